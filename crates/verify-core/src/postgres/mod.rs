@@ -1,0 +1,1 @@
+//! The adapter to PostgreSQL servers: the only place that names the wire protocol.
