@@ -1,0 +1,327 @@
+//! The engine: measures every table of a database under one snapshot, several at once.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::database::{Database, Found, Reader, Sink, Slice, Snapshot};
+use crate::digest::{HashAlgorithm, HashKey};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, Event, OnEvent};
+use crate::invariant::Evaluated;
+use crate::large_row::LargeRow;
+use crate::layout::Layout;
+use crate::manifest::{Content, Header, Manifest, TableEntry};
+use crate::measure::Measure;
+use crate::names::Names;
+use crate::plan::Plan;
+use crate::row::RowHasher;
+use crate::table::{CellWidth, Table};
+use crate::work::{self, Load, Task};
+
+/// Progress is told about so often, in bytes of rows.
+const REPORT_BYTES: u64 = 4 << 20;
+
+/// Measures a database: one pass under one snapshot.
+///
+/// # Errors
+///
+/// If the database cannot be reached or cannot be verified as it is. A table that cannot be read is
+/// no error: it stands in the manifest with its reason.
+pub fn capture(database: &dyn Database, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
+    let snapshot = database.snapshot(plan, on_event)?;
+    let mut manifest = capture_snapshot(&*snapshot, plan, on_event)?;
+    complete(&*snapshot, &mut manifest)?;
+    Ok(manifest)
+}
+
+/// Measures a database under a snapshot that the caller holds, for example while a backup is taken.
+/// [`complete`] must follow when the backup is done.
+///
+/// # Errors
+///
+/// As for [`capture`].
+pub fn capture_snapshot(snapshot: &dyn Snapshot, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
+    let hash = Hash { algorithm: plan.hash, key: snapshot.draw_key()? };
+    measure_database(snapshot, None, hash, plan, on_event)
+}
+
+/// Measures everything; the tables that `like` lists too are read by its columns, where they have them.
+pub(crate) fn measure_database(
+    snapshot: &dyn Snapshot,
+    like: Option<&[&Table]>,
+    hash: Hash,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<Manifest> {
+    let sequences = snapshot.sequences()?;
+    let pulse = snapshot.pulse()?;
+    let invariants = plan
+        .invariants
+        .iter()
+        .map(|invariant| {
+            Ok(Evaluated { outcome: snapshot.evaluate(invariant)?, invariant: invariant.clone() })
+        })
+        .collect::<Result<_>>()?;
+    let wanted: Vec<Wanted<'_>> = snapshot
+        .tables()
+        .iter()
+        .map(|found| Wanted {
+            table: like.and_then(|like| alike(like, &found.table)).unwrap_or(&found.table),
+            found,
+            sketch_log2: None,
+        })
+        .collect();
+    let contents = measure(snapshot, &wanted, hash, plan.jobs, on_event)?;
+    let entry = |(wanted, content): (&Wanted<'_>, Content)| TableEntry {
+        table: Table { unlogged: wanted.found.table.unlogged, ..wanted.table.clone() },
+        filenode: wanted.found.filenode,
+        columns_found: like.map(|_| wanted.found.table.columns.clone()),
+        content,
+    };
+    let tables = wanted.iter().zip(contents).map(entry).collect();
+    let header = Header::new(hash.algorithm, hash.key, snapshot.origin().clone());
+    Ok(Manifest { header, tables, sequences, invariants, pulse })
+}
+
+/// The table of the same name in `like`, if `table` has all of its columns.
+fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
+    let named = |column: &str| table.columns.iter().any(|found| found.name == column);
+    let place = like.binary_search_by(|other| other.name.cmp(&table.name)).ok()?;
+    let other = like[place];
+    (other.kind == table.kind && other.columns.iter().all(|column| named(&column.name))).then_some(other)
+}
+
+/// Notes what only the end of a backup shows: how far the sequences went, and which tables were
+/// rewritten meanwhile. The snapshot must still be held.
+///
+/// # Errors
+///
+/// If the connection broke; then the manifest proves nothing.
+pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> {
+    let now = snapshot.sequences()?;
+    for sequence in &mut manifest.sequences {
+        // One that was dropped meanwhile keeps its early value: it was there under the snapshot.
+        if let Some(later) = now.iter().find(|later| later.name == sequence.name) {
+            sequence.latest = later.latest;
+        }
+    }
+    for (name, reason) in snapshot.disturbed()? {
+        if let Some(entry) = manifest.tables.iter_mut().find(|entry| *entry.name() == name) {
+            entry.content = Content::Rewritten(reason);
+        }
+    }
+    Ok(())
+}
+
+/// The hash of a capture.
+#[derive(Clone, Copy)]
+pub(crate) struct Hash {
+    pub algorithm: HashAlgorithm,
+    pub key: HashKey,
+}
+
+/// A table to measure: how to read it, where it was found, and how to keep its names.
+pub(crate) struct Wanted<'a> {
+    pub table: &'a Table,
+    pub found: &'a Found,
+    /// The size of the sketch, where a second pass needs a larger one than usual.
+    pub sketch_log2: Option<u8>,
+}
+
+impl Wanted<'_> {
+    fn names(&self) -> Names {
+        let width = self.table.cell_width();
+        self.sketch_log2.map_or_else(|| Names::new(width), |log2| Names::sketch(width, log2))
+    }
+}
+
+/// Reads the wanted tables, several at once, and gives their contents in the same order.
+pub(crate) fn measure(
+    snapshot: &dyn Snapshot,
+    wanted: &[Wanted<'_>],
+    hash: Hash,
+    jobs: NonZeroUsize,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<Content>> {
+    let readable = |(_, wanted): &(usize, &Wanted<'_>)| wanted.found.unreadable.is_none();
+    let load = |(index, wanted): (usize, &Wanted<'_>)| Load {
+        index,
+        bytes: wanted.found.bytes_estimate,
+        pages: wanted.found.pages,
+    };
+    let loads: Vec<Load> = wanted.iter().enumerate().filter(readable).map(load).collect();
+    let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
+    event::send(on_event, Event::Started { tables: loads.len() as u64, bytes_estimate })?;
+    let parts = work::run(work::split(&loads, jobs.get()), jobs.get(), |next| {
+        let mut reader = None;
+        let mut parts = Vec::new();
+        while let Some(task) = next() {
+            let reader = match &mut reader {
+                Some(reader) => reader,
+                empty => empty.insert(snapshot.reader()?),
+            };
+            parts.extend(read_task(&mut **reader, &task, wanted, hash, on_event)?);
+        }
+        Ok::<_, Error>(parts)
+    })?;
+    Ok(join(wanted, parts.into_iter().flatten()))
+}
+
+/// What came of a part of a table: its measure, or why there is none.
+type Read = (usize, Result<Measure, String>);
+
+/// Adds the parts of each table up; one part that could not be read makes the table unreadable.
+fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Content> {
+    let mut whole: Vec<Option<Result<Measure, String>>> =
+        wanted.iter().map(|wanted| wanted.found.unreadable.clone().map(Err)).collect();
+    for (index, part) in parts {
+        whole[index] = Some(match (whole[index].take(), part) {
+            (None, part) => part,
+            (Some(Ok(mut sum)), Ok(part)) => {
+                sum.merge(part);
+                Ok(sum)
+            }
+            (Some(Err(reason)), _) | (Some(Ok(_)), Err(reason)) => Err(reason),
+        });
+    }
+    let content = |content: Option<Result<Measure, String>>| match content {
+        Some(Ok(Measure { digest, mut names, bytes })) => {
+            names.sort();
+            Content::Rows { digest, bytes, names }
+        }
+        Some(Err(reason)) => Content::Unreadable(reason),
+        None => Content::Unreadable("it was not read".to_owned()),
+    };
+    whole.into_iter().map(content).collect()
+}
+
+fn read_task(
+    reader: &mut (dyn Reader + '_),
+    task: &Task,
+    wanted: &[Wanted<'_>],
+    hash: Hash,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<Read>> {
+    let slices: Vec<Slice<'_>> =
+        task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages }).collect();
+    let mut sink = MeasureSink {
+        task,
+        wanted,
+        layouts: slices.iter().map(|slice| Arc::new(Layout::new(slice.table))).collect(),
+        hasher: RowHasher::new(hash.algorithm, hash.key),
+        slice: 0,
+        measure: Measure::new(wanted[task[0].index].names()),
+        large: None,
+        seen: 0,
+        told: Told::default(),
+        done: task.iter().map(|_| None).collect(),
+        on_event,
+    };
+    reader.read(&slices, &mut sink)?;
+    let missing = || Err("the server sent no answer for it".to_owned());
+    let done = sink.done.into_iter();
+    Ok(task.iter().zip(done).map(|(part, read)| (part.index, read.unwrap_or_else(missing))).collect())
+}
+
+/// Measures the rows of one slice after another.
+struct MeasureSink<'a> {
+    task: &'a Task,
+    wanted: &'a [Wanted<'a>],
+    layouts: Vec<Arc<Layout>>,
+    hasher: RowHasher,
+    slice: usize,
+    measure: Measure,
+    large: Option<LargeRow>,
+    /// Rows of this slice that came.
+    seen: u64,
+    told: Told,
+    done: Vec<Option<Result<Measure, String>>>,
+    on_event: OnEvent<'a>,
+}
+
+/// What of a slice was told about already.
+#[derive(Default)]
+struct Told {
+    rows: u64,
+    bytes: u64,
+    estimate: u64,
+}
+
+impl MeasureSink<'_> {
+    #[inline]
+    fn row_done(&mut self) -> Result<()> {
+        self.seen += 1;
+        if self.measure.bytes - self.told.bytes >= REPORT_BYTES { self.tell(false) } else { Ok(()) }
+    }
+
+    fn tell(&mut self, ended: bool) -> Result<()> {
+        let Told { rows, bytes, estimate } = std::mem::take(&mut self.told);
+        let whole = self.task[self.slice].bytes;
+        let now = Told {
+            rows: self.seen,
+            bytes: self.measure.bytes,
+            estimate: if ended { whole } else { self.measure.bytes.min(whole) },
+        };
+        let event = Event::Read {
+            rows: now.rows - rows,
+            bytes: now.bytes - bytes,
+            estimate_done: now.estimate.saturating_sub(estimate),
+        };
+        self.told = now;
+        event::send(self.on_event, event)
+    }
+}
+
+impl Sink for MeasureSink<'_> {
+    fn begin(&mut self, slice: usize) -> Result<()> {
+        // An earlier attempt at this slice is void.
+        self.hasher.flush(&mut self.measure);
+        self.slice = slice;
+        self.measure = Measure::new(self.wanted[self.task[slice].index].names());
+        self.large = None;
+        self.seen = 0;
+        self.told = Told::default();
+        Ok(())
+    }
+
+    #[inline]
+    fn row(&mut self, tuple: &mut [u8]) -> Result<()> {
+        self.hasher.row(&self.layouts[self.slice], &mut self.measure, tuple)?;
+        self.row_done()
+    }
+
+    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
+        let mut row = match self.large.take() {
+            Some(row) => row,
+            None => self.hasher.large_row(Arc::clone(&self.layouts[self.slice])),
+        };
+        row.piece(piece)?;
+        if !last {
+            self.large = Some(row);
+            return Ok(());
+        }
+        let (hash, key, bytes) = row.finish()?;
+        self.measure.add(&hash, key);
+        self.measure.bytes += bytes;
+        self.row_done()
+    }
+
+    fn end(&mut self, rows: u64) -> Result<()> {
+        self.hasher.flush(&mut self.measure);
+        let name = &self.wanted[self.task[self.slice].index].table.name;
+        if rows != self.seen || self.measure.digest.rows != rows || self.large.is_some() {
+            let text = format!("read {name}: the server sent {rows} rows, and {} arrived", self.seen);
+            return Err(Error::new(ErrorKind::Protocol, text));
+        }
+        self.tell(true)?;
+        event::send(self.on_event, Event::TableRead { table: name.clone(), rows })?;
+        let empty = Measure::new(Names::new(CellWidth::Narrow));
+        self.done[self.slice] = Some(Ok(std::mem::replace(&mut self.measure, empty)));
+        Ok(())
+    }
+
+    fn unreadable(&mut self, slice: usize, reason: String) -> Result<()> {
+        self.done[slice] = Some(Err(reason));
+        Ok(())
+    }
+}

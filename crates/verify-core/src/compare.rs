@@ -1,0 +1,451 @@
+//! Two measurements become findings. Nothing here reads a database; [`crate::verify`] does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{Code, Finding, Severity, Verdict, verdict};
+use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
+use crate::manifest::{Consistency, Content, Manifest, TableEntry};
+use crate::rows::{Differing, Named};
+use crate::sequence::{Sequence, Standing};
+use crate::table::{Encoding, TableKind};
+
+/// What came of comparing a restored database with its source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[must_use]
+pub struct Comparison {
+    /// The answer.
+    pub verdict: Verdict,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// How deep the answer goes.
+    pub coverage: Coverage,
+}
+
+/// What was compared, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Coverage {
+    /// Tables whose every row was compared.
+    pub tables: u64,
+    /// Their rows on the source.
+    pub rows: u64,
+    /// The bytes of those rows.
+    pub bytes: u64,
+    /// Sequences compared.
+    pub sequences: u64,
+    /// Invariants evaluated.
+    pub invariants: u64,
+    /// What was not compared, by name, with the reason.
+    pub not_covered: Vec<NotCovered>,
+}
+
+/// Something that was not compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotCovered {
+    /// What.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Compares two measurements.
+pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
+    Draft::new(source, restored).finish()
+}
+
+/// A comparison whose differing tables are not named yet, so that they can be looked up first.
+pub(crate) struct Draft<'a> {
+    findings: Vec<Finding>,
+    coverage: Coverage,
+    /// Whether the restored side is known to be the instant of the manifest.
+    proven: bool,
+    pub differing: Vec<Differing<'a>>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest) -> Self {
+        let mut draft =
+            Self { findings: Vec::new(), coverage: Coverage::default(), proven: true, differing: Vec::new() };
+        if let Some(reason) = unproven(source, restored) {
+            draft.unproven(&reason);
+        }
+        let keyed_alike =
+            (source.header.hash, source.header.key) == (restored.header.hash, restored.header.key);
+        if !keyed_alike {
+            draft.findings.push(incomparable());
+        }
+        draft.tables(source, restored, keyed_alike);
+        draft.sequences(source, restored);
+        draft.invariants(source, restored);
+        draft.pulse(source, restored);
+        draft.databases(source);
+        draft
+    }
+
+    /// The restored side is not proven to be the instant of the manifest: no difference is a failure.
+    pub(crate) fn unproven(&mut self, reason: &str) {
+        self.proven = false;
+        self.findings.push(
+            Finding::new(Code::SnapshotUnproven, Severity::Inconclusive, "snapshot", reason).advise(
+                "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
+            ),
+        );
+    }
+
+    /// A restored table changed while it was read: what differs in it is not proven.
+    pub(crate) fn disturbed(&mut self, name: &crate::table::TableName, reason: &str) {
+        self.differing.retain(|differing| differing.ours.name() != name);
+        self.not_covered(name, reason);
+        self.find(
+            Code::TableRewritten,
+            Severity::Inconclusive,
+            name,
+            format!("changed while it was read: {reason}"),
+        );
+    }
+
+    pub(crate) fn finish(mut self) -> Comparison {
+        for differing in std::mem::take(&mut self.differing) {
+            self.findings.extend(differing.findings());
+        }
+        if self.coverage.tables == 0 {
+            self.findings.push(Finding::new(
+                Code::CoverageNone,
+                Severity::Inconclusive,
+                "tables",
+                "no table was compared, so nothing is proven",
+            ));
+        }
+        if !self.proven {
+            for finding in &mut self.findings {
+                finding.severity = finding.severity.max(Severity::Inconclusive);
+            }
+        }
+        self.findings.sort_by_key(|finding| finding.severity);
+        Comparison { verdict: verdict(&self.findings), findings: self.findings, coverage: self.coverage }
+    }
+
+    fn not_covered(&mut self, object: impl std::fmt::Display, reason: impl Into<String>) {
+        self.coverage.not_covered.push(NotCovered { object: object.to_string(), reason: reason.into() });
+    }
+
+    fn find(
+        &mut self,
+        code: Code,
+        severity: Severity,
+        object: impl std::fmt::Display,
+        message: impl Into<String>,
+    ) {
+        self.findings.push(Finding::new(code, severity, object, message));
+    }
+
+    fn tables(&mut self, source: &'a Manifest, restored: &'a Manifest, keyed_alike: bool) {
+        let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
+        for ours in &source.tables {
+            match restored.table(ours.name()) {
+                None => self.missing(ours),
+                Some(theirs) => self.table(ours, theirs, Circumstances { travelled, keyed_alike }),
+            }
+        }
+        for theirs in restored.tables.iter().filter(|theirs| source.table(theirs.name()).is_none()) {
+            let message = format!("the source has no such table{}", told_rows(theirs));
+            self.find(Code::TableAdded, Severity::Fail, theirs.name(), message);
+        }
+    }
+
+    fn missing(&mut self, ours: &TableEntry) {
+        let rows = match &ours.content {
+            Content::Rows { digest, .. } => format!(" with its {} rows", digest.rows),
+            _ => String::new(),
+        };
+        self.find(Code::TableMissing, Severity::Fail, ours.name(), format!("the table is gone{rows}"));
+    }
+
+    fn table(&mut self, ours: &'a TableEntry, theirs: &'a TableEntry, circumstances: Circumstances) {
+        let columns = column_differences(ours, theirs);
+        if !columns.is_empty() {
+            self.find(Code::TableColumns, Severity::Fail, ours.name(), columns.join("; "));
+        }
+        if circumstances.travelled
+            && ours.filenode != theirs.filenode
+            && ours.table.kind != TableKind::LargeObjects
+        {
+            let message = "the table was truncated or rewritten between the capture and the copy";
+            self.find(Code::TableRewritten, Severity::Inconclusive, ours.name(), message);
+            self.not_covered(ours.name(), message);
+            return;
+        }
+        let (digest, bytes) = match (&ours.content, &theirs.content) {
+            (Content::Rows { digest, bytes, .. }, Content::Rows { .. }) => (digest, bytes),
+            (ours_content, theirs_content) => {
+                self.unread(ours, ours_content, theirs_content, circumstances);
+                return;
+            }
+        };
+        if ours.table.columns.iter().any(|column| column.encoding == Encoding::Sha256) {
+            let message = "values too large to travel were compared by a SHA-256 that the server computed";
+            self.find(Code::TableHashedOnServer, Severity::Notice, ours.name(), message);
+        }
+        if !circumstances.keyed_alike || !same_layout(ours, theirs) {
+            self.counts_only(ours, theirs, columns.is_empty());
+            return;
+        }
+        self.coverage.tables += 1;
+        self.coverage.rows += digest.rows;
+        self.coverage.bytes += bytes;
+        if let Some(differing) = Differing::new(ours, theirs) {
+            if ours.table.unlogged && theirs.table.unlogged && theirs.rows() == 0 {
+                self.unlogged_lost(ours);
+            } else {
+                let derived = ours.table.kind == TableKind::MaterializedView && !circumstances.travelled;
+                self.differing.push(if derived { differing.derived() } else { differing });
+            }
+        }
+    }
+
+    fn unread(
+        &mut self,
+        ours: &TableEntry,
+        source: &Content,
+        restored: &Content,
+        circumstances: Circumstances,
+    ) {
+        if circumstances.travelled && ours.table.unlogged && matches!(source, Content::Rows { .. }) {
+            self.unlogged_lost(ours);
+            return;
+        }
+        for (side, content) in [("source", source), ("restored", restored)] {
+            let (code, reason) = match content {
+                Content::Rows { .. } => continue,
+                Content::Unreadable(reason) => (Code::TableUnreadable, reason),
+                Content::Rewritten(reason) => (Code::TableRewritten, reason),
+            };
+            let message = format!("could not be read on the {side} side: {reason}");
+            self.not_covered(ours.name(), message.clone());
+            self.find(code, Severity::Inconclusive, ours.name(), message);
+        }
+    }
+
+    fn unlogged_lost(&mut self, ours: &TableEntry) {
+        let message =
+            format!("unlogged, so a restore from files empties it; {} rows were in it", ours.rows());
+        self.not_covered(ours.name(), message.clone());
+        self.find(Code::UnloggedLost, Severity::Notice, ours.name(), message);
+    }
+
+    /// Rows of different keys or layouts: a different count is damage, an equal one proves nothing.
+    fn counts_only(&mut self, ours: &TableEntry, theirs: &TableEntry, told: bool) {
+        let (source, restored) = (ours.rows(), theirs.rows());
+        if source != restored {
+            let message = format!("the source had {source} rows, the restored table has {restored}");
+            self.find(Code::RowDiffers, Severity::Fail, ours.name(), message);
+        } else if told {
+            self.not_covered(ours.name(), "only the number of rows was compared");
+        }
+    }
+
+    fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
+        let theirs: BTreeMap<_, _> =
+            restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
+        for ours in &source.sequences {
+            match theirs.get(&ours.name) {
+                None => self.find(Code::SequenceMissing, Severity::Fail, &ours.name, "the sequence is gone"),
+                Some(theirs) => self.sequence(ours, theirs),
+            }
+        }
+        let ours: BTreeSet<_> = source.sequences.iter().map(|sequence| &sequence.name).collect();
+        for added in restored.sequences.iter().filter(|sequence| !ours.contains(&sequence.name)) {
+            self.find(Code::SequenceAdded, Severity::Fail, &added.name, "the source has no such sequence");
+        }
+    }
+
+    fn sequence(&mut self, ours: &Sequence, theirs: &Sequence) {
+        let (Some(value), Some(earliest), Some(latest)) = (theirs.earliest, ours.earliest, ours.latest)
+        else {
+            let message = "its value could not be read on both sides";
+            self.not_covered(&ours.name, message);
+            self.find(Code::SequenceUnreadable, Severity::Inconclusive, &ours.name, message);
+            return;
+        };
+        self.coverage.sequences += 1;
+        let advice = |furthest: i64| format!("SELECT setval('{}', {furthest})", ours.name);
+        match ours.standing(value) {
+            Some(Standing::Behind) => {
+                let message = format!(
+                    "stands at {}, and stood at {} when the source was captured: it will hand out values again",
+                    value.last_value, earliest.last_value
+                );
+                self.findings.push(
+                    Finding::new(Code::SequenceBehind, Severity::Fail, &ours.name, message)
+                        .advise(advice(latest.last_value)),
+                );
+                return;
+            }
+            Some(Standing::Ahead) => {
+                let message = format!(
+                    "stands at {}, further than the source's {}",
+                    value.last_value, latest.last_value
+                );
+                self.find(Code::SequenceAhead, Severity::Fail, &ours.name, message);
+            }
+            Some(Standing::Accepted) | None => {}
+        }
+        let Some(owner) = &theirs.owned_by else { return };
+        if let Some(furthest) = owner.furthest.filter(|&furthest| theirs.collides(value, furthest)) {
+            let message = format!(
+                "stands at {}, while {}.{} holds {furthest}: the next value exists already",
+                value.last_value, owner.table, owner.column
+            );
+            // Where the source had it the same way, the restore is not to blame.
+            let on_source = ours.owned_by.as_ref().and_then(|owner| owner.furthest);
+            let inherited = on_source.is_some_and(|furthest| ours.collides(earliest, furthest));
+            let severity = if inherited { Severity::Notice } else { Severity::Fail };
+            self.findings.push(
+                Finding::new(Code::SequenceCollides, severity, &ours.name, message).advise(advice(furthest)),
+            );
+        }
+    }
+
+    fn invariants(&mut self, source: &Manifest, restored: &Manifest) {
+        for evaluated in &restored.invariants {
+            let same = |ours: &&Evaluated| ours.invariant == evaluated.invariant;
+            let ours = source.invariants.iter().find(same).map(|ours| &ours.outcome);
+            let invariant = &evaluated.invariant;
+            match invariant.judge(ours, &evaluated.outcome) {
+                Judgement::Holds => self.coverage.invariants += 1,
+                Judgement::Broken(message) => {
+                    self.coverage.invariants += 1;
+                    let before = ours.filter(|_| invariant.expect != Expect::Same);
+                    let already = before.is_some_and(|outcome| {
+                        matches!(invariant.judge(None, outcome), Judgement::Broken(_))
+                    });
+                    let (code, message) = if already {
+                        (
+                            Code::InvariantBrokenOnSource,
+                            format!("{message}; it was broken on the source already"),
+                        )
+                    } else {
+                        (Code::InvariantBroken, message)
+                    };
+                    let mut finding = Finding::new(code, Severity::Fail, &invariant.name, message);
+                    finding.rows = offenders(&evaluated.outcome);
+                    self.findings.push(finding);
+                }
+                Judgement::Unknown(message) => {
+                    self.not_covered(&invariant.name, message.clone());
+                    self.find(Code::InvariantUnknown, Severity::Inconclusive, &invariant.name, message);
+                }
+            }
+        }
+    }
+
+    fn pulse(&mut self, source: &Manifest, restored: &Manifest) {
+        if let Some(age) = source.pulse.stale() {
+            let message = format!(
+                "its writer was silent for {} s when the source was captured: the recovery point it gives is that much too old",
+                age.as_secs()
+            );
+            self.findings.push(
+                Finding::new(Code::HeartbeatStale, Severity::Notice, "heartbeat", message)
+                    .advise("run `state-lab heartbeat run` beside the source"),
+            );
+        }
+        if source.pulse.beat.is_some() && restored.pulse.beat.is_none() {
+            self.find(
+                Code::HeartbeatMissing,
+                Severity::Fail,
+                "heartbeat",
+                "the heartbeat of the source is gone",
+            );
+        }
+    }
+
+    fn databases(&mut self, source: &Manifest) {
+        for database in &source.header.source.other_databases {
+            self.not_covered(format_args!("database {database}"), "another database of the same cluster");
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Circumstances {
+    /// The source's snapshot was read again in a physical copy.
+    travelled: bool,
+    /// Both sides hashed under the same key.
+    keyed_alike: bool,
+}
+
+/// Why `restored` is not known to be the instant of `source`, if it is not.
+fn unproven(source: &Manifest, restored: &Manifest) -> Option<String> {
+    match &source.header.consistency {
+        Consistency::TimeTravel(_) if source.header.snapshot != restored.header.snapshot => Some(
+            "the manifest belongs to a physical copy that is still in recovery; this server has moved on from it"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn incomparable() -> Finding {
+    Finding::new(
+        Code::ManifestIncomparable,
+        Severity::Inconclusive,
+        "manifest",
+        "the two were captured under different keys, so only numbers of rows could be compared",
+    )
+    .advise("compare a manifest with a database (`verify`), or two databases (`compare`)")
+}
+
+fn same_layout(ours: &TableEntry, theirs: &TableEntry) -> bool {
+    let layout = |entry: &TableEntry| {
+        let columns = entry.table.columns.iter().map(|column| (column.name.clone(), column.encoding));
+        columns.collect::<Vec<_>>()
+    };
+    layout(ours) == layout(theirs)
+}
+
+/// In words, how the columns of a restored table differ.
+fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
+    let columns = |entry: &'_ TableEntry| -> BTreeMap<String, String> {
+        let found = entry.columns_found.as_ref().unwrap_or(&entry.table.columns);
+        found.iter().map(|column| (column.name.clone(), column.type_name.clone())).collect()
+    };
+    let (source, restored) = (columns(ours), columns(theirs));
+    let mut differences = Vec::new();
+    for (name, type_name) in &source {
+        match restored.get(name) {
+            None => differences.push(format!("column {name} is gone")),
+            Some(other) if other != type_name => {
+                differences.push(format!("column {name} is {other}, on the source {type_name}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let added = restored.keys().filter(|name| !source.contains_key(*name));
+    differences.extend(added.map(|name| format!("column {name} is not on the source")));
+    differences
+}
+
+fn told_rows(entry: &TableEntry) -> String {
+    match &entry.content {
+        Content::Rows { digest, .. } => format!("; this one has {} rows", digest.rows),
+        _ => String::new(),
+    }
+}
+
+fn offenders(outcome: &Outcome) -> Option<crate::finding::Rows> {
+    let Outcome::Result(result) = outcome else { return None };
+    let shown = result.rows.iter().map(|row| {
+        let values = result.columns.iter().zip(row).map(|(column, value)| {
+            let value = value.as_deref().map_or("NULL".to_owned(), crate::table::shown_text);
+            format!("{}={value}", crate::table::shown_identifier(column))
+        });
+        values.collect::<Vec<_>>().join(", ")
+    });
+    Some(
+        Named { names: shown.collect(), at_least: result.row_count, complete: false, estimate: None }
+            .into_rows(),
+    )
+}

@@ -1,0 +1,153 @@
+//! The seam to the outside: a database that can be read under one snapshot by several readers.
+//!
+//! Two implementations stand behind it: PostgreSQL servers ([`crate::postgres`]) and, for tests, tables in memory
+//! ([`crate::memory`]).
+
+use crate::digest::HashKey;
+use crate::error::Result;
+use crate::event::OnEvent;
+use crate::heartbeat::Pulse;
+use crate::invariant::{Invariant, Outcome};
+use crate::manifest::Origin;
+use crate::plan::Plan;
+use crate::sequence::Sequence;
+use crate::table::{Table, TableName};
+
+/// A database that can be measured.
+pub trait Database {
+    /// Fixes one instant, which everything read through the result sees.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be reached, or cannot be verified as it is.
+    fn snapshot<'a>(&'a self, plan: &Plan, on_event: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>>;
+}
+
+/// A database at one instant. Dropping it lets the instant go.
+pub trait Snapshot: Sync {
+    /// Where and when.
+    fn origin(&self) -> &Origin;
+
+    /// A key for the rows' hash, drawn after the instant was fixed.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no randomness.
+    fn draw_key(&self) -> Result<HashKey>;
+
+    /// Every relation that holds rows, sorted by name.
+    fn tables(&self) -> &[Found];
+
+    /// Every sequence, sorted by name; both values are those of now.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn sequences(&self) -> Result<Vec<Sequence>>;
+
+    /// The newest sign of life.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn pulse(&self) -> Result<Pulse>;
+
+    /// Runs an invariant, which can neither write nor run for ever.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks; an invariant that fails is an [`Outcome::Broken`].
+    fn evaluate(&self, invariant: &Invariant) -> Result<Outcome>;
+
+    /// One more connection to read rows with.
+    ///
+    /// # Errors
+    ///
+    /// If there can be none.
+    fn reader(&self) -> Result<Box<dyn Reader + '_>>;
+
+    /// The tables that were truncated, rewritten or dropped since the instant was fixed, and how: what is read of
+    /// them is not what was there.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn disturbed(&self) -> Result<Vec<(TableName, String)>>;
+
+    /// Why this is not the instant that was asked for, if it is not.
+    fn unproven(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A relation as the catalogue shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub table: Table,
+    /// Its size on disk in bytes, as the server estimates it.
+    pub bytes_estimate: u64,
+    /// Its size in pages, where ranges of pages can be read by themselves; otherwise 0.
+    pub pages: u32,
+    /// `relfilenode` when the instant was fixed; 0 where it has none.
+    pub filenode: u32,
+    /// Why its rows cannot be read.
+    pub unreadable: Option<String>,
+}
+
+/// Rows to read: of one table, all of it or a range of its pages.
+#[derive(Clone, Debug)]
+pub struct Slice<'a> {
+    /// Which table, with which columns in which encoding.
+    pub table: &'a Table,
+    /// Pages from (inclusive) and to (exclusive, `None` for the end); `None` for all.
+    pub pages: Option<(u32, Option<u32>)>,
+}
+
+/// One connection that reads rows.
+pub trait Reader: Send {
+    /// Streams the rows of the slices, in order, into `sink`.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks, or the sink fails. A slice that cannot be read goes to [`Sink::unreadable`].
+    fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()>;
+}
+
+/// Where rows go. Slices are counted from 0 as given to [`Reader::read`].
+pub trait Sink {
+    /// The rows of a slice follow. May come again for the same slice, whose earlier rows are then void.
+    ///
+    /// # Errors
+    ///
+    /// If the work is to stop.
+    fn begin(&mut self, slice: usize) -> Result<()>;
+
+    /// A whole tuple.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no tuple of the table, or the work is to stop.
+    fn row(&mut self, tuple: &mut [u8]) -> Result<()>;
+
+    /// A piece of a tuple that is larger than the reader's buffer; `last` ends the tuple.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sink::row`].
+    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()>;
+
+    /// The slice is complete, with as many rows as the server says that it sent.
+    ///
+    /// # Errors
+    ///
+    /// If that is not the number that came.
+    fn end(&mut self, rows: u64) -> Result<()>;
+
+    /// The slice could not be read, for this reason.
+    ///
+    /// # Errors
+    ///
+    /// If the work is to stop.
+    fn unreadable(&mut self, slice: usize, reason: String) -> Result<()>;
+}

@@ -1,0 +1,61 @@
+//! What happens during a capture, told sideways to whoever shows progress; nothing flows back but a stop.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::table::TableName;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Waiting for transactions that are older than the capture.
+    Waiting {
+        /// What is waited for.
+        reason: String,
+    },
+    /// The snapshot is fixed; reading begins.
+    Started {
+        /// Tables to read.
+        tables: u64,
+        /// Their size on disk in bytes, as the server estimates it.
+        bytes_estimate: u64,
+    },
+    /// More rows were read, of whichever tables.
+    Read {
+        /// Rows since the last such event.
+        rows: u64,
+        /// Bytes of canonical rows since the last such event.
+        bytes: u64,
+        /// The part of the table's estimated disk bytes that these stand for.
+        estimate_done: u64,
+    },
+    /// A table is done.
+    TableRead {
+        /// Which one.
+        table: TableName,
+        /// Its rows.
+        rows: u64,
+    },
+    /// Differences were found in a table, whose rows are read once more to name or confirm them.
+    SecondPass {
+        /// Which one.
+        table: TableName,
+    },
+}
+
+/// Where events go. Breaking stops the work with [`ErrorKind::Interrupted`].
+pub type OnEvent<'a> = &'a (dyn Fn(Event) -> ControlFlow<()> + Sync);
+
+/// Sends an event, and turns the wish to stop into an error.
+pub(crate) fn send(on_event: OnEvent<'_>, event: Event) -> Result<()> {
+    match on_event(event) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::new(ErrorKind::Interrupted, "finish: asked to stop")),
+    }
+}
+
+/// Shows nothing and never stops.
+pub fn ignore(_: Event) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}

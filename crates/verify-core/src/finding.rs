@@ -1,0 +1,219 @@
+//! What a comparison finds: data with a stable code, never an error.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The answer: three ways, never a bool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[must_use]
+pub enum Verdict {
+    /// Everything that was to be checked was checked, and matches.
+    Pass,
+    /// Something differs.
+    Fail,
+    /// Nothing that was checked differs, but not everything could be checked.
+    Inconclusive,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
+}
+
+/// What a finding means for the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The restored database is not the one that was backed up.
+    Fail,
+    /// Something could not be checked.
+    Inconclusive,
+    /// An expected difference, told for completeness.
+    Notice,
+}
+
+/// Every code that a finding can have. The text of a code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Code {
+    /// Rows of the source that the restored table lacks.
+    #[serde(rename = "row.missing")]
+    RowMissing,
+    /// Rows that the source never had.
+    #[serde(rename = "row.added")]
+    RowAdded,
+    /// Rows whose key is on both sides, with other content.
+    #[serde(rename = "row.changed")]
+    RowChanged,
+    /// Rows differ, and could not be told apart.
+    #[serde(rename = "row.differs")]
+    RowDiffers,
+    /// A table of the source is gone.
+    #[serde(rename = "table.missing")]
+    TableMissing,
+    /// A table that the source did not have.
+    #[serde(rename = "table.added")]
+    TableAdded,
+    /// A table has other columns than on the source.
+    #[serde(rename = "table.columns")]
+    TableColumns,
+    /// A table could not be read on one of the sides.
+    #[serde(rename = "table.unreadable")]
+    TableUnreadable,
+    /// A table was rewritten, truncated or dropped while it was measured or copied.
+    #[serde(rename = "table.rewritten")]
+    TableRewritten,
+    /// A large column was compared by a hash that the server computed.
+    #[serde(rename = "table.hashed-on-server")]
+    TableHashedOnServer,
+    /// An unlogged table is empty, as a crash-like restore leaves it.
+    #[serde(rename = "unlogged.lost")]
+    UnloggedLost,
+    /// A materialised view holds other rows: it was refreshed, or not.
+    #[serde(rename = "matview.differs")]
+    MatviewDiffers,
+    /// A sequence of the source is gone.
+    #[serde(rename = "sequence.missing")]
+    SequenceMissing,
+    /// A sequence that the source did not have.
+    #[serde(rename = "sequence.added")]
+    SequenceAdded,
+    /// A sequence would hand out values again.
+    #[serde(rename = "sequence.behind")]
+    SequenceBehind,
+    /// A sequence is further than the source ever was.
+    #[serde(rename = "sequence.ahead")]
+    SequenceAhead,
+    /// A sequence would hand out a value that its column holds.
+    #[serde(rename = "sequence.collides")]
+    SequenceCollides,
+    /// A sequence could not be read.
+    #[serde(rename = "sequence.unreadable")]
+    SequenceUnreadable,
+    /// An invariant does not hold.
+    #[serde(rename = "invariant.broken")]
+    InvariantBroken,
+    /// An invariant could not be evaluated.
+    #[serde(rename = "invariant.unknown")]
+    InvariantUnknown,
+    /// An invariant was already broken on the source.
+    #[serde(rename = "invariant.broken-on-source")]
+    InvariantBrokenOnSource,
+    /// The heartbeat was dead when the capture was made.
+    #[serde(rename = "heartbeat.stale")]
+    HeartbeatStale,
+    /// The restored database lacks the heartbeat of the source.
+    #[serde(rename = "heartbeat.missing")]
+    HeartbeatMissing,
+    /// The instant of the backup could not be proven.
+    #[serde(rename = "snapshot.unproven")]
+    SnapshotUnproven,
+    /// The manifests cannot be compared.
+    #[serde(rename = "manifest.incomparable")]
+    ManifestIncomparable,
+    /// Nothing was compared.
+    #[serde(rename = "coverage.none")]
+    CoverageNone,
+    /// A recovery objective was missed.
+    #[serde(rename = "objective.missed")]
+    ObjectiveMissed,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[must_use]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: Code,
+    /// What it means for the verdict.
+    pub severity: Severity,
+    /// The table, sequence or rule.
+    pub object: String,
+    /// A sentence that a tired person understands.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub advice: String,
+    /// The rows concerned, by key or as shown rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Rows>,
+}
+
+/// The rows of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rows {
+    /// The names of rows, sorted: `id=42`.
+    pub named: Vec<String>,
+    /// How many rows there are at least, the named ones included.
+    pub at_least: u64,
+    /// Whether there are more than could be named.
+    pub more: bool,
+    /// Where there are more: about how many in all, from the strata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u64>,
+}
+
+impl Finding {
+    /// A finding without rows or advice.
+    pub fn new(
+        code: Code,
+        severity: Severity,
+        object: impl fmt::Display,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            severity,
+            object: object.to_string(),
+            message: message.into(),
+            advice: String::new(),
+            rows: None,
+        }
+    }
+
+    /// With what to do next.
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = advice.into();
+        self
+    }
+}
+
+/// The verdict over findings: one failure fails, one gap leaves it open.
+pub fn verdict(findings: &[Finding]) -> Verdict {
+    match findings.iter().map(|finding| finding.severity).min() {
+        Some(Severity::Fail) => Verdict::Fail,
+        Some(Severity::Inconclusive) => Verdict::Inconclusive,
+        Some(Severity::Notice) | None => Verdict::Pass,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let finding = |severity| Finding::new(Code::RowMissing, severity, "t", "m");
+        assert_eq!(verdict(&[]), Verdict::Pass);
+        assert_eq!(verdict(&[finding(Severity::Notice)]), Verdict::Pass);
+        assert_eq!(
+            verdict(&[finding(Severity::Notice), finding(Severity::Inconclusive)]),
+            Verdict::Inconclusive
+        );
+        assert_eq!(verdict(&[finding(Severity::Inconclusive), finding(Severity::Fail)]), Verdict::Fail);
+        assert_eq!(Code::TableHashedOnServer.to_string(), "table.hashed-on-server");
+    }
+}

@@ -1,0 +1,151 @@
+//! The heartbeat: one row a second from the server's own clock, from which the recovery point is read.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One row of the heartbeat table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Beat {
+    /// Monotone.
+    pub id: i64,
+    /// `clock_timestamp()` of the server.
+    #[schemars(with = "String")]
+    pub written_at: Timestamp,
+    /// The write-ahead log's insert position.
+    pub lsn: String,
+    /// Who wrote it.
+    pub writer: String,
+    /// How often its writer means to write, in milliseconds.
+    pub interval_ms: i64,
+}
+
+/// The newest evidence of life in a database, and the server's clock when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pulse {
+    /// The newest beat, where there is a heartbeat table with rows.
+    pub beat: Option<Beat>,
+    /// When the last transaction committed, where the server tracks it.
+    #[schemars(with = "Option<String>")]
+    pub last_commit: Option<Timestamp>,
+    /// The server's clock when this was read.
+    #[schemars(with = "String")]
+    pub read_at: Timestamp,
+}
+
+/// A heartbeat that missed so many beats is dead.
+const MISSED_BEATS_MAX: i64 = 5;
+
+impl Pulse {
+    /// How old the newest beat was, if that is older than its writer's interval allows.
+    pub fn stale(&self) -> Option<Duration> {
+        let beat = self.beat.as_ref()?;
+        let age = self.read_at.duration_since(beat.written_at);
+        let allowed = beat.interval_ms.saturating_mul(MISSED_BEATS_MAX).max(2_000);
+        (age.as_millis() > i128::from(allowed)).then(|| age.unsigned_abs())
+    }
+
+    /// The latest instant that is known to be recovered, from the best evidence there is.
+    pub fn recovered_until(&self) -> Option<(Timestamp, Evidence)> {
+        let beat = self.beat.as_ref().map(|beat| (beat.written_at, Evidence::Heartbeat));
+        let commit = self.last_commit.map(|at| (at, Evidence::LastCommit));
+        match (beat, commit) {
+            (Some(beat), Some(commit)) if beat.0 > commit.0 => Some(beat),
+            (beat, commit) => commit.or(beat),
+        }
+    }
+}
+
+/// What a recovery point was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The last commit timestamp (`track_commit_timestamp`).
+    LastCommit,
+    /// The newest row of the heartbeat table.
+    Heartbeat,
+}
+
+/// The recovery point: an upper bound on the time whose writes were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rpo {
+    /// Writes older than the incident by more than this, in milliseconds, are recovered.
+    pub at_most_ms: u64,
+    /// The error bar that is contained in `at_most_ms`: the uncertainty between the clocks.
+    pub clock_error_ms: u64,
+    /// What it was read from.
+    pub evidence: Evidence,
+    /// The latest instant known to be recovered, by the source's clock.
+    #[schemars(with = "String")]
+    pub recovered_until: Timestamp,
+    /// When the database was lost.
+    #[schemars(with = "String")]
+    pub incident: Timestamp,
+}
+
+/// By how much the source's clock is ahead of ours, and how sure that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClockOffset {
+    /// Milliseconds that the source's clock is ahead.
+    pub ahead_ms: i64,
+    /// Half the round trip in which it was read.
+    pub error_ms: u64,
+}
+
+impl Rpo {
+    /// The bound, from what the restored database still knows.
+    ///
+    /// `incident` is by our clock and moved onto the source's by `offset`. `None` where there is no evidence, or
+    /// where a clock jumped so that the incident lies before what was recovered.
+    pub fn derive(restored: &Pulse, incident: Timestamp, offset: ClockOffset) -> Option<Self> {
+        let (recovered_until, evidence) = restored.recovered_until()?;
+        let lost = incident.duration_since(recovered_until).as_millis() + i128::from(offset.ahead_ms);
+        let at_most = lost + i128::from(offset.error_ms);
+        let at_most_ms = u64::try_from(at_most).ok()?;
+        Some(Self { at_most_ms, clock_error_ms: offset.error_ms, evidence, recovered_until, incident })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn pulse(beat: Option<i64>, commit: Option<i64>, read: i64) -> Pulse {
+        let beat = beat.map(|second| Beat {
+            id: 1,
+            written_at: at(second),
+            lsn: "0/1".into(),
+            writer: "w".into(),
+            interval_ms: 1_000,
+        });
+        Pulse { beat, last_commit: commit.map(at), read_at: at(read) }
+    }
+
+    #[test]
+    fn a_heartbeat_is_stale_after_five_missed_beats() {
+        assert_eq!(pulse(Some(0), None, 5).stale(), None);
+        assert_eq!(pulse(Some(0), None, 6).stale(), Some(Duration::from_secs(6)));
+        assert_eq!(pulse(None, None, 6).stale(), None);
+    }
+
+    #[test]
+    fn the_bound_takes_the_latest_evidence_and_the_clocks_error() {
+        let offset = ClockOffset { ahead_ms: 200, error_ms: 3 };
+        let rpo = Rpo::derive(&pulse(Some(10), Some(12), 100), at(20), offset).unwrap();
+        assert_eq!((rpo.at_most_ms, rpo.evidence), (8_203, Evidence::LastCommit));
+        let rpo = Rpo::derive(&pulse(Some(13), Some(12), 100), at(20), ClockOffset::default()).unwrap();
+        assert_eq!((rpo.at_most_ms, rpo.evidence), (7_000, Evidence::Heartbeat));
+    }
+
+    #[test]
+    fn a_clock_that_jumped_gives_no_bound() {
+        assert_eq!(Rpo::derive(&pulse(Some(3_600), None, 0), at(20), ClockOffset::default()), None);
+        assert_eq!(Rpo::derive(&pulse(None, None, 0), at(20), ClockOffset::default()), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! What to verify, and with which limits.
+
+use std::num::NonZeroUsize;
+
+use crate::digest::HashAlgorithm;
+use crate::invariant::Invariant;
+
+/// How the instant of a capture is tied to the instant of a backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// One exported snapshot; a `pg_dump --snapshot` under the same one is exact.
+    #[default]
+    SharedSnapshot,
+    /// Additionally an open transaction keeps every row version of the snapshot until a physical copy
+    /// is cut, so that the copy can be read as of the snapshot.
+    TimeTravel,
+}
+
+/// A whole order to measure a database.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How the capture is tied to a backup.
+    pub mode: Mode,
+    /// The hash function of the rows.
+    pub hash: HashAlgorithm,
+    /// How many connections read at once.
+    pub jobs: NonZeroUsize,
+    /// The application's own rules.
+    pub invariants: Vec<Invariant>,
+    /// Limits on what the server is asked to bear.
+    pub limits: Limits,
+}
+
+/// Limits on what the server is asked to bear, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long to wait for a lock that somebody holds.
+    pub lock_timeout_ms: u32,
+    /// How long one invariant may run.
+    pub invariant_timeout_ms: u32,
+    /// How long to wait for transactions that were open before a time-travel capture.
+    pub anchor_timeout_ms: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { lock_timeout_ms: 10_000, invariant_timeout_ms: 60_000, anchor_timeout_ms: 60_000 }
+    }
+}
+
+impl Default for Plan {
+    /// A shared snapshot, BLAKE3, two connections, no invariants.
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            hash: HashAlgorithm::default(),
+            jobs: NonZeroUsize::MIN.saturating_add(1),
+            invariants: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}

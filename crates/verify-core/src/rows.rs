@@ -1,0 +1,168 @@
+//! The rows in which a table differs, sorted into missing, added and changed, and named.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{Code, Finding, Rows, Severity};
+use crate::key::RowKey;
+use crate::manifest::{Content, TableEntry};
+use crate::names::Difference;
+use crate::sketch::Entry;
+use crate::table::{KeySource, Table, TableKind};
+use crate::value::shown_key;
+
+/// A table of which the two sides hold different rows.
+pub(crate) struct Differing<'a> {
+    pub ours: &'a TableEntry,
+    /// Rows on the source, and on the restored side.
+    counts: (u64, u64),
+    /// Which rows, as far as that is known.
+    pub difference: Difference,
+    /// The names of entries that were seen in the restored table, where a key is too long to carry.
+    pub seen: BTreeMap<Entry, String>,
+    derived: bool,
+}
+
+/// Rows of one kind, named as far as possible.
+#[derive(Default)]
+pub(crate) struct Named {
+    pub names: Vec<String>,
+    pub at_least: u64,
+    pub complete: bool,
+    pub estimate: Option<u64>,
+}
+
+impl Named {
+    pub(crate) fn into_rows(mut self) -> Rows {
+        self.names.sort();
+        let more = !self.complete && (self.estimate.is_some() || self.at_least > self.names.len() as u64);
+        Rows { named: self.names, at_least: self.at_least, more, estimate: self.estimate }
+    }
+}
+
+/// How often a key is among the missing and the added rows.
+#[derive(Default)]
+struct Sides {
+    missing: Vec<(Entry, u64)>,
+    added: Vec<(Entry, u64)>,
+}
+
+impl<'a> Differing<'a> {
+    /// The difference between two measured tables; `None` where there is none.
+    pub(crate) fn new(ours: &'a TableEntry, theirs: &'a TableEntry) -> Option<Self> {
+        let (
+            Content::Rows { digest: source, names: ours_names, .. },
+            Content::Rows { digest: restored, names: theirs_names, .. },
+        ) = (&ours.content, &theirs.content)
+        else {
+            return None;
+        };
+        if source == restored {
+            return None;
+        }
+        let difference = ours_names.difference(theirs_names).unwrap_or_default();
+        let counts = (source.rows, restored.rows);
+        Some(Self { ours, counts, difference, seen: BTreeMap::new(), derived: false })
+    }
+
+    /// The table is derived data, of which a restore may rightly differ.
+    pub(crate) fn derived(mut self) -> Self {
+        self.derived = true;
+        self
+    }
+
+    /// One finding for each of missing, added and changed rows.
+    pub(crate) fn findings(self) -> Vec<Finding> {
+        let table = &self.ours.table;
+        let (mut missing, mut added, mut changed) = (Named::default(), Named::default(), Named::default());
+        for sides in self.by_key().into_values() {
+            let pairs = sides.missing.len().min(sides.added.len());
+            for (entry, _) in &sides.added[..pairs] {
+                changed.names.push(self.name(table, entry, 1));
+                changed.at_least += 1;
+            }
+            for (kind, rest) in [(&mut missing, &sides.missing[pairs..]), (&mut added, &sides.added[pairs..])]
+            {
+                for (entry, count) in rest {
+                    kind.names.push(self.name(table, entry, *count));
+                    kind.at_least += count;
+                }
+            }
+        }
+        let known = missing.at_least + added.at_least + 2 * changed.at_least;
+        for (kind, weight) in [(&mut missing, 1), (&mut added, 1), (&mut changed, 2)] {
+            kind.complete = self.difference.complete;
+            // The named rows are a random sample of all, so each kind's share of them is its share of all.
+            kind.estimate = self.difference.estimate.and_then(|all| {
+                (all * weight * kind.at_least)
+                    .checked_div(known * weight)
+                    .filter(|&guess| guess > kind.at_least)
+            });
+        }
+        missing.at_least = missing.at_least.max(self.counts.0.saturating_sub(self.counts.1));
+        added.at_least = added.at_least.max(self.counts.1.saturating_sub(self.counts.0));
+        let kinds = [(Code::RowMissing, missing), (Code::RowAdded, added), (Code::RowChanged, changed)];
+        let mut findings: Vec<Finding> = kinds
+            .into_iter()
+            .filter(|(_, named)| named.at_least > 0)
+            .map(|(code, named)| self.finding(code, named))
+            .collect();
+        if findings.is_empty() {
+            let message = "rows differ, and could not be told apart";
+            findings.push(Finding::new(Code::RowDiffers, self.severity(), &table.name, message));
+        }
+        findings
+    }
+
+    fn severity(&self) -> Severity {
+        if self.derived { Severity::Notice } else { Severity::Fail }
+    }
+
+    fn finding(&self, code: Code, named: Named) -> Finding {
+        let count = named.at_least;
+        let at_least = if named.complete { "" } else { "at least " };
+        let rows = if count == 1 { "row" } else { "rows" };
+        let what = match code {
+            Code::RowMissing => format!("{rows} of the source missing"),
+            Code::RowAdded => format!("{rows} that the source never had"),
+            _ => format!("{rows} with other content than on the source"),
+        };
+        let about = named.estimate.map_or(String::new(), |all| format!(", about {all} in all"));
+        let mut finding = Finding::new(
+            code,
+            self.severity(),
+            &self.ours.table.name,
+            format!("{at_least}{count} {what}{about}"),
+        );
+        if self.derived {
+            finding.code = Code::MatviewDiffers;
+            finding = finding
+                .advise("a restore from a dump refreshes materialised views, so they may rightly differ");
+        }
+        finding.rows = Some(named.into_rows());
+        finding
+    }
+
+    fn by_key(&self) -> BTreeMap<(RowKey, Option<Entry>), Sides> {
+        let whole_row = self.ours.table.key.source == KeySource::WholeRow;
+        let mut keys = BTreeMap::<_, Sides>::new();
+        for (entry, count) in &self.difference.entries {
+            // Without a key no row is "the same row, changed".
+            let sides = keys.entry((entry.key, whole_row.then_some(*entry))).or_default();
+            let side = if *count > 0 { &mut sides.missing } else { &mut sides.added };
+            side.push((*entry, count.unsigned_abs()));
+        }
+        keys
+    }
+
+    fn name(&self, table: &Table, entry: &Entry, count: u64) -> String {
+        let name = match (self.seen.get(entry), entry.key.fields()) {
+            (Some(seen), _) => seen.clone(),
+            (None, Some(fields)) if table.kind == TableKind::LargeObjects || !fields.is_empty() => {
+                shown_key(table, &fields)
+            }
+            (None, _) if table.columns.is_empty() => "(a row without columns)".to_owned(),
+            (None, _) => format!("(row {:016x}, whose key is too long for the manifest)", entry.hash[0]),
+        };
+        if count > 1 { format!("{name} ({count} times)") } else { name }
+    }
+}

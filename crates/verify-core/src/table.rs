@@ -1,0 +1,177 @@
+//! What a table is called, which columns its rows have, and which of them name a row.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A qualified name. Sorted by schema, then name, bytewise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct TableName {
+    /// The schema (namespace).
+    pub schema: String,
+    /// The name within the schema.
+    pub name: String,
+}
+
+impl TableName {
+    /// A qualified name.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { schema: schema.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for TableName {
+    /// As it would stand in SQL: quoted where it must be, control characters escaped for the terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", shown_identifier(&self.schema), shown_identifier(&self.name))
+    }
+}
+
+/// An identifier as people read it: bare where SQL allows that, else quoted, and printable.
+pub fn shown_identifier(name: &str) -> String {
+    let bare = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if bare { name.to_owned() } else { format!("\"{}\"", shown_text(&name.replace('"', "\"\""))) }
+}
+
+/// Text of a database as people read it: control characters and bidirectional overrides escaped, so
+/// that a restored name cannot rewrite the terminal.
+pub fn shown_text(text: &str) -> String {
+    let hostile = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hostile) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if hostile(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// What kind of relation holds the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableKind {
+    /// An ordinary table, a partition that holds rows itself, or an inherited parent or child.
+    Table,
+    /// A materialised view: derived data, of which a restore may rightly differ.
+    MaterializedView,
+    /// All large objects of the database, as one table of (oid, owner, acl, data).
+    LargeObjects,
+}
+
+/// How the bytes of a column's value are obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// The type's binary output, which is equal in two databases.
+    Binary,
+    /// The type's binary output, a float whose NaNs are collapsed to one.
+    Float,
+    /// The value cast to text on the server, for types whose binary output holds object ids.
+    Text,
+    /// SHA-256 of the value computed on the server, for values too large to travel in one row.
+    Sha256,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type as PostgreSQL formats it, with modifiers.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// The type's own name below any domain, by which binary values are decoded; empty for types that are not built in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub base_type: String,
+    /// How its values travel.
+    pub encoding: Encoding,
+    /// Whether it is computed from the others (`GENERATED ALWAYS AS … STORED`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generated: bool,
+}
+
+/// Where the columns that name a row come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeySource {
+    /// The primary key.
+    PrimaryKey,
+    /// A unique index on columns that are not null.
+    UniqueIndex,
+    /// There is no key: the whole row names itself, and counts tell its multiplicity.
+    WholeRow,
+}
+
+/// The columns that name a row, as positions in [`Table::columns`], in the key's order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Key {
+    /// Where they come from.
+    pub source: KeySource,
+    /// Their positions.
+    pub columns: Vec<usize>,
+}
+
+/// A relation that holds rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Table {
+    /// Its name.
+    pub name: TableName,
+    /// What kind of relation it is.
+    pub kind: TableKind,
+    /// Its columns, sorted by name bytewise: the canonical row lists them in this order.
+    pub columns: Vec<Column>,
+    /// What names a row.
+    pub key: Key,
+    /// Whether the table is unlogged, so that a crash-like restore rightly empties it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlogged: bool,
+    /// The topmost partitioned table that this is a partition of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_of: Option<TableName>,
+    /// The extension that owns the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
+}
+
+/// How many 64-bit lanes a sketch cell has for a table; see [`crate::sketch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellWidth {
+    /// Eight lanes: keys of up to 27 bytes.
+    Narrow,
+    /// Sixteen lanes: keys of up to 83 bytes.
+    Wide,
+}
+
+impl Table {
+    /// The narrowest cell that carries this table's keys, decided from the columns' types alone.
+    pub fn cell_width(&self) -> CellWidth {
+        let fixed = |column: &Column| match (column.encoding, column.base_type.as_str()) {
+            (Encoding::Binary, "bool" | "char") => Some(1),
+            (Encoding::Binary, "int2") => Some(2),
+            (Encoding::Binary, "int4" | "date" | "oid") | (Encoding::Float, "float4") => Some(4),
+            (Encoding::Binary, "int8" | "timestamp" | "timestamptz" | "time" | "xid8" | "pg_lsn")
+            | (Encoding::Float, "float8") => Some(8),
+            (Encoding::Binary, "uuid") => Some(16),
+            _ => None,
+        };
+        let bytes: Option<usize> =
+            self.key.columns.iter().map(|&i| fixed(&self.columns[i]).map(|width: usize| width + 1)).sum();
+        match bytes {
+            Some(bytes) if bytes <= CellWidth::Narrow.key_bytes() => CellWidth::Narrow,
+            _ => CellWidth::Wide,
+        }
+    }
+}
+
+impl CellWidth {
+    /// How many bytes of encoded key a cell carries.
+    pub const fn key_bytes(self) -> usize {
+        match self {
+            Self::Narrow => 27,
+            Self::Wide => 83,
+        }
+    }
+}
