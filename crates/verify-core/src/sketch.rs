@@ -334,7 +334,7 @@ mod tests {
             shared in prop::collection::vec((0_u64..1 << 40, 1_u8..4), 0..200),
             left in prop::collection::vec((1_u64 << 41..1 << 42, 1_u8..7), 0..30),
             right in prop::collection::vec((1_u64 << 43..1 << 44, 1_u8..7), 0..30),
-            wide in any::<bool>(), left_log2 in 5_u8..8, right_log2 in 5_u8..8,
+            wide in any::<bool>(), left_log2 in 11_u8..13, right_log2 in 11_u8..13,
         ) {
             let width = if wide { CellWidth::Wide } else { CellWidth::Narrow };
             let both = |own: &[(u64, u8)]| [&shared[..], own].concat();
