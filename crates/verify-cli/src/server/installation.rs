@@ -116,21 +116,20 @@ impl Installation {
 ///
 /// A newer `pg_dump`, `pg_restore`, `psql` or `pg_basebackup` serves older servers too, never the other way round.
 pub fn client_program(name: &str, major_min: u32) -> Result<PathBuf> {
-    let mut found: Vec<(Vec<u32>, PathBuf)> = program_dirs()
+    // Of the same version the program itself goes before a script around it, such as Debian's, which would choose
+    // another version by rules of its own.
+    let newest = program_dirs()
         .iter()
         .map(|dir| dir.join(name))
         .filter(|path| path.is_file())
-        .filter_map(|path| Some((version_key(&version_of(&path).ok()?), path)))
-        .collect();
-    // Stable, so that among equals the order of the PATH holds.
-    found.sort_by(|(a, _), (b, _)| b.cmp(a));
-    match found.into_iter().next() {
-        Some((version, path)) if version.first().is_some_and(|major| *major >= major_min) => Ok(path),
+        .filter_map(|path| Some((version_of(&path).ok()?, path)))
+        .max_by_key(|(version, path)| (version_key(version), !is_script(path)));
+    match newest {
+        Some((version, path)) if major_of(&version).is_some_and(|major| major >= major_min) => Ok(path),
         Some((version, path)) => bail!(
-            "`{name}` of version {major_min} or newer is needed, and the newest found is {} of version {}; install \
-             `postgresql-client-{major_min}` or newer",
-            path.display(),
-            version.first().unwrap_or(&0)
+            "`{name}` of version {major_min} or newer is needed, and the newest found is {} of version {version}; \
+             install `postgresql-client-{major_min}` or newer",
+            path.display()
         ),
         None => bail!(
             "found no program `{name}` in {}; install PostgreSQL's client programs, for example \
@@ -179,11 +178,11 @@ fn real_dirs_of_server_programs(dir: &Path) -> Vec<PathBuf> {
 
 /// The program that a shell script of the same name calls, when `path` is such a script.
 fn behind_wrapper(path: &Path) -> Option<PathBuf> {
-    let mut start = Vec::new();
-    fs::File::open(path).ok()?.take(64 * 1024).read_to_end(&mut start).ok()?;
-    if !start.starts_with(b"#!") {
+    if !is_script(path) {
         return None;
     }
+    let mut start = Vec::new();
+    fs::File::open(path).ok()?.take(64 * 1024).read_to_end(&mut start).ok()?;
     String::from_utf8_lossy(&start)
         .split(|c: char| c.is_whitespace() || "'\";()".contains(c))
         .map(Path::new)
@@ -191,6 +190,11 @@ fn behind_wrapper(path: &Path) -> Option<PathBuf> {
             word.is_absolute() && word.file_name() == path.file_name() && *word != path && word.is_file()
         })
         .and_then(|word| word.canonicalize().ok())
+}
+
+fn is_script(path: &Path) -> bool {
+    let mut mark = [0; 2];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut mark)).is_ok() && mark == *b"#!"
 }
 
 /// Asks a program for its version: `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is `15.18`.

@@ -7,11 +7,13 @@
 mod account;
 mod data_directory;
 mod installation;
+mod options;
 mod postmaster;
 mod running;
 
 pub use account::{ServerUser, create_server_dir, give_to_server_user, run_as_server_user, server_user};
 pub use data_directory::InitOptions;
 pub use installation::{Installation, client_program};
+pub use options::{Listen, StartOptions, Stop, Wait};
 pub(crate) use postmaster::stop_servers_below;
-pub use running::{Listen, Server, StartOptions, Stop, Wait};
+pub use running::Server;

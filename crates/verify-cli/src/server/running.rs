@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::account::{create_server_dir, run_as_server_user};
 use super::data_directory::{self, InitOptions, forget_environment};
 use super::installation::Installation;
+use super::options::{Listen, StartOptions, Stop, Wait};
 use super::postmaster::{self, PidFile};
 
 /// The longest path of a socket that every system accepts (`sun_path` less its final zero), in bytes.
@@ -25,73 +26,6 @@ const LOG_TAIL_LINES: usize = 15;
 const PORT_ATTEMPTS: u32 = 5;
 /// How long a server may take to stop: it writes a checkpoint first.
 const STOP_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Where a server listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// On its socket alone.
-    SocketOnly,
-    /// On its socket and on 127.0.0.1 with this port; 0 takes a free one.
-    Tcp(u16),
-}
-
-/// What a start waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Connections are accepted and recovery is over.
-    Ready,
-    /// Connections are accepted, perhaps still in recovery.
-    ReadyOrStandby,
-}
-
-/// How a server is started.
-#[derive(Clone, Debug)]
-pub struct StartOptions {
-    /// Settings that override those of the data directory, in order.
-    pub settings: Vec<(String, String)>,
-    /// Where it listens.
-    pub listen: Listen,
-    /// Directory of its socket, created when absent, closed to other users.
-    pub socket_dir: PathBuf,
-    /// File that its log is appended to.
-    pub log_file: PathBuf,
-    /// What the start waits for.
-    pub wait: Wait,
-    /// How long it waits.
-    pub timeout: Duration,
-}
-
-impl StartOptions {
-    /// A server with a socket alone, whose socket and log lie in `directory`.
-    pub fn in_directory(directory: &Path) -> Self {
-        Self {
-            settings: Vec::new(),
-            listen: Listen::SocketOnly,
-            socket_dir: directory.join("socket"),
-            log_file: directory.join("server.log"),
-            wait: Wait::Ready,
-            timeout: Duration::from_secs(120),
-        }
-    }
-
-    /// Adds a setting.
-    #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        self.settings.push((name.to_owned(), value.to_owned()));
-        self
-    }
-}
-
-/// How a server is stopped, in PostgreSQL's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Waits until all clients are gone.
-    Smart,
-    /// Ends the clients, writes a checkpoint.
-    Fast,
-    /// Ends at once; the next start recovers from WAL.
-    Immediate,
-}
 
 /// A running server. It is stopped at once (as by a crash, hence with recovery at the next start) when dropped.
 #[derive(Debug)]
