@@ -30,6 +30,10 @@ pub struct StartOptions {
     pub listen: Listen,
     /// Directory of its socket, created when absent, closed to other users.
     pub socket_dir: PathBuf,
+    /// Whether the data directory's own `pg_hba.conf` is set aside: who can reach the socket gets in, nobody else does.
+    ///
+    /// For a restored cluster, whose own rules want passwords or certificates that we do not have.
+    pub trust_socket: bool,
     /// File that its log is appended to.
     pub log_file: PathBuf,
     /// What the start waits for.
@@ -45,6 +49,7 @@ impl StartOptions {
             settings: Vec::new(),
             listen: Listen::SocketOnly,
             socket_dir: directory.join("socket"),
+            trust_socket: false,
             log_file: directory.join("server.log"),
             wait: Wait::Ready,
             timeout: Duration::from_secs(120),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::account::{create_server_dir, run_as_server_user};
+use super::account::{create_server_dir, give_to_server_user, run_as_server_user};
 use super::data_directory::{self, InitOptions, forget_environment};
 use super::installation::Installation;
 use super::options::{Listen, StartOptions, Stop, Wait};
@@ -66,6 +66,9 @@ impl Server {
         if !options.socket_dir.exists() {
             create_server_dir(&options.socket_dir)?;
         }
+        if options.trust_socket {
+            write_trusting_rules(&options.socket_dir)?;
+        }
         let mut attempt = 1;
         loop {
             let port = choose_port(options)?;
@@ -100,6 +103,10 @@ impl Server {
             command.args(["-c", setting]);
         }
         command.args(["-c", &format!("listen_addresses={addresses}")]);
+        if options.trust_socket {
+            let rules = trusting_rules(&options.socket_dir);
+            command.args(["-c", &format!("hba_file={}", rules.display())]);
+        }
         for (name, value) in &options.settings {
             command.args(["-c", &format!("{name}={value}")]);
         }
@@ -275,6 +282,17 @@ impl Drop for Server {
             let _ = self.postmaster.wait();
         }
     }
+}
+
+fn trusting_rules(socket_dir: &Path) -> PathBuf {
+    socket_dir.join("pg_hba.conf")
+}
+
+fn write_trusting_rules(socket_dir: &Path) -> Result<()> {
+    let path = trusting_rules(socket_dir);
+    fs::write(&path, "local all all trust\nlocal replication all trust\n")
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    give_to_server_user(&path)
 }
 
 fn choose_port(options: &StartOptions) -> Result<u16> {

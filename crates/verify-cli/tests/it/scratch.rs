@@ -85,7 +85,21 @@ fn plays_a_run() {
     match role.as_str() {
         "sweep" => report_swept(&scratch::sweep()),
         "sweep-kept" => report_swept(&scratch::sweep_with_kept()),
-        "keep" => println!("\nholds {} -", Scratch::create("keep").unwrap().keep().unwrap().display()),
+        "keep-serving" => {
+            let scratch = Scratch::create("keep").unwrap();
+            let server = start_server(scratch.path());
+            let postmaster = server.pid();
+            server.detach();
+            println!("\nholds {} {postmaster}", scratch.keep().unwrap().display());
+        }
+        "interrupted" => {
+            let scratch = Scratch::create("interrupted").unwrap();
+            let server = start_server(scratch.path());
+            println!("\nholds {} {}", scratch.path().display(), server.pid());
+            assert_eq!(scratch::remove_all(), [scratch.path()]);
+            // As the handler of Ctrl-C does: nothing is dropped any more.
+            std::process::exit(130);
+        }
         "hold" => {
             let scratch = Scratch::create("hold").unwrap();
             println!("\nholds {} -", scratch.path().display());
@@ -155,12 +169,23 @@ fn a_sweep_removes_the_server_and_directory_of_a_killed_run_and_spares_live_ones
 #[test]
 fn a_kept_directory_goes_only_when_asked_for() {
     let tmpdir = tmpdir();
-    let mut kept = Run::start(tmpdir.path(), "keep");
+    let mut kept = Run::start(tmpdir.path(), "keep-serving");
     kept.process.wait().unwrap();
+    let server = kept.postmaster.unwrap();
     assert_eq!(sweep(tmpdir.path(), "sweep"), Vec::<PathBuf>::new());
-    assert!(kept.directory.exists());
+    assert!(is_alive(server));
     assert_eq!(sweep(tmpdir.path(), "sweep-kept"), [kept.directory.clone()]);
+    assert!(!is_alive(server));
     assert!(!kept.directory.exists());
+}
+
+#[test]
+fn an_interrupted_run_removes_its_servers_and_directories() {
+    let tmpdir = tmpdir();
+    let mut run = Run::start(tmpdir.path(), "interrupted");
+    assert_eq!(run.process.wait().unwrap().code(), Some(130));
+    assert!(!is_alive(run.postmaster.unwrap()));
+    assert!(!run.directory.exists());
 }
 
 #[test]

@@ -92,3 +92,41 @@ fn a_standby_is_up_for_those_who_accept_one() {
     let server = Server::start(&installation, &data, &standby).unwrap();
     assert_eq!(select(&server.conninfo("postgres"), None, "select pg_is_in_recovery()"), Ok("t".to_owned()));
 }
+
+#[test]
+fn a_cluster_with_rules_of_its_own_lets_us_in_over_a_trusted_socket() {
+    let scratch = Scratch::create("trust").unwrap();
+    let installation = Installation::newest().unwrap();
+    let data = scratch.path().join("data");
+    Server::init(&installation, &data, &InitOptions::default()).unwrap();
+    fs::write(data.join("pg_hba.conf"), "local all all reject\n").unwrap();
+    let options = StartOptions::in_directory(scratch.path());
+    let server = Server::start(&installation, &data, &options).unwrap();
+    let refused = select(&server.conninfo("postgres"), None, "select 1").unwrap_err();
+    assert!(refused.contains("pg_hba.conf rejects"), "{refused}");
+    drop(server);
+
+    let options = StartOptions { trust_socket: true, ..options };
+    let server = Server::start(&installation, &data, &options).unwrap();
+    assert_eq!(select(&server.conninfo("postgres"), None, "select 1"), Ok("1".to_owned()));
+}
+
+#[test]
+fn a_killed_server_leaves_no_shared_memory_once_its_directory_is_gone() {
+    let scratch = Scratch::create("kill").unwrap();
+    let installation = Installation::newest().unwrap();
+    let data = scratch.path().join("data");
+    Server::init(&installation, &data, &InitOptions::default()).unwrap();
+    let options = StartOptions::in_directory(scratch.path()).set("dynamic_shared_memory_type", "mmap");
+    let mut server = Server::start(&installation, &data, &options).unwrap();
+    let postmaster = server.pid().to_string();
+    let segments = || {
+        // Key, id, permissions, size, creator: the postmaster's own.
+        let table = fs::read_to_string("/proc/sysvipc/shm").unwrap();
+        table.lines().filter(|line| line.split_whitespace().nth(4) == Some(&postmaster)).count()
+    };
+    server.kill().unwrap();
+    assert_eq!(segments(), 1, "a killed server cannot free its segment");
+    drop(scratch);
+    assert_eq!(segments(), 0);
+}
