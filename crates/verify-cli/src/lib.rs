@@ -1,1 +1,4 @@
 //! The commands of `state-lab`.
+
+pub mod scratch;
+pub mod server;

@@ -1,0 +1,76 @@
+//! How a server is started and stopped.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On its socket alone.
+    SocketOnly,
+    /// On its socket and on 127.0.0.1 with this port; 0 takes a free one.
+    Tcp(u16),
+}
+
+/// What a start waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Connections are accepted and recovery is over.
+    Ready,
+    /// Connections are accepted, perhaps still in recovery.
+    ReadyOrStandby,
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// Settings that override those of the data directory, in order.
+    pub settings: Vec<(String, String)>,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Directory of its socket, created when absent, closed to other users.
+    pub socket_dir: PathBuf,
+    /// Whether the data directory's own `pg_hba.conf` is set aside: who can reach the socket gets in, nobody else does.
+    ///
+    /// For a restored cluster, whose own rules want passwords or certificates that we do not have.
+    pub trust_socket: bool,
+    /// File that its log is appended to.
+    pub log_file: PathBuf,
+    /// What the start waits for.
+    pub wait: Wait,
+    /// How long it waits.
+    pub timeout: Duration,
+}
+
+impl StartOptions {
+    /// A server with a socket alone, whose socket and log lie in `directory`.
+    pub fn in_directory(directory: &Path) -> Self {
+        Self {
+            settings: Vec::new(),
+            listen: Listen::SocketOnly,
+            socket_dir: directory.join("socket"),
+            trust_socket: false,
+            log_file: directory.join("server.log"),
+            wait: Wait::Ready,
+            timeout: Duration::from_secs(120),
+        }
+    }
+
+    /// Adds a setting.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// How a server is stopped, in PostgreSQL's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Waits until all clients are gone.
+    Smart,
+    /// Ends the clients, writes a checkpoint.
+    Fast,
+    /// Ends at once; the next start recovers from WAL.
+    Immediate,
+}

@@ -1,0 +1,4 @@
+//! Tests of the commands and of what they stand on.
+
+mod scratch;
+mod server;
