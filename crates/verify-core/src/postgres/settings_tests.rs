@@ -1,0 +1,1 @@
+//! Tests of connection settings: precedence, refusals, secrecy.
