@@ -13,7 +13,7 @@ pub(super) const CAPACITY: usize = 256 << 10;
 pub(super) const HEADER: usize = 5;
 /// The largest message that is believed: a field of PostgreSQL holds at most 1 GiB.
 const MESSAGE_LIMIT: usize = (1 << 30) + (1 << 10);
-/// Nanoseconds of timer slack for bulk threads. The kernel's default of 50 µs is as long as a nap.
+/// Timer slack of bulk threads. The kernel's default of 50 µs is as long as a nap.
 const TIMER_SLACK_NS: u64 = 1_000;
 
 /// A blocking reader of messages. After an I/O error it stays closed.

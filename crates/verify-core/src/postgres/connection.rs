@@ -30,6 +30,13 @@ pub struct Connection {
     transaction_status: u8,
 }
 
+/// How a statement was sent, which decides how a COPY that it begins is ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Simple,
+    Extended,
+}
+
 impl Connection {
     /// Connects to the first host that answers and logs in.
     ///
@@ -105,7 +112,7 @@ impl Connection {
     /// [`ErrorKind::Server`] leaves the session usable. A result of more than 256 MiB closes it.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
         self.send_query(sql)?;
-        Ok(self.collect(None)?.rows)
+        Ok(self.collect(Protocol::Simple)?.rows)
     }
 
     /// Runs statements for their effect.
@@ -135,7 +142,7 @@ impl Connection {
         frontend::execute("", fetched, &mut message).map_err(unsendable)?;
         frontend::sync(&mut message);
         self.buffer.send(&message)?;
-        let mut rows = self.collect(Some(limit_rows as usize))?;
+        let mut rows = self.collect(Protocol::Extended)?;
         rows.more = rows.rows.len() > limit_rows as usize;
         rows.rows.truncate(limit_rows as usize);
         Ok(rows)
@@ -183,16 +190,20 @@ impl Connection {
 
     /// Consumes the rest of an answer, to the ReadyForQuery, after an ErrorResponse or when done.
     pub(super) fn finish_query(&mut self) -> Result<()> {
-        self.collect(None).map(drop)
+        self.collect(Protocol::Simple).map(drop)
     }
 
-    /// Reads an answer to its end. Rows beyond `keep` plus one are not expected.
-    fn collect(&mut self, keep: Option<usize>) -> Result<Rows> {
+    /// Reads an answer to its end.
+    fn collect(&mut self, protocol: Protocol) -> Result<Rows> {
         let mut answer = Rows { columns: Vec::new(), rows: Vec::new(), more: false };
         let mut failure = None;
         let mut size = 0;
         loop {
-            let (tag, length) = self.next_header()?;
+            let (tag, length) = match self.next_header() {
+                Ok(header) => header,
+                // What the server said before it hung up explains more than that it hung up.
+                Err(error) => return Err(failure.unwrap_or(error)),
+            };
             match tag {
                 b'D' => {
                     let row = self.read_row(length)?;
@@ -223,7 +234,7 @@ impl Connection {
                     self.buffer.skip(length)?;
                     failure.get_or_insert_with(copy_refused);
                     if tag == b'G' {
-                        self.refuse_copy_in(keep.is_some())?;
+                        self.refuse_copy_in(protocol)?;
                     }
                 }
                 other => return Err(self.unexpected(other)),
@@ -253,11 +264,11 @@ impl Connection {
         Ok(body)
     }
 
-    /// Ends a COPY FROM STDIN that a statement began. The server ignored the Sync sent along with the statement.
-    fn refuse_copy_in(&mut self, extended: bool) -> Result<()> {
+    /// Ends a COPY FROM STDIN that a statement began. A Sync sent along with the statement was ignored.
+    fn refuse_copy_in(&mut self, protocol: Protocol) -> Result<()> {
         let mut message = BytesMut::new();
         frontend::copy_fail("COPY is not expected here", &mut message).map_err(unsendable)?;
-        if extended {
+        if protocol == Protocol::Extended {
             frontend::sync(&mut message);
         }
         self.buffer.send(&message)
