@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use super::nap::Nap;
-use super::stream::Stream;
+use super::stream::{Stream, io_error};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of the buffer. A message of this size less the header, or smaller, can be had in one piece.
@@ -186,13 +186,7 @@ impl ReadBuffer {
     #[cold]
     fn fail(&mut self, doing: &str, error: io::Error) -> Error {
         self.closed = true;
-        match error.kind() {
-            // What a socket's timeout looks like.
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Error::new(ErrorKind::Connection, format!("{doing}: it did not answer in time"))
-            }
-            _ => Error::with_source(ErrorKind::Connection, doing, error),
-        }
+        io_error(doing, error)
     }
 }
 

@@ -65,7 +65,8 @@ impl Connection {
             }
         }
         let unlimited = connection.buffer.stream().set_timeout(None);
-        unlimited.map_err(|error| Error::with_source(ErrorKind::Connection, "wait without a limit", error))?;
+        unlimited
+            .map_err(|error| Error::with_source(ErrorKind::Connection, "wait without a limit", error))?;
         Ok(connection)
     }
 
@@ -300,7 +301,10 @@ impl Connection {
     pub(super) fn unexpected(&mut self, tag: u8) -> Error {
         self.buffer.close();
         let tag = char::from(tag).escape_default();
-        Error::new(ErrorKind::Protocol, format!("read an answer: the message '{tag}' is malformed or out of place"))
+        Error::new(
+            ErrorKind::Protocol,
+            format!("read an answer: the message '{tag}' is malformed or out of place"),
+        )
     }
 
     fn too_large(&mut self) -> Error {

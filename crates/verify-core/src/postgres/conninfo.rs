@@ -119,7 +119,9 @@ fn uri_hosts<'a>(text: &'a str, pairs: &mut Pairs) -> Result<&'a str> {
                 return Err(refuse("an IPv6 address misses its closing \"]\""));
             };
             if address.is_empty() || !(after.is_empty() || after.starts_with([':', '/', '?', ','])) {
-                return Err(refuse("an IPv6 address in brackets is empty or followed by something unexpected"));
+                return Err(refuse(
+                    "an IPv6 address in brackets is empty or followed by something unexpected",
+                ));
             }
             (host, rest) = (address, after);
         } else {
@@ -185,7 +187,9 @@ fn decode(text: &str) -> Result<String> {
         match (digit(), digit()) {
             (Some(high), Some(low)) if high + low > 0 => bytes.push((high * 16 + low) as u8),
             (Some(0), Some(0)) => return Err(refuse("%00 cannot stand in a URI")),
-            _ => return Err(refuse("a \"%\" is not followed by two hexadecimal digits (write %25 for \"%\")")),
+            _ => {
+                return Err(refuse("a \"%\" is not followed by two hexadecimal digits (write %25 for \"%\")"));
+            }
         }
     }
     String::from_utf8(bytes).map_err(|_| refuse("percent-encoded bytes are not UTF-8"))
@@ -226,12 +230,14 @@ mod tests {
             ),
             ("postgres://a:1,b,[::1]:3/d", &[("host", "a,b,::1"), ("port", "1,,3"), ("dbname", "d")]),
             ("postgres://%2Fvar%2Frun/d", &[("host", "/var/run"), ("dbname", "d")]),
-            ("postgres:///d?host=/tmp&ssl=true", &[("dbname", "d"), ("host", "/tmp"), ("sslmode", "require")]),
+            (
+                "postgres:///d?host=/tmp&ssl=true",
+                &[("dbname", "d"), ("host", "/tmp"), ("sslmode", "require")],
+            ),
             ("postgres://u@/d", &[("user", "u"), ("dbname", "d")]),
         ];
         for (text, expected) in table {
-            let expected: Vec<_> =
-                expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let expected: Vec<_> = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             assert_eq!(pairs(text), expected, "{text}");
         }
     }

@@ -34,7 +34,22 @@ pub(super) fn start(buffer: &mut ReadBuffer, settings: &Settings, session: &Sess
     buffer.send(&message)
 }
 
+/// An error of class 28 is about who we are, and becomes an error of its own kind.
+pub(super) fn told_as_login(error: Error) -> Error {
+    match error.sqlstate() {
+        Some(code) if code.starts_with("28") => {
+            Error::with_source(ErrorKind::Authentication, "log in", error)
+        }
+        _ => error,
+    }
+}
+
 /// Answers the server's demands until it is content.
+///
+/// # Errors
+///
+/// [`ErrorKind::Server`] of class 28 where the server refuses us before it asked for anything, and
+/// [`ErrorKind::Authentication`] once it did.
 pub(super) fn log_in(
     buffer: &mut ReadBuffer,
     settings: &Settings,
@@ -49,7 +64,8 @@ pub(super) fn log_in(
         }
         let body = buffer.body(length)?;
         let answer = match tag {
-            b'E' => return Err(server_error(body)),
+            b'E' if login.method == Method::None => return Err(server_error(body)),
+            b'E' => return Err(told_as_login(server_error(body))),
             b'N' => continue,
             b'v' => return Err(malformed("the server does not speak protocol 3.0")),
             b'R' => login.answer(body)?,
@@ -105,7 +121,9 @@ impl Login<'_> {
             }
             12 => {
                 let mut scram = self.scram.take().ok_or_else(|| malformed("SASL ends before it began"))?;
-                scram.finish(data).map_err(|error| failed("verify that the server knows the password", error))?;
+                scram
+                    .finish(data)
+                    .map_err(|error| failed("verify that the server knows the password", error))?;
                 return Ok(Answer::Wait);
             }
             2 | 6 | 7 | 8 | 9 => {

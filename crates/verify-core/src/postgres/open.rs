@@ -22,7 +22,7 @@ pub(super) fn open(settings: &Settings, session: &SessionOptions) -> Result<Conn
     };
     for target in rounds {
         for host in &settings.hosts {
-            let opened = open_host(settings, session, host).map_err(told_as_login);
+            let opened = open_host(settings, session, host).map_err(login::told_as_login);
             let opened = opened.and_then(|mut connection| {
                 check_target(&mut connection, *target)?;
                 Ok(connection)
@@ -89,8 +89,10 @@ fn open_address(
     let attempt = |protection| {
         let socket = socket::connect(settings, address)?;
         let opened = match socket::protect(settings, host, socket, protection) {
-            // TLS that cannot be had is as good as none to who only prefers it.
-            Err(_) if protection == Protection::TlsIfOffered => {
+            // Who only prefers TLS goes on without it. Certificates that cannot be used are still an error.
+            Err(error)
+                if protection == Protection::TlsIfOffered && error.kind() == &ErrorKind::Connection =>
+            {
                 socket::protect(settings, host, socket::connect(settings, address)?, Protection::Plain)?
             }
             other => other?,
@@ -113,17 +115,10 @@ fn open_address(
 
 /// Whether no line of pg_hba.conf let us in, or one rejected us: with other protection another line may.
 ///
-/// libpq tries again after any error. A wrong password is no better without TLS, so it is not sent twice.
+/// libpq tries again after any error. Here a login that was refused after an exchange is not tried again (see
+/// [`login::log_in`]): a wrong password is no better without TLS, and a failed channel binding is a warning.
 fn refused_by_rule(error: &Error) -> bool {
     error.sqlstate() == Some("28000")
-}
-
-/// An error of class 28 is about who we are, and becomes an error of its own kind.
-fn told_as_login(error: Error) -> Error {
-    match error.sqlstate() {
-        Some(code) if code.starts_with("28") => Error::with_source(ErrorKind::Authentication, "log in", error),
-        _ => error,
-    }
 }
 
 fn begin(settings: &Settings, session: &SessionOptions, host: &Host, opened: Opened) -> Result<Connection> {
@@ -137,7 +132,9 @@ fn begin(settings: &Settings, session: &SessionOptions, host: &Host, opened: Ope
 fn check_target(connection: &mut Connection, target: Target) -> Result<()> {
     let wanted = |fits: bool, not: &str| match fits {
         true => Ok(()),
-        false => Err(Error::new(ErrorKind::Unsuitable, format!("use it: it is {not} (target_session_attrs)"))),
+        false => {
+            Err(Error::new(ErrorKind::Unsuitable, format!("use it: it is {not} (target_session_attrs)")))
+        }
     };
     match target {
         Target::Any | Target::PreferStandby => Ok(()),

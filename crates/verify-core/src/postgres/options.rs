@@ -59,13 +59,19 @@ const fn refused(
 }
 
 const NO_GSS: &str = "GSSAPI is not supported; use TLS, and log in with a password or a client certificate";
-const NO_CRL: &str = "revocation lists are not supported; leave it out, or use certificates that live shortly";
+const NO_CRL: &str =
+    "revocation lists are not supported; leave it out, or use certificates that live shortly";
 const NO_OAUTH: &str = "OAuth is not supported; log in with a password or a client certificate";
 const NO_SCRAM_KEY: &str = "SCRAM keys are not supported; give the password itself";
 
 const REFUSED: &[Refused] = &[
     // The session's encoding is always UTF8, so that the same value is the same bytes on every server.
-    refused("client_encoding", "", &["UTF8", "utf8", "UTF-8", "utf-8", "auto"], "the encoding is always UTF8"),
+    refused(
+        "client_encoding",
+        "",
+        &["UTF8", "utf8", "UTF-8", "utf-8", "auto"],
+        "the encoding is always UTF8",
+    ),
     refused("gssdelegation", "PGGSSDELEGATION", &["0"], NO_GSS),
     refused("gssencmode", "PGGSSENCMODE", &["disable", "prefer"], NO_GSS),
     refused("gsslib", "PGGSSLIB", &[], NO_GSS),
@@ -76,7 +82,12 @@ const REFUSED: &[Refused] = &[
         &["disable"],
         "a verification must know its server; name one host, or several to be tried in order",
     ),
-    refused("max_protocol_version", "PGMAXPROTOCOLVERSION", &["3.0", "3.2", "latest"], "protocol 3.0 is spoken"),
+    refused(
+        "max_protocol_version",
+        "PGMAXPROTOCOLVERSION",
+        &["3.0", "3.2", "latest"],
+        "protocol 3.0 is spoken",
+    ),
     refused("min_protocol_version", "PGMINPROTOCOLVERSION", &["3.0"], "protocol 3.0 is spoken"),
     refused("oauth_client_id", "", &[], NO_OAUTH),
     refused("oauth_client_secret", "", &[], NO_OAUTH),
@@ -95,7 +106,12 @@ const REFUSED: &[Refused] = &[
     refused("sslcrl", "PGSSLCRL", &[], NO_CRL),
     refused("sslcrldir", "PGSSLCRLDIR", &[], NO_CRL),
     refused("sslkeylogfile", "", &[], "session keys are never written; leave it out"),
-    refused("sslpassword", "", &[], "encrypted keys are not supported; decrypt the key into a file of mode 0600"),
+    refused(
+        "sslpassword",
+        "",
+        &[],
+        "encrypted keys are not supported; decrypt the key into a file of mode 0600",
+    ),
 ];
 
 /// Every environment variable that changes where or how a PostgreSQL client connects.

@@ -37,8 +37,8 @@ pub(super) fn look_up(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Secret>
             format!("{}: others may read it (mode {mode:04o}); run chmod 0600 on it", doing()),
         ));
     }
-    let text = fs::read_to_string(path)
-        .map_err(|error| Error::with_source(ErrorKind::Settings, doing(), error))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| Error::with_source(ErrorKind::Settings, doing(), error))?;
     Ok(find(&text, wanted))
 }
 

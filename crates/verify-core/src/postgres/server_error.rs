@@ -11,7 +11,8 @@ pub(super) fn server_error(body: &[u8]) -> Error {
     let field = |wanted: u8| {
         fields(body).find(|(tag, _)| *tag == wanted).map(|(_, value)| String::from_utf8_lossy(value))
     };
-    let sqlstate = field(b'C').filter(|code| code.len() == 5 && code.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let sqlstate =
+        field(b'C').filter(|code| code.len() == 5 && code.bytes().all(|b| b.is_ascii_alphanumeric()));
     let sqlstate = sqlstate.map_or_else(|| "XX000".to_owned(), std::borrow::Cow::into_owned);
     // The field V is the severity untranslated, from 9.6 on.
     let severity = field(b'V').or_else(|| field(b'S')).unwrap_or_default();

@@ -31,9 +31,9 @@ pub(super) fn look_up(name: &str, file: Option<&str>, env: &Environment) -> Resu
                 return Err(Error::with_source(ErrorKind::Settings, doing, error));
             }
         };
-        if let Some(pairs) = find(&text, name).map_err(|error| {
-            error.while_doing(format!("read the service file {}", path.display()))
-        })? {
+        if let Some(pairs) = find(&text, name)
+            .map_err(|error| error.while_doing(format!("read the service file {}", path.display())))?
+        {
             return Ok(pairs);
         }
     }

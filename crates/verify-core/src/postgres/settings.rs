@@ -177,22 +177,28 @@ impl Settings {
         add("PGAPPNAME", self.application_name.clone());
         add("PGCONNECT_TIMEOUT", self.connect_timeout.map(|timeout| timeout.as_secs().to_string()));
         add("PGREQUIREAUTH", self.require_auth.text().map(str::to_owned));
-        add("PGSSLROOTCERT", match &self.tls.roots {
-            Roots::Nobody => None,
-            Roots::File(file) => Some(path(file)),
-            Roots::System => Some("system".to_owned()),
-        });
+        add(
+            "PGSSLROOTCERT",
+            match &self.tls.roots {
+                Roots::Nobody => None,
+                Roots::File(file) => Some(path(file)),
+                Roots::System => Some("system".to_owned()),
+            },
+        );
         add("PGSSLCERT", self.tls.client.as_ref().map(|client| path(&client.certificate)));
         add("PGSSLKEY", self.tls.client.as_ref().map(|client| path(&client.key)));
         add("PGSSLNEGOTIATION", self.tls.direct.then(|| "direct".to_owned()));
         add("PGSSLSNI", (!self.tls.server_name_indication).then(|| "0".to_owned()));
         add("PGSSLMINPROTOCOLVERSION", (self.tls.version_min == TlsVersion::V1_3).then(|| "TLSv1.3".into()));
         add("PGSSLMAXPROTOCOLVERSION", (self.tls.version_max == TlsVersion::V1_2).then(|| "TLSv1.2".into()));
-        add("PGCHANNELBINDING", match self.channel_binding {
-            ChannelBinding::Disable => Some("disable".to_owned()),
-            ChannelBinding::Prefer => None,
-            ChannelBinding::Require => Some("require".to_owned()),
-        });
+        add(
+            "PGCHANNELBINDING",
+            match self.channel_binding {
+                ChannelBinding::Disable => Some("disable".to_owned()),
+                ChannelBinding::Prefer => None,
+                ChannelBinding::Require => Some("require".to_owned()),
+            },
+        );
         let target = TARGETS.iter().find(|(_, target)| *target == self.target && *target != Target::Any);
         add("PGTARGETSESSIONATTRS", target.map(|(name, _)| (*name).to_owned()));
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

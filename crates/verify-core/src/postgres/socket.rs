@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use super::channel_binding::tls_server_end_point;
 use super::host::Host;
 use super::settings::{Keepalive, Settings};
-use super::stream::{Stream, set_tcp_timeout};
+use super::stream::{Stream, io_error, set_tcp_timeout};
 use super::tls::{self, PROTOCOL};
 use super::tls_settings::{Roots, SslMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -54,8 +54,8 @@ pub(super) fn open_unix(settings: &Settings, path: &std::path::Path) -> Result<O
         stream.set_timeout(settings.connect_timeout)?;
         Ok(stream)
     });
-    let stream = opened
-        .map_err(|error| Error::with_source(ErrorKind::Connection, "connect to its socket", error))?;
+    let stream =
+        opened.map_err(|error| Error::with_source(ErrorKind::Connection, "connect to its socket", error))?;
     Ok(Opened { stream, binding: None })
 }
 
@@ -122,7 +122,7 @@ fn ask_for_tls(mut socket: &TcpStream, protection: Protection) -> Result<bool> {
     socket
         .write_all(&request)
         .and_then(|()| socket.read_exact(&mut answer))
-        .map_err(|error| Error::with_source(ErrorKind::Connection, "ask for TLS", error))?;
+        .map_err(|error| io_error("ask for TLS", error))?;
     match answer[0] {
         b'S' => Ok(true),
         b'N' if protection == Protection::TlsIfOffered => Ok(false),
@@ -145,20 +145,21 @@ fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream) -> Result<
             return Err(Error::with_source(ErrorKind::Settings, "verify the host's name", error));
         }
     };
-    let fail = |error: Box<dyn std::error::Error + Send + Sync>| {
-        let doing = match (&settings.tls.roots, settings.tls.mode) {
-            (Roots::Nobody, _) => "start TLS",
-            (_, SslMode::VerifyFull) => "start TLS and verify the server's certificate and name",
-            _ => "start TLS and verify the server's certificate",
-        };
-        Error::with_source(ErrorKind::Connection, doing, error)
+    let doing = match (&settings.tls.roots, settings.tls.mode) {
+        (Roots::Nobody, _) => "start TLS",
+        (_, SslMode::VerifyFull) => "start TLS and verify the server's certificate and name",
+        _ => "start TLS and verify the server's certificate",
     };
-    let mut client = ClientConnection::new(config, name).map_err(|error| fail(error.into()))?;
+    let mut client = ClientConnection::new(config, name)
+        .map_err(|error| Error::with_source(ErrorKind::Connection, doing, error))?;
     while client.is_handshaking() {
-        client.complete_io(&mut socket).map_err(|error| fail(error.into()))?;
+        client.complete_io(&mut socket).map_err(|error| io_error(doing, error))?;
     }
     if settings.tls.direct && client.alpn_protocol() != Some(PROTOCOL) {
-        return Err(fail("the server did not agree to speak PostgreSQL (sslnegotiation=direct needs 17)".into()));
+        return Err(Error::new(
+            ErrorKind::Connection,
+            format!("{doing}: the server did not agree to speak PostgreSQL (sslnegotiation=direct needs 17)"),
+        ));
     }
     let leaf = client.peer_certificates().and_then(|chain| chain.first());
     let binding = leaf.and_then(|certificate| tls_server_end_point(certificate));

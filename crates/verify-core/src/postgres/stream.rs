@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::error::{Error, ErrorKind};
+
 /// rustls asks its socket for 4 KiB at a time; this many bytes are fetched for it at once.
 const TLS_READ: usize = 64 << 10;
 
@@ -50,6 +52,16 @@ impl Stream {
 pub(super) fn set_tcp_timeout(socket: &TcpStream, timeout: Option<Duration>) -> io::Result<()> {
     socket.set_read_timeout(timeout)?;
     socket.set_write_timeout(timeout)
+}
+
+/// A failed read or write, with a timeout said in words.
+pub(super) fn io_error(doing: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Error::new(ErrorKind::Connection, format!("{doing}: it did not answer in time"))
+        }
+        _ => Error::with_source(ErrorKind::Connection, doing, error),
+    }
 }
 
 impl Read for Stream {

@@ -15,6 +15,7 @@ use rustls::{
     SupportedProtocolVersion, version,
 };
 use x509_cert::der::Decode;
+use x509_cert::der::asn1::ObjectIdentifier;
 
 use super::tls_settings::{ClientCertificate, Roots, SslMode, TlsSettings, TlsVersion, check_key_file};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,7 +105,10 @@ impl Verifier {
         let authorities = match &settings.roots {
             Roots::Nobody => None,
             _ if roots.is_empty() => {
-                return Err(Error::new(ErrorKind::Settings, "find a certificate authority to trust: there is none"));
+                return Err(Error::new(
+                    ErrorKind::Settings,
+                    "find a certificate authority to trust: there is none",
+                ));
             }
             _ => Some(
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
@@ -133,10 +137,47 @@ impl Verifier {
         if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
             return Err(CertificateError::Expired.into());
         }
-        if self.check_name {
-            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        match verify_server_name(&ParsedCertificate::try_from(certificate)?, name) {
+            Err(error) if self.forgives(&error, certificate, name) => {}
+            other => other?,
         }
         Ok(ServerCertVerified::assertion())
+    }
+
+    /// Whether an error is about the name alone, and the name is not checked or stands in the subject.
+    fn forgives(&self, error: &rustls::Error, certificate: &[u8], name: &ServerName<'_>) -> bool {
+        let about_name = matches!(
+            error,
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+            )
+        );
+        about_name && (!self.check_name || common_name_fits(certificate, name))
+    }
+}
+
+/// Whether the subject's common name is the host's. libpq still looks there when a certificate has no
+/// alternative names at all, as those made by hand often do; WebPKI does not.
+fn common_name_fits(certificate: &[u8], name: &ServerName<'_>) -> bool {
+    const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+    const ALTERNATIVE_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+    let ServerName::DnsName(host) = name else { return false };
+    let Ok(parsed) = x509_cert::Certificate::from_der(certificate) else { return false };
+    let subject = parsed.tbs_certificate;
+    if subject.extensions.iter().flatten().any(|extension| extension.extn_id == ALTERNATIVE_NAME) {
+        return false;
+    }
+    let mut attributes = subject.subject.0.iter().flat_map(|relative| relative.0.iter());
+    let Some(common_name) = attributes.find(|attribute| attribute.oid == COMMON_NAME) else { return false };
+    let Ok(pattern) = std::str::from_utf8(common_name.value.value()) else { return false };
+    let host = host.as_ref();
+    match pattern.strip_prefix("*.") {
+        // A wildcard stands for one label, and never for a whole top-level domain.
+        Some(parent) => {
+            let after = host.split_once('.').map(|(_, after)| after);
+            parent.contains('.') && after.is_some_and(|after| after.eq_ignore_ascii_case(parent))
+        }
+        None => pattern.eq_ignore_ascii_case(host),
     }
 }
 
@@ -155,9 +196,9 @@ impl ServerCertVerifier for Verifier {
         }
         match authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // The chain was verified before the name, so only the name is forgiven here.
-            Err(rustls::Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.check_name => Ok(ServerCertVerified::assertion()),
+            Err(error) if self.forgives(&error, end_entity, server_name) => {
+                Ok(ServerCertVerified::assertion())
+            }
             other => other,
         }
     }
@@ -184,5 +225,69 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A certificate made by openssl with a subject and perhaps an extension.
+    fn certificate(subject: &str, extension: Option<&str>) -> CertificateDer<'static> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("crt");
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+        command.args(["-days", "2", "-keyout", "/dev/null", "-subj", subject, "-out"]).arg(&file);
+        if let Some(extension) = extension {
+            command.args(["-addext", extension]);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        load_certificates(&file).unwrap().remove(0)
+    }
+
+    #[test]
+    fn the_common_name_counts_where_there_is_no_alternative_name() {
+        let plain = certificate("/O=x/CN=db.example.org", None);
+        let wild = certificate("/CN=*.example.org", None);
+        let alternative = certificate("/CN=db.example.org", Some("subjectAltName=DNS:other.example.org"));
+        let top = certificate("/CN=*.org", None);
+        let table = [
+            (&plain, "DB.example.org", true),
+            (&plain, "db2.example.org", false),
+            (&wild, "db.example.org", true),
+            (&wild, "a.db.example.org", false),
+            (&wild, "example.org", false),
+            (&alternative, "db.example.org", false),
+            (&top, "example.org", false),
+            (&plain, "127.0.0.1", false),
+        ];
+        for (certificate, host, fits) in table {
+            let name = ServerName::try_from(host).unwrap();
+            assert_eq!(common_name_fits(certificate, &name), fits, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_certificate_is_refused_outside_its_time() {
+        let trusted = certificate("/CN=db.example.org", None);
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier { authorities: None, pinned: Vec::new(), check_name: true, provider };
+        let name = ServerName::try_from("db.example.org").unwrap();
+        let day = std::time::Duration::from_secs(86_400);
+        let now = UnixTime::now().as_secs();
+        let at = |seconds: u64| {
+            let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+            verifier.verify_pinned(&trusted, &name, time).map(|_| ())
+        };
+        assert_eq!(at(now), Ok(()));
+        assert_eq!(at(now - day.as_secs()), Err(CertificateError::NotValidYet.into()));
+        assert_eq!(at(now + 3 * day.as_secs()), Err(CertificateError::Expired.into()));
+        let other = ServerName::try_from("other.example.org").unwrap();
+        let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
+        assert!(verifier.verify_pinned(&trusted, &other, time).is_err());
     }
 }

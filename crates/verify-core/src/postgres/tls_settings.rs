@@ -77,7 +77,9 @@ impl TlsSettings {
         let default = if system { SslMode::VerifyFull } else { SslMode::Prefer };
         let mode = options.choice("sslmode", default, &MODES)?;
         if system && mode != SslMode::VerifyFull {
-            return Err(refuse("sslrootcert=system needs sslmode=verify-full: anyone can get a certificate of some name"));
+            return Err(refuse(
+                "sslrootcert=system needs sslmode=verify-full: anyone can get a certificate of some name",
+            ));
         }
         let direct = options.choice("sslnegotiation", false, &[("postgres", false), ("direct", true)])?;
         if direct && mode < SslMode::Require {
@@ -92,7 +94,9 @@ impl TlsSettings {
         let version_min = options.choice("ssl_min_protocol_version", TlsVersion::V1_2, &versions)?;
         let version_max = options.choice("ssl_max_protocol_version", TlsVersion::V1_3, &versions)?;
         if version_max == TlsVersion::Obsolete {
-            return Err(refuse("ssl_max_protocol_version must be TLSv1.2 or TLSv1.3: older versions are broken"));
+            return Err(refuse(
+                "ssl_max_protocol_version must be TLSv1.2 or TLSv1.3: older versions are broken",
+            ));
         }
         if version_min > version_max {
             return Err(refuse("ssl_min_protocol_version is above ssl_max_protocol_version"));
@@ -119,7 +123,8 @@ impl TlsSettings {
         if mode < SslMode::VerifyCa {
             return Ok(Roots::Nobody);
         }
-        let place = path.map_or_else(|| "~/.postgresql/root.crt".to_owned(), |path| path.display().to_string());
+        let place =
+            path.map_or_else(|| "~/.postgresql/root.crt".to_owned(), |path| path.display().to_string());
         Err(refuse(&format!(
             "sslmode={} needs the certificate authority's file, and {place} does not exist; name it in \
              sslrootcert, or use sslrootcert=system",
@@ -133,7 +138,8 @@ impl TlsSettings {
             return Ok(None);
         }
         let explicit = options.get("sslcert").map(PathBuf::from);
-        let key = options.get("sslkey").map(PathBuf::from).or_else(|| env.in_home(".postgresql/postgresql.key"));
+        let key =
+            options.get("sslkey").map(PathBuf::from).or_else(|| env.in_home(".postgresql/postgresql.key"));
         let certificate = match (explicit, env.in_home(".postgresql/postgresql.crt")) {
             (Some(path), _) if path.exists() => path,
             (Some(path), _) => {
@@ -143,7 +149,10 @@ impl TlsSettings {
             (None, _) => return Ok(None),
         };
         let Some(key) = key else {
-            return Err(refuse(&format!("the certificate {} needs its key in sslkey", certificate.display())));
+            return Err(refuse(&format!(
+                "the certificate {} needs its key in sslkey",
+                certificate.display()
+            )));
         };
         Ok(Some(ClientCertificate { certificate, key }))
     }

@@ -16,7 +16,8 @@ fn one(connection: &mut Connection, sql: &str) -> String {
 
 #[test]
 fn session_options_win_over_role_and_options() {
-    let mut connection = server().connect("options='-c search_path=public -c DateStyle=German -c work_mem=3MB'");
+    let mut connection =
+        server().connect("options='-c search_path=public -c DateStyle=German -c work_mem=3MB'");
     for (name, expected) in [
         ("search_path", "\"\""),
         ("DateStyle", "ISO, YMD"),
@@ -37,7 +38,10 @@ fn session_options_win_over_role_and_options() {
     }
     let error = connection.query("SELECT * FROM visible").unwrap_err();
     assert_eq!(error.sqlstate(), Some("42P01"));
-    assert_eq!(one(&mut connection, "SELECT pg_catalog.array_length(current_schemas(false), 1) IS NULL"), "t");
+    assert_eq!(
+        one(&mut connection, "SELECT pg_catalog.array_length(current_schemas(false), 1) IS NULL"),
+        "t"
+    );
     assert_eq!(one(&mut server().connect("application_name=mine"), "SHOW application_name"), "mine");
 }
 

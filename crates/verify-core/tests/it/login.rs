@@ -53,10 +53,21 @@ fn every_way_in_works() {
         (format!("host=localhost hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={ca}"), "postgres", true),
         (format!("host=127.0.0.1 sslmode=verify-ca sslrootcert={ca}"), "postgres", true),
         (format!("host=127.0.0.1 sslmode=require sslrootcert={ca}"), "postgres", true),
-        (format!("host=127.0.0.1 sslmode=require ssl_max_protocol_version=TLSv1.2 user=scram {password} channel_binding=require"), "scram", true),
+        (
+            format!(
+                "host=127.0.0.1 sslmode=require ssl_max_protocol_version=TLSv1.2 user=scram {password} channel_binding=require"
+            ),
+            "scram",
+            true,
+        ),
         (format!("host=127.0.0.1 sslmode=require {client} user=certificate"), "certificate", true),
         (format!("host=127.0.0.1 user=scram {password} require_auth=scram-sha-256"), "scram", true),
-        ("host=127.0.0.1 connect_timeout=5 keepalives_idle=30 keepalives_count=3 tcp_user_timeout=9000".into(), "postgres", true),
+        (
+            "host=127.0.0.1 connect_timeout=5 keepalives_idle=30 keepalives_count=3 tcp_user_timeout=9000"
+                .into(),
+            "postgres",
+            true,
+        ),
     ];
     for (more, user, tls) in table {
         assert_eq!(who(&mut server().connect(&more)), (user.to_owned(), tls), "{more}");
@@ -86,9 +97,15 @@ fn every_wrong_way_is_refused_for_its_reason() {
         ("user=scram".into(), authentication.clone(), "PGPASSWORD"),
         ("host=127.0.0.1 user=nobody".into(), authentication.clone(), "28000"),
         ("host=127.0.0.1 user=certificate sslmode=require".into(), authentication.clone(), "28000"),
-        (format!("user=scram password='{PASSWORD}' channel_binding=require"), authentication.clone(), "needs TLS"),
         (
-            format!("host=127.0.0.1 sslmode=disable user=scram password='{PASSWORD}' channel_binding=require"),
+            format!("user=scram password='{PASSWORD}' channel_binding=require"),
+            authentication.clone(),
+            "needs TLS",
+        ),
+        (
+            format!(
+                "host=127.0.0.1 sslmode=disable user=scram password='{PASSWORD}' channel_binding=require"
+            ),
             authentication.clone(),
             "needs TLS",
         ),
@@ -109,9 +126,21 @@ fn every_wrong_way_is_refused_for_its_reason() {
             ErrorKind::Connection,
             "not valid for name",
         ),
-        (format!("host=localhost sslmode=verify-full sslrootcert={other}"), ErrorKind::Connection, "UnknownIssuer"),
-        (format!("host=127.0.0.1 sslmode=verify-ca sslrootcert={other}"), ErrorKind::Connection, "UnknownIssuer"),
-        (format!("host=127.0.0.1 sslmode=require sslrootcert={other}"), ErrorKind::Connection, "UnknownIssuer"),
+        (
+            format!("host=localhost sslmode=verify-full sslrootcert={other}"),
+            ErrorKind::Connection,
+            "UnknownIssuer",
+        ),
+        (
+            format!("host=127.0.0.1 sslmode=verify-ca sslrootcert={other}"),
+            ErrorKind::Connection,
+            "UnknownIssuer",
+        ),
+        (
+            format!("host=127.0.0.1 sslmode=require sslrootcert={other}"),
+            ErrorKind::Connection,
+            "UnknownIssuer",
+        ),
         ("dbname=missing".into(), ErrorKind::Server { sqlstate: "3D000".into() }, "missing"),
         ("host=/nonexistent".into(), ErrorKind::Connection, "socket"),
     ];
@@ -129,10 +158,13 @@ fn a_key_that_others_may_read_is_refused() {
     fs::copy(server().path("client.key"), &key).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let certificate = server().path("client.crt");
-    let more = format!("host=127.0.0.1 sslmode=require sslcert={} sslkey={}", certificate.display(), key.display());
-    let (kind, text) = refusal(&more);
-    assert_eq!(kind, ErrorKind::Settings);
-    assert!(text.contains("mode 0644"), "{text}");
+    for mode in ["prefer", "require"] {
+        let (certificate, key) = (certificate.display(), key.display());
+        let (kind, text) =
+            refusal(&format!("host=127.0.0.1 sslmode={mode} sslcert={certificate} sslkey={key}"));
+        assert_eq!(kind, ErrorKind::Settings);
+        assert!(text.contains("mode 0644"), "{text}");
+    }
 }
 
 #[test]
@@ -193,7 +225,10 @@ fn the_kind_of_server_is_checked() {
 fn a_server_that_does_not_answer_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let (kind, text) = refusal(&format!("host=127.0.0.1 port={port} connect_timeout=2 sslmode=disable"));
-    assert_eq!(kind, ErrorKind::Connection);
-    assert!(text.contains("did not answer in time"), "{text}");
+    for (mode, doing) in [("disable", "read from the server"), ("require", "ask for TLS")] {
+        let more = format!("host=127.0.0.1 port={port} connect_timeout=2 sslmode={mode}");
+        let (kind, text) = refusal(&more);
+        assert_eq!(kind, ErrorKind::Connection);
+        assert!(text.ends_with(&format!("{doing}: it did not answer in time")), "{text}");
+    }
 }
