@@ -93,6 +93,10 @@ fn uri(rest: &str) -> Result<Pairs> {
         }
         None => rest,
     };
+    // Behind a password with an unencoded "@" or "/" its rest would become a host or database, which errors name.
+    if hosts.split('?').next().is_some_and(|places| places.contains('@')) {
+        return Err(refuse("an \"@\" or \"/\" in a user name or password must be written %40 or %2F"));
+    }
     let tail = uri_hosts(hosts, &mut pairs)?;
     let (path, query) = match tail.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -188,7 +192,9 @@ fn decode(text: &str) -> Result<String> {
             (Some(high), Some(low)) if high + low > 0 => bytes.push((high * 16 + low) as u8),
             (Some(0), Some(0)) => return Err(refuse("%00 cannot stand in a URI")),
             _ => {
-                return Err(refuse("a \"%\" is not followed by two hexadecimal digits (write %25 for \"%\")"));
+                return Err(refuse(
+                    "a \"%\" is not followed by two hexadecimal digits (write %25 for \"%\")",
+                ));
             }
         }
     }

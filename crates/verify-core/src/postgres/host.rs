@@ -30,10 +30,10 @@ impl Host {
         let (names, addresses, ports) = (split("host"), split("hostaddr"), split("port"));
         let count = names.len().max(addresses.len()).max(1);
         if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
-            return Err(refuse(format!("{} names do not match {} addresses", names.len(), addresses.len())));
+            return Err(refuse(&format!("{} names do not match {} addresses", names.len(), addresses.len())));
         }
         if ports.len() > 1 && ports.len() != count {
-            return Err(refuse(format!("{} ports do not match {count} hosts", ports.len())));
+            return Err(refuse(&format!("{} ports do not match {count} hosts", ports.len())));
         }
         (0..count)
             .map(|index| {
@@ -48,9 +48,12 @@ impl Host {
     fn new(name: &str, address: &str, port: &str) -> Result<Self> {
         let port = match port {
             "" => PORT_DEFAULT,
-            port => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
-                refuse(format!("\"{}\" is not a port between 1 and 65535", printable(port, 40)))
-            })?,
+            // Not quoted: a slash in a URI's password makes the password's beginning a port.
+            port => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| refuse("a port is no number between 1 and 65535"))?,
         };
         if name.starts_with('@') {
             return Err(refuse("abstract sockets are not supported; use a socket directory or TCP".into()));
@@ -58,7 +61,7 @@ impl Host {
         let address: Option<IpAddr> = match address {
             "" => None,
             address => Some(address.parse().map_err(|_| {
-                refuse(format!("hostaddr \"{}\" is not a numeric address", printable(address, 60)))
+                refuse(&format!("hostaddr \"{}\" is not a numeric address", printable(address, 60)))
             })?),
         };
         let name = match (name, address) {
@@ -109,6 +112,6 @@ fn socket_file(directory: &str, port: u16) -> PathBuf {
     Path::new(directory).join(format!(".s.PGSQL.{port}"))
 }
 
-fn refuse(why: String) -> Error {
+fn refuse(why: &str) -> Error {
     Error::new(ErrorKind::Settings, format!("use the list of hosts: {why}"))
 }

@@ -154,9 +154,6 @@ impl Login<'_> {
     }
 
     fn begin_scram(&mut self, data: &[u8]) -> Result<Answer> {
-        if self.method != Method::None {
-            return Err(malformed("SASL begins twice"));
-        }
         let offered = |name: &str| data.split(|byte| *byte == 0).any(|offer| offer == name.as_bytes());
         let wanted = self.settings.channel_binding;
         let binding = self.binding.take().filter(|_| wanted != ChannelBinding::Disable);
@@ -188,6 +185,10 @@ impl Login<'_> {
 
     /// The password, once it is clear that this method may have it.
     fn password(&mut self, method: Method) -> Result<Secret> {
+        // A second demand could talk us out of the protection of the first.
+        if self.method != Method::None {
+            return Err(malformed("the server asks for a second proof"));
+        }
         self.method = method;
         self.settings.require_auth.check(method)?;
         // Only SCRAM can be bound; a password must not leave when it was asked that it be.
@@ -219,3 +220,7 @@ fn failed(doing: &str, error: std::io::Error) -> Error {
 fn write(written: std::io::Result<()>) -> Result<()> {
     written.map_err(|error| Error::with_source(ErrorKind::Settings, "write the login message", error))
 }
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;

@@ -88,13 +88,15 @@ impl Settings {
             ("require", ChannelBinding::Require),
         ];
         let application_name = options.get("application_name").or(options.get("fallback_application_name"));
+        let hosts = Host::list(&options)?;
+        let by_tcp = hosts.iter().any(|host| host.socket().is_none());
         Ok(Self {
-            hosts: Host::list(&options)?,
+            hosts,
             user: user.to_owned(),
             database: options.get("dbname").unwrap_or(user).to_owned(),
             password: options.get("password").map(Secret::new),
             passfile: options.get("passfile").map(PathBuf::from).or_else(|| env.in_home(".pgpass")),
-            tls: TlsSettings::gather(&options, env)?,
+            tls: TlsSettings::gather(&options, env, by_tcp)?,
             channel_binding: options.choice("channel_binding", ChannelBinding::Prefer, &channel_bindings)?,
             require_auth: RequireAuth::parse(options.get("require_auth").unwrap_or_default())?,
             target: options.choice("target_session_attrs", Target::Any, &TARGETS)?,

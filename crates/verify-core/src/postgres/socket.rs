@@ -153,7 +153,10 @@ fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream) -> Result<
     let mut client = ClientConnection::new(config, name)
         .map_err(|error| Error::with_source(ErrorKind::Connection, doing, error))?;
     while client.is_handshaking() {
-        client.complete_io(&mut socket).map_err(|error| io_error(doing, error))?;
+        match client.complete_io(&mut socket) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => drop(other.map_err(|error| io_error(doing, error))?),
+        }
     }
     if settings.tls.direct && client.alpn_protocol() != Some(PROTOCOL) {
         return Err(Error::new(

@@ -71,7 +71,8 @@ pub(super) struct TlsSettings {
 }
 
 impl TlsSettings {
-    pub(super) fn gather(options: &Options, env: &Environment) -> Result<Self> {
+    /// Settings for hosts of which some are reached by TCP, or none: TLS is not spoken over sockets.
+    pub(super) fn gather(options: &Options, env: &Environment, by_tcp: bool) -> Result<Self> {
         let explicit_root = options.get("sslrootcert");
         let system = explicit_root == Some("system");
         let default = if system { SslMode::VerifyFull } else { SslMode::Prefer };
@@ -104,7 +105,7 @@ impl TlsSettings {
         Ok(Self {
             mode,
             direct,
-            roots: Self::gather_roots(explicit_root, mode, env)?,
+            roots: if by_tcp { Self::gather_roots(explicit_root, mode, env)? } else { Roots::Nobody },
             client: Self::gather_client(options, env)?,
             server_name_indication: options.choice("sslsni", true, &[("0", false), ("1", true)])?,
             version_min,
@@ -140,14 +141,11 @@ impl TlsSettings {
         let explicit = options.get("sslcert").map(PathBuf::from);
         let key =
             options.get("sslkey").map(PathBuf::from).or_else(|| env.in_home(".postgresql/postgresql.key"));
-        let certificate = match (explicit, env.in_home(".postgresql/postgresql.crt")) {
-            (Some(path), _) if path.exists() => path,
-            (Some(path), _) => {
-                return Err(refuse(&format!("the client certificate {} does not exist", path.display())));
-            }
-            (None, Some(path)) if path.exists() => path,
-            (None, _) => return Ok(None),
-        };
+        if let Some(path) = explicit.as_ref().filter(|path| !path.exists()) {
+            return Err(refuse(&format!("the client certificate {} does not exist", path.display())));
+        }
+        let default = || env.in_home(".postgresql/postgresql.crt").filter(|path| path.exists());
+        let Some(certificate) = explicit.or_else(default) else { return Ok(None) };
         let Some(key) = key else {
             return Err(refuse(&format!(
                 "the certificate {} needs its key in sslkey",

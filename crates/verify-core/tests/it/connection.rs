@@ -9,6 +9,13 @@ use verify_core::postgres::{Connection, connection_variables};
 
 use crate::temporary_server::server;
 
+/// Bulk readers take sessions to their threads.
+const _: fn() = || {
+    fn can_be_sent<T: Send>() {}
+    can_be_sent::<Connection>();
+    can_be_sent::<verify_core::postgres::CancelHandle>();
+};
+
 fn one(connection: &mut Connection, sql: &str) -> String {
     let rows = connection.query(sql).unwrap_or_else(|error| panic!("{sql}: {}", error.chain()));
     rows[0].text(0).unwrap().to_owned()
@@ -90,6 +97,16 @@ fn rows_larger_than_the_buffer_come_whole() {
         }
         assert_eq!(rows.len(), 3);
     }
+}
+
+#[test]
+fn a_result_beyond_the_limit_is_refused() {
+    let mut connection = server().connect("");
+    let sql = "SELECT pg_catalog.repeat('x', 9000000) FROM pg_catalog.generate_series(1, 100)";
+    let error = connection.query(sql).unwrap_err();
+    assert_eq!(error.chain(), "read a result: it is larger than 256 MiB");
+    // Reading the rest to its end could take for ever.
+    assert!(connection.is_closed());
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn every_way_in_works() {
     let password = format!("password='{PASSWORD}'");
     let table = [
         (String::new(), "postgres", false),
+        ("sslmode=verify-full".into(), "postgres", false),
         (format!("user=scram {password}"), "scram", false),
         ("host=127.0.0.1".into(), "postgres", true),
         ("host=127.0.0.1 sslmode=disable".into(), "postgres", false),
@@ -219,6 +220,28 @@ fn the_kind_of_server_is_checked() {
     }
     let more = "target_session_attrs=read-only options='-c default_transaction_read_only=on'";
     assert!(!server().connect(more).is_closed());
+}
+
+#[test]
+fn the_wanted_kind_is_found_among_several_hosts() {
+    let (primary, standby) = (server().path(""), server().path("standby-socket"));
+    let (primary, standby) = (primary.display(), standby.display());
+    for (hosts, target, recovering) in [
+        (format!("{standby},{primary}"), "any", "t"),
+        (format!("{standby},{primary}"), "primary", "f"),
+        (format!("{standby},{primary}"), "read-write", "f"),
+        (format!("{primary},{standby}"), "standby", "t"),
+        (format!("{primary},{standby}"), "read-only", "t"),
+        (format!("{primary},{standby}"), "prefer-standby", "t"),
+        (format!("{primary}"), "prefer-standby", "f"),
+    ] {
+        let mut connection = server().connect(&format!("host={hosts} target_session_attrs={target}"));
+        let rows = connection.query("SELECT pg_catalog.pg_is_in_recovery()").unwrap();
+        assert_eq!(rows[0].get(0), Some(recovering), "{target} of {hosts}");
+    }
+    let (kind, text) = refusal(&format!("host={standby} target_session_attrs=read-write"));
+    assert_eq!(kind, ErrorKind::Unsuitable);
+    assert!(text.contains("it is read-only"), "{text}");
 }
 
 #[test]

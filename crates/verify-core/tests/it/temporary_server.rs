@@ -52,9 +52,15 @@ ssl_cert_file = '$1/server.crt'
 ssl_key_file = '$1/server.key'
 ssl_ca_file = '$1/ca.crt'
 END
+# A copy of a server that was never started, and that waits for a primary: the smallest standby there is.
+cp -R data standby
+mkdir standby-socket
+touch standby/standby.signal
 "$2/pg_ctl" -D data -l server.log -w start >>log 2>&1
+"$2/pg_ctl" -D standby -l standby.log -o "-c listen_addresses='' -k $1/standby-socket" -w start >>log 2>&1
 echo ready
 read -r _ || true
+"$2/pg_ctl" -D standby -m immediate stop >>log 2>&1 || true
 "$2/pg_ctl" -D data -m immediate stop >>log 2>&1
 cd /
 rm -rf "$1"
@@ -109,6 +115,7 @@ impl TemporaryServer {
         server
     }
 
+    /// A file of the server, or `standby-socket`, where a standby of it listens.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(&self.directory).join(name)
     }
