@@ -56,7 +56,7 @@ impl Host {
                 .ok_or_else(|| refuse("a port is no number between 1 and 65535"))?,
         };
         if name.starts_with('@') {
-            return Err(refuse("abstract sockets are not supported; use a socket directory or TCP".into()));
+            return Err(refuse("abstract sockets are not supported; use a socket directory or TCP"));
         }
         let address: Option<IpAddr> = match address {
             "" => None,
