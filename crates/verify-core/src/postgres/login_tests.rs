@@ -1,0 +1,83 @@
+//! Tests of the login against servers that do not play fair.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::postgres::Environment;
+use crate::postgres::stream::Stream;
+
+const OK: [u8; 4] = 0_u32.to_be_bytes();
+const CLEARTEXT: [u8; 4] = 3_u32.to_be_bytes();
+
+fn demand(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [b"R".as_slice(), &length, body].concat()
+}
+
+fn sasl(mechanisms: &str) -> Vec<u8> {
+    demand(&[&10_u32.to_be_bytes(), mechanisms.as_bytes(), b"\0\0"].concat())
+}
+
+/// Logs in at a server that says `script`, whatever we say; the outcome and what it got to hear.
+fn log_in_at(script: &[u8], more: &str, binding: Option<Vec<u8>>) -> (Result<()>, Vec<u8>) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(script).unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    let text = format!("host=/s user=u password=hunter2 {more}");
+    let settings = Settings::parse(&text, &Environment::default()).unwrap();
+    let mut buffer = ReadBuffer::new(Stream::Unix(ours));
+    let outcome = log_in(&mut buffer, &settings, &settings.hosts[0], binding);
+    drop(buffer);
+    let mut heard = Vec::new();
+    theirs.read_to_end(&mut heard).unwrap();
+    (outcome, heard)
+}
+
+fn refused(script: &[Vec<u8>], more: &str, binding: Option<Vec<u8>>) -> String {
+    let (outcome, heard) = log_in_at(&script.concat(), more, binding);
+    assert!(!heard.windows(7).any(|part| part == b"hunter2"), "the password was sent: {more}");
+    let error = outcome.unwrap_err();
+    assert!(!error.chain().contains("hunter2"));
+    error.chain()
+}
+
+#[test]
+fn a_fair_server_gets_the_password() {
+    let (outcome, heard) = log_in_at(&[demand(&CLEARTEXT), demand(&OK)].concat(), "", None);
+    outcome.unwrap();
+    assert_eq!(heard, b"p\0\0\0\x0chunter2\0");
+}
+
+#[test]
+fn no_trick_gets_the_password_or_a_login() {
+    let bound = Some(vec![1; 32]);
+    let plus = sasl("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256");
+    let require = "channel_binding=require";
+    let table = [
+        // After the promise of channel binding, a demand that cannot be bound.
+        (vec![plus.clone(), demand(&CLEARTEXT)], require, bound.clone(), "second proof"),
+        (vec![plus.clone(), demand(&OK)], require, bound.clone(), "without proving"),
+        (vec![sasl("SCRAM-SHA-256"), demand(&OK)], "", None, "without proving"),
+        (vec![sasl("SCRAM-SHA-256")], require, bound.clone(), "SCRAM-SHA-256-PLUS"),
+        (vec![plus.clone()], require, None, "needs TLS"),
+        (vec![demand(&CLEARTEXT)], require, bound, "cannot be bound"),
+        (vec![demand(&CLEARTEXT)], "require_auth=scram-sha-256", None, "require_auth"),
+        (vec![demand(&OK)], "require_auth=scram-sha-256", None, "require_auth"),
+        (vec![sasl("SCRAM-SHA-256-PLUS")], "", None, "no SASL mechanism"),
+        (vec![sasl("OAUTHBEARER")], "", None, "no SASL mechanism"),
+        (vec![demand(&7_u32.to_be_bytes())], "", None, "GSSAPI"),
+        (vec![demand(&11_u32.to_be_bytes())], "", None, "before it began"),
+        (vec![demand(&12_u32.to_be_bytes())], "", None, "before it began"),
+        (vec![demand(&99_u32.to_be_bytes())], "", None, "unknown method"),
+        (vec![demand(&[0])], "", None, "cut"),
+        (vec![demand(&[0, 0, 0, 5, 1])], "", None, "salt"),
+        (vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()], "", None, "announced"),
+        (vec![], "", None, "the server closed it"),
+    ];
+    for (script, more, binding, expected) in table {
+        let text = refused(&script, more, binding);
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}

@@ -1,0 +1,46 @@
+//! The parameters that a session starts with.
+
+/// Parameters sent when the session starts, in order. There they win over what the role, the database and
+/// PGOPTIONS say, and need no statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    parameters: Vec<(String, String)>,
+}
+
+impl SessionOptions {
+    /// No parameters beyond the encoding, which is always UTF8.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A session whose values read the same on every server, and which neither waits nor runs for ever.
+    /// Zero means no limit.
+    pub fn verification(lock_timeout_ms: u32, statement_timeout_ms: u32) -> Self {
+        Self::new()
+            .with("DateStyle", "ISO, YMD")
+            .with("IntervalStyle", "postgres")
+            .with("TimeZone", "UTC")
+            .with("extra_float_digits", "3")
+            .with("bytea_output", "hex")
+            // An empty identifier, which no schema can have: an empty value would be lost in some poolers.
+            .with("search_path", "\"\"")
+            // A policy that hides rows becomes an error.
+            .with("row_security", "off")
+            .with("lock_timeout", lock_timeout_ms.to_string())
+            .with("statement_timeout", statement_timeout_ms.to_string())
+            .with("idle_in_transaction_session_timeout", "0")
+            // Each pass reads a table from its start.
+            .with("synchronize_seqscans", "off")
+    }
+
+    /// The same with one parameter more; of a repeated one the last counts.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.push((name.into(), value.into()));
+        self
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}

@@ -1,0 +1,131 @@
+//! The byte stream to a server: a socket, or TLS over one.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::error::{Error, ErrorKind};
+
+/// rustls asks its socket for 4 KiB at a time; this many bytes are fetched for it at once.
+const TLS_READ: usize = 64 << 10;
+
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, BufferedSocket>>),
+}
+
+impl Stream {
+    pub(super) fn tls(client: ClientConnection, socket: TcpStream) -> Self {
+        Self::Tls(Box::new(StreamOwned::new(client, BufferedSocket::new(socket))))
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The address that was reached, for TCP.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(socket) => socket.peer_addr().ok(),
+            Self::Tls(tls) => tls.sock.socket.peer_addr().ok(),
+        }
+    }
+
+    /// Limits how long one read or write may wait; `None` waits for ever.
+    pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Unix(socket) => {
+                socket.set_read_timeout(timeout)?;
+                socket.set_write_timeout(timeout)
+            }
+            Self::Tcp(socket) => set_tcp_timeout(socket, timeout),
+            Self::Tls(tls) => set_tcp_timeout(&tls.sock.socket, timeout),
+        }
+    }
+}
+
+pub(super) fn set_tcp_timeout(socket: &TcpStream, timeout: Option<Duration>) -> io::Result<()> {
+    socket.set_read_timeout(timeout)?;
+    socket.set_write_timeout(timeout)
+}
+
+/// A failed read or write, with a timeout said in words.
+pub(super) fn io_error(doing: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Error::new(ErrorKind::Connection, format!("{doing}: it did not answer in time"))
+        }
+        _ => Error::with_source(ErrorKind::Connection, doing, error),
+    }
+}
+
+impl Read for Stream {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(socket) => socket.read(buffer),
+            Self::Tcp(socket) => socket.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Unix(socket) => socket.write(bytes),
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Unix(socket) => socket.flush(),
+            Self::Tcp(socket) => socket.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// A socket whose reads are made in large pieces.
+pub(super) struct BufferedSocket {
+    socket: TcpStream,
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl BufferedSocket {
+    fn new(socket: TcpStream) -> Self {
+        Self { socket, bytes: vec![0; TLS_READ].into_boxed_slice(), start: 0, end: 0 }
+    }
+}
+
+impl Read for BufferedSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.end = self.socket.read(&mut self.bytes)?;
+        }
+        let count = buffer.len().min(self.end - self.start);
+        buffer[..count].copy_from_slice(&self.bytes[self.start..self.start + count]);
+        self.start += count;
+        Ok(count)
+    }
+}
+
+impl Write for BufferedSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
