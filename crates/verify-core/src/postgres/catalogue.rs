@@ -1,0 +1,156 @@
+//! What a database's catalogue says of the relations that hold rows: a handful of queries, however many there are.
+
+use std::collections::HashMap;
+
+use super::connection::Connection;
+use super::rows::Row;
+use super::statements;
+use super::types::Types;
+use crate::database::{Found, NOT_POPULATED};
+use crate::error::Result;
+use crate::table::{Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+
+/// A relation with its object id.
+pub(super) struct Relation {
+    pub oid: u32,
+    pub found: Found,
+}
+
+/// A column with what only keys need to know.
+struct Attribute {
+    number: i16,
+    not_null: bool,
+    column: Column,
+}
+
+/// What the reader may do, for messages and for splitting.
+pub(super) struct Reading<'a> {
+    pub server_version: u32,
+    pub role: &'a str,
+    pub in_recovery: bool,
+}
+
+/// Reads the relations that hold rows, large objects among them, sorted by name.
+pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> Result<Vec<Relation>> {
+    let types = Types::read(connection, reading.server_version)?;
+    let mut attributes = attributes(connection, &types)?;
+    let mut keys = unique_indexes(connection)?;
+    let mut relations = Vec::new();
+    for row in connection.query(statements::TABLES)? {
+        let oid = row.number(0)?;
+        let attributes = attributes.remove(&oid).unwrap_or_default();
+        let key = key(&attributes, keys.remove(&oid).unwrap_or_default());
+        let columns = attributes.into_iter().map(|attribute| attribute.column).collect();
+        relations.push(Relation { oid, found: relation(&row, columns, key, reading)? });
+    }
+    relations.extend(large_objects(connection)?);
+    relations.sort_by(|a, b| a.found.table.name.cmp(&b.found.table.name));
+    Ok(relations)
+}
+
+fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) -> Result<Found> {
+    let name = TableName::new(row.text(1)?, row.text(2)?);
+    let kind = if row.text(3)? == "m" { TableKind::MaterializedView } else { TableKind::Table };
+    let unlogged = row.text(4)? == "u";
+    let unreadable = if !row.flag(8)? {
+        Some(format!("role {} may not use schema {}: grant usage on it", reading.role, name.schema))
+    } else if !row.flag(9)? {
+        Some(format!("role {} may not read it: grant select on it, or pg_read_all_data", reading.role))
+    } else if row.flag(10)? {
+        Some(format!("row security hides rows from role {}: use the owner or a role with BYPASSRLS", reading.role))
+    } else if !row.flag(11)? {
+        Some(NOT_POPULATED.to_owned())
+    } else if unlogged && reading.in_recovery {
+        Some("unlogged tables do not exist during recovery".to_owned())
+    } else {
+        None
+    };
+    let partition_of = match (row.get(12), row.get(13)) {
+        (Some(schema), Some(name)) => Some(TableName::new(schema, name)),
+        _ => None,
+    };
+    let extension = row.get(14).map(str::to_owned);
+    // Ranges of pages are cheap to read from PostgreSQL 14 on.
+    let splittable = reading.server_version >= 140_000 && kind == TableKind::Table;
+    Ok(Found {
+        table: Table { name, kind, columns, key, unlogged, partition_of, extension },
+        bytes_estimate: row.number(6)?,
+        pages: if splittable { row.number::<i64>(7)?.try_into().unwrap_or(u32::MAX) } else { 0 },
+        filenode: row.number(5)?,
+        unreadable,
+    })
+}
+
+fn attributes(connection: &mut Connection, types: &Types) -> Result<HashMap<u32, Vec<Attribute>>> {
+    let mut attributes = HashMap::<u32, Vec<Attribute>>::new();
+    for row in connection.query(statements::COLUMNS)? {
+        let (encoding, base_type) = types.encoding(row.number(4)?);
+        let column = Column {
+            name: row.text(2)?.to_owned(),
+            type_name: row.text(3)?.to_owned(),
+            base_type,
+            encoding,
+            generated: row.flag(5)?,
+        };
+        let attribute = Attribute { number: row.number(1)?, not_null: row.flag(6)?, column };
+        attributes.entry(row.number(0)?).or_default().push(attribute);
+    }
+    Ok(attributes)
+}
+
+/// Per table its unique indexes: whether primary, and the numbers of the columns.
+type UniqueIndexes = Vec<(bool, Vec<i16>)>;
+
+fn unique_indexes(connection: &mut Connection) -> Result<HashMap<u32, UniqueIndexes>> {
+    let mut indexes = HashMap::<u32, UniqueIndexes>::new();
+    for row in connection.query(statements::KEYS)? {
+        let numbers = row.text(2)?.split(' ').filter_map(|number| number.parse().ok()).collect();
+        indexes.entry(row.number(0)?).or_default().push((row.flag(1)?, numbers));
+    }
+    Ok(indexes)
+}
+
+/// The primary key, else the unique index with the fewest columns that are never null, else the whole row.
+fn key(attributes: &[Attribute], indexes: UniqueIndexes) -> Key {
+    let place = |number: &i16| attributes.iter().position(|attribute| attribute.number == *number);
+    let usable = |(primary, numbers): (bool, Vec<i16>)| {
+        let columns = numbers.iter().map(place).collect::<Option<Vec<usize>>>()?;
+        let source = if primary { KeySource::PrimaryKey } else { KeySource::UniqueIndex };
+        let never_null = columns.iter().all(|&i| attributes[i].not_null);
+        (never_null && !columns.is_empty()).then_some(Key { source, columns })
+    };
+    // Column positions follow the names, so that two databases choose alike.
+    let rank = |key: &Key| (key.source != KeySource::PrimaryKey, key.columns.len(), key.columns.clone());
+    indexes
+        .into_iter()
+        .filter_map(usable)
+        .min_by_key(rank)
+        .unwrap_or_else(|| Key { source: KeySource::WholeRow, columns: (0..attributes.len()).collect() })
+}
+
+/// All large objects as one table, if there are any.
+fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
+    let rows = connection.query(statements::LARGE_OBJECTS)?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    if row.number::<i64>(0)? == 0 {
+        return Ok(None);
+    }
+    let column = |name: &str, base_type: &str| Column {
+        name: name.to_owned(),
+        type_name: base_type.to_owned(),
+        base_type: base_type.to_owned(),
+        encoding: Encoding::Binary,
+        generated: false,
+    };
+    let table = Table {
+        name: TableName::new("pg_catalog", "pg_largeobject"),
+        kind: TableKind::LargeObjects,
+        columns: vec![column("acl", "text"), column("data", "bytea"), column("oid", "oid"), column("owner", "text")],
+        key: Key { source: KeySource::PrimaryKey, columns: vec![2] },
+        unlogged: false,
+        partition_of: None,
+        extension: None,
+    };
+    let found = Found { table, bytes_estimate: row.number(1)?, pages: 0, filenode: 0, unreadable: None };
+    Ok(Some(Relation { oid: 0, found }))
+}

@@ -1,0 +1,188 @@
+//! The bulk reader: many COPY statements a message, their rows handed on from one large buffer.
+
+use super::connection::Connection;
+use super::server_error::server_error;
+use super::statements;
+use crate::database::{Obstacle, Reader, Sink, Slice};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The most tables that one transaction reads: each holds a lock in the server's shared memory.
+const TRANSACTION_TABLES_MAX: usize = 500;
+/// Signature, flags and extension length that begin a binary COPY.
+const COPY_HEADER: usize = 19;
+const COPY_SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
+/// The field count that ends a binary COPY.
+const COPY_TRAILER: [u8; 2] = [0xff, 0xff];
+
+/// One connection in a transaction that shares the snapshot.
+pub(super) struct CopyReader {
+    connection: Connection,
+    snapshot: String,
+    /// Tables read in the current transaction.
+    tables: usize,
+}
+
+/// How a COPY ended.
+enum Answer {
+    Done,
+    /// The server refused it; the transaction is aborted.
+    Failed(Error),
+}
+
+impl CopyReader {
+    pub(super) fn new(connection: Connection, snapshot: &str) -> Result<Self> {
+        let mut reader = Self { connection, snapshot: snapshot.to_owned(), tables: 0 };
+        reader.begin()?;
+        Ok(reader)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.tables = 0;
+        let import = statements::import(&self.snapshot);
+        self.connection
+            .execute(&format!("{}; {import}", statements::BEGIN))
+            .map_err(|error| error.while_doing("share the snapshot with another connection"))
+    }
+
+    /// Reads slices from one message; gives how many were dealt with.
+    fn batch(&mut self, slices: &[Slice<'_>], first: usize, sink: &mut dyn Sink) -> Result<usize> {
+        let copies: Vec<String> =
+            slices.iter().map(|slice| statements::copy(slice.table, slice.pages)).collect();
+        self.connection.send_query(&copies.join("; "))?;
+        self.connection.buffer_mut().set_bulk(true);
+        for (i, slice) in slices.iter().enumerate() {
+            sink.begin(first + i)?;
+            let answer = self.copy(sink).map_err(|error| error.while_doing(format!("read {}", slice.table.name)))?;
+            if let Answer::Failed(error) = answer {
+                self.connection.buffer_mut().set_bulk(false);
+                self.connection.finish_query()?;
+                self.connection.execute("ROLLBACK")?;
+                sink.unreadable(first + i, obstacle(&error)?)?;
+                self.begin()?;
+                return Ok(i + 1);
+            }
+        }
+        self.connection.buffer_mut().set_bulk(false);
+        self.connection.finish_query()?;
+        Ok(slices.len())
+    }
+
+    /// One COPY: CopyOutResponse, CopyData, CopyDone, CommandComplete.
+    fn copy(&mut self, sink: &mut dyn Sink) -> Result<Answer> {
+        let (mut header, mut ended) = (true, false);
+        loop {
+            let (tag, length) = self.connection.buffer_mut().header()?;
+            match tag {
+                b'd' if ended => return Err(self.connection.unexpected(tag)),
+                b'd' => {
+                    let skip = if std::mem::take(&mut header) { COPY_HEADER } else { 0 };
+                    ended = self.data(length, skip, sink)?;
+                }
+                b'c' if ended => self.connection.buffer_mut().body(length).map(|_| ())?,
+                b'H' if header => self.connection.buffer_mut().body(length).map(|_| ())?,
+                b'C' if ended => {
+                    let rows = count(self.connection.buffer_mut().body(length)?);
+                    sink.end(rows.ok_or_else(|| malformed("the number of rows"))?)?;
+                    return Ok(Answer::Done);
+                }
+                b'E' => {
+                    let body = self.connection.buffer_mut().body(length)?;
+                    return Ok(Answer::Failed(server_error(body)));
+                }
+                _ if self.connection.handle_unasked(tag, length)? => {}
+                _ => return Err(self.connection.unexpected(tag)),
+            }
+        }
+    }
+
+    /// One CopyData message: a tuple, behind the stream's header if it is the first; whether it ends the stream.
+    #[inline]
+    fn data(&mut self, length: usize, skip: usize, sink: &mut dyn Sink) -> Result<bool> {
+        let buffer = self.connection.buffer_mut();
+        if !buffer.fits(length) {
+            return self.large(length, skip, sink).map(|()| false);
+        }
+        let body = buffer.body(length)?;
+        let (head, tuple) = body.split_at_mut_checked(skip).ok_or_else(|| malformed("the COPY header"))?;
+        if skip > 0 {
+            check_header(head)?;
+        }
+        if *tuple == COPY_TRAILER {
+            return Ok(true);
+        }
+        if !tuple.is_empty() {
+            sink.row(tuple)?;
+        }
+        Ok(false)
+    }
+
+    /// A tuple that is larger than the buffer, in pieces.
+    fn large(&mut self, length: usize, skip: usize, sink: &mut dyn Sink) -> Result<()> {
+        let buffer = self.connection.buffer_mut();
+        buffer.open_body();
+        let mut head = Vec::new();
+        while head.len() < skip {
+            head.extend_from_slice(buffer.take(skip - head.len())?);
+        }
+        if skip > 0 {
+            check_header(&head)?;
+        }
+        let mut left = length - skip;
+        while left > 0 {
+            let piece = buffer.take(left)?;
+            left -= piece.len();
+            sink.piece(piece, left == 0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Reader for CopyReader {
+    fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()> {
+        let mut done = 0;
+        while done < slices.len() {
+            if self.tables >= TRANSACTION_TABLES_MAX {
+                self.connection.execute("COMMIT")?;
+                self.begin()?;
+            }
+            let room = (TRANSACTION_TABLES_MAX - self.tables).min(slices.len() - done);
+            let read = self.batch(&slices[done..done + room], done, sink)?;
+            done += read;
+            self.tables += read;
+        }
+        Ok(())
+    }
+}
+
+fn check_header(header: &[u8]) -> Result<()> {
+    // Flags and extension must be empty: object ids or anything else in the stream would not be understood.
+    if header.starts_with(COPY_SIGNATURE) && header[COPY_SIGNATURE.len()..].iter().all(|&byte| byte == 0) {
+        Ok(())
+    } else {
+        Err(malformed("the COPY header"))
+    }
+}
+
+fn count(tag: &[u8]) -> Option<u64> {
+    std::str::from_utf8(tag).ok()?.trim_end_matches('\0').strip_prefix("COPY ")?.parse().ok()
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(ErrorKind::Protocol, format!("read rows: the server sent {what} malformed"))
+}
+
+/// Why a table cannot be read, told from a connection that ended.
+fn obstacle(error: &Error) -> Result<Obstacle> {
+    let reason = error.chain();
+    match error.sqlstate() {
+        // Administrative ends of the session: nothing is known of the table.
+        Some(state) if state.starts_with("57P") => {
+            Err(Error::new(ErrorKind::Connection, format!("go on reading: the server ended the session ({reason})")))
+        }
+        // Corruption, internal errors, files that are missing or cannot be read, values that cannot be decoded.
+        Some(state) if state.starts_with("XX") || state.starts_with("58") || state == "22021" => {
+            Ok(Obstacle::Damaged(reason))
+        }
+        _ => Ok(Obstacle::Unreadable(reason)),
+    }
+}

@@ -1,0 +1,309 @@
+//! Every statement that is sent to a server, qualified with `pg_catalog`: a restored database may hold
+//! functions of the same names.
+
+use crate::table::{Column, Encoding, Table, TableKind, TableName};
+
+/// Version, recovery, database, encoding, system identifier, other databases, role.
+pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_version_num'), \
+    pg_catalog.pg_is_in_recovery(), d.oid, d.datname, pg_catalog.pg_encoding_to_char(d.encoding), \
+    CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+         THEN (SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() s) END, \
+    current_user, pg_catalog.current_setting('wal_level'), \
+    pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8 \
+      * (pg_catalog.current_setting('max_connections')::pg_catalog.int8 \
+         + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) \
+    FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+
+/// Names of the other databases that hold data.
+pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d \
+    WHERE NOT d.datistemplate AND d.datallowconn AND d.datname NOT IN (pg_catalog.current_database(), 'postgres') \
+    ORDER BY d.datname COLLATE pg_catalog.\"C\"";
+
+/// The relations that hold rows. Object ids below 16384 are the system's own.
+pub(super) const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relfilenode, \
+    coalesce(pg_catalog.pg_table_size(c.oid), 0), coalesce(pg_catalog.pg_relation_size(c.oid), 0) \
+      / pg_catalog.current_setting('block_size')::pg_catalog.int8, \
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+    pg_catalog.row_security_active(c.oid), c.relispopulated, rn.nspname, r.relname, \
+    (SELECT e.extname FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_extension e ON e.oid = p.refobjid \
+     WHERE p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.objid = c.oid AND p.objsubid = 0 \
+       AND p.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND p.deptype = 'e' LIMIT 1) \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_class r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid) \
+    LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 \
+    ORDER BY n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\"";
+
+/// The stored columns of those relations, sorted by name.
+pub(super) const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, \
+    pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.attgenerated <> '', a.attnotnull \
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 \
+      AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v' \
+    ORDER BY a.attrelid, a.attname COLLATE pg_catalog.\"C\"";
+
+/// What types are made of; the row types of tables are left out.
+pub(super) const TYPES: &str = "SELECT t.oid, t.typname, t.typtype, t.typbasetype, \
+    CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, \
+    coalesce(r.rngsubtype, m.rngsubtype, 0), t.typsend <> 0, \
+    EXISTS (SELECT FROM pg_catalog.pg_depend p WHERE p.classid = 'pg_catalog.pg_type'::pg_catalog.regclass \
+      AND p.objid = t.oid AND p.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND p.deptype = 'e') \
+    FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid";
+
+/// The join that [`TYPES`] needs from PostgreSQL 14 on, where multiranges came.
+pub(super) const TYPES_MULTIRANGE: &str = " LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid";
+/// Its stand-in before.
+pub(super) const TYPES_NO_MULTIRANGE: &str =
+    " LEFT JOIN (SELECT 0::pg_catalog.oid AS rngsubtype) m ON false";
+/// The end of [`TYPES`].
+pub(super) const TYPES_WHERE: &str = " WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm') \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typrelid <> 0)";
+
+/// Unique indexes that could name rows: valid, immediate, without predicate or expression.
+pub(super) const KEYS: &str = "SELECT i.indrelid, i.indisprimary, \
+    (SELECT pg_catalog.string_agg(i.indkey[k]::pg_catalog.text, ' ' ORDER BY k) \
+     FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k) \
+    FROM pg_catalog.pg_index i WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL \
+      AND i.indexprs IS NULL AND i.indrelid >= 16384";
+
+/// Number of large objects, and the bytes of the table that holds them.
+pub(super) const LARGE_OBJECTS: &str = "SELECT pg_catalog.count(*), \
+    pg_catalog.pg_table_size('pg_catalog.pg_largeobject'::pg_catalog.regclass) \
+    FROM pg_catalog.pg_largeobject_metadata";
+
+/// The sequences, and the columns that they feed.
+pub(super) const SEQUENCES: &str = "SELECT n.nspname, c.relname, s.seqincrement, s.seqcycle, \
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+    tn.nspname, t.relname, a.attname, \
+    coalesce(pg_catalog.has_schema_privilege(tn.oid, 'USAGE') AND pg_catalog.has_table_privilege(t.oid, 'SELECT') \
+      AND NOT pg_catalog.row_security_active(t.oid), false) \
+      AND a.atttypid IN ('pg_catalog.int2'::pg_catalog.regtype, 'pg_catalog.int4'::pg_catalog.regtype, \
+                         'pg_catalog.int8'::pg_catalog.regtype), \
+    c.relpersistence = 'u', coalesce(t.relpersistence = 'u', false) \
+    FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.objid = c.oid \
+      AND p.objsubid = 0 AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.deptype IN ('a', 'i') \
+      AND p.refobjsubid > 0 \
+    LEFT JOIN pg_catalog.pg_class t ON t.oid = p.refobjid \
+    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = p.refobjsubid \
+    WHERE c.relpersistence <> 't' AND c.oid >= 16384 \
+    ORDER BY n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\"";
+
+/// Begins a transaction that sees one instant and cannot write.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Fixes the instant, and describes it: exported name, snapshot, position, microseconds since 1970.
+pub(super) const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot(), \
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+         ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
+    (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
+
+/// The snapshot of this very moment, outside any transaction.
+pub(super) const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()";
+
+/// The transactions that were open the longest, for a message.
+pub(super) const OLDEST_TRANSACTION: &str = "SELECT pg_catalog.format('process %s (%s, open for %s)', a.pid, \
+    coalesce(nullif(a.application_name, ''), 'no application name'), \
+    pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start)) \
+    FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() \
+    ORDER BY a.xact_start LIMIT 1";
+
+/// Locks that keep a plain reader out, with who holds them.
+pub(super) const LOCK_HOLDERS: &str = "SELECT n.nspname, c.relname, l.pid, \
+    coalesce(nullif(a.application_name, ''), 'no application name') \
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted \
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())";
+
+/// Opens the transaction that keeps row versions, and gives its id.
+pub(super) const ANCHOR: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
+    SET LOCAL transaction_read_only = off; SELECT pg_catalog.pg_current_xact_id()";
+
+/// Writes all WAL so far to disk, so that no asynchronous commit that the snapshot saw can be lost.
+pub(super) const FLUSH_WAL: &str =
+    "SET synchronous_commit = on; SELECT pg_catalog.pg_logical_emit_message(true, 'state-lab', 'flush')";
+
+/// Who I am on a standby: process, virtual transaction.
+pub(super) const VIRTUAL_TRANSACTION: &str = "SELECT pg_catalog.pg_backend_pid(), l.virtualtransaction \
+    FROM pg_catalog.pg_locks l WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'virtualxid'";
+
+/// The heartbeat's table, if there is one that can be read: relkind and privilege.
+pub(super) const HEARTBEAT_EXISTS: &str = "SELECT c.relkind = 'r' AND c.relpersistence = 'p' \
+    AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+    AND 5 = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped \
+      AND (a.attname, a.atttypid) IN (('id', 20), ('written_at', 1184), ('lsn', 3220), ('writer', 25), ('interval_ms', 20))) \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE n.nspname = 'state_lab' AND c.relname = 'heartbeat'";
+
+/// The newest beat.
+pub(super) const HEARTBEAT_LAST: &str = "SELECT h.id, (extract(epoch FROM h.written_at) * 1000000)::pg_catalog.int8, \
+    h.lsn, h.writer, h.interval_ms FROM ONLY state_lab.heartbeat h ORDER BY h.id DESC LIMIT 1";
+
+/// The server's clock, and whether it tracks commit timestamps.
+pub(super) const CLOCK: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8, \
+    pg_catalog.current_setting('track_commit_timestamp') = 'on'";
+
+/// When the last transaction committed.
+pub(super) const LAST_COMMIT: &str = "SELECT (extract(epoch FROM x.timestamp) * 1000000)::pg_catalog.int8 \
+    FROM pg_catalog.pg_last_committed_xact() x";
+
+/// Creates the heartbeat's table.
+pub(super) const HEARTBEAT_INSTALL: &str = "CREATE SCHEMA IF NOT EXISTS state_lab; \
+    CREATE TABLE IF NOT EXISTS state_lab.heartbeat ( \
+      id pg_catalog.int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+      written_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(), \
+      lsn pg_catalog.pg_lsn NOT NULL DEFAULT pg_catalog.pg_current_wal_insert_lsn(), \
+      writer pg_catalog.text NOT NULL, \
+      interval_ms pg_catalog.int8 NOT NULL)";
+
+/// An identifier, quoted.
+pub(super) fn identifier(name: &str) -> String {
+    postgres_protocol::escape::escape_identifier(name)
+}
+
+/// A string constant, quoted.
+pub(super) fn literal(text: &str) -> String {
+    postgres_protocol::escape::escape_literal(text)
+}
+
+pub(super) fn qualified(name: &TableName) -> String {
+    format!("{}.{}", identifier(&name.schema), identifier(&name.name))
+}
+
+/// Joins the transaction to an exported instant.
+pub(super) fn import(snapshot: &str) -> String {
+    format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))
+}
+
+pub(super) fn types(server_version: u32) -> String {
+    let multirange = if server_version >= 140_000 { TYPES_MULTIRANGE } else { TYPES_NO_MULTIRANGE };
+    format!("{TYPES}{multirange}{TYPES_WHERE}")
+}
+
+/// Locks tables against being dropped, truncated or rewritten.
+pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a TableName>) -> String {
+    let names: Vec<String> = tables.map(|name| format!("ONLY {}", qualified(name))).collect();
+    format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
+}
+
+/// What file holds each table at this moment, whatever the snapshot says.
+pub(super) fn filenodes(oids: &[u32]) -> String {
+    let list: Vec<String> = oids.iter().map(u32::to_string).collect();
+    format!(
+        "SELECT o, coalesce(pg_catalog.pg_relation_filenode(o), 0) \
+         FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) o",
+        list.join(",")
+    )
+}
+
+/// The values of sequences, one row each, in order.
+pub(super) fn sequence_values<'a>(names: impl Iterator<Item = (usize, &'a TableName)>) -> String {
+    let parts: Vec<String> =
+        names.map(|(i, name)| format!("SELECT {i}, last_value, is_called FROM {}", qualified(name))).collect();
+    parts.join(" UNION ALL ")
+}
+
+/// The furthest values of columns, one row each.
+pub(super) fn furthest<'a>(columns: impl Iterator<Item = (usize, &'a TableName, &'a str, bool)>) -> String {
+    let part = |(i, table, column, descending): (usize, &TableName, &str, bool)| {
+        let function = if descending { "min" } else { "max" };
+        let column = identifier(column);
+        // The whole inheritance tree: a partitioned table's column is fed by one sequence.
+        format!("SELECT {i}, (SELECT pg_catalog.{function}({column})::pg_catalog.int8 FROM {})", qualified(table))
+    };
+    columns.map(part).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// The sub-transactions in progress that a snapshot's text omits.
+pub(super) fn subtransactions(xmin: u64, xmax: u64) -> String {
+    format!(
+        "SELECT x FROM pg_catalog.generate_series({xmin}::pg_catalog.int8, {xmax}::pg_catalog.int8 - 1) x \
+         WHERE pg_catalog.pg_xact_status(x::pg_catalog.text::pg_catalog.xid8) = 'in progress'"
+    )
+}
+
+/// Whether a transaction is still in progress.
+pub(super) fn xact_status(xid: u64) -> String {
+    format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)")
+}
+
+/// Writes lines to a file of the server.
+pub(super) fn write_file(lines: &[String], path: &str) -> String {
+    let array: Vec<String> = lines.iter().map(|line| literal(line)).collect();
+    format!("COPY (SELECT pg_catalog.unnest(ARRAY[{}])) TO {}", array.join(","), literal(path))
+}
+
+/// Reads a small file of the server.
+pub(super) fn read_file(path: &str) -> String {
+    format!("SELECT pg_catalog.pg_read_file({}, 0, 1000000)", literal(path))
+}
+
+/// Writes one beat.
+pub(super) fn beat(writer: &str, interval_ms: i64) -> String {
+    format!(
+        "INSERT INTO state_lab.heartbeat (writer, interval_ms) VALUES ({}, {interval_ms}) RETURNING id",
+        literal(writer)
+    )
+}
+
+/// Drops beats that are older than the newest ones that anybody needs.
+pub(super) fn prune_beats(newest: i64, kept: i64) -> String {
+    format!("DELETE FROM state_lab.heartbeat WHERE id <= {}", newest.saturating_sub(kept))
+}
+
+/// Runs somebody else's query behind a cursor: only a single SELECT or VALUES can stand there.
+pub(super) fn declare(sql: &str) -> String {
+    format!("DECLARE state_lab_invariant NO SCROLL CURSOR FOR {}", sql.trim().trim_end_matches(';'))
+}
+
+/// Streams a table, or a range of its pages, as binary COPY with the columns in the table's order.
+pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
+    if table.kind == TableKind::LargeObjects {
+        return format!("COPY ({LARGE_OBJECT_ROWS}) TO STDOUT (FORMAT binary)");
+    }
+    let name = qualified(&table.name);
+    let direct = table.kind == TableKind::Table
+        && pages.is_none()
+        && table.columns.iter().all(|column| {
+            matches!(column.encoding, Encoding::Binary | Encoding::Float) && !column.generated
+        });
+    if direct && !table.columns.is_empty() {
+        let columns: Vec<String> = table.columns.iter().map(|column| identifier(&column.name)).collect();
+        return format!("COPY {name} ({}) TO STDOUT (FORMAT binary)", columns.join(", "));
+    }
+    let columns: Vec<String> = table.columns.iter().map(expression).collect();
+    let range = match pages {
+        None => String::new(),
+        Some((from, None)) => format!(" WHERE ctid >= '({from},0)'::pg_catalog.tid"),
+        Some((from, Some(to))) => {
+            format!(" WHERE ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid")
+        }
+    };
+    format!("COPY (SELECT {} FROM ONLY {name}{range}) TO STDOUT (FORMAT binary)", columns.join(", "))
+}
+
+/// A column as it travels. `format` calls the type's own output function; a cast to text could be somebody's.
+fn expression(column: &Column) -> String {
+    let name = identifier(&column.name);
+    match column.encoding {
+        Encoding::Binary | Encoding::Float => name,
+        Encoding::Text => {
+            format!("CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {name}) END")
+        }
+        Encoding::Sha256 if column.base_type == "bytea" => format!("pg_catalog.sha256({name})"),
+        Encoding::Sha256 => {
+            format!("pg_catalog.sha256(pg_catalog.convert_to({name}::pg_catalog.text, 'UTF8'))")
+        }
+    }
+}
+
+/// Large objects with their contents (holes read as zeros), owner and privileges, columns sorted by name.
+const LARGE_OBJECT_ROWS: &str = "SELECT (SELECT pg_catalog.string_agg(i.item, ',' ORDER BY i.item COLLATE pg_catalog.\"C\") \
+      FROM (SELECT pg_catalog.format('%s', a) AS item \
+            FROM pg_catalog.unnest(coalesce(m.lomacl, pg_catalog.acldefault('L', m.lomowner))) a) i), \
+    pg_catalog.lo_get(m.oid), m.oid, pg_catalog.pg_get_userbyid(m.lomowner)::pg_catalog.text \
+    FROM pg_catalog.pg_largeobject_metadata m";
