@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::database::{Database, Found, Reader, Sink, Slice, Snapshot};
+use crate::database::{Database, Found, Obstacle, Reader, Sink, Slice, Snapshot};
 use crate::digest::{HashAlgorithm, HashKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
@@ -168,12 +168,12 @@ pub(crate) fn measure(
 }
 
 /// What came of a part of a table: its measure, or why there is none.
-type Read = (usize, Result<Measure, String>);
+type Read = (usize, Result<Measure, Obstacle>);
 
 /// Adds the parts of each table up; one part that could not be read makes the table unreadable.
 fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Content> {
-    let mut whole: Vec<Option<Result<Measure, String>>> =
-        wanted.iter().map(|wanted| wanted.found.unreadable.clone().map(Err)).collect();
+    let mut whole: Vec<Option<Result<Measure, Obstacle>>> =
+        wanted.iter().map(|wanted| wanted.found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason)))).collect();
     for (index, part) in parts {
         whole[index] = Some(match (whole[index].take(), part) {
             (None, part) => part,
@@ -184,12 +184,13 @@ fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Content
             (Some(Err(reason)), _) | (Some(Ok(_)), Err(reason)) => Err(reason),
         });
     }
-    let content = |content: Option<Result<Measure, String>>| match content {
+    let content = |content: Option<Result<Measure, Obstacle>>| match content {
         Some(Ok(Measure { digest, mut names, bytes })) => {
             names.sort();
             Content::Rows { digest, bytes, names }
         }
-        Some(Err(reason)) => Content::Unreadable(reason),
+        Some(Err(Obstacle::Unreadable(reason))) => Content::Unreadable(reason),
+        Some(Err(Obstacle::Damaged(reason))) => Content::Damaged(reason),
         None => Content::Unreadable("it was not read".to_owned()),
     };
     whole.into_iter().map(content).collect()
@@ -218,7 +219,7 @@ fn read_task(
         on_event,
     };
     reader.read(&slices, &mut sink)?;
-    let missing = || Err("the server sent no answer for it".to_owned());
+    let missing = || Err(Obstacle::Unreadable("the server sent no answer for it".to_owned()));
     let done = sink.done.into_iter();
     Ok(task.iter().zip(done).map(|(part, read)| (part.index, read.unwrap_or_else(missing))).collect())
 }
@@ -235,7 +236,7 @@ struct MeasureSink<'a> {
     /// Rows of this slice that came.
     seen: u64,
     told: Told,
-    done: Vec<Option<Result<Measure, String>>>,
+    done: Vec<Option<Result<Measure, Obstacle>>>,
     on_event: OnEvent<'a>,
 }
 
@@ -320,8 +321,8 @@ impl Sink for MeasureSink<'_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, slice: usize, reason: String) -> Result<()> {
-        self.done[slice] = Some(Err(reason));
+    fn unreadable(&mut self, slice: usize, obstacle: Obstacle) -> Result<()> {
+        self.done[slice] = Some(Err(obstacle));
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::database::NOT_POPULATED;
 use crate::finding::{Code, Finding, Severity, Verdict, verdict};
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
@@ -216,15 +217,28 @@ impl<'a> Draft<'a> {
             self.unlogged_lost(ours);
             return;
         }
-        for (side, content) in [("source", source), ("restored", restored)] {
-            let (code, reason) = match content {
+        let empty = |content: &Content| matches!(content, Content::Unreadable(reason) if reason == NOT_POPULATED);
+        if empty(source) && empty(restored) {
+            return;
+        }
+        for (side, content) in [(Side::Source, source), (Side::Restored, restored)] {
+            let (code, severity, reason) = match content {
                 Content::Rows { .. } => continue,
-                Content::Unreadable(reason) => (Code::TableUnreadable, reason),
-                Content::Rewritten(reason) => (Code::TableRewritten, reason),
+                Content::Unreadable(reason) => (Code::TableUnreadable, Severity::Inconclusive, reason),
+                Content::Rewritten(reason) => (Code::TableRewritten, Severity::Inconclusive, reason),
+                Content::Damaged(reason) if side == Side::Source => {
+                    (Code::TableDamaged, Severity::Inconclusive, reason)
+                }
+                Content::Damaged(reason) => (Code::TableDamaged, Severity::Fail, reason),
             };
-            let message = format!("could not be read on the {side} side: {reason}");
+            let message = match side {
+                Side::Source => format!("could not be read on the source: {reason}"),
+                Side::Restored => format!("could not be read in the restored database: {reason}"),
+            };
             self.not_covered(ours.name(), message.clone());
-            self.find(code, Severity::Inconclusive, ours.name(), message);
+            let derived = ours.table.kind == TableKind::MaterializedView && reason == NOT_POPULATED;
+            let (code, severity) = if derived { (Code::MatviewDiffers, Severity::Notice) } else { (code, severity) };
+            self.find(code, severity, ours.name(), message);
         }
     }
 
@@ -369,6 +383,12 @@ impl<'a> Draft<'a> {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Restored,
+}
+
 #[derive(Clone, Copy)]
 struct Circumstances {
     /// The source's snapshot was read again in a physical copy.
@@ -414,6 +434,9 @@ fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
     };
     let (source, restored) = (columns(ours), columns(theirs));
     let mut differences = Vec::new();
+    if ours.table.kind != theirs.table.kind {
+        differences.push("it is another kind of relation than on the source".to_owned());
+    }
     for (name, type_name) in &source {
         match restored.get(name) {
             None => differences.push(format!("column {name} is gone")),

@@ -1,7 +1,6 @@
 //! The seam to the outside: a database that can be read under one snapshot by several readers.
 //!
-//! Two implementations stand behind it: PostgreSQL servers ([`crate::postgres`]) and, for tests, tables in memory
-//! ([`crate::memory`]).
+//! Two implementations stand behind it: PostgreSQL servers ([`crate::postgres`]) and, in the tests, tables in memory.
 
 use crate::digest::HashKey;
 use crate::error::Result;
@@ -144,10 +143,22 @@ pub trait Sink {
     /// If that is not the number that came.
     fn end(&mut self, rows: u64) -> Result<()>;
 
-    /// The slice could not be read, for this reason.
+    /// The slice could not be read.
     ///
     /// # Errors
     ///
     /// If the work is to stop.
-    fn unreadable(&mut self, slice: usize, reason: String) -> Result<()>;
+    fn unreadable(&mut self, slice: usize, obstacle: Obstacle) -> Result<()>;
 }
+
+/// Why rows could not be read, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Something forbids it: a privilege, a lock, a limit.
+    Unreadable(String),
+    /// The server found its own data damaged.
+    Damaged(String),
+}
+
+/// The obstacle of a materialised view that was never filled: there is nothing to read.
+pub const NOT_POPULATED: &str = "not populated";

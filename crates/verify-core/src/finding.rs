@@ -67,6 +67,9 @@ pub enum Code {
     /// A table could not be read on one of the sides.
     #[serde(rename = "table.unreadable")]
     TableUnreadable,
+    /// The server found a table's data damaged when it read them.
+    #[serde(rename = "table.damaged")]
+    TableDamaged,
     /// A table was rewritten, truncated or dropped while it was measured or copied.
     #[serde(rename = "table.rewritten")]
     TableRewritten,

@@ -139,6 +139,8 @@ pub enum Content {
     },
     /// It could not be read, for this reason.
     Unreadable(String),
+    /// The server found its data damaged when it read them.
+    Damaged(String),
     /// It was truncated, rewritten or dropped while it was measured, so that what was read is not the snapshot's.
     Rewritten(String),
 }
@@ -153,7 +155,7 @@ impl TableEntry {
     pub fn rows(&self) -> u64 {
         match &self.content {
             Content::Rows { digest, .. } => digest.rows,
-            Content::Unreadable(_) | Content::Rewritten(_) => 0,
+            Content::Unreadable(_) | Content::Damaged(_) | Content::Rewritten(_) => 0,
         }
     }
 }

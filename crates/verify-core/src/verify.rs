@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::capture::{self, Hash, Wanted, complete};
 use crate::compare::{Comparison, Draft};
-use crate::database::{Database, Found, Sink, Slice, Snapshot};
+use crate::database::{Database, Found, Obstacle, Sink, Slice, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
@@ -122,7 +122,7 @@ fn second_pass(
         let contents = capture::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
         Ok(contents.into_iter().next().and_then(|content| match content {
             Content::Rows { names, .. } => Some(names),
-            Content::Unreadable(_) | Content::Rewritten(_) => None,
+            Content::Unreadable(_) | Content::Damaged(_) | Content::Rewritten(_) => None,
         }))
     };
     let (ours, theirs) = both(|| read(ours), || read(theirs))?;
@@ -271,7 +271,7 @@ impl Sink for LookUpSink<'_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, _: usize, _: String) -> Result<()> {
+    fn unreadable(&mut self, _: usize, _: Obstacle) -> Result<()> {
         Ok(())
     }
 }

@@ -84,6 +84,12 @@ impl ReadBuffer {
         Error::new(ErrorKind::Protocol, format!("read a message: the server announced one of {length} bytes"))
     }
 
+    /// Whether a message with a body of `length` bytes can be had in one piece.
+    #[inline]
+    pub(super) fn fits(&self, length: usize) -> bool {
+        HEADER + length <= CAPACITY
+    }
+
     /// Consumes the message whose header was just seen, and gives its body of `length` bytes.
     ///
     /// # Errors

@@ -4,35 +4,50 @@
 //! the caller's [`Environment`]; a [`Connection`] is opened with them and with the [`SessionOptions`] that make
 //! values read the same on every server.
 
+mod anchor;
 mod buffer;
 mod cancel;
+mod catalogue;
 mod channel_binding;
 mod connection;
 mod conninfo;
 mod environment;
+pub mod heartbeat;
 mod host;
+mod invariants;
 mod login;
 mod nap;
 mod open;
 mod options;
 mod passfile;
 mod printable;
+mod reader;
 mod require_auth;
 mod rows;
 mod secret;
+mod sequences;
+mod server;
 mod server_error;
 mod service;
 mod session;
 mod settings;
+mod snapshot;
+mod snapshot_file;
 mod socket;
+mod statements;
 mod stream;
 mod tls;
 mod tls_settings;
+mod traveller;
+mod types;
 
 pub use cancel::CancelHandle;
 pub use connection::Connection;
 pub use environment::Environment;
 pub use options::connection_variables;
 pub use rows::{Row, Rows};
+pub use server::Postgres;
 pub use session::SessionOptions;
 pub use settings::Settings;
+pub use snapshot::PostgresSnapshot;
+pub use traveller::TimeTraveller;

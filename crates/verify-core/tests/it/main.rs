@@ -2,4 +2,5 @@
 
 mod connection;
 mod login;
+mod measure;
 mod temporary_server;

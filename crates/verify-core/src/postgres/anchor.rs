@@ -1,0 +1,133 @@
+//! Time travel at capture: a transaction that is held open so that nothing visible is pruned until a copy is cut.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::connection::Connection;
+use super::heartbeat::first;
+use super::settings::Settings;
+use super::snapshot::open;
+use super::statements;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, Event, OnEvent};
+use crate::plan::Limits;
+
+/// How often the server is asked whether older transactions have ended.
+const POLL: Duration = Duration::from_millis(20);
+/// It is told that somebody is waited for after so many polls.
+const POLLS_BEFORE_TELLING: u32 = 50;
+
+/// An instant that a transaction's snapshot fixed.
+pub(super) struct Instant {
+    pub exported: String,
+    pub snapshot: String,
+    pub lsn: String,
+    pub captured_at: Timestamp,
+}
+
+/// `pg_current_snapshot()`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TransactionSnapshot {
+    pub xmin: u64,
+    pub xmax: u64,
+    pub xip: BTreeSet<u64>,
+}
+
+impl TransactionSnapshot {
+    /// From `xmin:xmax:xip,xip,…`.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut parts = text.split(':');
+        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let (xmin, xmax) = (number(), number());
+        let xip = parts.next().map(|list| list.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect());
+        match (xmin, xmax, xip) {
+            (Some(xmin), Some(xmax), Some(Ok(xip))) => Ok(Self { xmin, xmax, xip }),
+            _ => Err(Error::new(ErrorKind::Protocol, format!("read the snapshot {text:?}"))),
+        }
+    }
+}
+
+/// The transaction, and a second session to look at the server with.
+pub(super) struct AnchorSession {
+    /// Held for its open transaction.
+    _transaction: Connection,
+    watch: Connection,
+    xid: u64,
+}
+
+impl AnchorSession {
+    /// Opens the transaction, and waits until no older one is left.
+    pub(super) fn begin(settings: &Settings, limits: Limits, on_event: OnEvent<'_>) -> Result<Self> {
+        let mut transaction = open(settings, limits)?;
+        let xid = first(&transaction.query(statements::ANCHOR)?)?.number(0)?;
+        let watch = open(settings, limits)?;
+        let mut session = Self { _transaction: transaction, watch, xid };
+        session.wait(limits, on_event)?;
+        Ok(session)
+    }
+
+    pub(super) fn xid(&self) -> u64 {
+        self.xid
+    }
+
+    fn wait(&mut self, limits: Limits, on_event: OnEvent<'_>) -> Result<()> {
+        let polls = limits.anchor_timeout_ms / POLL.as_millis() as u32;
+        for poll in 0..=polls {
+            if self.now()?.xmin >= self.xid {
+                return Ok(());
+            }
+            if poll == POLLS_BEFORE_TELLING {
+                let reason = format!("waiting for {}", self.oldest()?);
+                event::send(on_event, Event::Waiting { reason })?;
+            }
+            std::thread::sleep(POLL);
+        }
+        let oldest = self.oldest()?;
+        Err(Error::new(
+            ErrorKind::Unsuitable,
+            format!("capture for a physical copy: {oldest} is older than the capture, and did not end in time"),
+        ))
+    }
+
+    fn now(&mut self) -> Result<TransactionSnapshot> {
+        TransactionSnapshot::parse(first(&self.watch.query(statements::CURRENT_SNAPSHOT)?)?.text(0)?)
+    }
+
+    fn oldest(&mut self) -> Result<String> {
+        let rows = self.watch.query(statements::OLDEST_TRANSACTION)?;
+        Ok(rows.first().and_then(|row| row.get(0)).unwrap_or("a transaction that cannot be seen").to_owned())
+    }
+
+    /// The sub-transactions that the instant's snapshot omits; `None` if one of its transactions ended meanwhile,
+    /// so that they cannot be told any more.
+    pub(super) fn accept(&mut self, instant: &Instant) -> Result<Option<Vec<u64>>> {
+        let snapshot = TransactionSnapshot::parse(&instant.snapshot)?;
+        let rows = self.watch.query(&statements::subtransactions(snapshot.xmin, snapshot.xmax))?;
+        let in_progress = rows.iter().map(|row| row.number(0)).collect::<Result<BTreeSet<u64>>>()?;
+        let now = self.now()?;
+        let all_run = snapshot.xip.is_subset(&now.xip);
+        Ok(all_run.then(|| in_progress.difference(&snapshot.xip).copied().collect()))
+    }
+
+    /// Writes all WAL so far to disk.
+    pub(super) fn flush_wal(&mut self) -> Result<()> {
+        self.watch.execute(statements::FLUSH_WAL).map_err(|error| error.while_doing("flush the write-ahead log"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_taken_apart() {
+        let snapshot = TransactionSnapshot::parse("10:20:10,12").unwrap();
+        assert_eq!(snapshot, TransactionSnapshot { xmin: 10, xmax: 20, xip: BTreeSet::from([10, 12]) });
+        assert!(TransactionSnapshot::parse("10:20:").unwrap().xip.is_empty());
+        for bad in ["", "10", "10:20", "10:x:", "10:20:a"] {
+            assert!(TransactionSnapshot::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Runs somebody's SQL so that it can neither write, nor run for ever, nor end our transaction.
+
+use super::connection::Connection;
+use super::statements;
+use crate::error::Result;
+use crate::invariant::{Invariant, Outcome, ROWS_MAX, ResultCollector};
+
+const FETCH_ROWS: u32 = 1_000;
+
+/// Evaluates an invariant within the open read-only transaction, in a savepoint of its own.
+///
+/// It runs behind a cursor, through the protocol that takes one statement only: what is no SELECT or VALUES is a
+/// syntax error, and what follows a semicolon is refused.
+pub(super) fn evaluate(connection: &mut Connection, invariant: &Invariant, timeout_ms: u32) -> Result<Outcome> {
+    connection.execute(&format!("SAVEPOINT state_lab; SET LOCAL statement_timeout = {timeout_ms}"))?;
+    let outcome = run(connection, invariant);
+    if connection.is_closed() {
+        return outcome;
+    }
+    connection.execute("ROLLBACK TO SAVEPOINT state_lab; RELEASE SAVEPOINT state_lab")?;
+    match outcome {
+        Err(error) if error.sqlstate().is_some() => Ok(Outcome::Broken(error.chain())),
+        outcome => outcome,
+    }
+}
+
+fn run(connection: &mut Connection, invariant: &Invariant) -> Result<Outcome> {
+    connection.query_single(&statements::declare(&invariant.sql), 0)?;
+    let mut collector: Option<ResultCollector> = None;
+    let mut rows = 0;
+    loop {
+        let batch = connection.query_single(&format!("FETCH {FETCH_ROWS} FROM state_lab_invariant"), FETCH_ROWS)?;
+        rows += batch.rows.len() as u64;
+        let collector = collector.get_or_insert_with(|| ResultCollector::new(batch.columns.clone()));
+        for row in &batch.rows {
+            let values: Vec<Option<&str>> = (0..row.len()).map(|i| row.get(i)).collect();
+            collector.push(&values);
+        }
+        if rows > ROWS_MAX {
+            return Ok(Outcome::Broken(format!("it returned more than {ROWS_MAX} rows; aggregate them")));
+        }
+        if batch.rows.len() < FETCH_ROWS as usize {
+            break;
+        }
+    }
+    let result = collector.map_or_else(|| ResultCollector::new(Vec::new()).finish(), ResultCollector::finish);
+    Ok(Outcome::Result(result))
+}

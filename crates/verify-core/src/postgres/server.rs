@@ -1,0 +1,248 @@
+//! A PostgreSQL server as a database that can be measured: fixing an instant on a primary.
+
+use std::sync::Mutex;
+
+use super::anchor::{AnchorSession, Instant};
+use super::catalogue::{self, Reading, Relation};
+use super::connection::Connection;
+use super::heartbeat::{first, timestamp};
+use super::settings::Settings;
+use super::snapshot::{Held, PostgresSnapshot, open, unzip};
+use super::statements;
+use crate::database::{Database, Snapshot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::OnEvent;
+use crate::manifest::{Anchor, Consistency, Origin, Source};
+use crate::plan::{Mode, Plan};
+use crate::table::{TableKind, TableName};
+
+/// The oldest supported `server_version_num`.
+const VERSION_MIN: u32 = 130_000;
+/// How often a table may turn out locked or dropped before the attempt is given up.
+const LOCK_ATTEMPTS_MAX: usize = 10;
+
+/// A database on a server that accepts writes.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    settings: Settings,
+}
+
+/// What a server says of itself.
+pub(super) struct Identity {
+    pub server_version: u32,
+    pub in_recovery: bool,
+    pub database_oid: u32,
+    pub role: String,
+    pub wal_level: String,
+    /// How many locks its shared memory is sized for.
+    pub lock_slots: u64,
+    pub source: Source,
+}
+
+impl Postgres {
+    /// The database that the settings lead to.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Fixes an instant, under locks that keep its tables from being truncated or rewritten.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached, is older than PostgreSQL 13 or a standby, or, for
+    /// [`Mode::TimeTravel`], if transactions older than the capture do not end in time.
+    pub fn begin(&self, plan: &Plan, on_event: OnEvent<'_>) -> Result<PostgresSnapshot> {
+        let mut control = open(&self.settings, plan.limits)?;
+        let identity = Identity::read(&mut control)?;
+        identity.check_primary(&self.settings)?;
+        // From here on every session meets the host that this one reached.
+        let settings = control.settings().clone();
+        let mut held = Held::Nothing;
+        let mut instant = None;
+        let mut locked;
+        if plan.mode == Mode::TimeTravel {
+            identity.check_physical(&self.settings)?;
+            let mut anchor = AnchorSession::begin(&settings, plan.limits, on_event)?;
+            loop {
+                locked = lock(&mut control, &identity)?;
+                let candidate = Instant::fix(&mut control)?;
+                if let Some(subtransactions) = anchor.accept(&candidate)? {
+                    let anchor_xid = anchor.xid();
+                    instant = Some((candidate, anchor_xid, subtransactions));
+                    break;
+                }
+                control.execute("ROLLBACK")?;
+            }
+            anchor.flush_wal()?;
+            held = Held::Anchor(anchor);
+        } else {
+            locked = lock(&mut control, &identity)?;
+        }
+        let (instant, consistency) = match instant {
+            Some((instant, xid, subtransactions)) => {
+                let anchor = Anchor { xid, database_oid: identity.database_oid, subtransactions };
+                (instant, Consistency::TimeTravel(anchor))
+            }
+            None => (Instant::fix(&mut control)?, Consistency::SharedSnapshot),
+        };
+        let mut relations = read_relations(&mut control, &identity)?;
+        for relation in &mut relations {
+            let reason = locked.refused.iter().find(|(name, _)| *name == relation.found.table.name);
+            relation.found.unreadable =
+                relation.found.unreadable.take().or_else(|| reason.map(|(_, reason)| reason.clone()));
+        }
+        let (oids, tables) = unzip(relations);
+        let Instant { exported, snapshot, lsn, captured_at } = instant;
+        let source = identity.source;
+        Ok(PostgresSnapshot {
+            control: Mutex::new(control),
+            exported,
+            origin: Origin { source, snapshot, lsn, captured_at, consistency },
+            oids,
+            tables,
+            limits: plan.limits,
+            in_recovery: false,
+            unproven: None,
+            held,
+        })
+    }
+}
+
+impl Database for Postgres {
+    fn snapshot<'a>(&'a self, plan: &Plan, on_event: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>> {
+        Ok(Box::new(self.begin(plan, on_event)?))
+    }
+}
+
+impl Identity {
+    pub(super) fn read(control: &mut Connection) -> Result<Self> {
+        let version = control.parameter("server_version").unwrap_or("unknown").to_owned();
+        let major = version.split(['.', ' ', 'b', 'd', 'r']).next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_some_and(|major| major < VERSION_MIN / 10_000) {
+            return Err(Error::new(
+                ErrorKind::Unsuitable,
+                format!("use the server: it is PostgreSQL {version}, and 13 is the oldest that is supported"),
+            ));
+        }
+        let rows = control.query(statements::IDENTITY)?;
+        let row = first(&rows)?;
+        let others = control.query(statements::OTHER_DATABASES)?;
+        Ok(Self {
+            server_version: row.number(0)?,
+            in_recovery: row.flag(1)?,
+            database_oid: row.number(2)?,
+            role: row.text(6)?.to_owned(),
+            wal_level: row.text(7)?.to_owned(),
+            lock_slots: row.number(8)?,
+            source: Source {
+                server_version: row.number(0)?,
+                system_identifier: row.get(5).unwrap_or_default().to_owned(),
+                database: row.text(3)?.to_owned(),
+                encoding: row.text(4)?.to_owned(),
+                other_databases: others.iter().map(|row| row.text(0).map(str::to_owned)).collect::<Result<_>>()?,
+            },
+        })
+    }
+
+    fn check_primary(&self, settings: &Settings) -> Result<()> {
+        if self.in_recovery {
+            return Err(Error::new(
+                ErrorKind::Unsuitable,
+                format!(
+                    "measure {}: the server is in recovery (a standby, or a restore that has not ended), where what \
+                     is read need not be what will be there; wait until pg_is_in_recovery() is false",
+                    settings.describe()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_physical(&self, settings: &Settings) -> Result<()> {
+        if self.wal_level == "minimal" {
+            return Err(Error::new(
+                ErrorKind::Unsuitable,
+                format!("capture {} for a physical copy: wal_level is minimal, and must be replica", settings.describe()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn read_relations(control: &mut Connection, identity: &Identity) -> Result<Vec<Relation>> {
+    let reading = Reading {
+        server_version: identity.server_version,
+        role: &identity.role,
+        in_recovery: identity.in_recovery,
+    };
+    catalogue::relations(control, &reading).map_err(|error| error.while_doing("read the catalogue"))
+}
+
+/// What came of locking the tables.
+struct Locked {
+    /// Tables that are left out, with the reason.
+    refused: Vec<(TableName, String)>,
+}
+
+/// Begins the transaction, and locks the tables before its snapshot is fixed.
+///
+/// As many as a quarter of the server's lock slots allow, the largest first; what happens to the others is seen by
+/// [`Snapshot::disturbed`].
+fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
+    let mut refused = Vec::<(TableName, String)>::new();
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        let mut relations = read_relations(control, identity)?;
+        relations.retain(|Relation { found, .. }| {
+            found.table.kind == TableKind::Table
+                && found.unreadable.is_none()
+                && !refused.iter().any(|(name, _)| *name == found.table.name)
+        });
+        relations.sort_by_key(|relation| std::cmp::Reverse(relation.found.bytes_estimate));
+        relations.truncate(usize::try_from(identity.lock_slots / 4).unwrap_or(usize::MAX));
+        control.execute(statements::BEGIN)?;
+        if relations.is_empty() {
+            return Ok(Locked { refused });
+        }
+        let names = relations.iter().map(|relation| &relation.found.table.name);
+        match control.execute(&statements::lock(names)) {
+            Ok(()) => return Ok(Locked { refused }),
+            Err(error) => {
+                control.execute("ROLLBACK")?;
+                match error.sqlstate() {
+                    Some("55P03") => refused.extend(holders(control)?),
+                    // Dropped since it was listed: list again.
+                    Some("42P01" | "3F000") => {}
+                    _ => return Err(error.while_doing("lock the tables against being truncated")),
+                }
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Unsuitable, "lock the tables: they keep being dropped or locked by others"))
+}
+
+/// Who keeps us out of which tables.
+fn holders(control: &mut Connection) -> Result<Vec<(TableName, String)>> {
+    let holder = |row: &super::Row| {
+        let reason = format!(
+            "process {} ({}) holds an ACCESS EXCLUSIVE lock on it, and did not let go within lock_timeout",
+            row.text(2)?,
+            row.text(3)?
+        );
+        Ok((TableName::new(row.text(0)?, row.text(1)?), reason))
+    };
+    control.query(statements::LOCK_HOLDERS)?.iter().map(holder).collect()
+}
+
+impl Instant {
+    /// Fixes the instant of the open transaction.
+    pub(super) fn fix(control: &mut Connection) -> Result<Self> {
+        let rows = control.query(statements::EXPORT)?;
+        let row = first(&rows)?;
+        Ok(Self {
+            exported: row.text(0)?.to_owned(),
+            snapshot: row.text(1)?.to_owned(),
+            lsn: row.text(2)?.to_owned(),
+            captured_at: timestamp(row, 3)?,
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! A PostgreSQL database at one instant: a coordinating session that exports its snapshot, and what it found.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::anchor::AnchorSession;
+use super::catalogue::Relation;
+use super::connection::Connection;
+use super::reader::CopyReader;
+use super::session::SessionOptions;
+use super::{heartbeat, invariants, sequences, statements};
+use crate::database::{Found, Reader, Snapshot};
+use crate::digest::HashKey;
+use crate::error::{Error, ErrorKind, Result};
+use crate::heartbeat::Pulse;
+use crate::invariant::{Invariant, Outcome};
+use crate::manifest::Origin;
+use crate::plan::Limits;
+use crate::sequence::Sequence;
+use crate::table::TableName;
+
+/// A database at one instant. Dropping it releases its locks, its snapshot and its anchor.
+pub struct PostgresSnapshot {
+    pub(super) control: Mutex<Connection>,
+    pub(super) exported: String,
+    pub(super) origin: Origin,
+    pub(super) oids: Vec<u32>,
+    pub(super) tables: Vec<Found>,
+    pub(super) limits: Limits,
+    pub(super) in_recovery: bool,
+    pub(super) unproven: Option<String>,
+    /// Sessions that only have to stay open.
+    pub(super) held: Held,
+}
+
+/// What keeps the instant readable, beside the coordinating session.
+pub(super) enum Held {
+    Nothing,
+    /// A transaction that keeps row versions on the source.
+    Anchor(#[expect(dead_code, reason = "it is held for its transaction alone")] AnchorSession),
+    /// The transaction that a snapshot file names, on a standby clone.
+    Holder(#[expect(dead_code, reason = "it is held for its transaction alone")] Connection),
+}
+
+impl PostgresSnapshot {
+    /// The name under which other sessions import the snapshot: `pg_dump --snapshot=…`.
+    pub fn exported(&self) -> &str {
+        &self.exported
+    }
+
+    fn control(&self) -> MutexGuard<'_, Connection> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Separates relations into the found tables and their object ids, in the same order.
+pub(super) fn unzip(relations: Vec<Relation>) -> (Vec<u32>, Vec<Found>) {
+    relations.into_iter().map(|relation| (relation.oid, relation.found)).unzip()
+}
+
+/// Opens a session with the settings under which values read the same everywhere.
+pub(super) fn open(settings: &super::Settings, limits: Limits) -> Result<Connection> {
+    let session = SessionOptions::verification(limits.lock_timeout_ms, 0);
+    let connection = Connection::open(settings, &session)?;
+    if connection.parameter("server_encoding") == Some("SQL_ASCII") {
+        // Without an encoding the server can only hand out the bytes as they are.
+        return Connection::open(settings, &session.with("client_encoding", "SQL_ASCII"));
+    }
+    Ok(connection)
+}
+
+impl Snapshot for PostgresSnapshot {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn draw_key(&self) -> Result<HashKey> {
+        let mut key = HashKey([0; 32]);
+        getrandom::fill(&mut key.0)
+            .map_err(|error| Error::with_source(ErrorKind::File, "draw a random key", error))?;
+        Ok(key)
+    }
+
+    fn tables(&self) -> &[Found] {
+        &self.tables
+    }
+
+    fn sequences(&self) -> Result<Vec<Sequence>> {
+        sequences::read(&mut self.control(), self.in_recovery).map_err(|error| error.while_doing("read the sequences"))
+    }
+
+    fn pulse(&self) -> Result<Pulse> {
+        heartbeat::pulse(&mut self.control()).map_err(|error| error.while_doing("read the heartbeat"))
+    }
+
+    fn evaluate(&self, invariant: &Invariant) -> Result<Outcome> {
+        invariants::evaluate(&mut self.control(), invariant, self.limits.invariant_timeout_ms)
+            .map_err(|error| error.while_doing(format!("evaluate the invariant {}", invariant.name)))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        // The settings of the host that was reached: of several, another may be another server.
+        let settings = self.control().settings().clone();
+        Ok(Box::new(CopyReader::new(open(&settings, self.limits)?, &self.exported)?))
+    }
+
+    fn disturbed(&self) -> Result<Vec<(TableName, String)>> {
+        let mut disturbed = Vec::new();
+        let rows = self.control().query(&statements::filenodes(&self.oids))?;
+        let now: std::collections::HashMap<u32, u32> =
+            rows.iter().map(|row| Ok((row.number(0)?, row.number(1)?))).collect::<Result<_>>()?;
+        for (oid, found) in self.oids.iter().zip(&self.tables).filter(|(_, found)| found.filenode != 0) {
+            let reason = match now.get(oid) {
+                Some(filenode) if *filenode == found.filenode => continue,
+                Some(0) | None => "it was dropped meanwhile",
+                Some(_) => "it was truncated or rewritten meanwhile",
+            };
+            disturbed.push((found.table.name.clone(), reason.to_owned()));
+        }
+        Ok(disturbed)
+    }
+
+    fn unproven(&self) -> Option<String> {
+        self.unproven.clone()
+    }
+}
