@@ -143,6 +143,38 @@ pub(crate) fn measure(
     jobs: NonZeroUsize,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Content>> {
+    let parts = read_all(snapshot, wanted, jobs, on_event, |reader, task| {
+        read_task(reader, task, wanted, hash, on_event)
+    })?;
+    Ok(join(wanted, parts.into_iter().flatten()))
+}
+
+/// Reads every row as [`capture`] would and throws it away: the floor that no verification can be faster than.
+///
+/// Gives the rows and their bytes.
+///
+/// # Errors
+///
+/// If a connection breaks.
+pub fn floor(snapshot: &dyn Snapshot, jobs: NonZeroUsize, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
+    let wanted: Vec<Wanted<'_>> =
+        snapshot.tables().iter().map(|found| Wanted { table: &found.table, found, sketch_log2: None }).collect();
+    let totals = read_all(snapshot, &wanted, jobs, on_event, |reader, task| {
+        let mut sink = DiscardingSink::default();
+        reader.read(&slices(task, &wanted), &mut sink)?;
+        Ok(vec![(sink.rows, sink.bytes)])
+    })?;
+    Ok(totals.into_iter().flatten().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1)))
+}
+
+/// Splits the readable tables among connections, and reads each task by `read`.
+fn read_all<T: Send>(
+    snapshot: &dyn Snapshot,
+    wanted: &[Wanted<'_>],
+    jobs: NonZeroUsize,
+    on_event: OnEvent<'_>,
+    read: impl Fn(&mut (dyn Reader + '_), &Task) -> Result<Vec<T>> + Sync,
+) -> Result<Vec<Vec<T>>> {
     let readable = |(_, wanted): &(usize, &Wanted<'_>)| wanted.found.unreadable.is_none();
     let load = |(index, wanted): (usize, &Wanted<'_>)| Load {
         index,
@@ -152,7 +184,7 @@ pub(crate) fn measure(
     let loads: Vec<Load> = wanted.iter().enumerate().filter(readable).map(load).collect();
     let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
     event::send(on_event, Event::Started { tables: loads.len() as u64, bytes_estimate })?;
-    let parts = work::run(work::split(&loads, jobs.get()), jobs.get(), |next| {
+    work::run(work::split(&loads, jobs.get()), jobs.get(), |next| {
         let mut reader = None;
         let mut parts = Vec::new();
         while let Some(task) = next() {
@@ -160,11 +192,14 @@ pub(crate) fn measure(
                 Some(reader) => reader,
                 empty => empty.insert(snapshot.reader()?),
             };
-            parts.extend(read_task(&mut **reader, &task, wanted, hash, on_event)?);
+            parts.extend(read(&mut **reader, &task)?);
         }
-        Ok::<_, Error>(parts)
-    })?;
-    Ok(join(wanted, parts.into_iter().flatten()))
+        Ok(parts)
+    })
+}
+
+fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
+    task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages }).collect()
 }
 
 /// What came of a part of a table: its measure, or why there is none.
@@ -203,8 +238,7 @@ fn read_task(
     hash: Hash,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Read>> {
-    let slices: Vec<Slice<'_>> =
-        task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages }).collect();
+    let slices = slices(task, wanted);
     let mut sink = MeasureSink {
         task,
         wanted,
@@ -323,6 +357,40 @@ impl Sink for MeasureSink<'_> {
 
     fn unreadable(&mut self, slice: usize, obstacle: Obstacle) -> Result<()> {
         self.done[slice] = Some(Err(obstacle));
+        Ok(())
+    }
+}
+
+/// Counts rows and bytes.
+#[derive(Default)]
+struct DiscardingSink {
+    rows: u64,
+    bytes: u64,
+}
+
+impl Sink for DiscardingSink {
+    fn begin(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    fn row(&mut self, tuple: &mut [u8]) -> Result<()> {
+        self.rows += 1;
+        self.bytes += tuple.len() as u64;
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
+        self.rows += u64::from(last);
+        self.bytes += piece.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: usize, _: Obstacle) -> Result<()> {
         Ok(())
     }
 }

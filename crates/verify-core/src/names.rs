@@ -1,6 +1,8 @@
 //! What a manifest keeps of a table so that lost rows can be named when the source is gone: the list
 //! of all its rows where it is small, otherwise a sketch and an estimate of how far the sketch reaches.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use schemars::JsonSchema;
@@ -15,8 +17,8 @@ pub const LIST_ROWS_MAX: usize = 2_048;
 /// The partition size of a manifest's sketch: 6,144 cells name about 2,300 changed rows.
 pub const SKETCH_LOG2: u8 = 11;
 /// The partition size of one stratum.
-const STRATUM_LOG2: u8 = 5;
-/// Strata hold the rows whose hash has 4, 8, 12, … low zero bits: 1/16, 1/256, 1/4,096, …
+const STRATUM_LOG2: u8 = 6;
+/// Strata hold the rows whose key hashes to 4, 8, 12, … low zero bits: 1/16, 1/256, 1/4,096, …
 const STRATA: u32 = 6;
 
 /// The rows of a table, as far as they can be named later.
@@ -140,7 +142,7 @@ impl Sketched {
     #[inline]
     fn add(&mut self, entry: &Entry) {
         self.whole.add(entry);
-        let mut sample = entry.hash[1];
+        let mut sample = entry.sample(self.whole.width());
         for stratum in &mut self.strata {
             if sample & 0xf != 0 {
                 break;
@@ -158,25 +160,35 @@ impl Sketched {
     }
 
     fn difference(&self, other: &Sketched) -> Option<Difference> {
-        let Peeled { mut entries, complete } = self.whole.minus(&other.whole)?.peel();
+        let Peeled { entries, complete } = self.whole.minus(&other.whole)?.peel();
         if complete {
             return Some(Difference { entries, complete, estimate: None });
         }
-        let mut estimate = None;
         for (level, (mine, theirs)) in (1_u32..).zip(self.strata.iter().zip(&other.strata)) {
             let sample = mine.minus(theirs)?.peel();
-            let total: u64 = sample.entries.iter().map(|(_, count)| count.unsigned_abs()).sum();
-            // The sample's rows are rows of the whole: they are named too.
-            entries.extend(sample.entries);
             if sample.complete {
-                estimate = Some(total << (4 * level));
-                break;
+                let total: u64 = sample.entries.iter().map(|(_, count)| count.unsigned_abs()).sum();
+                let entries = certain(entries, sample.entries);
+                return Some(Difference { entries, complete, estimate: Some(total << (4 * level)) });
             }
         }
-        entries.sort_unstable();
-        entries.dedup();
-        Some(Difference { entries, complete, estimate })
+        Some(Difference { entries: certain(entries, Vec::new()), complete, estimate: None })
     }
+}
+
+/// Of a table that was not decoded completely, the rows that are certain to be missing, added or changed: all of a
+/// sample by key, and those of which both versions were found. Of any other row a second version may lie hidden.
+fn certain(found: Vec<(Entry, i64)>, mut sample: Vec<(Entry, i64)>) -> Vec<(Entry, i64)> {
+    let keys = |sign: i64| -> HashSet<RowKey> {
+        found.iter().filter(|(_, count)| count.signum() == sign).map(|(entry, _)| entry.key).collect()
+    };
+    let (missing, added) = (keys(1), keys(-1));
+    sample.extend(
+        found.iter().filter(|(entry, _)| missing.contains(&entry.key) && added.contains(&entry.key)),
+    );
+    sample.sort_unstable();
+    sample.dedup();
+    sample
 }
 
 /// How [`Names`] stand in a manifest: bytes in base64.

@@ -39,6 +39,15 @@ impl Entry {
         Self { hash: [word(0), word(1)], key }
     }
 
+    /// Pseudo-random bits of the key alone: both versions of a changed row have the same.
+    #[inline]
+    pub(crate) fn sample(&self, width: CellWidth) -> u64 {
+        match width {
+            CellWidth::Narrow => mixed(0, &self.key.limbs::<4>()),
+            CellWidth::Wide => mixed(0, &self.key.limbs::<12>()),
+        }
+    }
+
     /// The entry's cell within partition `part` of 2^`log2` cells: the leading bits of a slice of the hash.
     #[inline]
     fn cell(hash: u64, part: usize, log2: u8) -> usize {
@@ -268,19 +277,26 @@ fn lanes<const LANES: usize, const LIMBS: usize>(entry: &Entry) -> [u64; LANES] 
     lanes
 }
 
-/// A mixing function of hash and key by folded multiplications, as in wyhash.
+/// A function of hash and key that is no linear one.
 #[inline]
 fn check(hash: [u64; 2], limbs: &[u64]) -> u64 {
-    let mix = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let mut state = mix(hash[0] ^ 0xa076_1d64_78bd_642f, hash[1] ^ 0xe703_7ed1_a0b4_28db);
-    for pair in limbs.as_chunks::<2>().0 {
-        state = mix(state ^ pair[0] ^ 0x8ebc_6af0_9c88_c6e3, pair[1] ^ 0x5899_65cc_7537_4cc3);
-    }
-    let check = state & P;
+    let check = mixed(mix(hash[0] ^ 0xa076_1d64_78bd_642f, hash[1] ^ 0xe703_7ed1_a0b4_28db), limbs) & P;
     if check == P { 0 } else { check }
+}
+
+#[inline]
+fn mixed(seed: u64, limbs: &[u64]) -> u64 {
+    let pairs = limbs.as_chunks::<2>().0.iter();
+    pairs.fold(seed, |state, pair| {
+        mix(state ^ pair[0] ^ 0x8ebc_6af0_9c88_c6e3, pair[1] ^ 0x5899_65cc_7537_4cc3)
+    })
+}
+
+/// A multiplication folded onto itself, as in wyhash.
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 fn multiply(a: u64, b: u64) -> u64 {

@@ -136,18 +136,6 @@ impl ReadBuffer {
         Ok(())
     }
 
-    /// The bytes that were read and not yet consumed: none, a part of a message, or several messages.
-    #[inline]
-    pub(super) fn window(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.end]
-    }
-
-    /// Consumes `count` bytes of the window.
-    #[inline]
-    pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
-    }
-
     /// Reads once, as much as fits, behind what is not yet consumed.
     pub(super) fn fill(&mut self) -> Result<()> {
         if self.closed {

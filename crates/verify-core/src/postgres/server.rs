@@ -103,7 +103,7 @@ impl Postgres {
             limits: plan.limits,
             in_recovery: false,
             unproven: None,
-            held,
+            _held: held,
         })
     }
 }

@@ -29,16 +29,16 @@ pub struct PostgresSnapshot {
     pub(super) in_recovery: bool,
     pub(super) unproven: Option<String>,
     /// Sessions that only have to stay open.
-    pub(super) held: Held,
+    pub(super) _held: Held,
 }
 
 /// What keeps the instant readable, beside the coordinating session.
 pub(super) enum Held {
     Nothing,
     /// A transaction that keeps row versions on the source.
-    Anchor(#[expect(dead_code, reason = "it is held for its transaction alone")] AnchorSession),
+    Anchor(#[expect(dead_code, reason = "held for its transaction alone")] AnchorSession),
     /// The transaction that a snapshot file names, on a standby clone.
-    Holder(#[expect(dead_code, reason = "it is held for its transaction alone")] Connection),
+    Holder(#[expect(dead_code, reason = "held for its transaction alone")] Connection),
 }
 
 impl PostgresSnapshot {

@@ -84,7 +84,7 @@ impl TimeTraveller {
             limits: plan.limits,
             in_recovery: identity.in_recovery,
             unproven,
-            held: Held::Holder(holder),
+            _held: Held::Holder(holder),
         })
     }
 
