@@ -14,7 +14,8 @@ use verify_core::postgres::{Environment, Postgres, PostgresSnapshot, Settings};
 const ROUNDS: usize = 5;
 
 fn main() -> Result<()> {
-    let jobs = std::env::var("JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(std::num::NonZeroUsize::MIN);
+    let jobs =
+        std::env::var("JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(std::num::NonZeroUsize::MIN);
     let plan = Plan { jobs, ..Plan::default() };
     let snapshots = std::env::args()
         .skip(1)
@@ -24,7 +25,8 @@ fn main() -> Result<()> {
         })
         .collect::<Result<Vec<PostgresSnapshot>>>()?;
     for round in 0..ROUNDS {
-        let (floor_s, rows) = timed(&snapshots, |snapshot| Ok(floor(snapshot, plan.jobs, &event::ignore)?.0))?;
+        let (floor_s, rows) =
+            timed(&snapshots, |snapshot| Ok(floor(snapshot, plan.jobs, &event::ignore)?.0))?;
         let (capture_s, same) = timed(&snapshots, |snapshot| {
             let manifest = capture_snapshot(snapshot, &plan, &event::ignore)?;
             Ok(manifest.tables.iter().map(verify_core::manifest::TableEntry::rows).sum())
@@ -40,7 +42,10 @@ fn main() -> Result<()> {
 }
 
 /// Runs `work` on all snapshots at once; seconds until the last is done, and the sum of what they gave.
-fn timed(snapshots: &[PostgresSnapshot], work: impl Fn(&dyn Snapshot) -> Result<u64> + Sync) -> Result<(f64, u64)> {
+fn timed(
+    snapshots: &[PostgresSnapshot],
+    work: impl Fn(&dyn Snapshot) -> Result<u64> + Sync,
+) -> Result<(f64, u64)> {
     let start = Instant::now();
     let work = &work;
     let sum = std::thread::scope(|scope| {

@@ -53,7 +53,7 @@ pub(crate) fn measure_database(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
-    let sequences = snapshot.sequences()?;
+    let sequences = snapshot.sequences().to_vec();
     let pulse = snapshot.pulse()?;
     let invariants = plan
         .invariants
@@ -98,7 +98,7 @@ fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
 ///
 /// If the connection broke; then the manifest proves nothing.
 pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> {
-    let now = snapshot.sequences()?;
+    let now = snapshot.sequences_now()?;
     for sequence in &mut manifest.sequences {
         // One that was dropped meanwhile keeps its early value: it was there under the snapshot.
         if let Some(later) = now.iter().find(|later| later.name == sequence.name) {
@@ -157,8 +157,11 @@ pub(crate) fn measure(
 ///
 /// If a connection breaks.
 pub fn floor(snapshot: &dyn Snapshot, jobs: NonZeroUsize, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
-    let wanted: Vec<Wanted<'_>> =
-        snapshot.tables().iter().map(|found| Wanted { table: &found.table, found, sketch_log2: None }).collect();
+    let wanted: Vec<Wanted<'_>> = snapshot
+        .tables()
+        .iter()
+        .map(|found| Wanted { table: &found.table, found, sketch_log2: None })
+        .collect();
     let totals = read_all(snapshot, &wanted, jobs, on_event, |reader, task| {
         let mut sink = DiscardingSink::default();
         reader.read(&slices(task, &wanted), &mut sink)?;
@@ -207,8 +210,10 @@ type Read = (usize, Result<Measure, Obstacle>);
 
 /// Adds the parts of each table up; one part that could not be read makes the table unreadable.
 fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Content> {
-    let mut whole: Vec<Option<Result<Measure, Obstacle>>> =
-        wanted.iter().map(|wanted| wanted.found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason)))).collect();
+    let mut whole: Vec<Option<Result<Measure, Obstacle>>> = wanted
+        .iter()
+        .map(|wanted| wanted.found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason))))
+        .collect();
     for (index, part) in parts {
         whole[index] = Some(match (whole[index].take(), part) {
             (None, part) => part,

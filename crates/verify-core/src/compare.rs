@@ -53,7 +53,7 @@ pub struct NotCovered {
 
 /// Compares two measurements.
 pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
-    Draft::new(source, restored).finish()
+    Draft::new(source, restored, None).finish()
 }
 
 /// A comparison whose differing tables are not named yet, so that they can be looked up first.
@@ -66,10 +66,11 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest) -> Self {
+    /// `unproven` is why the restored side is not the instant that was asked for, where its reader says so.
+    pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, unproven: Option<String>) -> Self {
         let mut draft =
             Self { findings: Vec::new(), coverage: Coverage::default(), proven: true, differing: Vec::new() };
-        if let Some(reason) = unproven(source, restored) {
+        if let Some(reason) = unproven.or_else(|| moved_on(source, restored)) {
             draft.unproven(&reason);
         }
         let keyed_alike =
@@ -86,7 +87,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The restored side is not proven to be the instant of the manifest: no difference is a failure.
-    pub(crate) fn unproven(&mut self, reason: &str) {
+    fn unproven(&mut self, reason: &str) {
         self.proven = false;
         self.findings.push(
             Finding::new(Code::SnapshotUnproven, Severity::Inconclusive, "snapshot", reason).advise(
@@ -217,7 +218,8 @@ impl<'a> Draft<'a> {
             self.unlogged_lost(ours);
             return;
         }
-        let empty = |content: &Content| matches!(content, Content::Unreadable(reason) if reason == NOT_POPULATED);
+        let empty =
+            |content: &Content| matches!(content, Content::Unreadable(reason) if reason == NOT_POPULATED);
         if empty(source) && empty(restored) {
             return;
         }
@@ -237,7 +239,8 @@ impl<'a> Draft<'a> {
             };
             self.not_covered(ours.name(), message.clone());
             let derived = ours.table.kind == TableKind::MaterializedView && reason == NOT_POPULATED;
-            let (code, severity) = if derived { (Code::MatviewDiffers, Severity::Notice) } else { (code, severity) };
+            let (code, severity) =
+                if derived { (Code::MatviewDiffers, Severity::Notice) } else { (code, severity) };
             self.find(code, severity, ours.name(), message);
         }
     }
@@ -398,7 +401,7 @@ struct Circumstances {
 }
 
 /// Why `restored` is not known to be the instant of `source`, if it is not.
-fn unproven(source: &Manifest, restored: &Manifest) -> Option<String> {
+fn moved_on(source: &Manifest, restored: &Manifest) -> Option<String> {
     match &source.header.consistency {
         Consistency::TimeTravel(_) if source.header.snapshot != restored.header.snapshot => Some(
             "the manifest belongs to a physical copy that is still in recovery; this server has moved on from it"

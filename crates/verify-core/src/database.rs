@@ -37,14 +37,17 @@ pub trait Snapshot: Sync {
     /// Every relation that holds rows, sorted by name.
     fn tables(&self) -> &[Found];
 
-    /// Every sequence, sorted by name; both values are those of now.
+    /// Every sequence as it was right after the instant was fixed, sorted by name.
+    fn sequences(&self) -> &[Sequence];
+
+    /// Every sequence as it is now.
     ///
     /// # Errors
     ///
     /// If the connection breaks.
-    fn sequences(&self) -> Result<Vec<Sequence>>;
+    fn sequences_now(&self) -> Result<Vec<Sequence>>;
 
-    /// The newest sign of life.
+    /// The newest sign of life that was visible at the instant.
     ///
     /// # Errors
     ///

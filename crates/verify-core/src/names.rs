@@ -168,24 +168,23 @@ impl Sketched {
             let sample = mine.minus(theirs)?.peel();
             if sample.complete {
                 let total: u64 = sample.entries.iter().map(|(_, count)| count.unsigned_abs()).sum();
-                let entries = certain(entries, sample.entries);
+                let entries = certain(&entries, sample.entries);
                 return Some(Difference { entries, complete, estimate: Some(total << (4 * level)) });
             }
         }
-        Some(Difference { entries: certain(entries, Vec::new()), complete, estimate: None })
+        Some(Difference { entries: certain(&entries, Vec::new()), complete, estimate: None })
     }
 }
 
 /// Of a table that was not decoded completely, the rows that are certain to be missing, added or changed: all of a
 /// sample by key, and those of which both versions were found. Of any other row a second version may lie hidden.
-fn certain(found: Vec<(Entry, i64)>, mut sample: Vec<(Entry, i64)>) -> Vec<(Entry, i64)> {
+fn certain(found: &[(Entry, i64)], mut sample: Vec<(Entry, i64)>) -> Vec<(Entry, i64)> {
     let keys = |sign: i64| -> HashSet<RowKey> {
         found.iter().filter(|(_, count)| count.signum() == sign).map(|(entry, _)| entry.key).collect()
     };
     let (missing, added) = (keys(1), keys(-1));
-    sample.extend(
-        found.iter().filter(|(entry, _)| missing.contains(&entry.key) && added.contains(&entry.key)),
-    );
+    sample
+        .extend(found.iter().filter(|(entry, _)| missing.contains(&entry.key) && added.contains(&entry.key)));
     sample.sort_unstable();
     sample.dedup();
     sample

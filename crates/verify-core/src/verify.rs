@@ -42,10 +42,7 @@ pub fn verify(
     let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
-    let mut draft = Draft::new(manifest, &measured);
-    if let Some(reason) = snapshot.unproven() {
-        draft.unproven(&reason);
-    }
+    let mut draft = Draft::new(manifest, &measured, snapshot.unproven());
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(&name, &reason);
     }
@@ -78,7 +75,7 @@ pub fn compare_databases(
         },
         || capture::measure_database(theirs, Some(&like), hash, plan, on_event),
     )?;
-    let mut draft = Draft::new(&manifest, &measured);
+    let mut draft = Draft::new(&manifest, &measured, None);
     for (name, reason) in theirs.disturbed()? {
         draft.disturbed(&name, &reason);
     }

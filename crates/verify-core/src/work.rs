@@ -95,7 +95,7 @@ pub(crate) fn run<R: Send, E: Send>(
         result
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..jobs).map(|_| scope.spawn(&run_one)).collect();
+        let others: Vec<_> = (1..jobs).map(|_| scope.spawn(run_one)).collect();
         let mut results = vec![run_one()];
         results.extend(others.into_iter().map(|thread| match thread.join() {
             Ok(result) => result,

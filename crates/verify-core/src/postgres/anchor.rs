@@ -41,7 +41,8 @@ impl TransactionSnapshot {
         let mut parts = text.split(':');
         let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
         let (xmin, xmax) = (number(), number());
-        let xip = parts.next().map(|list| list.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect());
+        let xip =
+            parts.next().map(|list| list.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect());
         match (xmin, xmax, xip) {
             (Some(xmin), Some(xmax), Some(Ok(xip))) => Ok(Self { xmin, xmax, xip }),
             _ => Err(Error::new(ErrorKind::Protocol, format!("read the snapshot {text:?}"))),
@@ -87,7 +88,9 @@ impl AnchorSession {
         let oldest = self.oldest()?;
         Err(Error::new(
             ErrorKind::Unsuitable,
-            format!("capture for a physical copy: {oldest} is older than the capture, and did not end in time"),
+            format!(
+                "capture for a physical copy: {oldest} is older than the capture, and did not end in time"
+            ),
         ))
     }
 
@@ -113,7 +116,9 @@ impl AnchorSession {
 
     /// Writes all WAL so far to disk.
     pub(super) fn flush_wal(&mut self) -> Result<()> {
-        self.watch.execute(statements::FLUSH_WAL).map_err(|error| error.while_doing("flush the write-ahead log"))
+        self.watch
+            .execute(statements::FLUSH_WAL)
+            .map_err(|error| error.while_doing("flush the write-ahead log"))
     }
 }
 

@@ -86,7 +86,7 @@ impl ReadBuffer {
 
     /// Whether a message with a body of `length` bytes can be had in one piece.
     #[inline]
-    pub(super) fn fits(&self, length: usize) -> bool {
+    pub(super) const fn fits(length: usize) -> bool {
         HEADER + length <= CAPACITY
     }
 

@@ -57,7 +57,10 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     } else if !row.flag(9)? {
         Some(format!("role {} may not read it: grant select on it, or pg_read_all_data", reading.role))
     } else if row.flag(10)? {
-        Some(format!("row security hides rows from role {}: use the owner or a role with BYPASSRLS", reading.role))
+        Some(format!(
+            "row security hides rows from role {}: use the owner or a role with BYPASSRLS",
+            reading.role
+        ))
     } else if !row.flag(11)? {
         Some(NOT_POPULATED.to_owned())
     } else if unlogged && reading.in_recovery {
@@ -145,7 +148,12 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
     let table = Table {
         name: TableName::new("pg_catalog", "pg_largeobject"),
         kind: TableKind::LargeObjects,
-        columns: vec![column("acl", "text"), column("data", "bytea"), column("oid", "oid"), column("owner", "text")],
+        columns: vec![
+            column("acl", "text"),
+            column("data", "bytea"),
+            column("oid", "oid"),
+            column("owner", "text"),
+        ],
         key: Key { source: KeySource::PrimaryKey, columns: vec![2] },
         unlogged: false,
         partition_of: None,

@@ -58,7 +58,11 @@ pub fn pulse(connection: &mut Connection) -> Result<Pulse> {
     let clock = first(&clock)?;
     let commits = if clock.flag(1)? { connection.query(statements::LAST_COMMIT)? } else { Vec::new() };
     let last_commit = commits.first().filter(|row| row.get(0).is_some()).map(|row| timestamp(row, 0));
-    Ok(Pulse { beat: beat.transpose()?, last_commit: last_commit.transpose()?, read_at: timestamp(clock, 0)? })
+    Ok(Pulse {
+        beat: beat.transpose()?,
+        last_commit: last_commit.transpose()?,
+        read_at: timestamp(clock, 0)?,
+    })
 }
 
 /// The only row that a query must give.

@@ -11,7 +11,11 @@ const FETCH_ROWS: u32 = 1_000;
 ///
 /// It runs behind a cursor, through the protocol that takes one statement only: what is no SELECT or VALUES is a
 /// syntax error, and what follows a semicolon is refused.
-pub(super) fn evaluate(connection: &mut Connection, invariant: &Invariant, timeout_ms: u32) -> Result<Outcome> {
+pub(super) fn evaluate(
+    connection: &mut Connection,
+    invariant: &Invariant,
+    timeout_ms: u32,
+) -> Result<Outcome> {
     connection.execute(&format!("SAVEPOINT state_lab; SET LOCAL statement_timeout = {timeout_ms}"))?;
     let outcome = run(connection, invariant);
     if connection.is_closed() {
@@ -29,7 +33,8 @@ fn run(connection: &mut Connection, invariant: &Invariant) -> Result<Outcome> {
     let mut collector: Option<ResultCollector> = None;
     let mut rows = 0;
     loop {
-        let batch = connection.query_single(&format!("FETCH {FETCH_ROWS} FROM state_lab_invariant"), FETCH_ROWS)?;
+        let batch =
+            connection.query_single(&format!("FETCH {FETCH_ROWS} FROM state_lab_invariant"), FETCH_ROWS)?;
         rows += batch.rows.len() as u64;
         let collector = collector.get_or_insert_with(|| ResultCollector::new(batch.columns.clone()));
         for row in &batch.rows {

@@ -1,5 +1,6 @@
 //! The bulk reader: many COPY statements a message, their rows handed on from one large buffer.
 
+use super::buffer::ReadBuffer;
 use super::connection::Connection;
 use super::server_error::server_error;
 use super::statements;
@@ -52,7 +53,8 @@ impl CopyReader {
         self.connection.buffer_mut().set_bulk(true);
         for (i, slice) in slices.iter().enumerate() {
             sink.begin(first + i)?;
-            let answer = self.copy(sink).map_err(|error| error.while_doing(format!("read {}", slice.table.name)))?;
+            let answer =
+                self.copy(sink).map_err(|error| error.while_doing(format!("read {}", slice.table.name)))?;
             if let Answer::Failed(error) = answer {
                 self.connection.buffer_mut().set_bulk(false);
                 self.connection.finish_query()?;
@@ -99,7 +101,7 @@ impl CopyReader {
     #[inline]
     fn data(&mut self, length: usize, skip: usize, sink: &mut dyn Sink) -> Result<bool> {
         let buffer = self.connection.buffer_mut();
-        if !buffer.fits(length) {
+        if !ReadBuffer::fits(length) {
             return self.large(length, skip, sink).map(|()| false);
         }
         let body = buffer.body(length)?;
@@ -176,9 +178,10 @@ fn obstacle(error: &Error) -> Result<Obstacle> {
     let reason = error.chain();
     match error.sqlstate() {
         // Administrative ends of the session: nothing is known of the table.
-        Some(state) if state.starts_with("57P") => {
-            Err(Error::new(ErrorKind::Connection, format!("go on reading: the server ended the session ({reason})")))
-        }
+        Some(state) if state.starts_with("57P") => Err(Error::new(
+            ErrorKind::Connection,
+            format!("go on reading: the server ended the session ({reason})"),
+        )),
         // Corruption, internal errors, files that are missing or cannot be read, values that cannot be decoded.
         Some(state) if state.starts_with("XX") || state.starts_with("58") || state == "22021" => {
             Ok(Obstacle::Damaged(reason))

@@ -23,7 +23,8 @@ pub(super) fn read(connection: &mut Connection, in_recovery: bool) -> Result<Vec
     let mut found = list(connection, in_recovery)?;
     let readable: Vec<usize> = (0..found.len()).filter(|&i| found[i].readable).collect();
     for batch in readable.chunks(BATCH) {
-        let names: Vec<(usize, TableName)> = batch.iter().map(|&i| (i, found[i].sequence.name.clone())).collect();
+        let names: Vec<(usize, TableName)> =
+            batch.iter().map(|&i| (i, found[i].sequence.name.clone())).collect();
         let sql = statements::sequence_values(names.iter().map(|(i, name)| (*i, name)));
         for row in connection.query(&sql)? {
             let value = SequenceValue { last_value: row.number(1)?, is_called: row.flag(2)? };
@@ -46,9 +47,11 @@ fn list(connection: &mut Connection, in_recovery: bool) -> Result<Vec<Found>> {
             continue;
         }
         let owned_by = match (row.get(5), row.get(6), row.get(7)) {
-            (Some(schema), Some(table), Some(column)) => {
-                Some(OwnedBy { table: TableName::new(schema, table), column: column.to_owned(), furthest: None })
-            }
+            (Some(schema), Some(table), Some(column)) => Some(OwnedBy {
+                table: TableName::new(schema, table),
+                column: column.to_owned(),
+                furthest: None,
+            }),
             _ => None,
         };
         let sequence = Sequence {
@@ -69,8 +72,9 @@ fn list(connection: &mut Connection, in_recovery: bool) -> Result<Vec<Found>> {
 
 /// Reads the furthest value of each owned column, which an index answers where the column leads one.
 fn columns(connection: &mut Connection, found: &mut [Found]) -> Result<()> {
-    let owned: Vec<usize> =
-        (0..found.len()).filter(|&i| found[i].column_readable && found[i].sequence.owned_by.is_some()).collect();
+    let owned: Vec<usize> = (0..found.len())
+        .filter(|&i| found[i].column_readable && found[i].sequence.owned_by.is_some())
+        .collect();
     for batch in owned.chunks(BATCH) {
         let sql = statements::furthest(batch.iter().filter_map(|&i| {
             let sequence = &found[i].sequence;

@@ -7,8 +7,8 @@ use super::catalogue::{self, Reading, Relation};
 use super::connection::Connection;
 use super::heartbeat::{first, timestamp};
 use super::settings::Settings;
-use super::snapshot::{Held, PostgresSnapshot, open, unzip};
-use super::statements;
+use super::snapshot::{PostgresSnapshot, open, unzip};
+use super::{sequences, statements};
 use crate::database::{Database, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::OnEvent;
@@ -57,7 +57,7 @@ impl Postgres {
         identity.check_primary(&self.settings)?;
         // From here on every session meets the host that this one reached.
         let settings = control.settings().clone();
-        let mut held = Held::Nothing;
+        let mut held: Option<Box<dyn Send + Sync>> = None;
         let mut instant = None;
         let mut locked;
         if plan.mode == Mode::TimeTravel {
@@ -74,7 +74,7 @@ impl Postgres {
                 control.execute("ROLLBACK")?;
             }
             anchor.flush_wal()?;
-            held = Held::Anchor(anchor);
+            held = Some(Box::new(anchor));
         } else {
             locked = lock(&mut control, &identity)?;
         }
@@ -85,6 +85,8 @@ impl Postgres {
             }
             None => (Instant::fix(&mut control)?, Consistency::SharedSnapshot),
         };
+        // Sequences are under no snapshot: their range begins here.
+        let sequences = sequences::read(&mut control, false)?;
         let mut relations = read_relations(&mut control, &identity)?;
         for relation in &mut relations {
             let reason = locked.refused.iter().find(|(name, _)| *name == relation.found.table.name);
@@ -100,6 +102,7 @@ impl Postgres {
             origin: Origin { source, snapshot, lsn, captured_at, consistency },
             oids,
             tables,
+            sequences,
             limits: plan.limits,
             in_recovery: false,
             unproven: None,
@@ -117,7 +120,8 @@ impl Database for Postgres {
 impl Identity {
     pub(super) fn read(control: &mut Connection) -> Result<Self> {
         let version = control.parameter("server_version").unwrap_or("unknown").to_owned();
-        let major = version.split(['.', ' ', 'b', 'd', 'r']).next().and_then(|major| major.parse::<u32>().ok());
+        let major =
+            version.split(['.', ' ', 'b', 'd', 'r']).next().and_then(|major| major.parse::<u32>().ok());
         if major.is_some_and(|major| major < VERSION_MIN / 10_000) {
             return Err(Error::new(
                 ErrorKind::Unsuitable,
@@ -139,7 +143,10 @@ impl Identity {
                 system_identifier: row.get(5).unwrap_or_default().to_owned(),
                 database: row.text(3)?.to_owned(),
                 encoding: row.text(4)?.to_owned(),
-                other_databases: others.iter().map(|row| row.text(0).map(str::to_owned)).collect::<Result<_>>()?,
+                other_databases: others
+                    .iter()
+                    .map(|row| row.text(0).map(str::to_owned))
+                    .collect::<Result<_>>()?,
             },
         })
     }
@@ -162,7 +169,10 @@ impl Identity {
         if self.wal_level == "minimal" {
             return Err(Error::new(
                 ErrorKind::Unsuitable,
-                format!("capture {} for a physical copy: wal_level is minimal, and must be replica", settings.describe()),
+                format!(
+                    "capture {} for a physical copy: wal_level is minimal, and must be replica",
+                    settings.describe()
+                ),
             ));
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::anchor::AnchorSession;
 use super::catalogue::Relation;
 use super::connection::Connection;
 use super::reader::CopyReader;
@@ -25,20 +24,12 @@ pub struct PostgresSnapshot {
     pub(super) origin: Origin,
     pub(super) oids: Vec<u32>,
     pub(super) tables: Vec<Found>,
+    pub(super) sequences: Vec<Sequence>,
     pub(super) limits: Limits,
     pub(super) in_recovery: bool,
     pub(super) unproven: Option<String>,
-    /// Sessions that only have to stay open.
-    pub(super) _held: Held,
-}
-
-/// What keeps the instant readable, beside the coordinating session.
-pub(super) enum Held {
-    Nothing,
-    /// A transaction that keeps row versions on the source.
-    Anchor(#[expect(dead_code, reason = "held for its transaction alone")] AnchorSession),
-    /// The transaction that a snapshot file names, on a standby clone.
-    Holder(#[expect(dead_code, reason = "held for its transaction alone")] Connection),
+    /// Sessions that only have to stay open: an anchor on the source, or who offers the snapshot on a clone.
+    pub(super) _held: Option<Box<dyn Send + Sync>>,
 }
 
 impl PostgresSnapshot {
@@ -84,12 +75,20 @@ impl Snapshot for PostgresSnapshot {
         &self.tables
     }
 
-    fn sequences(&self) -> Result<Vec<Sequence>> {
-        sequences::read(&mut self.control(), self.in_recovery).map_err(|error| error.while_doing("read the sequences"))
+    fn sequences(&self) -> &[Sequence] {
+        &self.sequences
+    }
+
+    fn sequences_now(&self) -> Result<Vec<Sequence>> {
+        sequences::read(&mut self.control(), self.in_recovery)
+            .map_err(|error| error.while_doing("read the sequences"))
     }
 
     fn pulse(&self) -> Result<Pulse> {
-        heartbeat::pulse(&mut self.control()).map_err(|error| error.while_doing("read the heartbeat"))
+        let pulse =
+            heartbeat::pulse(&mut self.control()).map_err(|error| error.while_doing("read the heartbeat"))?;
+        // The beat is the instant's, so its age is the age that it had then.
+        Ok(Pulse { read_at: self.origin.captured_at, ..pulse })
     }
 
     fn evaluate(&self, invariant: &Invariant) -> Result<Outcome> {

@@ -69,7 +69,8 @@ pub(super) fn understood(file: &str, offerer: &Offerer) -> bool {
         found.iter().filter_map(|line| line.strip_prefix(key)).map(|value| value.parse().ok()).collect()
     };
     let one = |key: &str| values(key).filter(|set| set.len() == 1).and_then(|set| set.first().copied());
-    let (Some(xmin), Some(xmax), Some(xip), Some(sub)) = (one("xmin:"), one("xmax:"), values("xip:"), values("sxp:"))
+    let (Some(xmin), Some(xmax), Some(xip), Some(sub)) =
+        (one("xmin:"), one("xmax:"), values("xip:"), values("sxp:"))
     else {
         return false;
     };
@@ -119,7 +120,8 @@ mod tests {
     #[test]
     fn epochs_are_left_out() {
         let snapshot = TransactionSnapshot { xmin: (3 << 32) + 5, xmax: (3 << 32) + 6, xip: BTreeSet::new() };
-        let text = lines(&offerer(), &snapshot, &BTreeSet::new(), Flags { read_only: false, recovery: false });
+        let text =
+            lines(&offerer(), &snapshot, &BTreeSet::new(), Flags { read_only: false, recovery: false });
         assert!(text.contains(&"xmin:5".to_owned()) && text.contains(&"xmax:6".to_owned()), "{text:?}");
     }
 

@@ -53,8 +53,7 @@ pub(super) const TYPES: &str = "SELECT t.oid, t.typname, t.typtype, t.typbasetyp
 /// The join that [`TYPES`] needs from PostgreSQL 14 on, where multiranges came.
 pub(super) const TYPES_MULTIRANGE: &str = " LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid";
 /// Its stand-in before.
-pub(super) const TYPES_NO_MULTIRANGE: &str =
-    " LEFT JOIN (SELECT 0::pg_catalog.oid AS rngsubtype) m ON false";
+pub(super) const TYPES_NO_MULTIRANGE: &str = " LEFT JOIN (SELECT 0::pg_catalog.oid AS rngsubtype) m ON false";
 /// The end of [`TYPES`].
 pub(super) const TYPES_WHERE: &str = " WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm') \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typrelid <> 0)";
@@ -71,14 +70,17 @@ pub(super) const LARGE_OBJECTS: &str = "SELECT pg_catalog.count(*), \
     pg_catalog.pg_table_size('pg_catalog.pg_largeobject'::pg_catalog.regclass) \
     FROM pg_catalog.pg_largeobject_metadata";
 
-/// The sequences, and the columns that they feed.
+/// The sequences, and the columns that they feed: whether those can be read, and cheaply (by a b-tree, access method 403).
 pub(super) const SEQUENCES: &str = "SELECT n.nspname, c.relname, s.seqincrement, s.seqcycle, \
     pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
     tn.nspname, t.relname, a.attname, \
     coalesce(pg_catalog.has_schema_privilege(tn.oid, 'USAGE') AND pg_catalog.has_table_privilege(t.oid, 'SELECT') \
       AND NOT pg_catalog.row_security_active(t.oid), false) \
       AND a.atttypid IN ('pg_catalog.int2'::pg_catalog.regtype, 'pg_catalog.int4'::pg_catalog.regtype, \
-                         'pg_catalog.int8'::pg_catalog.regtype), \
+                         'pg_catalog.int8'::pg_catalog.regtype) \
+      AND EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
+        WHERE i.indrelid = t.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL \
+          AND ic.relam = 403), \
     c.relpersistence = 'u', coalesce(t.relpersistence = 'u', false) \
     FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -202,8 +204,9 @@ pub(super) fn filenodes(oids: &[u32]) -> String {
 
 /// The values of sequences, one row each, in order.
 pub(super) fn sequence_values<'a>(names: impl Iterator<Item = (usize, &'a TableName)>) -> String {
-    let parts: Vec<String> =
-        names.map(|(i, name)| format!("SELECT {i}, last_value, is_called FROM {}", qualified(name))).collect();
+    let parts: Vec<String> = names
+        .map(|(i, name)| format!("SELECT {i}, last_value, is_called FROM {}", qualified(name)))
+        .collect();
     parts.join(" UNION ALL ")
 }
 
@@ -213,7 +216,10 @@ pub(super) fn furthest<'a>(columns: impl Iterator<Item = (usize, &'a TableName, 
         let function = if descending { "min" } else { "max" };
         let column = identifier(column);
         // The whole inheritance tree: a partitioned table's column is fed by one sequence.
-        format!("SELECT {i}, (SELECT pg_catalog.{function}({column})::pg_catalog.int8 FROM {})", qualified(table))
+        format!(
+            "SELECT {i}, (SELECT pg_catalog.{function}({column})::pg_catalog.int8 FROM {})",
+            qualified(table)
+        )
     };
     columns.map(part).collect::<Vec<_>>().join(" UNION ALL ")
 }
@@ -268,9 +274,10 @@ pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
     let name = qualified(&table.name);
     let direct = table.kind == TableKind::Table
         && pages.is_none()
-        && table.columns.iter().all(|column| {
-            matches!(column.encoding, Encoding::Binary | Encoding::Float) && !column.generated
-        });
+        && table
+            .columns
+            .iter()
+            .all(|column| matches!(column.encoding, Encoding::Binary | Encoding::Float) && !column.generated);
     if direct && !table.columns.is_empty() {
         let columns: Vec<String> = table.columns.iter().map(|column| identifier(&column.name)).collect();
         return format!("COPY {name} ({}) TO STDOUT (FORMAT binary)", columns.join(", "));

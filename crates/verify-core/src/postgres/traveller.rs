@@ -8,9 +8,9 @@ use super::connection::Connection;
 use super::heartbeat::first;
 use super::server::{Identity, read_relations};
 use super::settings::Settings;
-use super::snapshot::{Held, PostgresSnapshot, open, unzip};
+use super::snapshot::{PostgresSnapshot, open, unzip};
 use super::snapshot_file::{self, Flags, Offerer};
-use super::statements;
+use super::{sequences, statements};
 use crate::database::{Database, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::OnEvent;
@@ -72,6 +72,7 @@ impl TimeTraveller {
                 instant.snapshot, self.header.snapshot
             ));
         }
+        let sequences = sequences::read(&mut control, identity.in_recovery)?;
         let (oids, tables) = unzip(read_relations(&mut control, &identity)?);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let consistency = Consistency::SharedSnapshot;
@@ -81,10 +82,11 @@ impl TimeTraveller {
             origin: Origin { source: identity.source, snapshot, lsn, captured_at, consistency },
             oids,
             tables,
+            sequences,
             limits: plan.limits,
             in_recovery: identity.in_recovery,
             unproven,
-            _held: Held::Holder(holder),
+            _held: Some(Box::new(holder)),
         })
     }
 
@@ -100,9 +102,9 @@ impl TimeTraveller {
         holder.query(statements::CURRENT_SNAPSHOT)?;
         let offerer = offerer(holder, identity.database_oid)?;
         self_test(control, &identity.source, identity.database_oid)?;
-        let name = offerer
-            .file_name(1)
-            .ok_or_else(|| Refusal::Unproven(format!("the virtual transaction {} is not understood", offerer.vxid)))?;
+        let name = offerer.file_name(1).ok_or_else(|| {
+            Refusal::Unproven(format!("the virtual transaction {} is not understood", offerer.vxid))
+        })?;
         let snapshot = TransactionSnapshot::parse(&self.header.snapshot)?;
         let subtransactions: BTreeSet<u64> = anchor.subtransactions.iter().copied().collect();
         let flags = Flags { read_only: false, recovery: false };

@@ -9,10 +9,42 @@ use crate::table::Encoding;
 
 /// Types of `pg_catalog` whose binary output depends on the value alone.
 const PORTABLE: [&str; 36] = [
-    "bool", "bytea", "char", "name", "int8", "int2", "int4", "text", "json", "jsonb", "xml", "money", "macaddr",
-    "macaddr8", "inet", "cidr", "bpchar", "varchar", "date", "time", "timetz", "timestamp", "timestamptz",
-    "interval", "bit", "varbit", "numeric", "uuid", "tsvector", "tsquery", "pg_lsn", "xid", "xid8", "oid",
-    "jsonpath", "tid",
+    "bool",
+    "bytea",
+    "char",
+    "name",
+    "int8",
+    "int2",
+    "int4",
+    "text",
+    "json",
+    "jsonb",
+    "xml",
+    "money",
+    "macaddr",
+    "macaddr8",
+    "inet",
+    "cidr",
+    "bpchar",
+    "varchar",
+    "date",
+    "time",
+    "timetz",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "bit",
+    "varbit",
+    "numeric",
+    "uuid",
+    "tsvector",
+    "tsquery",
+    "pg_lsn",
+    "xid",
+    "xid8",
+    "oid",
+    "jsonpath",
+    "tid",
 ];
 /// Types of extensions of which the same is known.
 const PORTABLE_EXTENSION: [&str; 3] = ["hstore", "citext", "ltree"];
@@ -65,19 +97,26 @@ impl Types {
             return text;
         };
         let built_in = oid < FIRST_USER_OID;
-        let nameless = |encoding| if encoding == Encoding::Binary { (encoding, String::new()) } else { text.clone() };
+        let nameless =
+            |encoding| if encoding == Encoding::Binary { (encoding, String::new()) } else { text.clone() };
         match found.kind {
             'd' => self.classify(found.base, depth + 1),
             'e' => (Encoding::Binary, "enum".to_owned()),
             'r' | 'm' => nameless(self.classify(found.subtype, depth + 1).0),
             // The array's binary form names its element type by object id.
             'b' if found.element != 0 => {
-                if built_in { nameless(self.classify(found.element, depth + 1).0) } else { text }
+                if built_in {
+                    nameless(self.classify(found.element, depth + 1).0)
+                } else {
+                    text
+                }
             }
             'b' if built_in && matches!(found.name.as_str(), "float4" | "float8") => {
                 (Encoding::Float, found.name.clone())
             }
-            'b' if built_in && PORTABLE.contains(&found.name.as_str()) => (Encoding::Binary, found.name.clone()),
+            'b' if built_in && PORTABLE.contains(&found.name.as_str()) => {
+                (Encoding::Binary, found.name.clone())
+            }
             'b' if found.extension && PORTABLE_EXTENSION.contains(&found.name.as_str()) => {
                 (Encoding::Binary, found.name.clone())
             }

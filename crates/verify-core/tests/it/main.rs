@@ -1,6 +1,9 @@
 //! Tests of verify-core on real PostgreSQL servers.
 
 mod connection;
+mod engine;
 mod login;
 mod measure;
+mod memory;
 mod temporary_server;
+mod time_travel;

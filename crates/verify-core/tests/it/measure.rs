@@ -22,7 +22,8 @@ fn copy_database(server: &TestServer, from: &str, to: &str) -> Result<()> {
 /// The findings that decide a verdict, as `code object`.
 pub(crate) fn told(comparison: &Comparison) -> Vec<String> {
     let deciding = comparison.findings.iter().filter(|finding| finding.severity != Severity::Notice);
-    let mut told: Vec<String> = deciding.map(|finding| format!("{} {}", finding.code, finding.object)).collect();
+    let mut told: Vec<String> =
+        deciding.map(|finding| format!("{} {}", finding.code, finding.object)).collect();
     told.sort();
     told
 }
@@ -35,15 +36,27 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
         copy_database(&server, "source", "restored")?;
         let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
         let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
-        assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{major}: {comparison:#?}");
-        assert!(comparison.coverage.tables > 30 && comparison.coverage.sequences > 4, "{:?}", comparison.coverage);
+        assert_eq!(
+            (comparison.verdict, told(&comparison)),
+            (Verdict::Pass, vec![]),
+            "{major}: {comparison:#?}"
+        );
+        assert!(
+            comparison.coverage.tables > 30 && comparison.coverage.sequences > 4,
+            "{:?}",
+            comparison.coverage
+        );
 
         let manifest = capture(&source, &Plan::default(), &event::ignore)?;
         let mut bytes = Vec::new();
         manifest.write(&mut bytes)?;
         assert_eq!(Manifest::read(&bytes[..])?, manifest);
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-        assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{major}: {comparison:#?}");
+        assert_eq!(
+            (comparison.verdict, told(&comparison)),
+            (Verdict::Pass, vec![]),
+            "{major}: {comparison:#?}"
+        );
     }
     Ok(())
 }
@@ -66,7 +79,9 @@ fn the_manifest_is_the_same_however_the_work_is_split() -> Result<()> {
         // The key is drawn anew each time: what is compared is what does not depend on it.
         let again = verify(&manifest, &source, &plan, &event::ignore)?;
         assert_eq!(again.verdict, Verdict::Pass, "{again:#?}");
-        seen.push(manifest.tables.iter().map(|entry| (entry.name().clone(), entry.rows())).collect::<Vec<_>>());
+        seen.push(
+            manifest.tables.iter().map(|entry| (entry.name().clone(), entry.rows())).collect::<Vec<_>>(),
+        );
     }
     assert_eq!(seen[0], seen[1]);
     Ok(())
@@ -86,15 +101,36 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
     )?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let cases: [(&str, &[(Code, &str, &[&str])]); 12] = [
-        ("DELETE FROM items WHERE id IN (7, 4000)", &[(Code::RowMissing, "public.items", &["id=4000", "id=7"])]),
+        (
+            "DELETE FROM items WHERE id IN (7, 4000)",
+            &[(Code::RowMissing, "public.items", &["id=4000", "id=7"])],
+        ),
         ("INSERT INTO items (id) VALUES (6000)", &[(Code::RowAdded, "public.items", &["id=6000"])]),
-        ("UPDATE items SET name = name || ' ' WHERE id = 3", &[(Code::RowChanged, "public.items", &["id=3"])]),
-        ("UPDATE items SET price = price + 0.01 WHERE id = 4", &[(Code::RowChanged, "public.items", &["id=4"])]),
-        ("UPDATE items SET rate = rate * (1 + 2.3e-16) WHERE id = 5", &[(Code::RowChanged, "public.items", &["id=5"])]),
-        ("UPDATE items SET at = at + interval '1 microsecond' WHERE id = 6", &[(Code::RowChanged, "public.items", &["id=6"])]),
+        (
+            "UPDATE items SET name = name || ' ' WHERE id = 3",
+            &[(Code::RowChanged, "public.items", &["id=3"])],
+        ),
+        (
+            "UPDATE items SET price = price + 0.01 WHERE id = 4",
+            &[(Code::RowChanged, "public.items", &["id=4"])],
+        ),
+        (
+            "UPDATE items SET rate = rate * (1 + 2.3e-16) WHERE id = 5",
+            &[(Code::RowChanged, "public.items", &["id=5"])],
+        ),
+        (
+            "UPDATE items SET at = at + interval '1 microsecond' WHERE id = 6",
+            &[(Code::RowChanged, "public.items", &["id=6"])],
+        ),
         ("UPDATE items SET n = n + 1 WHERE id = 8", &[(Code::RowChanged, "public.items", &["id=8"])]),
-        ("UPDATE items SET a = 'lef', b = 'tright' WHERE id = 9", &[(Code::RowChanged, "public.items", &["id=9"])]),
-        ("UPDATE items SET doc = NULL WHERE id = 10; UPDATE items SET tags[2] = 'y' WHERE id = 11", &[(Code::RowChanged, "public.items", &["id=10", "id=11"])]),
+        (
+            "UPDATE items SET a = 'lef', b = 'tright' WHERE id = 9",
+            &[(Code::RowChanged, "public.items", &["id=9"])],
+        ),
+        (
+            "UPDATE items SET doc = NULL WHERE id = 10; UPDATE items SET tags[2] = 'y' WHERE id = 11",
+            &[(Code::RowChanged, "public.items", &["id=10", "id=11"])],
+        ),
         (
             "DELETE FROM log WHERE ctid IN (SELECT min(ctid) FROM log WHERE line = 'line 7'); INSERT INTO log VALUES ('line 8', '2026-01-01')",
             &[
@@ -102,7 +138,16 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
                 (Code::RowAdded, "public.log", &["at=2026-01-01, line=line 8"]),
             ],
         ),
-        ("UPDATE long_keys SET v = 0 WHERE v = 42", &[(Code::RowChanged, "public.long_keys", &["k=a1d0c6e83f027327d8461063f4ac58a6a1d0c6e83f027327d8461063f4ac58a6a1d0c6e83f027327d8461063f4ac58a6a1d0…"])]),
+        (
+            "UPDATE long_keys SET v = 0 WHERE v = 42",
+            &[(
+                Code::RowChanged,
+                "public.long_keys",
+                &[
+                    "k=a1d0c6e83f027327d8461063f4ac58a6a1d0c6e83f027327d8461063f4ac58a6a1d0c6e83f027327d8461063f4ac58a6a1d0…",
+                ],
+            )],
+        ),
         ("SELECT setval('tickets', 499)", &[(Code::SequenceBehind, "public.tickets", &[])]),
     ];
     for (i, (damage, expected)) in cases.iter().enumerate() {
@@ -114,11 +159,13 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
             .findings
             .iter()
             .map(|finding| {
-                let named = finding.rows.iter().flat_map(|rows| rows.named.iter().map(String::as_str)).collect();
+                let named =
+                    finding.rows.iter().flat_map(|rows| rows.named.iter().map(String::as_str)).collect();
                 (finding.code, finding.object.as_str(), named)
             })
             .collect();
-        let expected: Vec<_> = expected.iter().map(|(code, object, rows)| (*code, *object, rows.to_vec())).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(code, object, rows)| (*code, *object, rows.to_vec())).collect();
         assert_eq!((comparison.verdict, found), (Verdict::Fail, expected), "{damage}");
     }
     Ok(())
@@ -136,13 +183,18 @@ fn beyond_the_sketch_a_manifest_says_at_least_and_two_live_databases_name_all() 
     let restored = postgres(&server, "restored")?;
 
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    let rows = |code| comparison.findings.iter().find(|finding| finding.code == code).and_then(|f| f.rows.clone());
+    let rows =
+        |code| comparison.findings.iter().find(|finding| finding.code == code).and_then(|f| f.rows.clone());
     let changed = rows(Code::RowChanged).context("changed rows")?;
-    assert!(changed.more && changed.estimate.is_some_and(|all| (5_000..20_000).contains(&all)), "{changed:?}");
+    assert!(
+        changed.more && changed.estimate.is_some_and(|all| (5_000..20_000).contains(&all)),
+        "{changed:?}"
+    );
     assert!(changed.named.iter().all(|name| name.ends_with('0')), "a wrong key was named");
 
     let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
-    let rows = |code| comparison.findings.iter().find(|finding| finding.code == code).and_then(|f| f.rows.clone());
+    let rows =
+        |code| comparison.findings.iter().find(|finding| finding.code == code).and_then(|f| f.rows.clone());
     let changed = rows(Code::RowChanged).context("changed rows")?;
     assert_eq!((changed.named.len(), changed.at_least, changed.more), (10_000, 10_000, false));
     let missing = rows(Code::RowMissing).context("missing rows")?;

@@ -1,0 +1,222 @@
+//! The engine on tables in memory: every verdict, and that what could not be checked never passes.
+
+use std::ops::ControlFlow;
+
+use verify_core::capture::capture;
+use verify_core::compare::{Comparison, compare};
+use verify_core::database::{NOT_POPULATED, Obstacle};
+use verify_core::event::{self, Event};
+use verify_core::finding::{Code, Severity, Verdict};
+use verify_core::invariant::{Expect, Invariant};
+use verify_core::plan::Plan;
+use verify_core::sequence::{Sequence, SequenceValue};
+use verify_core::table::{TableKind, TableName};
+use verify_core::verify::{compare_databases, verify};
+use verify_core::{ErrorKind, Result};
+
+use crate::memory::{Memory, MemoryTable};
+
+fn memory(tables: Vec<MemoryTable>) -> Memory {
+    Memory { tables, ..Memory::default() }
+}
+
+fn small() -> Memory {
+    memory(vec![MemoryTable::new("t", 0..10)])
+}
+
+/// Verdict, and findings as `code object: rows`.
+fn told(comparison: &Comparison) -> (Verdict, Vec<String>) {
+    let tell = |finding: &verify_core::finding::Finding| {
+        let rows = finding.rows.as_ref().map_or(String::new(), |rows| format!(": {}", rows.named.join(", ")));
+        format!("{} {}{rows}", finding.code, finding.object)
+    };
+    (comparison.verdict, comparison.findings.iter().map(tell).collect())
+}
+
+fn verified(source: &Memory, restored: &Memory) -> (Verdict, Vec<String>) {
+    let manifest = capture(source, &Plan::default(), &event::ignore).expect("a capture");
+    told(&verify(&manifest, restored, &Plan::default(), &event::ignore).expect("a comparison"))
+}
+
+#[test]
+fn equal_tables_pass_in_whatever_order_and_size() {
+    for rows in [0, 1, 2_047, 2_048, 2_049, 20_000] {
+        let source = memory(vec![MemoryTable::new("t", 0..rows), MemoryTable::new("u", 5..9)]);
+        let restored =
+            memory(vec![MemoryTable::new("u", (5..9).rev()), MemoryTable::new("t", (0..rows).rev())]);
+        assert_eq!(verified(&source, &restored), (Verdict::Pass, vec![]), "{rows}");
+        let compared =
+            compare_databases(&source, &restored, &Plan::default(), &event::ignore).expect("compared");
+        assert_eq!(told(&compared), (Verdict::Pass, vec![]), "{rows}");
+    }
+}
+
+#[test]
+fn rows_are_named_by_key_in_lists_and_in_sketches() {
+    for rows in [100, 10_000] {
+        let source = memory(vec![MemoryTable::new("t", 0..rows)]);
+        let mut damaged = MemoryTable::new("t", (0..rows).filter(|id| *id != 5));
+        damaged.rows[50].1 = None;
+        damaged.rows[60].1 = Some(Vec::new());
+        damaged.rows.push((rows + 1, None));
+        let expected = vec![
+            "row.missing public.t: id=5".to_owned(),
+            format!("row.added public.t: id={}", rows + 1),
+            "row.changed public.t: id=51, id=61".to_owned(),
+        ];
+        assert_eq!(verified(&source, &memory(vec![damaged])), (Verdict::Fail, expected));
+    }
+}
+
+#[test]
+fn without_a_key_rows_are_named_by_content_and_counted() {
+    let keyless = |ids: &[i64]| {
+        memory(vec![MemoryTable { keyed: false, ..MemoryTable::new("t", ids.iter().copied()) }])
+    };
+    let (verdict, told) = verified(&keyless(&[1, 1, 1, 2, 3]), &keyless(&[1, 2, 2, 3, 4]));
+    assert_eq!(verdict, Verdict::Fail);
+    assert_eq!(
+        told,
+        [
+            "row.missing public.t: id=1, v=value 1 (2 times)",
+            "row.added public.t: id=2, v=value 2, id=4, v=value 4"
+        ]
+    );
+}
+
+#[test]
+fn rows_in_pieces_equal_rows_in_one() {
+    let large = |last: u8| {
+        let mut table = MemoryTable::new("t", 0..3);
+        table.rows[1].1 = Some([vec![b'x'; 5_000], vec![last]].concat());
+        memory(vec![table])
+    };
+    assert_eq!(verified(&large(b'a'), &large(b'a')), (Verdict::Pass, vec![]));
+    assert_eq!(
+        verified(&large(b'a'), &large(b'b')),
+        (Verdict::Fail, vec!["row.changed public.t: id=1".to_owned()])
+    );
+}
+
+#[test]
+fn tables_that_are_gone_or_were_never_there_fail() {
+    let both = memory(vec![MemoryTable::new("t", 0..3), MemoryTable::new("u", 0..3)]);
+    assert_eq!(verified(&both, &small()).0, Verdict::Fail);
+    let one = memory(vec![MemoryTable::new("t", 0..3)]);
+    assert_eq!(verified(&both, &one), (Verdict::Fail, vec!["table.missing public.u".to_owned()]));
+    assert_eq!(verified(&one, &both), (Verdict::Fail, vec!["table.added public.u".to_owned()]));
+}
+
+#[test]
+fn what_could_not_be_checked_never_passes() {
+    let blocked = |obstacle| {
+        memory(vec![
+            MemoryTable::new("a", 0..3),
+            MemoryTable { obstacle: Some(obstacle), ..MemoryTable::new("t", 0..3) },
+        ])
+    };
+    let good = memory(vec![MemoryTable::new("a", 0..3), MemoryTable::new("t", 0..3)]);
+    let unreadable = || blocked(Obstacle::Unreadable("locked".into()));
+    let damaged = || blocked(Obstacle::Damaged("invalid page".into()));
+    for (source, restored, expected) in [
+        (&unreadable(), &good, (Verdict::Inconclusive, "table.unreadable public.t")),
+        (&good, &unreadable(), (Verdict::Inconclusive, "table.unreadable public.t")),
+        (&unreadable(), &unreadable(), (Verdict::Inconclusive, "table.unreadable public.t")),
+        (&damaged(), &good, (Verdict::Inconclusive, "table.damaged public.t")),
+        (&good, &damaged(), (Verdict::Fail, "table.damaged public.t")),
+    ] {
+        let (verdict, told) = verified(source, restored);
+        assert_eq!((verdict, told[0].as_str()), expected);
+    }
+    assert_eq!(
+        verified(&memory(vec![]), &memory(vec![])),
+        (Verdict::Inconclusive, vec!["coverage.none tables".into()])
+    );
+    let unproven = Memory { unproven: Some("pruned".into()), ..memory(vec![MemoryTable::new("t", 0..9)]) };
+    let (verdict, told) = verified(&small(), &unproven);
+    assert_eq!(verdict, Verdict::Inconclusive, "{told:?}");
+    let disturbed =
+        Memory { disturbed: vec![(TableName::new("public", "t"), "truncated".into())], ..small() };
+    assert_eq!(verified(&disturbed, &small()).0, Verdict::Inconclusive);
+    assert_eq!(verified(&small(), &disturbed).0, Verdict::Inconclusive);
+}
+
+#[test]
+fn views_and_unlogged_tables_may_differ_as_restores_make_them() {
+    let with = |table: MemoryTable| memory(vec![MemoryTable::new("a", 0..3), table]);
+    let view = |ids| MemoryTable { kind: TableKind::MaterializedView, ..MemoryTable::new("m", ids) };
+    let unlogged = |ids| MemoryTable { unlogged: true, ..MemoryTable::new("u", ids) };
+    let unfilled =
+        || MemoryTable { obstacle: Some(Obstacle::Unreadable(NOT_POPULATED.into())), ..view(0..0) };
+    let (verdict, told) = verified(&with(view(0..5)), &with(view(0..4)));
+    assert_eq!((verdict, told), (Verdict::Pass, vec!["matview.differs public.m: id=4".into()]));
+    assert_eq!(verified(&with(unfilled()), &with(unfilled())), (Verdict::Pass, vec![]));
+    let (verdict, told) = verified(&with(unlogged(0..5)), &with(unlogged(0..0)));
+    assert_eq!((verdict, told), (Verdict::Pass, vec!["unlogged.lost public.u".into()]));
+    assert_eq!(verified(&with(unlogged(0..5)), &with(unlogged(0..4))).0, Verdict::Fail);
+}
+
+#[test]
+fn a_stream_that_loses_rows_or_breaks_is_an_error_and_a_stop_is_one_too() {
+    let kind =
+        |result: Result<verify_core::manifest::Manifest>| result.err().map(|error| error.kind().clone());
+    let lossy = Memory { loses_a_row: true, ..small() };
+    assert_eq!(kind(capture(&lossy, &Plan::default(), &event::ignore)), Some(ErrorKind::Protocol));
+    let broken = Memory { breaks: true, ..small() };
+    assert_eq!(kind(capture(&broken, &Plan::default(), &event::ignore)), Some(ErrorKind::Connection));
+    let stop = |event: Event| match event {
+        Event::TableRead { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert_eq!(kind(capture(&small(), &Plan::default(), &stop)), Some(ErrorKind::Interrupted));
+}
+
+#[test]
+fn manifests_of_different_keys_are_not_compared_row_by_row() {
+    let manifest = |memory: &Memory, key: u8| {
+        let mut manifest = capture(memory, &Plan::default(), &event::ignore).expect("a capture");
+        manifest.header.key = verify_core::digest::HashKey([key; 32]);
+        manifest
+    };
+    let less = memory(vec![MemoryTable::new("t", 0..9)]);
+    let same = compare(&manifest(&small(), 1), &manifest(&small(), 1));
+    assert_eq!(told(&same), (Verdict::Pass, vec![]));
+    let (verdict, codes) = told(&compare(&manifest(&small(), 1), &manifest(&small(), 2)));
+    assert_eq!((verdict, codes[0].as_str()), (Verdict::Inconclusive, "manifest.incomparable manifest"));
+    let (verdict, codes) = told(&compare(&manifest(&small(), 1), &manifest(&less, 2)));
+    assert_eq!((verdict, codes[0].as_str()), (Verdict::Fail, "row.differs public.t"));
+}
+
+#[test]
+fn sequences_and_invariants_are_judged() {
+    let sequence = |last_value| {
+        let value = Some(SequenceValue { last_value, is_called: true });
+        let name = TableName::new("public", "s");
+        Sequence { name, increment: 1, cycles: false, owned_by: None, earliest: value, latest: value }
+    };
+    let at = |last_value| Memory { sequences: vec![sequence(last_value)], ..small() };
+    assert_eq!(verified(&at(50), &at(50)), (Verdict::Pass, vec![]));
+    assert_eq!(verified(&at(50), &at(49)), (Verdict::Fail, vec!["sequence.behind public.s".into()]));
+    assert_eq!(verified(&at(50), &at(83)), (Verdict::Fail, vec!["sequence.ahead public.s".into()]));
+    assert_eq!(verified(&at(50), &small()), (Verdict::Fail, vec!["sequence.missing public.s".into()]));
+    assert_eq!(verified(&small(), &at(50)), (Verdict::Fail, vec!["sequence.added public.s".into()]));
+
+    let rule = |name: &str, expect| Invariant { name: name.into(), sql: name.into(), expect };
+    let plan = |invariants| Plan { invariants, ..Plan::default() };
+    let rules = vec![rule("same", Expect::Same), rule("offended", Expect::NoRows)];
+    let manifest = capture(&small(), &plan(rules), &event::ignore).expect("a capture");
+    let later = plan(vec![rule("later", Expect::Same)]);
+    let comparison = verify(&manifest, &small(), &later, &event::ignore).expect("a comparison");
+    let findings: Vec<_> = comparison
+        .findings
+        .iter()
+        .map(|finding| (finding.code, finding.severity, finding.object.as_str()))
+        .collect();
+    assert_eq!(
+        findings,
+        [
+            (Code::InvariantBrokenOnSource, Severity::Fail, "offended"),
+            (Code::InvariantUnknown, Severity::Inconclusive, "later"),
+        ]
+    );
+}

@@ -1,0 +1,204 @@
+//! Tables in memory as a database: the twin of PostgreSQL under the engine's tests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use verify_core::database::{Database, Found, NOT_POPULATED, Obstacle, Reader, Sink, Slice, Snapshot};
+use verify_core::digest::HashKey;
+use verify_core::event::OnEvent;
+use verify_core::heartbeat::Pulse;
+use verify_core::invariant::{Invariant, Outcome, ResultCollector};
+use verify_core::manifest::{Consistency, Origin, Source};
+use verify_core::plan::Plan;
+use verify_core::sequence::Sequence;
+use verify_core::table::{Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+use verify_core::{Error, ErrorKind, Result};
+
+/// A row of two columns: `id` and `v`.
+pub(crate) type MemoryRow = (i64, Option<Vec<u8>>);
+
+/// A table, or what keeps it from being read.
+#[derive(Clone)]
+pub(crate) struct MemoryTable {
+    pub name: &'static str,
+    pub keyed: bool,
+    pub unlogged: bool,
+    pub kind: TableKind,
+    pub rows: Vec<MemoryRow>,
+    pub obstacle: Option<Obstacle>,
+}
+
+impl MemoryTable {
+    pub(crate) fn new(name: &'static str, ids: impl IntoIterator<Item = i64>) -> Self {
+        let rows = ids.into_iter().map(|id| (id, Some(format!("value {id}").into_bytes()))).collect();
+        Self { name, keyed: true, unlogged: false, kind: TableKind::Table, rows, obstacle: None }
+    }
+
+    fn found(&self) -> Found {
+        let column = |name: &str, base_type: &str| Column {
+            name: name.to_owned(),
+            type_name: base_type.to_owned(),
+            base_type: base_type.to_owned(),
+            encoding: Encoding::Binary,
+            generated: false,
+        };
+        let key = if self.keyed {
+            Key { source: KeySource::PrimaryKey, columns: vec![0] }
+        } else {
+            Key { source: KeySource::WholeRow, columns: vec![0, 1] }
+        };
+        let unreadable = match &self.obstacle {
+            Some(Obstacle::Unreadable(reason)) if reason == NOT_POPULATED => Some(reason.clone()),
+            _ => None,
+        };
+        Found {
+            table: Table {
+                name: TableName::new("public", self.name),
+                kind: self.kind,
+                columns: vec![column("id", "int8"), column("v", "text")],
+                key,
+                unlogged: self.unlogged,
+                partition_of: None,
+                extension: None,
+            },
+            bytes_estimate: self.rows.len() as u64 * 40,
+            pages: 0,
+            filenode: 1,
+            unreadable,
+        }
+    }
+}
+
+/// A database, and what shall go wrong with it.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub tables: Vec<MemoryTable>,
+    pub sequences: Vec<Sequence>,
+    pub disturbed: Vec<(TableName, String)>,
+    pub unproven: Option<String>,
+    /// The server sends one row less than it says.
+    pub loses_a_row: bool,
+    /// The connection breaks at the first row.
+    pub breaks: bool,
+}
+
+pub(crate) struct MemorySnapshot<'a> {
+    memory: &'a Memory,
+    origin: Origin,
+    found: Vec<Found>,
+    released: AtomicBool,
+}
+
+impl Database for Memory {
+    fn snapshot<'a>(&'a self, _: &Plan, _: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>> {
+        let source = Source {
+            server_version: 150_000,
+            system_identifier: "1".into(),
+            database: "memory".into(),
+            encoding: "UTF8".into(),
+            other_databases: Vec::new(),
+        };
+        let origin = Origin {
+            source,
+            snapshot: "10:10:".into(),
+            lsn: "0/1".into(),
+            captured_at: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            consistency: Consistency::SharedSnapshot,
+        };
+        let mut found: Vec<Found> = self.tables.iter().map(MemoryTable::found).collect();
+        found.sort_by(|a, b| a.table.name.cmp(&b.table.name));
+        Ok(Box::new(MemorySnapshot { memory: self, origin, found, released: AtomicBool::new(false) }))
+    }
+}
+
+impl Snapshot for MemorySnapshot<'_> {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn draw_key(&self) -> Result<HashKey> {
+        Ok(HashKey([7; 32]))
+    }
+
+    fn tables(&self) -> &[Found] {
+        &self.found
+    }
+
+    fn sequences(&self) -> &[Sequence] {
+        &self.memory.sequences
+    }
+
+    fn sequences_now(&self) -> Result<Vec<Sequence>> {
+        Ok(self.memory.sequences.clone())
+    }
+
+    fn pulse(&self) -> Result<Pulse> {
+        Ok(Pulse { beat: None, last_commit: None, read_at: self.origin.captured_at })
+    }
+
+    fn evaluate(&self, invariant: &Invariant) -> Result<Outcome> {
+        let mut result = ResultCollector::new(vec!["sql".into()]);
+        result.push(&[Some(&invariant.sql)]);
+        Ok(Outcome::Result(result.finish()))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+        assert!(!self.released.load(Ordering::SeqCst));
+        Ok(Box::new(MemoryReader { memory: self.memory }))
+    }
+
+    fn disturbed(&self) -> Result<Vec<(TableName, String)>> {
+        Ok(self.memory.disturbed.clone())
+    }
+
+    fn unproven(&self) -> Option<String> {
+        self.memory.unproven.clone()
+    }
+}
+
+struct MemoryReader<'a> {
+    memory: &'a Memory,
+}
+
+impl Reader for MemoryReader<'_> {
+    fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()> {
+        for (i, slice) in slices.iter().enumerate() {
+            let table = self.memory.tables.iter().find(|table| table.name == slice.table.name.name);
+            let table = table.expect("only tables that are there are read");
+            sink.begin(i)?;
+            if self.memory.breaks {
+                return Err(Error::new(ErrorKind::Connection, "read: the connection broke"));
+            }
+            if let Some(obstacle) = &table.obstacle {
+                sink.unreadable(i, obstacle.clone())?;
+                continue;
+            }
+            let sent = table.rows.len() - usize::from(self.memory.loses_a_row);
+            for (id, value) in &table.rows[..sent] {
+                row(*id, value.as_deref(), sink)?;
+            }
+            sink.end(table.rows.len() as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends a tuple; one of over a kilobyte in pieces, as one that is too large for a buffer.
+fn row(id: i64, value: Option<&[u8]>, sink: &mut dyn Sink) -> Result<()> {
+    let mut tuple = vec![0, 2, 0, 0, 0, 8];
+    tuple.extend(id.to_be_bytes());
+    match value {
+        None => tuple.extend((-1_i32).to_be_bytes()),
+        Some(value) => {
+            tuple.extend((value.len() as i32).to_be_bytes());
+            tuple.extend(value);
+        }
+    }
+    if tuple.len() <= 1_024 {
+        return sink.row(&mut tuple);
+    }
+    let pieces: Vec<&[u8]> = tuple.chunks(7).collect();
+    for (i, piece) in pieces.iter().enumerate() {
+        sink.piece(piece, i + 1 == pieces.len())?;
+    }
+    Ok(())
+}

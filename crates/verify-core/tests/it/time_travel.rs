@@ -1,0 +1,294 @@
+//! Time travel: a base backup taken under write load, read again as of the capture, and every trap refused.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use fixtures::TestServer;
+use state_lab::scratch::Scratch;
+use state_lab::server::{self, Server, StartOptions, Wait};
+use verify_core::capture::{capture_snapshot, complete};
+use verify_core::compare::Comparison;
+use verify_core::event;
+use verify_core::finding::{Code, Verdict};
+use verify_core::manifest::{Consistency, Manifest};
+use verify_core::plan::{Mode, Plan};
+use verify_core::postgres::{Environment, Postgres, Settings, TimeTraveller};
+use verify_core::verify::verify;
+
+use crate::measure::{postgres, told};
+
+const SCHEMA: &str = "
+    CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, note text);
+    INSERT INTO accounts SELECT i, 1000, repeat('x', i % 50) FROM generate_series(1, 20000) i;
+    CREATE TABLE ledger (id bigserial PRIMARY KEY, account int, amount int, at timestamptz DEFAULT clock_timestamp());
+    CREATE TABLE big (id serial PRIMARY KEY, body text);
+    INSERT INTO big (body) SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 50) i, generate_series(1, 300) j GROUP BY i;
+    CREATE UNLOGGED TABLE cache AS SELECT i FROM generate_series(1, 10) i;
+    VACUUM ANALYZE;";
+
+/// Updates, inserts, deletes, TOAST, savepoints left open for a while, asynchronous commits.
+const LOAD: &str = "
+    DO $$ BEGIN
+        UPDATE accounts SET balance = balance + 1 WHERE id IN (SELECT (random() * 19999)::int + 1 FROM generate_series(1, 20));
+        INSERT INTO ledger (account, amount) SELECT (random() * 19999)::int + 1, 1 FROM generate_series(1, 20);
+        DELETE FROM ledger WHERE id IN (SELECT id FROM ledger ORDER BY random() LIMIT 3);
+        UPDATE big SET body = reverse(body) WHERE id = (random() * 49)::int + 1;
+        FOR i IN 1..5 LOOP
+            BEGIN
+                INSERT INTO ledger (account, amount) VALUES (i, -1);
+                IF i % 2 = 0 THEN RAISE division_by_zero; END IF;
+            EXCEPTION WHEN division_by_zero THEN NULL; END;
+        END LOOP;
+        PERFORM pg_sleep(0.005);
+    END $$;";
+
+/// A primary under load.
+struct Loaded {
+    server: TestServer,
+}
+
+impl Loaded {
+    fn new(major: u32) -> Result<Self> {
+        let server = fixtures::server(major)?;
+        server.psql("postgres", "ALTER SYSTEM SET autovacuum_naptime = 1; SELECT pg_reload_conf()")?;
+        for database in ["one", "two"] {
+            server.create_database(database)?;
+            server.psql(database, SCHEMA)?;
+        }
+        Ok(Self { server })
+    }
+
+    /// Runs `work` while four sessions write to each database and a fifth vacuums.
+    fn while_writing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let stop = AtomicBool::new(false);
+        let (stop, server) = (&stop, &self.server);
+        std::thread::scope(|scope| {
+            let mut sessions = Vec::new();
+            for i in 0..4 {
+                let database = if i % 2 == 0 { "one" } else { "two" };
+                let asynchronous = if i < 2 { "SET synchronous_commit = off;" } else { "" };
+                sessions.push(scope.spawn(move || {
+                    while !stop.load(Ordering::SeqCst) {
+                        server.psql(database, &format!("{asynchronous} {}", LOAD.repeat(10)))?;
+                    }
+                    anyhow::Ok(())
+                }));
+            }
+            sessions.push(scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    server.psql("one", "VACUUM accounts; VACUUM ledger; VACUUM big; CHECKPOINT")?;
+                }
+                anyhow::Ok(())
+            }));
+            let result = work();
+            stop.store(true, Ordering::SeqCst);
+            for session in sessions {
+                session.join().map_err(|_| anyhow::anyhow!("a writer panicked"))??;
+            }
+            result
+        })
+    }
+}
+
+/// A base backup in a directory of its own.
+fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
+    let data = scratch.path().join("copy/data");
+    server::create_server_dir(&scratch.path().join("copy"))?;
+    let programs = if server.major() >= 16 { 18 } else { 15 };
+    let program = match programs {
+        15 => PathBuf::from(server::client_program("pg_basebackup", 15)?),
+        major => fixtures::majors::client_programs(major)?.join("pg_basebackup"),
+    };
+    let mut command = Command::new(program);
+    command.arg("-D").arg(&data).args(["-X", "stream", "-c", "fast", "-d", &server.conninfo("postgres")]);
+    server::run_as_server_user(&mut command)?;
+    let output = command.output()?;
+    ensure!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(data)
+}
+
+/// Starts a copy as a standby that follows nobody.
+fn start_clone(server: &TestServer, scratch: &Scratch, data: &PathBuf) -> Result<Server> {
+    fs::write(data.join("standby.signal"), "")?;
+    server::give_to_server_user(&data.join("standby.signal"))?;
+    let options = StartOptions::in_directory(&scratch.path().join("copy"));
+    let options = StartOptions { wait: Wait::ReadyOrStandby, ..options }
+        .set("restore_command", "/bin/false")
+        .set("archive_mode", "off")
+        .set("autovacuum", "off")
+        // A standby refuses less than its primary had, and test servers get theirs on the command line.
+        .set("max_prepared_transactions", "5")
+        .set("max_locks_per_transaction", "256")
+        .set("fsync", "off");
+    Server::start(server.server().installation(), data, &options)
+}
+
+fn travel(clone: &Server, database: &str, manifest: &Manifest) -> Result<Comparison> {
+    let settings = Settings::parse(&clone.conninfo(database), &Environment::default())?;
+    Ok(verify(manifest, &TimeTraveller::new(settings, manifest), &Plan::default(), &event::ignore)?)
+}
+
+fn plan() -> Plan {
+    Plan { mode: Mode::TimeTravel, ..Plan::default() }
+}
+
+fn unproven(comparison: &Comparison) -> Vec<&str> {
+    let findings = comparison.findings.iter().filter(|finding| finding.code == Code::SnapshotUnproven);
+    findings.map(|finding| finding.message.as_str()).collect()
+}
+
+fn exact_under_load(major: u32) -> Result<()> {
+    let loaded = Loaded::new(major)?;
+    let scratch = Scratch::create("test")?;
+    let (manifest, data) = loaded.while_writing(|| {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let snapshot = postgres(&loaded.server, "one")?.begin(&plan(), &event::ignore)?;
+        let data = base_backup(&loaded.server, &scratch)?;
+        let mut manifest = capture_snapshot(&snapshot, &plan(), &event::ignore)?;
+        complete(&snapshot, &mut manifest)?;
+        Ok((manifest, data))
+    })?;
+    let clone = start_clone(&loaded.server, &scratch, &data)?;
+    let comparison = travel(&clone, "one", &manifest)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{major}: {comparison:#?}");
+    assert_eq!(comparison.coverage.tables, 3, "{:?}", comparison.coverage);
+
+    // The same copy, read as it is rather than as of the snapshot, is ahead: that would have been a false alarm.
+    let settings = Settings::parse(&clone.conninfo("one"), &Environment::default())?;
+    let mut elsewhere = manifest.clone();
+    elsewhere.header.source.system_identifier = "1".to_owned();
+    let other =
+        verify(&manifest, &TimeTraveller::new(settings, &elsewhere), &Plan::default(), &event::ignore)?;
+    assert_eq!((other.verdict, unproven(&other).len()), (Verdict::Inconclusive, 1), "{other:#?}");
+
+    // The anchor of one database protects no other.
+    let mut second = manifest.clone();
+    let Consistency::TimeTravel(anchor) = &mut second.header.consistency else { anyhow::bail!("no anchor") };
+    anchor.database_oid += 1;
+    let other = travel(&clone, "one", &second)?;
+    assert_eq!(other.verdict, Verdict::Inconclusive);
+    assert!(
+        unproven(&other)[0].contains("no transaction kept the row versions of this database"),
+        "{other:#?}"
+    );
+
+    // A file that was rewritten between the snapshot and the copy.
+    let mut rewritten = manifest.clone();
+    let entry =
+        rewritten.tables.iter_mut().find(|entry| entry.name().name == "accounts").context("accounts")?;
+    entry.filenode += 1;
+    let other = travel(&clone, "one", &rewritten)?;
+    assert_eq!(
+        (other.verdict, told(&other)),
+        (Verdict::Inconclusive, vec!["table.rewritten public.accounts".into()])
+    );
+
+    // Once promoted, it has moved on.
+    clone_promote(&clone)?;
+    let other = travel(&clone, "one", &manifest)?;
+    assert_eq!(other.verdict, Verdict::Inconclusive);
+    assert!(unproven(&other)[0].contains("left recovery"), "{other:#?}");
+    Ok(())
+}
+
+fn clone_promote(clone: &Server) -> Result<()> {
+    let settings = Settings::parse(&clone.conninfo("postgres"), &Environment::default())?;
+    let session = verify_core::postgres::SessionOptions::verification(0, 0);
+    let mut connection = verify_core::postgres::Connection::open(&settings, &session)?;
+    Ok(connection.execute("SELECT pg_catalog.pg_promote(true, 60)")?)
+}
+
+#[test]
+fn exact_under_load_on_13() -> Result<()> {
+    exact_under_load(13)
+}
+
+#[test]
+fn exact_under_load_on_15() -> Result<()> {
+    exact_under_load(15)
+}
+
+#[test]
+fn exact_under_load_on_18() -> Result<()> {
+    exact_under_load(18)
+}
+
+#[test]
+fn a_row_lost_in_the_copy_is_named() -> Result<()> {
+    let loaded = Loaded::new(15)?;
+    // Vacuum during the backup would log whole pages, and replay would heal the one that is damaged below.
+    loaded.server.psql(
+        "one",
+        "ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf(); VACUUM FREEZE; CHECKPOINT",
+    )?;
+    let scratch = Scratch::create("test")?;
+    let snapshot = postgres(&loaded.server, "one")?.begin(&plan(), &event::ignore)?;
+    let data = base_backup(&loaded.server, &scratch)?;
+    let mut manifest = capture_snapshot(&snapshot, &plan(), &event::ignore)?;
+    complete(&snapshot, &mut manifest)?;
+    // The last page of accounts is zeroed in the copy: checksums are off, and PostgreSQL takes it for an empty page.
+    let path = loaded.server.psql("one", "SELECT pg_relation_filepath('accounts')")?;
+    let file = data.join(path.trim());
+    let mut bytes = fs::read(&file)?;
+    let last = bytes.len() - 8_192;
+    bytes[last..].fill(0);
+    fs::write(&file, bytes)?;
+    let clone = start_clone(&loaded.server, &scratch, &data)?;
+    let comparison = travel(&clone, "one", &manifest)?;
+    assert_eq!(
+        (comparison.verdict, told(&comparison)),
+        (Verdict::Fail, vec!["row.missing public.accounts".into()])
+    );
+    let rows = comparison.findings.iter().find_map(|finding| finding.rows.clone()).context("rows")?;
+    assert!(!rows.more && rows.named.contains(&"id=20000".to_owned()), "{rows:?}");
+    Ok(())
+}
+
+#[test]
+fn an_anchor_that_ended_early_proves_nothing() -> Result<()> {
+    let loaded = Loaded::new(15)?;
+    let scratch = Scratch::create("test")?;
+    let (manifest, data) = loaded.while_writing(|| {
+        let manifest =
+            verify_core::capture::capture(&postgres(&loaded.server, "one")?, &plan(), &event::ignore)?;
+        Ok((manifest, base_backup(&loaded.server, &scratch)?))
+    })?;
+    let clone = start_clone(&loaded.server, &scratch, &data)?;
+    let comparison = travel(&clone, "one", &manifest)?;
+    assert_eq!(comparison.verdict, Verdict::Inconclusive, "{comparison:#?}");
+    assert!(unproven(&comparison)[0].contains("ended before the copy was cut"), "{comparison:#?}");
+    Ok(())
+}
+
+#[test]
+fn truncate_waits_for_the_capture_and_its_locks_end_with_it() -> Result<()> {
+    let loaded = Loaded::new(15)?;
+    let snapshot = postgres(&loaded.server, "one")?.begin(&plan(), &event::ignore)?;
+    let refused = loaded.server.psql("one", "SET lock_timeout = '200ms'; TRUNCATE accounts");
+    assert!(format!("{:#}", refused.expect_err("TRUNCATE must wait")).contains("lock timeout"));
+    drop(snapshot);
+    loaded.server.psql("one", "TRUNCATE accounts").map(drop)
+}
+
+#[test]
+fn an_older_transaction_is_waited_for_and_named() -> Result<()> {
+    let loaded = Loaded::new(15)?;
+    let database = postgres(&loaded.server, "one")?;
+    let settings = Settings::parse(&loaded.server.conninfo("one"), &Environment::default())?;
+    let session = verify_core::postgres::SessionOptions::new().with("application_name", "slow report");
+    let mut older = verify_core::postgres::Connection::open(&settings, &session)?;
+    older.execute("BEGIN; SELECT pg_catalog.pg_current_xact_id()")?;
+    let mut short = plan();
+    short.limits.anchor_timeout_ms = 300;
+    let error = database.begin(&short, &event::ignore).err().context("it must time out")?;
+    assert!(
+        error.chain().contains("slow report") && error.chain().contains("did not end in time"),
+        "{error:?}"
+    );
+    older.execute("COMMIT")?;
+    let _held: verify_core::postgres::PostgresSnapshot = Postgres::begin(&database, &short, &event::ignore)?;
+    Ok(())
+}
