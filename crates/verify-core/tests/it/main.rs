@@ -5,5 +5,6 @@ mod engine;
 mod login;
 mod measure;
 mod memory;
+mod obstacles;
 mod temporary_server;
 mod time_travel;
