@@ -3,6 +3,7 @@
 mod connection;
 mod engine;
 mod login;
+mod manifest;
 mod measure;
 mod memory;
 mod obstacles;
