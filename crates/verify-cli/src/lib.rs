@@ -1,4 +1,18 @@
 //! The commands of `state-lab`.
 
+pub mod cli;
+mod commands;
+pub mod config;
+mod connect;
+mod duration;
+pub mod exit;
+mod failure;
+mod interrupt;
+mod progress;
+pub mod render;
 pub mod scratch;
 pub mod server;
+mod store;
+mod terminal;
+
+pub use duration::Period;

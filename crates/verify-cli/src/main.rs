@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The binary `state-lab`: parse, run, exit.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    state_lab::cli::main().into()
+}

@@ -127,6 +127,9 @@ pub enum Code {
     /// A recovery objective was missed.
     #[serde(rename = "objective.missed")]
     ObjectiveMissed,
+    /// A recovery objective could not be judged.
+    #[serde(rename = "objective.unknown")]
+    ObjectiveUnknown,
 }
 
 impl fmt::Display for Code {

@@ -17,6 +17,7 @@ pub mod measure;
 pub mod names;
 pub mod plan;
 pub mod postgres;
+pub mod report;
 pub mod row;
 mod rows;
 pub mod sequence;

@@ -1,0 +1,67 @@
+//! `capture`: one pass over a database under one snapshot becomes its manifest.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use verify_core::capture;
+
+use super::measuring::{Effort, Hash};
+use crate::cli::Globals;
+use crate::connect::Target;
+use crate::exit::Exit;
+use crate::render::manifest::Summary;
+use crate::store::{Draft, Existing};
+
+/// Measure a database: one pass under one snapshot becomes its manifest
+///
+/// Reads every row of every table once, under one snapshot, and writes what `verify` needs later, when the database
+/// need not exist any more: a digest of each table, what names lost rows, sequences, and the invariants of the
+/// configuration. Nothing is written to the database.
+///
+/// The file is written whole or not at all, readable for its owner alone. A table that cannot be read stands in it
+/// with the reason; the exit status is then 3, or 1 where the server found its data damaged.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Capture {
+    /// The database: a connection string, a URI, or a name from the configuration
+    #[arg(value_name = "DB")]
+    database: String,
+    /// The manifest to write
+    #[arg(short = 'o', long = "out", value_name = "PATH")]
+    path: PathBuf,
+    /// Replace the manifest if it is there; it may be the only evidence of an older backup
+    #[arg(long)]
+    force: bool,
+    /// The hash of the rows
+    #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
+    hash: Hash,
+    #[command(flatten)]
+    effort: Effort,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab capture postgresql://backup@db/shop -o shop.manifest
+    state-lab capture shop -o /backups/$(date +%F).manifest --jobs 4
+    state-lab capture \"service=shop\" -o shop.manifest --hash sha256 --output json";
+
+impl Capture {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self { database, path, force, hash, effort } = self;
+        let config = globals.config()?;
+        let target = Target::find(&database, &config)?;
+        let plan = effort.plan(&config, hash.into());
+        let draft = Draft::new(&path, if force { Existing::Replace } else { Existing::Refuse })?;
+        let progress = globals.terminal().progress("capturing");
+        let manifest = capture::capture(&target.database(), &plan, &|event| progress.take(event))
+            .with_context(|| format!("failed to capture {}", target.place))?;
+        drop(progress);
+        draft.keep(|to| Ok(manifest.write(to)?))?;
+        let summary = Summary::new(&manifest);
+        globals.terminal().result(&summary, |style| {
+            format!("manifest: {}\n{}", style.cut(&path.to_string_lossy()), summary.text(false, style))
+        })?;
+        Ok(summary.verdict().into())
+    }
+}

@@ -1,0 +1,60 @@
+//! `compare`: two live databases.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use verify_core::report::{Report, Side};
+use verify_core::verify::compare_databases;
+
+use super::measuring::{Beginning, Effort, Evidence, Hash, deliver};
+use crate::cli::Globals;
+use crate::connect::Target;
+use crate::exit::Exit;
+
+/// Compare two live databases, and name every row in which they differ
+///
+/// Reads both at the same time, each under a snapshot of its own. Where many rows differ, the tables concerned are read
+/// once more, so that all of them can be named.
+///
+/// The two must stand still, or be the same instant: a source that moved on differs honestly from its restored past.
+/// For that, capture a manifest with the backup, and use `verify`.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Compare {
+    /// The original: a connection string, a URI, or a name from the configuration
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// The copy, likewise
+    #[arg(value_name = "RESTORED")]
+    restored: String,
+    /// The hash of the rows
+    #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
+    hash: Hash,
+    #[command(flatten)]
+    effort: Effort,
+    #[command(flatten)]
+    evidence: Evidence,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab compare postgresql://old/shop postgresql://new/shop
+    state-lab compare shop restored --jobs 4 --verbose";
+
+impl Compare {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self { source, restored, hash, effort, evidence } = self;
+        let beginning = Beginning::now();
+        let config = globals.config()?;
+        let (source, restored) = (Target::find(&source, &config)?, Target::find(&restored, &config)?);
+        let plan = effort.plan(&config, hash.into());
+        let draft = evidence.open()?;
+        let progress = globals.terminal().progress("comparing");
+        let comparison =
+            compare_databases(&source.database(), &restored.database(), &plan, &|event| progress.take(event))
+                .with_context(|| format!("failed to compare {} with {}", source.place, restored.place))?;
+        drop(progress);
+        let side = |target: Target| Side { place: target.place, database: None };
+        let report = Report::of_comparison(beginning.end(side(source), side(restored), None), comparison);
+        deliver(&report, draft, globals)
+    }
+}

@@ -1,0 +1,229 @@
+//! `heartbeat`: the table that the recovery point is read from, and its writer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use verify_core::heartbeat::Pulse;
+use verify_core::postgres::{Connection, heartbeat};
+use verify_core::table::shown_text;
+use verify_core::{Error, ErrorKind};
+
+use crate::cli::Globals;
+use crate::connect::Target;
+use crate::duration::Period;
+use crate::exit::Exit;
+use crate::interrupt;
+use crate::terminal::{self, Terminal};
+
+/// The shortest and the longest pause before the next attempt to connect.
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Keep the heartbeat that the recovery point (RPO) is read from
+///
+/// A row a second in the table state_lab.heartbeat, by the server's own clock. After a restore its newest row says up to
+/// which instant writes were recovered. This is the only thing that state-lab ever writes to a source.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Heartbeat {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab heartbeat install postgresql://owner@db/shop
+    state-lab heartbeat run shop --interval 1s
+    state-lab heartbeat status shop";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Create the table, if it is not there
+    Install(Place),
+    /// Write a row a second until SIGINT or SIGTERM, after which the exit status is 0
+    ///
+    /// Connects again when the connection breaks, after pauses that grow up to 30 s. Ends with an error where trying
+    /// again cannot help: the table is missing, or the role may not write it.
+    Run(Run),
+    /// Say how old the newest row is; exit status 1 if its writer is silent, 3 if there is none
+    Status(Place),
+}
+
+#[derive(Args)]
+struct Place {
+    /// The database: a connection string, a URI, or a name from the configuration
+    #[arg(value_name = "DB")]
+    database: String,
+}
+
+#[derive(Args)]
+struct Run {
+    #[command(flatten)]
+    place: Place,
+    /// How often to write
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    interval: Period,
+    /// What to call this writer in the table [default: the name of this host]
+    #[arg(long, value_name = "NAME")]
+    writer: Option<String>,
+}
+
+fn interval(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse()?;
+    let allowed = 100..=3_600_000;
+    if allowed.contains(&period.ms()) { Ok(period) } else { Err("expected 100ms to 1h".to_owned()) }
+}
+
+impl Heartbeat {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        match self.verb {
+            Verb::Install(place) => install(&place.find(globals)?, &globals.terminal()),
+            Verb::Run(run) => {
+                let Run { place, interval, writer } = run;
+                let target = place.find(globals)?;
+                let writer = writer.unwrap_or_else(host_name);
+                Writer { target: &target, writer: &writer, interval }.run()
+            }
+            Verb::Status(place) => status(&place.find(globals)?, &globals.terminal()),
+        }
+    }
+}
+
+impl Place {
+    fn find(&self, globals: &Globals) -> Result<Target> {
+        Target::find(&self.database, &globals.config()?)
+    }
+}
+
+fn install(target: &Target, terminal: &Terminal) -> Result<Exit> {
+    #[derive(Serialize)]
+    struct Installed {
+        heartbeat: &'static str,
+    }
+    let doing = || format!("failed to install the heartbeat on {}", target.place);
+    let mut connection = target.connect().with_context(doing)?;
+    heartbeat::install(&mut connection).with_context(doing)?;
+    terminal.result(&Installed { heartbeat: "installed" }, |_| "heartbeat: installed\n".to_owned())?;
+    Ok(Exit::PASS)
+}
+
+fn status(target: &Target, terminal: &Terminal) -> Result<Exit> {
+    let doing = || format!("failed to read the heartbeat of {}", target.place);
+    let mut connection = target.connect().with_context(doing)?;
+    let pulse = heartbeat::pulse(&mut connection).with_context(doing)?;
+    let (word, exit) = match (&pulse.beat, pulse.stale()) {
+        (None, _) => ("none", Exit::INCONCLUSIVE),
+        (Some(_), None) => ("alive", Exit::PASS),
+        (Some(_), Some(_)) => ("silent", Exit::FAIL),
+    };
+    terminal.result(&pulse, |_| status_text(word, &pulse))?;
+    Ok(exit)
+}
+
+fn status_text(word: &str, pulse: &Pulse) -> String {
+    let Some(beat) = &pulse.beat else {
+        return format!("heartbeat: {word}\n`state-lab heartbeat install` and `run` start one\n");
+    };
+    let age_ms = pulse.read_at.duration_since(beat.written_at).as_millis();
+    let age = Period::from_ms(u64::try_from(age_ms).unwrap_or(0));
+    let (writer, every) = (shown_text(&beat.writer), Period::from_ms(beat.interval_ms.unsigned_abs()));
+    format!("heartbeat: {word}\nbeat {} of {writer}, every {every}, {age} old\n", beat.id)
+}
+
+/// Writes beats until it is asked to stop.
+struct Writer<'a> {
+    target: &'a Target,
+    writer: &'a str,
+    interval: Period,
+}
+
+impl Writer<'_> {
+    fn run(&self) -> Result<Exit> {
+        let mut connection = None;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            match self.beat(&mut connection) {
+                Ok(()) => {
+                    backoff = BACKOFF_MIN;
+                    if interrupt::wait(self.interval.duration()) {
+                        return Ok(Exit::PASS);
+                    }
+                }
+                Err(error) if is_final(&error) => {
+                    return Err(error)
+                        .with_context(|| format!("failed to write the heartbeat of {}", self.target.place));
+                }
+                Err(error) => {
+                    connection = None;
+                    let pause = Period::from_ms(backoff.as_millis() as u64);
+                    let chain = shown_text(&error.chain());
+                    terminal::tell(&format!("heartbeat: failed to {chain}; again in {pause}\n"));
+                    if interrupt::wait(backoff) {
+                        return Ok(Exit::PASS);
+                    }
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    fn beat(&self, connection: &mut Option<Connection>) -> verify_core::Result<()> {
+        let connection = match connection {
+            Some(connection) => connection,
+            empty => empty.insert(self.target.connect()?),
+        };
+        let interval_ms = i64::try_from(self.interval.ms()).unwrap_or(i64::MAX);
+        heartbeat::beat(connection, self.writer, interval_ms)?;
+        Ok(())
+    }
+}
+
+/// Whether trying again cannot help: only a person can change it.
+fn is_final(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Settings | ErrorKind::Authentication => true,
+        // Missing objects and privileges. A read-only server (25006) may be a standby that will be promoted.
+        ErrorKind::Server { sqlstate } => {
+            sqlstate.starts_with("42") || sqlstate.starts_with("28") || sqlstate == "3D000"
+        }
+        _ => false,
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_is_tried_again() {
+        let server = |sqlstate: &str| ErrorKind::Server { sqlstate: sqlstate.to_owned() };
+        for (kind, expected) in [
+            (ErrorKind::Connection, false),
+            (ErrorKind::Protocol, false),
+            (server("57P01"), false),
+            (server("25006"), false),
+            (server("53300"), false),
+            (server("42P01"), true),
+            (server("42501"), true),
+            (server("28P01"), true),
+            (ErrorKind::Authentication, true),
+            (ErrorKind::Settings, true),
+        ] {
+            assert_eq!(is_final(&Error::new(kind.clone(), "beat")), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_neither_a_flood_nor_silence() {
+        assert_eq!(interval("1s"), Ok(Period::from_ms(1_000)));
+        for text in ["0s", "99ms", "2h", "1"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
+    }
+}

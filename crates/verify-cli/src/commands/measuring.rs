@@ -1,0 +1,118 @@
+//! Flags of all commands that measure databases, and the plan that they amount to.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use verify_core::digest::HashAlgorithm;
+use verify_core::plan::{Limits, Mode, Plan};
+use verify_core::report::{Circumstances, Instant, Report, Side};
+
+use crate::cli::Globals;
+use crate::config::Config;
+use crate::duration::Period;
+use crate::exit::Exit;
+use crate::render::text;
+use crate::store::{Draft, Existing};
+
+/// How hard to work.
+#[derive(Args)]
+pub(crate) struct Effort {
+    /// How many connections read at once, on each database
+    #[arg(short, long, value_name = "N", default_value = "2")]
+    jobs: NonZeroUsize,
+    /// How long to wait for a lock that somebody holds, before the table counts as unreadable [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    lock_timeout: Option<Period>,
+}
+
+/// The hash of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hash {
+    /// Keyed BLAKE3: the fastest
+    Blake3,
+    /// Keyed SHA-256, for those whose rules ask for it
+    Sha256,
+}
+
+/// Where evidence goes besides standard output.
+#[derive(Args)]
+pub(crate) struct Evidence {
+    /// Also write the report, as JSON, to this file; `state-lab show` reads it
+    #[arg(long, value_name = "PATH")]
+    report: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long, requires = "report")]
+    force: bool,
+}
+
+impl Effort {
+    /// The plan: flags win over the configuration, and that over the defaults.
+    pub(crate) fn plan(self, config: &Config, hash: HashAlgorithm) -> Plan {
+        let Self { jobs, lock_timeout } = self;
+        let limits = config.limits();
+        let lock_timeout_ms = lock_timeout.map_or(limits.lock_timeout_ms, Period::ms_u32);
+        Plan {
+            mode: Mode::SharedSnapshot,
+            hash,
+            jobs,
+            invariants: config.invariants(),
+            limits: Limits { lock_timeout_ms, ..limits },
+        }
+    }
+}
+
+impl From<Hash> for HashAlgorithm {
+    fn from(hash: Hash) -> Self {
+        match hash {
+            Hash::Blake3 => Self::Blake3,
+            Hash::Sha256 => Self::Sha256,
+        }
+    }
+}
+
+impl Evidence {
+    /// The file of the report in the making, before the work that it reports begins.
+    pub(crate) fn open(&self) -> Result<Option<Draft>> {
+        let existing = if self.force { Existing::Replace } else { Existing::Refuse };
+        self.report.as_deref().map(|path| Draft::new(path, existing)).transpose()
+    }
+}
+
+/// When work began, by the wall clock and by one that never jumps.
+pub(crate) struct Beginning {
+    started_at: Timestamp,
+    clock: std::time::Instant,
+}
+
+impl Beginning {
+    pub(crate) fn now() -> Self {
+        Self { started_at: Timestamp::now(), clock: std::time::Instant::now() }
+    }
+
+    /// The circumstances of work that ends now.
+    pub(crate) fn end(&self, source: Side, restored: Side, manifest: Option<Instant>) -> Circumstances {
+        Circumstances {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            duration_ms: u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            source,
+            restored: Some(restored),
+            manifest,
+        }
+    }
+}
+
+/// Keeps the report, prints it, and says how the process is to end.
+pub(crate) fn deliver(report: &Report, draft: Option<Draft>, globals: &Globals) -> Result<Exit> {
+    if let Some(draft) = draft {
+        draft.keep(|to| {
+            serde_json::to_writer_pretty(&mut *to, report)?;
+            Ok(writeln!(to)?)
+        })?;
+    }
+    globals.terminal().result(report, |style| text::report(report, style))?;
+    Ok(report.verdict.into())
+}

@@ -1,0 +1,10 @@
+//! The verbs: each an argument struct and one short function.
+
+pub(crate) mod bench;
+pub(crate) mod capture;
+pub(crate) mod compare;
+pub(crate) mod completions;
+pub(crate) mod heartbeat;
+pub(crate) mod measuring;
+pub(crate) mod show;
+pub(crate) mod verify;

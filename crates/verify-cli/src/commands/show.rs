@@ -1,0 +1,46 @@
+//! `show`: a manifest or a report, for people or as JSON.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cli::Globals;
+use crate::exit::Exit;
+use crate::render::manifest::Summary;
+use crate::render::text;
+use crate::store::{Stored, read};
+
+/// Show a manifest or a report
+///
+/// A manifest is shown without the sketches that name lost rows; a report as it was shown when it was made. A file that
+/// is cut or changed is refused, with exit status 2. Otherwise the exit status is 0, whatever the verdict of the report.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Show {
+    /// The file
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab show shop.manifest
+    state-lab show shop.manifest --output json | jq '.tables[] | {name, rows}'
+    state-lab show evidence/2026-11-21.json";
+
+impl Show {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self { path } = self;
+        match read(&path)? {
+            Stored::Manifest(manifest) => {
+                let summary = Summary::new(&manifest);
+                globals.terminal().result(&summary, |style| summary.text(true, style))?;
+            }
+            Stored::Report(report) => {
+                globals.terminal().result(&report, |style| text::report(&report, style))?;
+            }
+        }
+        Ok(Exit::PASS)
+    }
+}

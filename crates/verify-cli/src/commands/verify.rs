@@ -1,0 +1,66 @@
+//! `verify`: a restored database against the manifest of its source.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use verify_core::report::{Instant, Report, Side};
+use verify_core::verify;
+
+use super::measuring::{Beginning, Effort, Evidence, deliver};
+use crate::cli::Globals;
+use crate::connect::Target;
+use crate::exit::Exit;
+use crate::store;
+
+/// Hold a restored database against the manifest of its source
+///
+/// Reads every row of the restored database once, and says whether it is the one that was captured; where it is not,
+/// which rows are missing, added or changed, by key. The source need not exist any more.
+///
+/// What could not be checked is never a pass: it is listed by name with the reason, and the exit status is 3.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Verify {
+    /// The manifest
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// The restored database: a connection string, a URI, or a name from the configuration
+    #[arg(value_name = "DB")]
+    database: String,
+    #[command(flatten)]
+    effort: Effort,
+    #[command(flatten)]
+    evidence: Evidence,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab verify shop.manifest postgresql://postgres@restored/shop
+    state-lab verify shop.manifest restored --report evidence/2026-11-21.json
+    state-lab verify shop.manifest \"host=/tmp dbname=shop\" --output json | jq .verdict";
+
+impl Verify {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self { path, database, effort, evidence } = self;
+        let beginning = Beginning::now();
+        let config = globals.config()?;
+        let target = Target::find(&database, &config)?;
+        let draft = evidence.open()?;
+        let manifest = store::read_manifest(&path)?;
+        let plan = effort.plan(&config, manifest.header.hash);
+        let progress = globals.terminal().progress("verifying");
+        let comparison =
+            verify::verify(&manifest, &*target.database_of(&manifest), &plan, &|event| progress.take(event))
+                .with_context(|| format!("failed to verify {}", target.place))?;
+        drop(progress);
+        let source = Side {
+            place: path.to_string_lossy().into_owned(),
+            database: Some(manifest.header.source.clone()),
+        };
+        let restored = Side { place: target.place, database: None };
+        let instant = Some(Instant::from(&manifest.header));
+        let report = Report::of_comparison(beginning.end(source, restored, instant), comparison);
+        deliver(&report, draft, globals)
+    }
+}

@@ -1,0 +1,297 @@
+//! The configuration file `state-lab.toml`: databases by name, the application's rules, objectives and limits.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use anyhow::{Context, Result, anyhow, bail};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use verify_core::invariant::{Expect, Invariant};
+use verify_core::plan::Limits;
+use verify_core::report::Objectives;
+
+use crate::duration::Period;
+
+/// Where the file is looked for unless `--config` names another.
+const DEFAULT_PATH: &str = "state-lab.toml";
+
+/// The whole file. A key that is not listed here is refused.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Databases, by the name that stands for them on the command line.
+    #[serde(default)]
+    databases: BTreeMap<String, DatabaseTable>,
+    /// Rules of the application, checked on the source and on what was restored.
+    #[serde(default)]
+    invariants: Vec<InvariantTable>,
+    /// What a recovery is to keep to.
+    #[serde(default)]
+    objectives: ObjectivesTable,
+    /// Backups.
+    #[serde(default)]
+    backup: BackupTable,
+    /// Limits on what a server is asked to bear.
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+/// A database.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DatabaseTable {
+    /// A libpq connection string or URI. Keep the password in `~/.pgpass` or a service file.
+    conninfo: String,
+}
+
+/// A rule.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct InvariantTable {
+    /// What people call it.
+    name: String,
+    /// One statement that reads.
+    sql: String,
+    /// What its result must be: "no-rows", "same" (as on the source), or { value = "…" }.
+    expect: Expect,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ObjectivesTable {
+    /// The longest recovery time.
+    rto: Option<Period>,
+    /// The longest time whose writes may be lost.
+    rpo: Option<Period>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BackupTable {
+    /// The directory that keeps backups and their manifests.
+    store: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    /// How long to wait for a lock that somebody holds; 10s unless given.
+    lock_timeout: Option<Period>,
+    /// How long one invariant may run; 60s unless given.
+    invariant_timeout: Option<Period>,
+}
+
+impl fmt::Debug for DatabaseTable {
+    /// A connection string may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseTable(…)")
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`, which must be there; or the default one, which need not.
+    pub fn load(path: Option<&Path>) -> Result<Self> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("failed to read the configuration {}", file.display()));
+            }
+        };
+        Self::parse(&text).with_context(|| format!("failed to read the configuration {}", file.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|error| located(text, &error))?;
+        let mut names: Vec<&str> =
+            config.invariants.iter().map(|invariant| invariant.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            bail!("two invariants have the name {:?}", twice[0]);
+        }
+        if let Some(empty) = config.invariants.iter().find(|invariant| invariant.sql.trim().is_empty()) {
+            bail!("the invariant {:?} has no statement", empty.name);
+        }
+        Ok(config)
+    }
+
+    /// The connection string that `database` stands for: itself, or that of the table of this name.
+    pub fn conninfo<'a>(&'a self, database: &'a str) -> Result<&'a str> {
+        if let Some(table) = self.databases.get(database) {
+            return Ok(&table.conninfo);
+        }
+        if database.is_empty() || database.contains('=') || database.contains("://") {
+            return Ok(database);
+        }
+        let known: Vec<&str> = self.databases.keys().map(String::as_str).collect();
+        let known = if known.is_empty() {
+            "the configuration names no databases".to_owned()
+        } else {
+            format!("the configuration names {}", known.join(", "))
+        };
+        bail!("failed to find the database {database:?}: it is no connection string, and {known}")
+    }
+
+    /// The rules.
+    pub fn invariants(&self) -> Vec<Invariant> {
+        let invariant = |table: &InvariantTable| {
+            let InvariantTable { name, sql, expect } = table.clone();
+            Invariant { name, sql, expect }
+        };
+        self.invariants.iter().map(invariant).collect()
+    }
+
+    /// The objectives.
+    pub fn objectives(&self) -> Objectives {
+        let ObjectivesTable { rto, rpo } = self.objectives;
+        Objectives { rto_ms: rto.map(Period::ms), rpo_ms: rpo.map(Period::ms) }
+    }
+
+    /// The directory of backups.
+    pub fn store(&self) -> Option<&Path> {
+        self.backup.store.as_deref()
+    }
+
+    /// The limits: the file's where it has them, else the defaults.
+    pub fn limits(&self) -> Limits {
+        let LimitsTable { lock_timeout, invariant_timeout } = self.limits;
+        let defaults = Limits::default();
+        Limits {
+            lock_timeout_ms: lock_timeout.map_or(defaults.lock_timeout_ms, Period::ms_u32),
+            invariant_timeout_ms: invariant_timeout.map_or(defaults.invariant_timeout_ms, Period::ms_u32),
+            ..defaults
+        }
+    }
+}
+
+/// The JSON Schema of the file.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).into()
+}
+
+/// The error with its line, yet without the line's text, which may hold a password.
+fn located(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let message = without_values(error.message());
+    match error.span() {
+        None => anyhow!("{message}"),
+        Some(span) => {
+            // A span lies between characters; should it not, the whole text is counted.
+            let before = text.get(..span.start).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            anyhow!("line {line}, column {column}: {message}")
+        }
+    }
+}
+
+/// A message of serde without the string that it did not expect: it may be a connection string.
+fn without_values(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(start), Some(end)) if start < end => {
+            format!("{}string{}", &message[..start], &message[end + 1..])
+        }
+        _ => message.trim_end().replace('\n', "; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Config::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let config = Config::parse(
+            r#"
+            [databases.shop]
+            conninfo = "host=db dbname=shop"
+
+            [[invariants]]
+            name = "no orphans"
+            sql = "SELECT 1 WHERE false"
+            expect = "no-rows"
+
+            [[invariants]]
+            name = "ledger balances"
+            sql = "SELECT sum(amount) FROM ledger"
+            expect = { value = "0" }
+
+            [[invariants]]
+            name = "newest order"
+            sql = "SELECT max(id) FROM orders"
+            expect = "same"
+
+            [objectives]
+            rto = "10m"
+            rpo = "5m"
+
+            [backup]
+            store = "/var/lib/state-lab"
+
+            [limits]
+            lock_timeout = "2s"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.conninfo("shop").unwrap(), "host=db dbname=shop");
+        let expected: Vec<Expect> =
+            config.invariants().into_iter().map(|invariant| invariant.expect).collect();
+        assert_eq!(expected, [Expect::NoRows, Expect::Value("0".to_owned()), Expect::Same]);
+        assert_eq!(config.objectives(), Objectives { rto_ms: Some(600_000), rpo_ms: Some(300_000) });
+        assert_eq!(config.store(), Some(Path::new("/var/lib/state-lab")));
+        assert_eq!(config.limits(), Limits { lock_timeout_ms: 2_000, ..Limits::default() });
+    }
+
+    #[test]
+    fn a_database_is_a_name_or_a_connection_string() {
+        let config = Config::parse("databases.shop.conninfo = 'host=db'").unwrap();
+        for text in ["", "host=x", "postgresql://u@h/d"] {
+            assert_eq!(config.conninfo(text).unwrap(), text);
+        }
+        assert_eq!(
+            config.conninfo("shpo").unwrap_err().to_string(),
+            r#"failed to find the database "shpo": it is no connection string, and the configuration names shop"#
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        assert_eq!(
+            refusal("[objectives]\nrto = \"10m\"\nrpoo = \"5m\""),
+            "line 3, column 1: unknown field `rpoo`, expected `rto` or `rpo`"
+        );
+        assert_eq!(
+            refusal("[objectives]\nrto = \"10\""),
+            "line 2, column 7: expected a number with a unit, as in 500ms, 10s, 7m12s, 1h or 2d"
+        );
+        let invariant = "[[invariants]]\nname = 'a'\nsql = 'select 1'\nexpect = 'same'\n";
+        assert_eq!(refusal(&invariant.repeat(2)), "two invariants have the name \"a\"");
+        assert_eq!(refusal(&invariant.replace("select 1", " ")), "the invariant \"a\" has no statement");
+    }
+
+    #[test]
+    fn no_mistake_shows_a_password() {
+        for text in [
+            "[databases]\nshop = \"postgres://u:s3cret@h/d\"",
+            "[databases.shop]\nconninfo = \"password=s3cret",
+            "[databases.shop]\nconninfo = \"password=s3cret\" \"",
+            "[databases.shop]\nconninfo = [\"password=s3cret\"]",
+            "[databases.shop]\nconninfo = password=s3cret",
+            "[objectives]\nrto = \"s3cret\"",
+            "databases = \"a \\\", expected s3cret\"",
+        ] {
+            let shown = refusal(text);
+            assert!(!shown.contains("s3cret") && shown.starts_with("line "), "{text:?}: {shown}");
+        }
+        let config = Config::parse("[databases.shop]\nconninfo = \"password=s3cret\"").unwrap();
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,49 @@
+//! SIGINT and SIGTERM: the first asks the work to stop and clean up, a second one ends the process at once.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{process, thread};
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::exit::Exit;
+use crate::terminal;
+
+static ASKED: Mutex<bool> = Mutex::new(false);
+static CHANGED: Condvar = Condvar::new();
+
+/// Begins to listen; before this a signal ends the process as usual.
+pub(crate) fn listen() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("failed to listen for signals")?;
+    let wait = move || {
+        for _ in signals.forever() {
+            let again = std::mem::replace(&mut *lock(), true);
+            CHANGED.notify_all();
+            if again {
+                // What is left behind is found by the next run.
+                process::exit(Exit::INTERRUPTED.code());
+            }
+            terminal::tell("\nstopping; once more to stop at once\n");
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("failed to start a thread")?;
+    Ok(())
+}
+
+/// Whether a signal came.
+pub(crate) fn asked() -> bool {
+    *lock()
+}
+
+/// Waits so long, or until a signal comes; whether one came.
+pub(crate) fn wait(period: Duration) -> bool {
+    let (asked, _) =
+        CHANGED.wait_timeout_while(lock(), period, |asked| !*asked).unwrap_or_else(PoisonError::into_inner);
+    *asked
+}
+
+fn lock() -> MutexGuard<'static, bool> {
+    ASKED.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,215 @@
+//! Events of a capture as a bar on a terminal, or as a line every few seconds elsewhere.
+//!
+//! Events only add up numbers; a thread of its own draws, so that a slow or stopped terminal never holds up the
+//! reading of rows, during which the server keeps a snapshot for us.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use verify_core::event::Event;
+
+use crate::duration::Period;
+use crate::render::quantity::{bytes, count};
+use crate::{interrupt, terminal};
+
+const BAR_PERIOD: Duration = Duration::from_millis(200);
+const LINE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How to show progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Silent,
+    Lines,
+    Bar,
+}
+
+/// Takes events until it is dropped.
+pub(crate) struct Progress {
+    shared: Arc<Shared>,
+    drawer: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tally: Tally,
+    ended: bool,
+}
+
+/// What the events add up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    tables: u64,
+    rows: u64,
+    bytes: u64,
+    /// Bytes on disk, as estimated: in all, and read.
+    estimate: u64,
+    estimate_done: u64,
+    /// What is going on, where it is not plain reading.
+    note: Option<String>,
+}
+
+impl Progress {
+    pub(crate) fn new(doing: &str, mode: Mode) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (theirs, doing) = (Arc::clone(&shared), doing.to_owned());
+        // Without a thread there is no progress to see; the work goes on.
+        let drawer = (mode != Mode::Silent)
+            .then(|| {
+                let draw =
+                    move || if mode == Mode::Bar { bar(doing, &theirs) } else { lines(&doing, &theirs) };
+                std::thread::Builder::new().name("progress".to_owned()).spawn(draw).ok()
+            })
+            .flatten();
+        Self { shared, drawer }
+    }
+
+    /// Takes an event, and answers with the user's wish to stop.
+    pub(crate) fn take(&self, event: Event) -> ControlFlow<()> {
+        self.shared.lock().tally.add(event);
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.ended.notify_all();
+        if let Some(drawer) = self.drawer.take() {
+            let _ = drawer.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Calls `draw` once a period, until the end.
+    fn every(&self, period: Duration, mut draw: impl FnMut(&Tally)) {
+        let mut state = self.lock();
+        loop {
+            let (woken, _) = self
+                .ended
+                .wait_timeout_while(state, period, |state| !state.ended)
+                .unwrap_or_else(PoisonError::into_inner);
+            if woken.ended {
+                return;
+            }
+            let tally = woken.tally.clone();
+            // Events must not wait for the terminal.
+            drop(woken);
+            draw(&tally);
+            state = self.lock();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lines(doing: &str, shared: &Shared) {
+    let started = Instant::now();
+    shared.every(LINE_PERIOD, |tally| {
+        terminal::tell(&format!("{doing}: {}\n", tally.line(started.elapsed())));
+    });
+}
+
+fn bar(doing: String, shared: &Shared) {
+    let started = Instant::now();
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:16}] {wide_msg}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(doing);
+    shared.every(BAR_PERIOD, |tally| {
+        bar.update(|state| {
+            state.set_len(tally.estimate.max(1));
+            state.set_pos(tally.estimate_done.min(tally.estimate));
+        });
+        bar.set_message(tally.line(started.elapsed()));
+    });
+    bar.finish_and_clear();
+}
+
+impl Tally {
+    fn add(&mut self, event: Event) {
+        match event {
+            Event::Waiting { reason } => self.note = Some(format!("waiting: {reason}")),
+            Event::Started { tables, bytes_estimate } => {
+                self.tables += tables;
+                self.estimate += bytes_estimate;
+                self.note = self.note.take().filter(|note| !note.starts_with("waiting"));
+            }
+            Event::Read { rows, bytes, estimate_done } => {
+                self.rows += rows;
+                self.bytes += bytes;
+                self.estimate_done += estimate_done;
+            }
+            Event::SecondPass { table } => self.note = Some(format!("{table} differs: naming its rows")),
+            _ => {}
+        }
+    }
+
+    /// Share, time that is left, rows, bytes and rate: the most wanted first, for a narrow terminal cuts the rest.
+    fn line(&self, elapsed: Duration) -> String {
+        if self.tables == 0 {
+            return self.note.clone().unwrap_or_else(|| "connecting".to_owned());
+        }
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut parts = Vec::new();
+        if let Some(left) = self.left_ms(elapsed_ms) {
+            let percent = u128::from(self.estimate_done.min(self.estimate)) * 100 / u128::from(self.estimate);
+            parts.push(format!("{percent}%, about {} left", Period::from_ms(left).rounded_up()));
+        }
+        let a_second = u128::from(self.bytes) * 1_000 / u128::from(elapsed_ms);
+        let a_second = bytes(u64::try_from(a_second).unwrap_or(u64::MAX));
+        parts.push(format!("{} rows, {}, {a_second}/s", count(self.rows), bytes(self.bytes)));
+        parts.extend(self.note.clone());
+        parts.join("; ")
+    }
+
+    /// The time that the rest will take at the rate so far; `None` while there is no rate, and at the end.
+    fn left_ms(&self, elapsed_ms: u64) -> Option<u64> {
+        let rest = self.estimate.checked_sub(self.estimate_done).filter(|&rest| rest > 0)?;
+        let left = u128::from(rest) * u128::from(elapsed_ms);
+        u64::try_from(left.checked_div(self.estimate_done.into())?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use verify_core::table::TableName;
+
+    #[test]
+    fn events_add_up_to_a_line() {
+        let mut tally = Tally::default();
+        tally.add(Event::Waiting { reason: "an older transaction".to_owned() });
+        insta::assert_snapshot!(tally.line(Duration::from_secs(1)), @"waiting: an older transaction");
+        for event in [
+            Event::Started { tables: 2, bytes_estimate: 8 << 20 },
+            Event::Read { rows: 1_000, bytes: 3 << 20, estimate_done: 4 << 20 },
+            Event::TableRead { table: TableName::new("public", "orders"), rows: 1_000 },
+        ] {
+            tally.add(event);
+        }
+        insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"50%, about 3s left; 1,000 rows, 3.0 MiB, 1.0 MiB/s");
+        tally.add(Event::SecondPass { table: TableName::new("public", "orders") });
+        tally.add(Event::Read { rows: 1, bytes: 1, estimate_done: 9 << 20 });
+        insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"1,001 rows, 3.0 MiB, 1.0 MiB/s; public.orders differs: naming its rows");
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_the_next_line() {
+        let started = Instant::now();
+        drop(Progress::new("capturing", Mode::Lines));
+        assert!(started.elapsed() < LINE_PERIOD);
+    }
+}

@@ -1,0 +1,32 @@
+//! What to do about a finding that does not say so itself.
+
+use verify_core::finding::{Code, Finding};
+
+/// The way out; empty where there is none to give.
+pub(super) fn advice(finding: &Finding) -> &str {
+    if !finding.advice.is_empty() {
+        return &finding.advice;
+    }
+    match finding.code {
+        Code::TableUnreadable | Code::SequenceUnreadable => {
+            "let the role read it: GRANT pg_read_all_data (PostgreSQL 14 and later) or GRANT SELECT; \
+             where a lock was in the way, try again or raise --lock-timeout"
+        }
+        Code::TableRewritten => {
+            "capture and back up again while no TRUNCATE, VACUUM FULL or rewriting ALTER runs"
+        }
+        Code::TableMissing | Code::RowMissing | Code::RowChanged => {
+            "do not serve from this copy; restore an older backup, or repair it from one"
+        }
+        Code::SequenceMissing | Code::TableColumns => {
+            "compare the schemas: pg_dump --schema-only of both sides"
+        }
+        Code::HeartbeatMissing => "was the right backup restored, and its schema state_lab with it?",
+        Code::CoverageNone => "is this the right database, and may the role see its tables?",
+        Code::InvariantUnknown => "run the statement by hand as the same role",
+        Code::ObjectiveUnknown => {
+            "run `state-lab heartbeat` beside the source, so that the next one can be measured"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,212 @@
+//! A manifest in short: what was measured of which database, without the sketches.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use verify_core::compare::NotCovered;
+use verify_core::digest::{HashAlgorithm, Sum};
+use verify_core::finding::Verdict;
+use verify_core::heartbeat::Pulse;
+use verify_core::invariant::{Evaluated, Outcome};
+use verify_core::manifest::{Content, Manifest, Source, TableEntry};
+use verify_core::names::Names;
+use verify_core::report::Instant;
+use verify_core::sequence::Sequence;
+use verify_core::table::KeySource;
+
+use super::quantity::{bytes, count, counted};
+use super::style::Style;
+use super::text::{captured, database, gaps};
+
+/// A manifest without what only machines need: keys of hashes, lists of rows, sketches.
+#[derive(Debug, Serialize)]
+pub struct Summary<'a> {
+    format: &'a str,
+    version: u32,
+    source: &'a Source,
+    #[serde(flatten)]
+    instant: Instant,
+    lsn: &'a str,
+    hash: HashAlgorithm,
+    rows: u64,
+    bytes: u64,
+    tables: Vec<TableLine<'a>>,
+    sequences: &'a [Sequence],
+    invariants: &'a [Evaluated],
+    pulse: &'a Pulse,
+    not_covered: Vec<NotCovered>,
+}
+
+#[derive(Debug, Serialize)]
+struct TableLine<'a> {
+    name: String,
+    key: String,
+    #[serde(flatten)]
+    content: ContentLine<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "content")]
+enum ContentLine<'a> {
+    Rows { rows: u64, bytes: u64, sum: Sum, names: &'static str },
+    Unreadable { reason: &'a str },
+    Rewritten { reason: &'a str },
+    Damaged { reason: &'a str },
+}
+
+impl<'a> Summary<'a> {
+    /// The summary of a manifest.
+    pub fn new(manifest: &'a Manifest) -> Self {
+        let Manifest { header, tables, sequences, invariants, pulse } = manifest;
+        let size = |entry: &TableEntry| match &entry.content {
+            Content::Rows { bytes, .. } => *bytes,
+            Content::Unreadable(_) | Content::Rewritten(_) | Content::Damaged(_) => 0,
+        };
+        Self {
+            format: &header.format,
+            version: header.version,
+            source: &header.source,
+            instant: Instant::from(header),
+            lsn: &header.lsn,
+            hash: header.hash,
+            rows: tables.iter().map(TableEntry::rows).sum(),
+            bytes: tables.iter().map(size).sum(),
+            tables: tables.iter().map(TableLine::new).collect(),
+            sequences,
+            invariants,
+            pulse,
+            not_covered: not_covered(manifest),
+        }
+    }
+
+    /// Whether the manifest can stand for the whole database.
+    pub fn verdict(&self) -> Verdict {
+        if self.tables.iter().any(|line| matches!(line.content, ContentLine::Damaged { .. })) {
+            Verdict::Fail
+        } else if self.tables.is_empty() || !self.not_covered.is_empty() {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Pass
+        }
+    }
+
+    /// For people; `tables` lists them one by one.
+    pub fn text(&self, tables: bool, style: &Style) -> String {
+        let mut text = String::new();
+        let _ = writeln!(text, "source: {}", database(self.source, style));
+        let _ = writeln!(text, "captured: {}", captured(&self.instant));
+        let _ = writeln!(
+            text,
+            "holds: {}, {} ({}), {}, {}",
+            counted(self.tables.len() as u64, "table"),
+            counted(self.rows, "row"),
+            bytes(self.bytes),
+            counted(self.sequences.len() as u64, "sequence"),
+            counted(self.invariants.len() as u64, "invariant")
+        );
+        let _ = writeln!(text, "heartbeat: {}", heartbeat(self.pulse, style));
+        gaps(&mut text, &self.not_covered, style);
+        if !self.source.other_databases.is_empty() {
+            let names: Vec<String> = self.source.other_databases.iter().map(|name| style.cut(name)).collect();
+            let _ = writeln!(text, "other databases of the cluster, not covered: {}", names.join(", "));
+        }
+        if tables && !self.tables.is_empty() {
+            let _ = writeln!(text, "\n{}", self.table(style));
+        }
+        text
+    }
+
+    fn table(&self, style: &Style) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(["TABLE", "ROWS", "SIZE", "KEY", "NAMES"]);
+        for line in &self.tables {
+            let TableLine { name, key, content } = line;
+            let key = style.cut(key);
+            match content {
+                ContentLine::Rows { rows, bytes: size, sum: _, names } => {
+                    table.add_row([name.clone(), count(*rows), bytes(*size), key, (*names).to_owned()]);
+                }
+                _ => {
+                    table.add_row([
+                        name.clone(),
+                        "-".to_owned(),
+                        "-".to_owned(),
+                        key,
+                        "not covered".to_owned(),
+                    ]);
+                }
+            }
+        }
+        for column in [1, 2] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl<'a> TableLine<'a> {
+    fn new(entry: &'a TableEntry) -> Self {
+        let columns: Vec<String> = (entry.table.key.columns.iter())
+            .map(|&i| verify_core::table::shown_identifier(&entry.table.columns[i].name))
+            .collect();
+        let key = match entry.table.key.source {
+            KeySource::PrimaryKey | KeySource::UniqueIndex => columns.join(", "),
+            KeySource::WholeRow => "(whole row)".to_owned(),
+        };
+        let content = match &entry.content {
+            Content::Rows { digest, bytes, names } => {
+                let names = match names {
+                    Names::List { .. } => "all",
+                    Names::Sketch(_) => "sketch",
+                };
+                ContentLine::Rows { rows: digest.rows, bytes: *bytes, sum: digest.sum, names }
+            }
+            Content::Unreadable(reason) => ContentLine::Unreadable { reason },
+            Content::Rewritten(reason) => ContentLine::Rewritten { reason },
+            Content::Damaged(reason) => ContentLine::Damaged { reason },
+        };
+        Self { name: entry.name().to_string(), key, content }
+    }
+}
+
+/// What the manifest says of itself that it could not measure.
+fn not_covered(manifest: &Manifest) -> Vec<NotCovered> {
+    let gap = |object: String, reason: &str| NotCovered { object, reason: reason.to_owned() };
+    let tables = manifest.tables.iter().filter_map(|entry| match &entry.content {
+        Content::Rows { .. } => None,
+        Content::Unreadable(reason) | Content::Rewritten(reason) | Content::Damaged(reason) => {
+            Some(gap(entry.name().to_string(), reason))
+        }
+    });
+    let unread = |sequence: &&Sequence| sequence.earliest.is_none() || sequence.latest.is_none();
+    let sequences = manifest.sequences.iter().filter(unread);
+    let invariants = manifest.invariants.iter().filter_map(|evaluated| match &evaluated.outcome {
+        Outcome::Result(_) => None,
+        Outcome::Broken(reason) => Some(gap(evaluated.invariant.name.clone(), reason)),
+    });
+    tables
+        .chain(sequences.map(|sequence| gap(sequence.name.to_string(), "its value could not be read")))
+        .chain(invariants)
+        .collect()
+}
+
+fn heartbeat(pulse: &Pulse, style: &Style) -> String {
+    match (&pulse.beat, pulse.stale()) {
+        (None, _) => "none; the recovery point will have to come from elsewhere".to_owned(),
+        (Some(beat), None) => {
+            format!("beat {} of {} at {}", beat.id, style.cut(&beat.writer), beat.written_at)
+        }
+        (Some(beat), Some(age)) => {
+            let writer = style.cut(&beat.writer);
+            format!(
+                "beat {} of {writer} at {}, silent for {} s then",
+                beat.id,
+                beat.written_at,
+                age.as_secs()
+            )
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Results as people read them: pure functions of what was measured.
+
+mod advice;
+pub mod manifest;
+pub(crate) mod quantity;
+mod style;
+pub mod text;
+
+pub use style::Style;

@@ -1,0 +1,231 @@
+//! A report as text: first the lines that machines may read, then what was found, then how deep it goes.
+
+use std::fmt::Write;
+
+use verify_core::compare::{Coverage, NotCovered};
+use verify_core::finding::{Finding, Rows, Severity};
+use verify_core::heartbeat::{Evidence, Rpo};
+use verify_core::manifest::{Consistency, Source};
+use verify_core::report::{Instant, Report, Side};
+use verify_core::timeline::{Milestone, Rto};
+
+use super::advice::advice;
+use super::quantity::{bytes, count, counted};
+use super::style::{Ink, Style, sentence};
+use crate::duration::Period;
+
+/// A recovery time below this is told with a decimal.
+const WHOLE_SECONDS_MS: u64 = 10_000;
+
+/// The whole report.
+pub fn report(report: &Report, style: &Style) -> String {
+    let mut text = head(report, style);
+    text.push('\n');
+    let mut findings: Vec<&Finding> = report.comparison.findings.iter().chain(&report.missed).collect();
+    findings.sort_by_key(|finding| finding.severity);
+    if !findings.is_empty() {
+        list(&mut text, &findings, style);
+        text.push('\n');
+    }
+    depth(&mut text, &report.comparison.coverage, style);
+    if let Some(rpo) = &report.rpo {
+        let _ = writeln!(text, "recovered until: {}, by {}", rpo.recovered_until, evidence(rpo.evidence));
+    }
+    if let Some(rto) = report.rto.as_ref().filter(|rto| !rto.parts.is_empty()) {
+        let _ = writeln!(text, "time spent: {}", parts(rto));
+    }
+    let _ = writeln!(text, "source: {}", side(&report.source, style));
+    if let Some(instant) = &report.manifest {
+        let _ = writeln!(text, "captured: {}", captured(instant));
+    }
+    if let Some(restored) = &report.restored {
+        let _ = writeln!(text, "restored: {}", side(restored, style));
+    }
+    text
+}
+
+/// The lines whose form is promised.
+fn head(report: &Report, style: &Style) -> String {
+    let mut text = String::new();
+    let verdict = report.comparison.verdict;
+    if report.rto.is_some() {
+        let _ = writeln!(text, "restore_status: {}", style.paint(Ink::Good, "success"));
+    } else if report.restored.is_none() {
+        let _ = writeln!(text, "restore_status: {}", style.paint(Ink::Bad, "failed"));
+    }
+    let _ = writeln!(text, "integrity_checks: {}", style.paint(verdict.into(), &verdict.to_string()));
+    if let Some(rto) = &report.rto {
+        let _ = writeln!(text, "rto: {}", recovery_time(rto));
+        let rpo = report.rpo.as_ref().map_or("unknown".to_owned(), recovery_point);
+        let _ = writeln!(text, "rpo: {rpo}");
+    }
+    text
+}
+
+/// `7m12s`; below ten seconds `3.4s`. Never less than it was.
+pub fn recovery_time(rto: &Rto) -> String {
+    let tenths = rto.total_ms.div_ceil(100);
+    if tenths * 100 < WHOLE_SECONDS_MS {
+        format!("{}.{}s", tenths / 10, tenths % 10)
+    } else {
+        Period::from_ms(rto.total_ms).rounded_up().to_string()
+    }
+}
+
+/// `<=5m`: in whole seconds, upwards, so that the bound stays one.
+pub fn recovery_point(rpo: &Rpo) -> String {
+    format!("<={}", Period::from_ms(rpo.at_most_ms.max(1)).rounded_up())
+}
+
+/// The findings, the worst first.
+fn list(text: &mut String, findings: &[&Finding], style: &Style) {
+    let shown = findings.len().min(style.rows_max.saturating_mul(5));
+    for finding in &findings[..shown] {
+        let (ink, name) = (finding.severity.into(), severity(finding.severity));
+        let _ = writeln!(
+            text,
+            "{}: {}: {} [{}]",
+            style.paint(ink, name),
+            style.cut(&finding.object),
+            sentence(&finding.message),
+            finding.code
+        );
+        if let Some(rows) = &finding.rows {
+            self::rows(text, rows, style);
+        }
+    }
+    if findings.len() > shown {
+        let _ = writeln!(
+            text,
+            "and {} more findings; --verbose lists them",
+            count((findings.len() - shown) as u64)
+        );
+    }
+    // The same advice for many tables is said once.
+    let mut told: Vec<(&str, Vec<&Finding>)> = Vec::new();
+    for finding in
+        findings.iter().filter(|finding| finding.severity < Severity::Notice || !finding.advice.is_empty())
+    {
+        let advice = advice(finding);
+        match told.iter_mut().find(|(text, _)| *text == advice) {
+            _ if advice.is_empty() => {}
+            Some((_, of)) => of.push(finding),
+            None => told.push((advice, vec![finding])),
+        }
+    }
+    for (advice, of) in told.iter().take(shown) {
+        let more = if of.len() > 1 { format!(" and {} more", of.len() - 1) } else { String::new() };
+        let _ = writeln!(text, "next, for {}{more}: {}", style.cut(&of[0].object), sentence(advice));
+    }
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Fail => "fail",
+        Severity::Inconclusive => "inconclusive",
+        Severity::Notice => "notice",
+    }
+}
+
+/// The first rows of a finding, and how many more there are.
+fn rows(text: &mut String, rows: &Rows, style: &Style) {
+    let Rows { named, at_least, more, estimate } = rows;
+    let shown = named.len().min(style.rows_max);
+    for name in &named[..shown] {
+        let _ = writeln!(text, "    {}", style.cut(name));
+    }
+    let rest = if *more { at_least.saturating_sub(shown as u64) } else { (named.len() - shown) as u64 };
+    let about = estimate.map_or(String::new(), |all| format!(", about {} in all", count(all)));
+    match (rest, more) {
+        (0, false) => {}
+        (0, true) => {
+            let _ = writeln!(text, "    and more{about}");
+        }
+        (rest, more) => {
+            let at_least = if *more { "at least " } else { "" };
+            let _ = writeln!(text, "    and {at_least}{} more{about}", count(rest));
+        }
+    }
+}
+
+fn depth(text: &mut String, coverage: &Coverage, style: &Style) {
+    let Coverage { tables, rows, bytes: size, sequences, invariants, not_covered } = coverage;
+    let all = if not_covered.is_empty() { "; nothing that was found was left out" } else { "" };
+    let _ = writeln!(
+        text,
+        "depth: {}, {} ({}), {}, {}{all}",
+        counted(*tables, "table"),
+        counted(*rows, "row"),
+        bytes(*size),
+        counted(*sequences, "sequence"),
+        counted(*invariants, "invariant")
+    );
+    gaps(text, not_covered, style);
+}
+
+/// What was not covered, by name.
+pub(super) fn gaps(text: &mut String, gaps: &[NotCovered], style: &Style) {
+    if gaps.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "not covered:");
+    for NotCovered { object, reason } in gaps.iter().take(style.rows_max) {
+        let _ = writeln!(text, "    {}: {}", style.cut(object), sentence(reason));
+    }
+    if let Some(rest) = gaps.len().checked_sub(style.rows_max).filter(|&rest| rest > 0) {
+        let _ = writeln!(text, "    and {} more", count(rest as u64));
+    }
+}
+
+fn side(side: &Side, style: &Style) -> String {
+    let place = style.cut(&side.place);
+    match &side.database {
+        Some(source) => format!("{place}: {}", database(source, style)),
+        None => place,
+    }
+}
+
+/// `database shop, PostgreSQL 16.4, cluster 7012345678901234567`.
+pub(super) fn database(source: &Source, style: &Style) -> String {
+    let version = source.server_version;
+    let cluster = match source.system_identifier.as_str() {
+        "" => String::new(),
+        identifier => format!(", cluster {}", style.cut(identifier)),
+    };
+    let name = style.cut(&source.database);
+    format!("database {name}, PostgreSQL {}.{}{cluster}", version / 10_000, version % 10_000)
+}
+
+/// `2026-11-21T03:00:00Z, snapshot 740:740:, consistency shared-snapshot`.
+pub(super) fn captured(instant: &Instant) -> String {
+    let mode = match &instant.consistency {
+        Consistency::SharedSnapshot => "shared-snapshot",
+        Consistency::TimeTravel(_) => "time-travel",
+    };
+    let snapshot = verify_core::table::shown_text(&instant.snapshot);
+    format!("{}, snapshot {snapshot}, consistency {mode}", instant.captured_at)
+}
+
+fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::LastCommit => "the last commit",
+        Evidence::Heartbeat => "the heartbeat",
+    }
+}
+
+fn parts(rto: &Rto) -> String {
+    let part = |part: &verify_core::timeline::Reached| {
+        let name = match part.milestone {
+            Milestone::Fetched => "fetch",
+            Milestone::Recovered => "recover",
+            Milestone::Ready => "open",
+            Milestone::Verified => "verify",
+        };
+        format!("{name} {}", recovery_time(&Rto { total_ms: part.after_ms, parts: Vec::new() }))
+    };
+    rto.parts.iter().map(part).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;

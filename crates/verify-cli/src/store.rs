@@ -1,0 +1,213 @@
+//! Manifests and reports in files: written whole or not at all, and never over one that is there unless told to.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
+use verify_core::manifest::Manifest;
+use verify_core::report::Report;
+
+/// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// A larger report is refused: it names at most some thousand rows.
+const REPORT_BYTES_MAX: u64 = 256 << 20;
+
+/// Whether a file that is there may be replaced. A manifest may be the only evidence of an old backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Refuse,
+    Replace,
+}
+
+/// A file in the making, beside its place, open to nobody else; it goes unless it is kept.
+///
+/// It is made before the work begins, so that a directory that cannot be written to costs no hour of reading.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    path: PathBuf,
+    file: NamedTempFile,
+    existing: Existing,
+}
+
+impl Draft {
+    pub(crate) fn new(path: &Path, existing: Existing) -> Result<Self> {
+        let doing = || format!("failed to write {}", path.display());
+        refuse_remote(path).with_context(doing)?;
+        // A link stays, and what it points to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        match fs::metadata(&path) {
+            Ok(found) if !found.is_file() => bail!("{}: it is no regular file", doing()),
+            Ok(_) if existing == Existing::Refuse => {
+                bail!("{}: it is there already; --force replaces it", doing())
+            }
+            _ => {}
+        }
+        if path.file_name().is_none() {
+            bail!("{}: it names no file", doing());
+        }
+        // tempfile gives the file mode 0600.
+        let file = tempfile::Builder::new()
+            .prefix(".state-lab-")
+            .suffix(".part")
+            .tempfile_in(directory(&path))
+            .with_context(|| format!("failed to create a file in {}", directory(&path).display()))?;
+        Ok(Self { path, file, existing })
+    }
+
+    /// Writes the content, makes sure that it is on disk, and gives the file its name.
+    pub(crate) fn keep(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let doing = format!("failed to write {}", self.path.display());
+        let mut to = BufWriter::new(self.file.as_file_mut());
+        write(&mut to).and_then(|()| Ok(to.flush()?)).with_context(|| doing.clone())?;
+        drop(to);
+        self.file.as_file().sync_all().with_context(|| doing.clone())?;
+        let named = match self.existing {
+            Existing::Replace => self.file.persist(&self.path),
+            Existing::Refuse => self.file.persist_noclobber(&self.path),
+        };
+        named.map_err(|error| error.error).with_context(|| doing.clone())?;
+        // Only then does the name survive a crash, too.
+        File::open(directory(&self.path)).and_then(|directory| directory.sync_all()).with_context(|| doing)
+    }
+}
+
+/// What a file holds.
+pub(crate) enum Stored {
+    Manifest(Box<Manifest>),
+    Report(Box<Report>),
+}
+
+/// Reads a manifest.
+pub(crate) fn read_manifest(path: &Path) -> Result<Manifest> {
+    match read(path)? {
+        Stored::Manifest(manifest) => Ok(*manifest),
+        Stored::Report(_) => bail!("failed to read {}: it is a report, not a manifest", path.display()),
+    }
+}
+
+/// Reads a manifest or a report, whichever it is.
+pub(crate) fn read(path: &Path) -> Result<Stored> {
+    let doing = || format!("failed to read {}", path.display());
+    refuse_remote(path).with_context(doing)?;
+    let file = File::open(path).with_context(doing)?;
+    if file.metadata().with_context(doing)?.is_dir() {
+        bail!("{}: it is a directory", doing());
+    }
+    let mut from = BufReader::new(file);
+    let mut head = Vec::new();
+    from.by_ref().take(4).read_to_end(&mut head).with_context(doing)?;
+    let whole = head.as_slice().chain(from);
+    if head.first() == Some(&b'{') {
+        let mut text = Vec::new();
+        whole.take(REPORT_BYTES_MAX).read_to_end(&mut text).with_context(doing)?;
+        return Ok(Stored::Report(Box::new(Report::from_json(&text).with_context(doing)?)));
+    }
+    if head.is_empty() {
+        bail!("{}: it is empty", doing());
+    }
+    if head != ZSTD_MAGIC {
+        bail!("{}: it is neither a manifest nor a report of state-lab", doing());
+    }
+    Ok(Stored::Manifest(Box::new(Manifest::read(whole).with_context(doing)?)))
+}
+
+/// `s3://…` is no file, and a directory `s3:` is not what anybody means.
+fn refuse_remote(path: &Path) -> Result<()> {
+    match path.to_str().and_then(|text| text.split_once("://")) {
+        Some((scheme, _)) => bail!("{scheme}:// is not supported here; give a file"),
+        None => Ok(()),
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn write(path: &Path, existing: Existing, text: &str) -> Result<()> {
+        Draft::new(path, existing)?.keep(|to| Ok(to.write_all(text.as_bytes())?))
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_written_whole_for_its_owner_alone_and_never_over_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m");
+        write(&path, Existing::Refuse, "one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let refused = format!("{:#}", write(&path, Existing::Refuse, "two").unwrap_err());
+        assert!(refused.ends_with("m: it is there already; --force replaces it"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        write(&path, Existing::Replace, "two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(names(directory.path()), ["m"]);
+    }
+
+    #[test]
+    fn a_file_that_came_meanwhile_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m");
+        let draft = Draft::new(&path, Existing::Refuse).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        draft.keep(|to| Ok(to.write_all(b"ours")?)).unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert_eq!(names(directory.path()), ["m"]);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_file_that_was_not_finished() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m");
+        fs::write(&path, "old").unwrap();
+        let draft = Draft::new(&path, Existing::Replace).unwrap();
+        draft
+            .keep(|to| {
+                to.write_all(&[0; 1 << 20])?;
+                bail!("the connection broke")
+            })
+            .unwrap_err();
+        assert_eq!(
+            (fs::read_to_string(&path).unwrap(), names(directory.path())),
+            ("old".into(), vec!["m".into()])
+        );
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("m"), directory.path().join("latest"));
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        write(&link, Existing::Replace, "new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn places_that_are_no_files_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, reason) in [
+            (directory.path().to_owned(), "it is no regular file"),
+            (PathBuf::from("/dev/null"), "it is no regular file"),
+            (PathBuf::from("s3://bucket/key"), "s3:// is not supported here; give a file"),
+            (directory.path().join("none/m"), "No such file or directory"),
+            (PathBuf::from(""), "it names no file"),
+        ] {
+            let refused = format!("{:#}", Draft::new(&path, Existing::Replace).unwrap_err());
+            assert!(refused.contains(reason), "{}: {refused}", path.display());
+        }
+    }
+}

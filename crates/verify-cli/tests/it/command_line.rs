@@ -1,0 +1,158 @@
+//! Help, usage, configuration: all that needs neither a file nor a server.
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::program::{Outcome, run, state_lab};
+
+/// Nothing listens there.
+const NOWHERE: &str = "host=127.0.0.1 port=1 user=u dbname=d password=s3cret";
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in [
+        &[][..],
+        &["capture"],
+        &["verify"],
+        &["compare"],
+        &["show"],
+        &["heartbeat"],
+        &["bench"],
+        &["completions"],
+    ] {
+        let Outcome { status, out, err } = run(directory.path(), &[command, &["--help"]].concat());
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{command:?}");
+        assert!(out.contains("EXAMPLES:") && out.contains("    state-lab "), "{command:?}: {out}");
+    }
+    let short = run(directory.path(), &["-h"]);
+    insta::assert_snapshot!(short.out, @r#"
+    Proves that a restored PostgreSQL database is the one that was backed up: every row, key and
+    sequence
+
+    Usage: state-lab [OPTIONS] <COMMAND>
+
+    Commands:
+      capture      Measure a database: one pass under one snapshot becomes its manifest
+      verify       Hold a restored database against the manifest of its source
+      compare      Compare two live databases, and name every row in which they differ
+      show         Show a manifest or a report
+      heartbeat    Keep the heartbeat that the recovery point (RPO) is read from
+      bench        Measure how fast a database is verified, beside the raw COPY floor
+      completions  Print a script that makes a shell complete the command line
+
+    Options:
+      -h, --help     Print help (see more with '--help')
+      -V, --version  Print version
+
+    Global options:
+          --output <FORM>  What to print on standard output [default: text] [possible values: text,
+                           json]
+          --color <WHEN>   Whether to colour; auto colours on a terminal, unless NO_COLOR is set
+                           [default: auto] [possible values: auto, always, never]
+      -q, --quiet          Show no progress
+      -v, --verbose        Name every row that is known to differ, not only the first 20 of a finding
+          --config <FILE>  The configuration file [default: state-lab.toml, where there is one]
+
+    DB is a libpq connection string or URI, or the name of a [databases.NAME] table in state-lab.toml.
+    The PG* variables, ~/.pgpass and service files work as in libpq; "" stands for these alone.
+
+    Exit status:
+        0  pass
+        1  fail: data differ, a check found damage, an invariant broke, or an objective was missed
+        2  could not run: usage, configuration, connection
+        3  inconclusive: nothing differs, but not everything could be checked
+      130  interrupted; what had been made is removed
+
+    EXAMPLES:
+        state-lab capture postgresql://backup@db/shop -o shop.manifest
+        state-lab verify shop.manifest postgresql://postgres@restored/shop
+    "#);
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, told) in [
+        (&[][..], "Usage:"),
+        (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
+        (&["capture", "host=x"], "--out <PATH>"),
+        (&["capture", "host=x", "-o", "m", "--jobs", "0"], "invalid value '0'"),
+        (&["capture", "host=x", "-o", "m", "--lock-timeout", "10"], "expected a number with a unit"),
+        (&["verify", "m", "host=x", "--force"], "--report <PATH>"),
+        (&["heartbeat", "run", "host=x", "--interval", "1ms"], "expected 100ms to 1h"),
+    ] {
+        let Outcome { status, out, err } = run(directory.path(), arguments);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(err.contains(told), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_configuration_is_refused_with_its_line_and_without_its_passwords() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("state-lab.toml");
+    fs::write(&file, "[databases.shop]\nconninfo = \"host=h password=s3cret\"\nsslmode = \"s3cret\"\n")
+        .unwrap();
+    let expected = Outcome {
+        status: Some(2),
+        out: String::new(),
+        err: "error: failed to read the configuration state-lab.toml\n  \
+              because: line 3, column 1: unknown field `sslmode`, expected `conninfo`\n"
+            .to_owned(),
+    };
+    assert_eq!(run(directory.path(), &["compare", "shop", "shop"]), expected);
+
+    fs::write(&file, "[databases.shop]\nconninfo = \"host=h passwort=s3cret\"\n").unwrap();
+    let outcome = run(directory.path(), &["compare", "shop", "shop"]);
+    assert_eq!(outcome.status, Some(2));
+    assert!(!outcome.err.contains("s3cret"), "{}", outcome.err);
+
+    let outcome = run(directory.path(), &["--config", "none.toml", "compare", "shop", "shop"]);
+    let told = "error: failed to read the configuration none.toml\n  because: No such file or directory (os error 2)\n";
+    assert_eq!((outcome.status, outcome.err.as_str()), (Some(2), told));
+}
+
+#[test]
+fn a_server_that_is_not_there_ends_with_2_and_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let Outcome { status, out, err } = run(directory.path(), &["capture", NOWHERE, "-o", "m"]);
+    assert_eq!((status, out.as_str()), (Some(2), ""));
+    assert!(err.starts_with("error: failed to capture u@127.0.0.1:1/d\n  because: failed to "), "{err}");
+    assert!(err.contains("hint: is the server up") && !err.contains("s3cret"), "{err}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("m"), "evidence").unwrap();
+    for (path, told) in [
+        ("m", "m: it is there already; --force replaces it"),
+        ("none/m", "error: failed to create a file in none\n"),
+        (".", "it is no regular file"),
+        ("s3://bucket/m", "s3:// is not supported here"),
+    ] {
+        let Outcome { status, err, .. } = run(directory.path(), &["capture", NOWHERE, "-o", path]);
+        assert_eq!(status, Some(2), "{path}");
+        assert!(err.contains(told) && !err.contains("127.0.0.1"), "{path}: {err}");
+    }
+    assert_eq!(fs::read_to_string(directory.path().join("m")).unwrap(), "evidence");
+}
+
+#[test]
+fn completions_know_the_commands_and_a_reader_may_leave() {
+    let directory = tempfile::tempdir().unwrap();
+    let Outcome { status, out, .. } = run(directory.path(), &["completions", "bash"]);
+    assert_eq!(status, Some(0));
+    assert!(out.contains("heartbeat") && out.contains("--lock-timeout"));
+    let mut child = state_lab(directory.path())
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}

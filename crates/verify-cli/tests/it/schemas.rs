@@ -1,0 +1,31 @@
+//! The JSON Schemas in docs/ are those of the code. `UPDATE_SCHEMAS=1 cargo test -p state-lab schemas` writes them anew.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+#[track_caller]
+fn check(file: &str, schema: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(file);
+    let generated = format!("{}\n", serde_json::to_string_pretty(schema).unwrap());
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == generated, "docs/{file} is not what the code gives: run with UPDATE_SCHEMAS=1");
+}
+
+#[test]
+fn the_configuration() {
+    check("state-lab.schema.json", &state_lab::config::schema());
+}
+
+#[test]
+fn the_manifest() {
+    check("manifest.schema.json", &verify_core::manifest::schema());
+}
+
+#[test]
+fn the_report() {
+    check("report.schema.json", &verify_core::report::schema());
+}

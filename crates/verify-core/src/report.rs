@@ -1,0 +1,322 @@
+//! The report: what was compared with what, the verdict, and how the recovery stands against its objectives.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::compare::Comparison;
+use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Code, Finding, Severity, Verdict, verdict};
+use crate::heartbeat::Rpo;
+use crate::manifest::{Consistency, Header, Source};
+use crate::timeline::Rto;
+
+/// The value of [`Report::format`].
+pub const FORMAT: &str = "state-lab-report";
+/// The version of this format.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Evidence of one comparison, complete in itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[must_use]
+pub struct Report {
+    /// `state-lab-report`.
+    pub format: String,
+    /// The version of the format.
+    pub version: u32,
+    /// The version of the tool that made it.
+    pub tool_version: String,
+    /// The answer: that of the comparison, unless an objective was missed.
+    pub verdict: Verdict,
+    /// When the work began, by the clock of the machine that did it.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What was backed up.
+    pub source: Side,
+    /// What was restored; absent where the restore ended before there was a database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Side>,
+    /// The manifest that the restored side was held against; absent where two live databases were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Instant>,
+    /// What was found.
+    pub comparison: Comparison,
+    /// How long the recovery took, where one was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto: Option<Rto>,
+    /// How much time was lost, where that could be bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo: Option<Rpo>,
+    /// What the recovery was to keep to.
+    #[serde(default, skip_serializing_if = "Objectives::is_empty")]
+    pub objectives: Objectives,
+    /// The objectives that were missed, or could not be judged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Finding>,
+}
+
+/// One side of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Side {
+    /// Where it was read: a file, or `user@host:port/database`. Never a password.
+    pub place: String,
+    /// Which database it is, as far as that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Source>,
+}
+
+/// The instant of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Instant {
+    /// The source's clock when its snapshot was fixed.
+    #[schemars(with = "String")]
+    pub captured_at: Timestamp,
+    /// `pg_current_snapshot()` of that instant.
+    pub snapshot: String,
+    /// How the instant is tied to a backup.
+    pub consistency: Consistency,
+}
+
+/// What a recovery is to keep to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Objectives {
+    /// The longest recovery time, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<u64>,
+    /// The longest time whose writes may be lost, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_ms: Option<u64>,
+}
+
+/// What a recovery came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// How long it took.
+    pub rto: Option<Rto>,
+    /// How much time was lost.
+    pub rpo: Option<Rpo>,
+    /// What it was to keep to.
+    pub objectives: Objectives,
+}
+
+/// The circumstances of a comparison, which only the caller knows.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// The version of the tool.
+    pub tool_version: String,
+    /// When the work began.
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What was backed up.
+    pub source: Side,
+    /// What was restored.
+    pub restored: Option<Side>,
+    /// The manifest's instant.
+    pub manifest: Option<Instant>,
+}
+
+impl Report {
+    /// The report of a comparison that measured no recovery.
+    pub fn of_comparison(circumstances: Circumstances, comparison: Comparison) -> Self {
+        Self::new(circumstances, comparison, Recovery::default())
+    }
+
+    /// The report of a recovery; an objective that was missed, or cannot be judged, counts in the verdict.
+    pub fn new(circumstances: Circumstances, comparison: Comparison, recovery: Recovery) -> Self {
+        let Circumstances { tool_version, started_at, duration_ms, source, restored, manifest } =
+            circumstances;
+        let missed = recovery.judge();
+        let Recovery { rto, rpo, objectives } = recovery;
+        Self {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
+            tool_version,
+            verdict: worst(comparison.verdict, verdict(&missed)),
+            started_at,
+            duration_ms,
+            source,
+            restored,
+            manifest,
+            comparison,
+            rto,
+            rpo,
+            objectives,
+            missed,
+        }
+    }
+
+    /// Reads a report.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Manifest`] if `text` is no report of this version, or if its verdict is not the one that its
+    /// own findings give.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
+        let broken = |error| Error::with_source(ErrorKind::Manifest, "read the report", error);
+        let Version { format, version } = serde_json::from_slice(text).map_err(broken)?;
+        if format != FORMAT {
+            return Err(refused("it is no state-lab report"));
+        }
+        if version != FORMAT_VERSION {
+            return Err(refused(format!(
+                "it is of version {version}, and this state-lab reads {FORMAT_VERSION}: use the state-lab that wrote it"
+            )));
+        }
+        let report: Self = serde_json::from_slice(text).map_err(broken)?;
+        let comparison = &report.comparison;
+        let consistent = comparison.verdict == verdict(&comparison.findings)
+            && report.verdict == worst(comparison.verdict, verdict(&report.missed));
+        if consistent { Ok(report) } else { Err(refused("its verdict is not that of its findings")) }
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+    version: u32,
+}
+
+impl Objectives {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Recovery {
+    /// The objectives that were missed, or could not be judged.
+    fn judge(&self) -> Vec<Finding> {
+        let rto = self.rto.as_ref().map(|rto| rto.total_ms);
+        let rpo = self.rpo.as_ref().map(|rpo| rpo.at_most_ms);
+        let Objectives { rto_ms, rpo_ms } = self.objectives;
+        let judged = [
+            ("rto", "the recovery took", rto, rto_ms),
+            ("rpo", "the writes of the last moments may be lost, up to", rpo, rpo_ms),
+        ];
+        judged
+            .into_iter()
+            .filter_map(|(name, took, found, allowed)| judge(name, took, found, allowed?))
+            .collect()
+    }
+}
+
+fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Option<Finding> {
+    let seconds = |ms: u64| format!("{}.{:03} s", ms / 1_000, ms % 1_000);
+    let allowed = seconds(allowed_ms);
+    match found_ms {
+        Some(found) if found <= allowed_ms => None,
+        Some(found) => {
+            let message = format!("{took} {}; the objective is {allowed}", seconds(found));
+            Some(Finding::new(Code::ObjectiveMissed, Severity::Fail, name, message))
+        }
+        None => {
+            let message = format!("could not be measured, so the objective of {allowed} is not proven");
+            Some(Finding::new(Code::ObjectiveUnknown, Severity::Inconclusive, name, message))
+        }
+    }
+}
+
+/// The worse of two verdicts.
+fn worst(left: Verdict, right: Verdict) -> Verdict {
+    match (left, right) {
+        (Verdict::Fail, _) | (_, Verdict::Fail) => Verdict::Fail,
+        (Verdict::Inconclusive, _) | (_, Verdict::Inconclusive) => Verdict::Inconclusive,
+        (Verdict::Pass, Verdict::Pass) => Verdict::Pass,
+    }
+}
+
+impl From<&Header> for Instant {
+    fn from(header: &Header) -> Self {
+        Self {
+            captured_at: header.captured_at,
+            snapshot: header.snapshot.clone(),
+            consistency: header.consistency.clone(),
+        }
+    }
+}
+
+/// The JSON Schema of a report.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Report).into()
+}
+
+fn refused(reason: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Manifest, format!("read the report: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Coverage;
+    use crate::heartbeat::Evidence;
+
+    fn report(rto_ms: Option<u64>, rpo_ms: Option<u64>, objectives: Objectives) -> Report {
+        let circumstances = Circumstances {
+            tool_version: "0.1.0".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            duration_ms: 1,
+            source: Side { place: "nightly.manifest".to_owned(), database: None },
+            restored: Some(Side { place: "u@h:5432/d".to_owned(), database: None }),
+            manifest: None,
+        };
+        let comparison =
+            Comparison { verdict: Verdict::Pass, findings: Vec::new(), coverage: Coverage::default() };
+        let rto = rto_ms.map(|total_ms| Rto { total_ms, parts: Vec::new() });
+        let rpo = rpo_ms.map(|at_most_ms| Rpo {
+            at_most_ms,
+            clock_error_ms: 0,
+            evidence: Evidence::Heartbeat,
+            recovered_until: Timestamp::UNIX_EPOCH,
+            incident: Timestamp::UNIX_EPOCH,
+        });
+        Report::new(circumstances, comparison, Recovery { rto, rpo, objectives })
+    }
+
+    fn missed(report: &Report) -> Vec<(Code, &str, &str)> {
+        report.missed.iter().map(|f| (f.code, f.object.as_str(), f.message.as_str())).collect()
+    }
+
+    #[test]
+    fn an_objective_that_is_met_to_the_millisecond_is_met() {
+        let both = Objectives { rto_ms: Some(600_000), rpo_ms: Some(300_000) };
+        let met = report(Some(600_000), Some(300_000), both);
+        assert_eq!((met.verdict, missed(&met)), (Verdict::Pass, vec![]));
+        let late = report(Some(600_001), Some(300_000), both);
+        assert_eq!(late.verdict, Verdict::Fail);
+        assert_eq!(
+            missed(&late),
+            [(Code::ObjectiveMissed, "rto", "the recovery took 600.001 s; the objective is 600.000 s")]
+        );
+    }
+
+    #[test]
+    fn an_objective_that_cannot_be_judged_is_never_a_pass() {
+        let rpo = Objectives { rto_ms: None, rpo_ms: Some(5_000) };
+        let unknown = report(Some(1), None, rpo);
+        assert_eq!(unknown.verdict, Verdict::Inconclusive);
+        assert_eq!(missed(&unknown)[0].0, Code::ObjectiveUnknown);
+        assert_eq!(report(None, None, Objectives::default()).verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn a_report_is_read_back_and_a_changed_one_refused() {
+        let report = report(Some(2), None, Objectives { rto_ms: Some(1), rpo_ms: None });
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(Report::from_json(text.as_bytes()).unwrap(), report);
+        let refusals = [
+            (r#""verdict":"fail""#, r#""verdict":"pass""#, "its verdict is not that of its findings"),
+            ("state-lab-report", "other-report", "it is no state-lab report"),
+            (r#""version":1"#, r#""version":2"#, "it is of version 2"),
+        ];
+        for (from, to, reason) in refusals {
+            let changed = text.replacen(from, to, 1);
+            assert_ne!(changed, text);
+            let error = Report::from_json(changed.as_bytes()).unwrap_err();
+            assert!(error.chain().contains(reason), "{}", error.chain());
+        }
+        assert!(Report::from_json(&text.as_bytes()[..text.len() - 1]).is_err());
+    }
+}
