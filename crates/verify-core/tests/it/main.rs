@@ -1,6 +1,7 @@
 //! Tests of verify-core on real PostgreSQL servers.
 
 mod connection;
+mod dump;
 mod engine;
 mod login;
 mod manifest;
