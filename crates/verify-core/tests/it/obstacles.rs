@@ -217,3 +217,18 @@ fn hostile_names_and_functions_do_no_harm() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn the_documented_privileges_are_enough() -> Result<()> {
+    let server = fixtures::server(15)?;
+    fixtures::datasets::load_all(&server, "source")?;
+    server.psql("source", "CREATE ROLE least LOGIN")?;
+    server.psql("source", &format!("\\set role least\n{}", include_str!("../../../../docs/privileges.sql")))?;
+    let least = as_role(&server, "least")?;
+    let manifest = capture(&least, &Plan::default(), &event::ignore)?;
+    let comparison = verify(&manifest, &least, &Plan::default(), &event::ignore)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    let travel = Plan { mode: verify_core::plan::Mode::TimeTravel, ..Plan::default() };
+    drop(least.begin(&travel, &event::ignore)?);
+    Ok(())
+}
