@@ -117,6 +117,9 @@ enum Command {
     Compare(commands::compare::Compare),
     Show(commands::show::Show),
     Heartbeat(commands::heartbeat::Heartbeat),
+    Backup(commands::backup::Backup),
+    Restore(commands::restore::Restore),
+    Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
 }
@@ -129,6 +132,9 @@ impl Command {
             Self::Compare(command) => command.run(globals),
             Self::Show(command) => command.run(globals),
             Self::Heartbeat(command) => command.run(globals),
+            Self::Backup(command) => command.run(globals),
+            Self::Restore(command) => command.run(globals),
+            Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(),
         }

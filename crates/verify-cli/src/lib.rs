@@ -9,6 +9,7 @@ pub mod exit;
 mod failure;
 mod interrupt;
 mod progress;
+pub mod provider;
 pub mod render;
 pub mod scratch;
 pub mod server;
