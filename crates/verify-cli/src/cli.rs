@@ -112,6 +112,7 @@ impl Globals {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(commands::demo::Demo),
     Capture(commands::capture::Capture),
     Verify(commands::verify::Verify),
     Compare(commands::compare::Compare),
@@ -127,6 +128,7 @@ enum Command {
 impl Command {
     fn run(self, globals: &Globals) -> Result<Exit> {
         match self {
+            Self::Demo(command) => command.run(globals),
             Self::Capture(command) => command.run(globals),
             Self::Verify(command) => command.run(globals),
             Self::Compare(command) => command.run(globals),

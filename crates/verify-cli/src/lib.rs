@@ -4,6 +4,7 @@ pub mod cli;
 mod commands;
 pub mod config;
 mod connect;
+mod demo;
 mod duration;
 pub mod exit;
 mod failure;

@@ -6,6 +6,7 @@ pub(crate) mod capture;
 pub(crate) mod cleanup;
 pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod heartbeat;
 pub(crate) mod measuring;
 pub(crate) mod restore;

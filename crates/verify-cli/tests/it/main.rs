@@ -3,6 +3,7 @@
 mod backup;
 mod command_line;
 mod databases;
+mod demo;
 mod drill;
 mod files;
 mod program;
