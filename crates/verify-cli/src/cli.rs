@@ -112,11 +112,15 @@ impl Globals {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(commands::demo::Demo),
     Capture(commands::capture::Capture),
     Verify(commands::verify::Verify),
     Compare(commands::compare::Compare),
     Show(commands::show::Show),
     Heartbeat(commands::heartbeat::Heartbeat),
+    Backup(commands::backup::Backup),
+    Restore(commands::restore::Restore),
+    Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
 }
@@ -124,11 +128,15 @@ enum Command {
 impl Command {
     fn run(self, globals: &Globals) -> Result<Exit> {
         match self {
+            Self::Demo(command) => command.run(globals),
             Self::Capture(command) => command.run(globals),
             Self::Verify(command) => command.run(globals),
             Self::Compare(command) => command.run(globals),
             Self::Show(command) => command.run(globals),
             Self::Heartbeat(command) => command.run(globals),
+            Self::Backup(command) => command.run(globals),
+            Self::Restore(command) => command.run(globals),
+            Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(),
         }

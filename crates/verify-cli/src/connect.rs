@@ -28,6 +28,11 @@ impl Target {
         Ok(Self { place: settings.describe(), settings })
     }
 
+    /// How it is connected to.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
     /// The database as it is now.
     pub(crate) fn database(&self) -> Postgres {
         Postgres::new(self.settings.clone())

@@ -121,6 +121,9 @@ pub enum Code {
     /// The manifests cannot be compared.
     #[serde(rename = "manifest.incomparable")]
     ManifestIncomparable,
+    /// The stored backup is not the one that was taken: files are missing, cut or changed.
+    #[serde(rename = "backup.damaged")]
+    BackupDamaged,
     /// Nothing was compared.
     #[serde(rename = "coverage.none")]
     CoverageNone,

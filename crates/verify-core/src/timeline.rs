@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The instants of a restore, in the order in which they happen.
+/// The instants of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Milestone {
@@ -16,6 +16,8 @@ pub enum Milestone {
     Recovered,
     /// The server takes reads and writes.
     Ready,
+    /// Every row was compared. A physical copy is read before it takes writes, a dump's after.
+    Compared,
     /// The verdict is there.
     Verified,
 }

@@ -1,10 +1,15 @@
 //! The verbs: each an argument struct and one short function.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod capture;
+pub(crate) mod cleanup;
 pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod heartbeat;
 pub(crate) mod measuring;
+pub(crate) mod restore;
 pub(crate) mod show;
+pub(crate) mod storing;
 pub(crate) mod verify;

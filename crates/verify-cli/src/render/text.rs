@@ -17,10 +17,20 @@ use crate::duration::Period;
 /// A recovery time below this is told with a decimal.
 const WHOLE_SECONDS_MS: u64 = 10_000;
 
+/// What stands for a recovery point that nothing tells.
+pub(super) const UNKNOWN_RPO: &str = "unknown (no heartbeat, track_commit_timestamp off)";
+
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {
     let mut text = head(report, style);
     text.push('\n');
+    text.push_str(&body(report, style));
+    text
+}
+
+/// What stands below the lines that machines may read.
+pub(super) fn body(report: &Report, style: &Style) -> String {
+    let mut text = String::new();
     let mut findings: Vec<&Finding> = report.comparison.findings.iter().chain(&report.missed).collect();
     findings.sort_by_key(|finding| finding.severity);
     if !findings.is_empty() {
@@ -56,7 +66,7 @@ fn head(report: &Report, style: &Style) -> String {
     let _ = writeln!(text, "integrity_checks: {}", style.paint(verdict.into(), &verdict.to_string()));
     if let Some(rto) = &report.rto {
         let _ = writeln!(text, "rto: {}", recovery_time(rto));
-        let rpo = report.rpo.as_ref().map_or("unknown".to_owned(), recovery_point);
+        let rpo = report.rpo.as_ref().map_or(UNKNOWN_RPO.to_owned(), recovery_point);
         let _ = writeln!(text, "rpo: {rpo}");
     }
     text
@@ -219,6 +229,7 @@ fn parts(rto: &Rto) -> String {
             Milestone::Fetched => "fetch",
             Milestone::Recovered => "recover",
             Milestone::Ready => "open",
+            Milestone::Compared => "compare",
             Milestone::Verified => "verify",
         };
         format!("{name} {}", recovery_time(&Rto { total_ms: part.after_ms, parts: Vec::new() }))

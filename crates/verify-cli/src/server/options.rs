@@ -40,6 +40,8 @@ pub struct StartOptions {
     pub wait: Wait,
     /// How long it waits.
     pub timeout: Duration,
+    /// Asked while it waits, whether to give up: recovery may take long, and somebody may have pressed Ctrl-C.
+    pub asked: fn() -> bool,
 }
 
 impl StartOptions {
@@ -53,6 +55,7 @@ impl StartOptions {
             log_file: directory.join("server.log"),
             wait: Wait::Ready,
             timeout: Duration::from_secs(120),
+            asked: || false,
         }
     }
 

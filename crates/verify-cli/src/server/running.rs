@@ -150,6 +150,9 @@ impl Server {
             if accepts_connections && enough {
                 return Ok(());
             }
+            if (options.asked)() {
+                bail!("the server on {} was not waited for: asked to stop", self.data_dir.display());
+            }
             if started.elapsed() >= options.timeout {
                 bail!(
                     "the server on {} {} within {} s; it was stopped again",
@@ -226,8 +229,13 @@ impl Server {
 
     /// A libpq connection string to `database` over the socket, as the superuser `postgres`.
     pub fn conninfo(&self, database: &str) -> String {
+        self.conninfo_as("postgres", database)
+    }
+
+    /// The same as another role.
+    pub fn conninfo_as(&self, role: &str, database: &str) -> String {
         let host = quoted(&self.socket_dir.to_string_lossy());
-        format!("host={host} port={} user=postgres dbname={}", self.port, quoted(database))
+        format!("host={host} port={} user={} dbname={}", self.port, plain(role), quoted(database))
     }
 
     /// The same over TCP; `None` when the server listens on its socket alone.
@@ -323,6 +331,12 @@ fn choose_port(options: &StartOptions) -> Result<u16> {
 
 fn socket_path(socket_dir: &Path, port: u16) -> PathBuf {
     socket_dir.join(format!(".s.PGSQL.{port}"))
+}
+
+/// A value of a libpq connection string, quoted where it has to be.
+fn plain(value: &str) -> String {
+    let plain = !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain { value.to_owned() } else { quoted(value) }
 }
 
 /// A value of a libpq connection string.

@@ -59,13 +59,18 @@ pub(super) struct AnchorSession {
 }
 
 impl AnchorSession {
-    /// Opens the transaction, and waits until no older one is left.
-    pub(super) fn begin(settings: &Settings, limits: Limits, on_event: OnEvent<'_>) -> Result<Self> {
+    /// Opens the transaction, and waits until no older one is left but those of `others`, which write nothing.
+    pub(super) fn begin(
+        settings: &Settings,
+        limits: Limits,
+        others: &[u64],
+        on_event: OnEvent<'_>,
+    ) -> Result<Self> {
         let mut transaction = open(settings, limits)?;
         let xid = first(&transaction.query(statements::ANCHOR)?)?.number(0)?;
         let watch = open(settings, limits)?;
         let mut session = Self { _transaction: transaction, watch, xid };
-        session.wait(limits, on_event)?;
+        session.wait(limits, others, on_event)?;
         Ok(session)
     }
 
@@ -73,10 +78,11 @@ impl AnchorSession {
         self.xid
     }
 
-    fn wait(&mut self, limits: Limits, on_event: OnEvent<'_>) -> Result<()> {
+    fn wait(&mut self, limits: Limits, others: &[u64], on_event: OnEvent<'_>) -> Result<()> {
         let polls = limits.anchor_timeout_ms / POLL.as_millis() as u32;
         for poll in 0..=polls {
-            if self.now()?.xmin >= self.xid {
+            let running = self.now()?.xip;
+            if !running.iter().any(|xid| *xid < self.xid && !others.contains(xid)) {
                 return Ok(());
             }
             if poll == POLLS_BEFORE_TELLING {

@@ -52,6 +52,21 @@ impl Postgres {
     /// If the server cannot be reached, is older than PostgreSQL 13 or a standby, or, for
     /// [`Mode::TimeTravel`], if transactions older than the capture do not end in time.
     pub fn begin(&self, plan: &Plan, on_event: OnEvent<'_>) -> Result<PostgresSnapshot> {
+        self.begin_beside(plan, &[], on_event)
+    }
+
+    /// The same while the transactions `anchors` are held in other databases of the same server, for one physical
+    /// copy of them all: they are not waited for, since they end only after the copy.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::begin`].
+    pub fn begin_beside(
+        &self,
+        plan: &Plan,
+        anchors: &[u64],
+        on_event: OnEvent<'_>,
+    ) -> Result<PostgresSnapshot> {
         let mut control = open(&self.settings, plan.limits)?;
         let identity = Identity::read(&mut control)?;
         identity.check_primary(&self.settings)?;
@@ -62,7 +77,7 @@ impl Postgres {
         let mut locked;
         if plan.mode == Mode::TimeTravel {
             identity.check_physical(&self.settings)?;
-            let mut anchor = AnchorSession::begin(&settings, plan.limits, on_event)?;
+            let mut anchor = AnchorSession::begin(&settings, plan.limits, anchors, on_event)?;
             loop {
                 locked = lock(&mut control, &identity)?;
                 let candidate = Instant::fix(&mut control)?;

@@ -1,0 +1,51 @@
+//! `demo`: the whole drill on throw-away servers of this machine.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cli::Globals;
+use crate::demo::story::{self, Narrator};
+use crate::exit::Exit;
+use crate::terminal;
+
+/// Lose a database and prove its restore, on throw-away servers of this machine
+///
+/// Needs nothing but an installed PostgreSQL server, writes only below the temporary directory, and leaves nothing
+/// behind. A shop is loaded, used by clients, backed up meanwhile, killed and deleted; the restored copy is verified
+/// row by row, and the time and the writes that were lost are compared with what the clients know. Then the copy is
+/// damaged in five small ways, each of which has to be found.
+///
+/// Exit status 0 means that all of this came out as expected.
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// The major version of PostgreSQL, 13 to 18 [default: the newest on this machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(13..=18))]
+    major: Option<u32>,
+    /// Leave the restored and damaged copy running, and say how to look at it
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Demo {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self { major, keep } = self;
+        let installation = story::installation(major)?;
+        let say = |line: &str| {
+            if !globals.quiet {
+                terminal::tell(line);
+            }
+        };
+        let (outcome, restored) = story::play(&installation, &Narrator::new(&say))?;
+        globals.terminal().result(&outcome, |style| outcome.text(style))?;
+        if keep {
+            let conninfo = restored.conninfo(story::DATABASE);
+            let path = restored.keep()?;
+            terminal::tell(&format!(
+                "the damaged copy runs on in {}; look at it with\n    psql \"{conninfo}\"\nand remove it with\n    \
+                 state-lab cleanup\n",
+                path.display()
+            ));
+        }
+        Ok(outcome.verdict.into())
+    }
+}

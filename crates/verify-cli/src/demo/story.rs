@@ -1,0 +1,231 @@
+//! The story: a shop is backed up while it is used, lost, restored and proven; then the copy is damaged on purpose.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use verify_core::capture::capture;
+use verify_core::event::Event;
+use verify_core::plan::Plan;
+use verify_core::postgres::{Environment, Postgres, Settings};
+use verify_core::report::Objectives;
+use verify_core::verify::verify;
+use verify_core::{Error, ErrorKind};
+
+use super::damage::{self, DAMAGES};
+use super::loss::Loss;
+use super::outcome::{Damaged, Outcome};
+use super::shop;
+pub(crate) use super::shop::DATABASE;
+use super::writers::{self, Acknowledged, WRITERS, Writers};
+use crate::interrupt;
+use crate::provider::Watch;
+use crate::provider::local::{self, BackupName, BackupRequest, Method, RestoreRequest, Restored, Store};
+use crate::render::quantity::{count, counted};
+use crate::scratch::{self, Scratch};
+use crate::server::{InitOptions, Installation, Server, StartOptions};
+
+/// The major versions that the demonstration runs on.
+pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=18;
+/// How long the shop is used before the backup begins, and after it is done.
+const USED_BEFORE: Duration = Duration::from_secs(1);
+const USED_AFTER: Duration = Duration::from_millis(2_500);
+
+/// Tells the story as it happens, with the time since it began.
+pub(crate) struct Narrator<'a> {
+    began: Instant,
+    say: &'a (dyn Fn(&str) + Sync),
+}
+
+impl<'a> Narrator<'a> {
+    /// One who says each line, its end included, by `say`.
+    pub(crate) fn new(say: &'a (dyn Fn(&str) + Sync)) -> Self {
+        Self { began: Instant::now(), say }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Tells what comes next, unless there is to be no next.
+    fn tell(&self, text: &str) -> Result<()> {
+        if interrupt::asked() {
+            return Err(interrupted());
+        }
+        self.say(text);
+        Ok(())
+    }
+
+    fn say(&self, text: &str) {
+        (self.say)(&format!("{:5.1} s  {text}\n", self.elapsed().as_secs_f64()));
+    }
+
+    /// Tells a step of the backup or the restore.
+    fn tell_step(&self, text: &str) {
+        self.say(&format!("   {text}"));
+    }
+}
+
+/// Plays the whole story on servers of this installation; gives the damaged copy, which still runs.
+pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Result<(Outcome, Restored)> {
+    scratch::sweep();
+    let scratch = Scratch::create("demo")?;
+    let mut server = open_shop(installation, &scratch, narrator)?;
+    let settings = settings(&server.conninfo(DATABASE))?;
+    let writers = Writers::start(&settings)?;
+    let who = counted(u64::from(WRITERS), "client");
+    narrator.tell(&format!("{who} buy and pay; a heartbeat writes the server's time twice a second"))?;
+    wait(USED_BEFORE)?;
+
+    narrator
+        .tell("takes a backup and, under one snapshot, the fingerprint of every row; the clients go on")?;
+    let on_step = |text: &str| narrator.tell_step(text);
+    let watch = Watch { on_event: &on_event, on_step: &on_step, asked: interrupt::asked };
+    let store = Store::open(&scratch.path().join("backups"))?;
+    let name = BackupName::from_str("shop").map_err(anyhow::Error::msg)?;
+    let request = BackupRequest {
+        store: store.clone(),
+        name: name.clone(),
+        method: Some(Method::Physical),
+        databases: vec![settings],
+        plan: Plan::default(),
+    };
+    local::backup(&request, &watch)?;
+    narrator.tell("has both; the clients go on")?;
+    wait(USED_AFTER)?;
+
+    let (incident, acknowledged) = lose(&mut server, writers, narrator)?;
+    narrator.tell("restores the backup into a new server, verifies every row, promotes it")?;
+    let (plan, objectives) = (Plan::default(), Objectives::default());
+    let request = RestoreRequest { store, name, plan, objectives, incident: Some(incident) };
+    let restored = local::restore(&request, &watch)?;
+    let [report] = &restored.reports[..] else {
+        bail!("the restore reported on other databases than the shop")
+    };
+    let loss = count_loss(&restored, &acknowledged, incident)?;
+    let damaged = damage(&restored, narrator)?;
+    Ok((Outcome::new(report.clone(), loss, damaged, narrator.elapsed()), restored))
+}
+
+/// Starts a server, and fills it.
+fn open_shop(installation: &Installation, scratch: &Scratch, narrator: &Narrator<'_>) -> Result<Server> {
+    let version = &installation.version;
+    narrator.tell(&format!("starts PostgreSQL {version} in {}", scratch.path().display()))?;
+    let home = scratch.path().join("source");
+    fs::create_dir(&home).with_context(|| format!("failed to create {}", home.display()))?;
+    crate::server::give_to_server_user(&home)?;
+    let data = home.join("data");
+    Server::init(installation, &data, &InitOptions::default())?;
+    // Settings are PostgreSQL's own, fsync included: this is to show what a plain server does.
+    let server = Server::start(installation, &data, &start_options(&home, scratch.path().join("s")))?;
+    writers::connect(&settings(&server.conninfo("postgres"))?)?
+        .execute(&format!("CREATE DATABASE {DATABASE}"))?;
+    narrator.tell("loads a shop: partitions, foreign keys, TOAST, large objects, a table without a key")?;
+    let size = shop::load(&mut writers::connect(&settings(&server.conninfo(DATABASE))?)?)?;
+    narrator.tell(&format!("loaded {} in {}", counted(size.rows, "row"), counted(size.tables, "table")))?;
+    Ok(server)
+}
+
+/// Kills the server and removes its data.
+fn lose(
+    server: &mut Server,
+    writers: Writers,
+    narrator: &Narrator<'_>,
+) -> Result<(Timestamp, Vec<Acknowledged>)> {
+    if writers.any_ended() {
+        writers.end()?;
+        bail!(
+            "the server hung up on its clients before it was killed; see its log {}",
+            server.log_file().display()
+        );
+    }
+    let told = count(writers.acknowledged());
+    narrator.tell(&format!(
+        "kill -9, and the data directory is deleted; by now {told} purchases were acknowledged"
+    ))?;
+    let incident = Timestamp::now();
+    server.kill()?;
+    fs::remove_dir_all(server.data_dir())
+        .with_context(|| format!("failed to remove {}", server.data_dir().display()))?;
+    Ok((incident, writers.end()?))
+}
+
+/// Which of the acknowledged writes the copy has.
+fn count_loss(restored: &Restored, acknowledged: &[Acknowledged], incident: Timestamp) -> Result<Loss> {
+    let rows = writers::connect(&shop_of(restored)?)?.query("SELECT id FROM shop.acknowledged")?;
+    let ids = rows.iter().map(|row| row.number(0)).collect::<verify_core::Result<HashSet<i64>>>()?;
+    Ok(Loss::of(acknowledged, &ids, i64::from(WRITERS), incident))
+}
+
+/// Damages the copy, and verifies it against what it was.
+fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
+    let settings = shop_of(restored)?;
+    let database = Postgres::new(settings.clone());
+    let mut connection = writers::connect(&settings)?;
+    // The copy is in service now, and so is its heartbeat.
+    writers::write_beat(&mut connection)?;
+    narrator.tell("fingerprints the restored copy, then damages it in five small ways")?;
+    let manifest = capture(&database, &Plan::default(), &on_event)?;
+    for damage in &DAMAGES {
+        damage.inflict(&mut connection)?;
+    }
+    narrator.tell("verifies the damaged copy")?;
+    let comparison = verify(&manifest, &database, &Plan::default(), &on_event)?;
+    let (judged, unexplained) = damage::judge(&comparison.findings);
+    let unexplained = unexplained.into_iter().map(damage::line).collect();
+    Ok(Damaged { integrity_checks: comparison.verdict, judged, unexplained })
+}
+
+/// A server whose log lies in `home`, and whose socket has a short path: systems allow some 100 bytes.
+fn start_options(home: &Path, socket_dir: PathBuf) -> StartOptions {
+    StartOptions { socket_dir, ..StartOptions::in_directory(home) }
+}
+
+fn shop_of(restored: &Restored) -> Result<Settings> {
+    settings(&restored.conninfo(DATABASE))
+}
+
+/// How to connect to a server of ours; nothing of this process's environment counts.
+fn settings(conninfo: &str) -> Result<Settings> {
+    Ok(Settings::parse(conninfo, &Environment::default())?)
+}
+
+fn wait(period: Duration) -> Result<()> {
+    if interrupt::wait(period) { Err(interrupted()) } else { Ok(()) }
+}
+
+fn interrupted() -> anyhow::Error {
+    Error::new(ErrorKind::Interrupted, "finish the demonstration: asked to stop").into()
+}
+
+fn on_event(_: Event) -> ControlFlow<()> {
+    if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// The newest installation that the demonstration runs on, or the newest of a major version.
+pub(crate) fn installation(major: Option<u32>) -> Result<Installation> {
+    if let Some(major) = major {
+        return Installation::of_major(major);
+    }
+    let found = Installation::find_all();
+    match found.iter().find(|one| MAJORS.contains(&one.major)) {
+        Some(newest) => Ok(newest.clone()),
+        // Its error names the command that installs one.
+        None if found.is_empty() => Installation::newest(),
+        None => {
+            let versions: Vec<&str> = found.iter().map(|one| one.version.as_str()).collect();
+            bail!(
+                "PostgreSQL {} to {} are supported, and this machine has {}; install one, for example \
+                 `apt-get install postgresql`",
+                MAJORS.start(),
+                MAJORS.end(),
+                versions.join(", ")
+            )
+        }
+    }
+}

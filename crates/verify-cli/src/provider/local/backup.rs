@@ -1,0 +1,79 @@
+//! Taking a backup: copy and manifests of the same instant, kept whole or not at all.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use verify_core::plan::Plan;
+use verify_core::postgres::Settings;
+
+use super::name::BackupName;
+use super::physical_backup::{self, Captured};
+use super::program::Program;
+use super::record::{BackupRecord, Facts, Method};
+use super::store::Store;
+use super::survey::Survey;
+use super::{logical_backup, tree};
+use crate::provider::Watch;
+
+/// What to back up, and how.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    /// Where it goes.
+    pub store: Store,
+    /// What it is called there.
+    pub name: BackupName,
+    /// How it is taken; unless given, physical where the role and the server allow it.
+    pub method: Option<Method>,
+    /// The databases to capture, all of one server. A physical copy holds the others too, unproven.
+    pub databases: Vec<Settings>,
+    /// How they are measured. Its mode is the method's.
+    pub plan: Plan,
+}
+
+/// Takes a backup.
+///
+/// # Errors
+///
+/// If anything of it could not be taken. Then nothing of it is left.
+pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord> {
+    let BackupRequest { store, name, method, databases, plan } = request;
+    let draft = store.begin(name)?;
+    let started_at = Timestamp::now();
+    let survey = Survey::of(databases)?;
+    let (method, reason) = survey.method(*method)?;
+    if let Some(reason) = reason {
+        watch.step(&format!("taking a logical backup, since {reason}"))?;
+    }
+    let program = match method {
+        Method::Physical => "pg_basebackup",
+        Method::Logical => "pg_dump",
+    };
+    let copied_by = Program::find(program, survey.server.major)?.major();
+    let captured = match method {
+        Method::Physical => physical_backup::copy(&survey, plan, draft.path(), watch)?,
+        Method::Logical => {
+            let manifests = logical_backup::copy(&survey, plan, draft.path(), watch)?;
+            manifests.into_iter().map(|manifest| Captured { manifest, unproven: None }).collect()
+        }
+    };
+    let ended_at = Timestamp::now();
+    let bytes = tree::bytes(draft.path())?;
+    watch.step("making the backup durable")?;
+    let mut records = Vec::new();
+    for (Captured { manifest, unproven }, database) in captured.iter().zip(&survey.databases) {
+        let record = draft.add_manifest(database.describe(), manifest)?;
+        records.push(super::DatabaseRecord { unproven: unproven.clone(), ..record });
+    }
+    let facts = Facts {
+        name: name.clone(),
+        method,
+        copied_by,
+        started_at,
+        ended_at,
+        bytes,
+        server: survey.server,
+        databases: records,
+    };
+    let record = BackupRecord::new(facts);
+    draft.keep(&record)?;
+    Ok(record)
+}

@@ -1,0 +1,40 @@
+//! Backups of servers that this machine reaches, kept in a directory, and restored into servers on this machine.
+//!
+//! [`backup`] copies databases and captures their manifests at the same instant; [`restore`] brings a copy up where it
+//! can reach nobody, holds it against the manifests, and measures how long it took and how much time was lost.
+//!
+//! A store holds one directory a backup:
+//!
+//! ```text
+//! STORE/NAME/backup.json               what was backed up, when, how, and the hashes of the manifests
+//!            manifests/DB.manifest     what every table held
+//!            data/  tablespaces/OID/   physical: a base backup
+//!            dumps/DB/  globals.sql    logical: dumps in directory format, and the roles
+//!            reports/TIME[-DB].json    what restores found
+//! STORE/.NAME.partial-PID-…/           a backup in the making, or what a dead run left of one
+//! ```
+
+mod backup;
+mod concurrent;
+mod draft;
+mod logical_backup;
+mod logical_restore;
+mod name;
+mod neutral;
+mod outcome;
+mod physical_backup;
+mod physical_restore;
+mod program;
+mod record;
+mod recovery;
+mod restore;
+mod store;
+mod survey;
+mod tree;
+
+pub use backup::{BackupRequest, backup};
+pub use name::BackupName;
+pub use outcome::Restored;
+pub use record::{BackupRecord, DatabaseRecord, Method};
+pub use restore::{RestoreRequest, restore};
+pub use store::{Store, StoredBackup};

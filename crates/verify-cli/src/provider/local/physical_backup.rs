@@ -1,0 +1,93 @@
+//! A base backup, and manifests whose snapshots can be read again in it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use verify_core::database::Snapshot;
+use verify_core::manifest::{Consistency, Manifest};
+use verify_core::plan::{Mode, Plan};
+use verify_core::postgres::{Postgres, PostgresSnapshot, Settings};
+
+use super::concurrent::copy_and_capture;
+use super::program::Program;
+use super::survey::{Survey, connect, first};
+use crate::provider::Watch;
+
+/// Where the data directory lies in that of a backup.
+pub(super) const DATA: &str = "data";
+/// Where tablespaces lie, by object id.
+pub(super) const TABLESPACES: &str = "tablespaces";
+
+/// A manifest, and why its instant will not be provable, where that shows already.
+pub(super) struct Captured {
+    pub(super) manifest: Manifest,
+    pub(super) unproven: Option<String>,
+}
+
+/// Copies the server's data directory into `to` while the databases are captured.
+pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Captured>> {
+    let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
+    let mut snapshots: Vec<PostgresSnapshot> = Vec::new();
+    for database in &survey.databases {
+        watch.step(&format!("fixing an instant of {}", database.describe()))?;
+        let anchors: Vec<u64> = snapshots.iter().filter_map(anchor).collect();
+        let on_event = |event| watch.event(event);
+        snapshots.push(Postgres::new(database.clone()).begin_beside(&plan, &anchors, &on_event)?);
+    }
+    watch.step("copying the data directory with pg_basebackup")?;
+    let program = base_backup(survey, to)?;
+    let manifests = copy_and_capture(&snapshots, &plan, watch, |stop| {
+        program.succeed(stop).context(
+            "failed to copy the data directory; it needs a role with REPLICATION, an entry for `replication` in \
+             pg_hba.conf and two free max_wal_senders; --method logical needs none of them",
+        )
+    })?;
+    let mut captured = Vec::new();
+    for ((snapshot, manifest), database) in snapshots.iter().zip(manifests).zip(&survey.databases) {
+        let unproven = anchor(snapshot).map(|xid| ended_early(database, xid)).transpose()?.flatten();
+        captured.push(Captured { manifest, unproven });
+    }
+    Ok(captured)
+}
+
+fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
+    let mut args = vec!["--pgdata".to_owned(), to.join(DATA).to_string_lossy().into_owned()];
+    args.extend(
+        ["--format=plain", "--wal-method=stream", "--checkpoint=fast", "--no-password"].map(str::to_owned),
+    );
+    args.push("--label=state-lab".to_owned());
+    if !survey.tablespaces.is_empty() {
+        let directory = to.join(TABLESPACES);
+        fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+        for tablespace in &survey.tablespaces {
+            // Elsewhere it would be written to the very place that the server uses.
+            let place = directory.join(tablespace.oid.to_string());
+            let escaped = |path: &str| path.replace('=', "\\=");
+            let (from, to) = (escaped(&tablespace.location), escaped(&place.to_string_lossy()));
+            args.push(format!("--tablespace-mapping={from}={to}"));
+        }
+    }
+    let program = Program::find("pg_basebackup", survey.server.major)?;
+    Ok(program.connect(&survey.databases[0]).args(args))
+}
+
+fn anchor(snapshot: &PostgresSnapshot) -> Option<u64> {
+    match &snapshot.origin().consistency {
+        Consistency::TimeTravel(anchor) => Some(anchor.xid),
+        Consistency::SharedSnapshot => None,
+    }
+}
+
+/// Whether the transaction that kept old row versions is gone although nobody let it go.
+fn ended_early(database: &Settings, xid: u64) -> Result<Option<String>> {
+    let rows =
+        connect(database)?.query(&format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)"))?;
+    let status = first(&rows)?.get(0).unwrap_or("unknown");
+    Ok((status != "in progress").then(|| {
+        format!(
+            "the transaction that kept its instant ended before the copy did (it is {status}); somebody or some \
+             timeout ended idle transactions"
+        )
+    }))
+}

@@ -1,0 +1,155 @@
+//! Bringing a base backup up, reading it as of its manifests, then promoting it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use verify_core::compare::{Comparison, NotCovered};
+use verify_core::finding::{Code, Finding, Severity, verdict};
+use verify_core::plan::Plan;
+use verify_core::postgres::{Settings, TimeTraveller};
+use verify_core::timeline::Milestone;
+use verify_core::verify;
+
+use super::physical_backup::{DATA, TABLESPACES};
+use super::program::Program;
+use super::recovery::{self, Stopwatch};
+use super::store::StoredBackup;
+use super::{neutral, tree};
+use crate::provider::Watch;
+use crate::scratch::Scratch;
+use crate::server::{Installation, Server, StartOptions, give_to_server_user};
+
+/// Recovery replays the WAL of the time that the copy took.
+const RECOVERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// A server that runs on the copy, and what the comparison of each database came to.
+pub(super) struct BroughtUp {
+    pub(super) server: Server,
+    pub(super) databases: Vec<Settings>,
+    pub(super) comparisons: Vec<Comparison>,
+}
+
+pub(super) fn restore(
+    backup: &StoredBackup,
+    scratch: &Scratch,
+    plan: &Plan,
+    stopwatch: &mut Stopwatch,
+    watch: &Watch<'_>,
+) -> Result<BroughtUp> {
+    let installation = Installation::of_major(backup.record.server.major)?;
+    watch.step("copying the base backup out of the store")?;
+    let data = fetch(backup, scratch, watch)?;
+    watch.step("checking the copy's files with pg_verifybackup")?;
+    let files = check_files(&data, backup.record.server.major, watch)?;
+    neutral::prepare(&data)?;
+    neutral::relink_tablespaces(&data, scratch.path())?;
+    give_to_server_user(&data)?;
+    if scratch.path().join(TABLESPACES).exists() {
+        give_to_server_user(&scratch.path().join(TABLESPACES))?;
+    }
+    stopwatch.reach(Milestone::Fetched);
+    watch.step("recovering the copy to a consistent state")?;
+    let options = StartOptions {
+        timeout: RECOVERY_TIMEOUT,
+        ..neutral::start_options(scratch.path(), &backup.record.server, watch.asked)
+    };
+    let server = match Server::start(&installation, &data, &options) {
+        Ok(server) => server,
+        Err(error) => bail!(files.explain(error)),
+    };
+    stopwatch.reach(Milestone::Recovered);
+    let role = &backup.record.server.superuser;
+    let databases = backup.record.databases.iter();
+    let databases = databases.map(|database| recovery::settings(&server, role, &database.name));
+    let databases = databases.collect::<Result<Vec<Settings>>>()?;
+    let mut comparisons = Vec::new();
+    for (manifest, settings) in backup.manifests.iter().zip(&databases) {
+        watch.step(&format!("comparing every row of {}", settings.database()))?;
+        let traveller = TimeTraveller::new(settings.clone(), manifest);
+        let on_event = |event| watch.event(event);
+        let comparison = verify::verify(manifest, &traveller, plan, &on_event)
+            .with_context(|| format!("failed to verify {}", settings.database()))?;
+        comparisons.push(files.judge(comparison));
+    }
+    stopwatch.reach(Milestone::Compared);
+    watch.step("promoting the copy")?;
+    recovery::promote(&databases[0], watch.asked)?;
+    stopwatch.reach(Milestone::Ready);
+    Ok(BroughtUp { server, databases, comparisons })
+}
+
+/// Copies the base backup; the stored one is only read.
+fn fetch(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<std::path::PathBuf> {
+    let free = rustix::fs::statvfs(scratch.path()).context("failed to look at the free space")?;
+    let free = free.f_bavail.saturating_mul(free.f_frsize);
+    if free < backup.record.bytes {
+        bail!(
+            "failed to copy the base backup to {}: it has {} MiB, and {} MiB are free; set TMPDIR to a directory with \
+             more room",
+            scratch.path().display(),
+            backup.record.bytes >> 20,
+            free >> 20
+        );
+    }
+    for name in [DATA, TABLESPACES] {
+        let stored = backup.path.join(name);
+        if name == DATA || stored.exists() {
+            tree::copy(&stored, &scratch.path().join(name), watch.asked)?;
+        }
+    }
+    Ok(scratch.path().join(DATA))
+}
+
+/// Whether the files are those that the server sent.
+enum Files {
+    Whole,
+    Damaged(String),
+    Unknown(String),
+}
+
+fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
+    let program = match Program::find("pg_verifybackup", major) {
+        Ok(program) => program,
+        Err(error) => return Ok(Files::Unknown(format!("{error:#}"))),
+    };
+    // Reading WAL needs a pg_waldump of the very same version, and recovery reads it anyway.
+    let args = ["--no-parse-wal".as_ref(), "--quiet".as_ref(), data.as_os_str()];
+    let ended = program.args(args).run(&|| (watch.asked)())?;
+    Ok(match ended.status.code() {
+        Some(0) => Files::Whole,
+        Some(1) => Files::Damaged(ended.told()),
+        // Some builds of the program crash, which says nothing of the files.
+        _ => Files::Unknown(format!("pg_verifybackup ended with {}: {}", ended.status, ended.told())),
+    })
+}
+
+impl Files {
+    /// The comparison with what the files add to it.
+    fn judge(&self, mut comparison: Comparison) -> Comparison {
+        match self {
+            Self::Whole => {}
+            Self::Damaged(said) => {
+                let message = format!("the stored files are not those that the server sent: {said}");
+                let finding = Finding::new(Code::BackupDamaged, Severity::Fail, "base backup", message)
+                    .advise("do not rely on this backup; look at the storage that it lies on, and take another one");
+                comparison.findings.insert(0, finding);
+                comparison.verdict = verdict(&comparison.findings);
+            }
+            Self::Unknown(reason) => {
+                let (object, reason) = ("files of the base backup".to_owned(), reason.clone());
+                comparison.coverage.not_covered.push(NotCovered { object, reason });
+            }
+        }
+        comparison
+    }
+
+    /// Why the server did not start, where the files say so.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match self {
+            Self::Damaged(said) => {
+                error.context(format!("the stored files are not those that the server sent: {said}"))
+            }
+            Self::Whole | Self::Unknown(_) => error,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! PostgreSQL's client programs as children: connected through their environment alone, stoppable, heard.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+use verify_core::postgres::{Settings, connection_variables};
+use verify_core::table::shown_text;
+
+use crate::provider::watch::interrupted;
+use crate::server::{Installation, client_program};
+
+/// How often a child and the wish to stop are looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// How long a child may take to end by itself once it is to stop.
+const TERM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Only so much of what a program said is kept: the end, where it says why it gave up.
+const SAID_BYTES_MAX: usize = 16 << 10;
+
+/// A program to run.
+pub(super) struct Program {
+    name: &'static str,
+    major: u32,
+    command: Command,
+}
+
+/// How a program ended.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    /// The end of what it wrote to standard error.
+    pub(super) said: String,
+}
+
+impl Program {
+    /// The oldest program that serves `major`: a newer `pg_dump` writes what an older `pg_restore` does not read, and a
+    /// newer `pg_restore` sends what an older server does not know.
+    pub(super) fn find(name: &'static str, major: u32) -> Result<Self> {
+        let installed = Installation::find_all().into_iter().filter(|installed| installed.major >= major);
+        let found = installed.filter_map(|installed| Some((installed.major, installed.program(name).ok()?)));
+        let (major, path) = match found.min_by_key(|(major, _)| *major) {
+            Some(found) => found,
+            None => {
+                let path = client_program(name, major)?;
+                (major_of(&path)?, path)
+            }
+        };
+        let mut command = Command::new(path);
+        for variable in connection_variables() {
+            command.env_remove(variable);
+        }
+        // Messages stay readable by us, whatever the user's language.
+        command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Its own group: a Ctrl-C in the terminal is for us, and we stop the program in our own order.
+        command.process_group(0);
+        Ok(Self { name, major, command })
+    }
+
+    /// Its major version.
+    pub(super) fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// Connects it to a database. Passwords go into its environment, where other users cannot see them.
+    pub(super) fn connect(mut self, settings: &Settings) -> Self {
+        self.command.env("PGAPPNAME", "state-lab").envs(settings.child_environment());
+        self
+    }
+
+    pub(super) fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sends its standard output to a new file.
+    pub(super) fn write_to(mut self, path: &Path) -> Result<Self> {
+        let file = File::create_new(path).with_context(|| format!("failed to create {}", path.display()))?;
+        self.command.stdout(file);
+        Ok(self)
+    }
+
+    /// Runs it to its end, and insists on success.
+    pub(super) fn succeed(self, stop: &dyn Fn() -> bool) -> Result<()> {
+        let name = self.name;
+        let ended = self.run(stop)?;
+        if !ended.status.success() {
+            bail!("{name} failed ({}): {}", ended.status, ended.told());
+        }
+        Ok(())
+    }
+
+    /// Runs it to its end, or until it is to stop.
+    pub(super) fn run(mut self, stop: &dyn Fn() -> bool) -> Result<Ended> {
+        let mut child = self
+            .command
+            .spawn()
+            .with_context(|| format!("failed to run {}", self.command.get_program().to_string_lossy()))?;
+        let stderr = child.stderr.take();
+        thread::scope(|scope| {
+            let said = scope.spawn(|| stderr.map(end_of).unwrap_or_default());
+            let status = loop {
+                match child.try_wait() {
+                    Ok(Some(status)) => break Ok(status),
+                    Ok(None) if stop() => {
+                        end(&mut child);
+                        break Err(interrupted().into());
+                    }
+                    Ok(None) => thread::sleep(POLL),
+                    Err(error) => {
+                        end(&mut child);
+                        break Err(error).with_context(|| format!("failed to look after {}", self.name));
+                    }
+                }
+            };
+            let said = said.join().unwrap_or_default();
+            Ok(Ended { status: status?, said })
+        })
+    }
+}
+
+impl Ended {
+    /// What it said, on one line.
+    pub(super) fn told(&self) -> String {
+        match self.said.as_str() {
+            "" => "it said nothing".to_owned(),
+            said => {
+                said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+}
+
+/// The major version that a program says it has.
+fn major_of(program: &Path) -> Result<u32> {
+    let doing = || format!("failed to learn the version of {}", program.display());
+    let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().with_context(doing)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version =
+        text.split_once("(PostgreSQL) ").map(|(_, version)| version.trim_start()).unwrap_or_default();
+    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    version[..digits].parse().with_context(doing)
+}
+
+/// Asks a child and its helpers to end, and kills those that do not.
+fn end(child: &mut Child) {
+    let Some(group) = Pid::from_raw(child.id().cast_signed()) else { return };
+    // Not waited for yet, so the group is still the child's.
+    let _ = kill_process_group(group, Signal::TERM);
+    let deadline = Instant::now() + TERM_TIMEOUT;
+    while Instant::now() < deadline {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        thread::sleep(POLL);
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = child.wait();
+}
+
+/// The last bytes of a stream, printable.
+fn end_of(mut stream: impl Read) -> String {
+    let mut kept = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut piece) {
+        kept.extend_from_slice(&piece[..length]);
+        let surplus = kept.len().saturating_sub(SAID_BYTES_MAX);
+        kept.drain(..surplus);
+    }
+    let text = String::from_utf8_lossy(&kept);
+    text.trim().lines().map(shown_text).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.process_group(0);
+        Program { name: "sh", major: 0, command }
+    }
+
+    #[test]
+    fn a_failure_carries_what_the_program_said() {
+        let error = shell("echo why >&2; exit 3").succeed(&|| false).unwrap_err().to_string();
+        assert_eq!(error, "sh failed (exit status: 3): why");
+        shell("true").succeed(&|| false).unwrap();
+    }
+
+    #[test]
+    fn of_a_long_story_the_end_is_kept() {
+        let ended = shell("yes line | head -n 100000 >&2; echo end >&2").run(&|| false).unwrap();
+        assert!(ended.said.ends_with("line\nend") && ended.said.len() <= SAID_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_program_and_its_helpers_end_when_asked() {
+        let started = Instant::now();
+        let error = shell("sleep 60 & sleep 60").succeed(&|| true).unwrap_err();
+        assert!(error.to_string().contains("asked to stop"), "{error}");
+        assert!(started.elapsed() < TERM_TIMEOUT);
+    }
+}

@@ -1,0 +1,142 @@
+//! `backup.json`: what was backed up, when and how, and the hashes of the manifests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use verify_core::heartbeat::ClockOffset;
+
+use super::name::BackupName;
+
+/// The record's file in the directory of a backup.
+pub(super) const FILE: &str = "backup.json";
+const FORMAT: &str = "state-lab-backup";
+const FORMAT_VERSION: u32 = 1;
+
+/// How the copy was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A base backup of the whole server, with `pg_basebackup`.
+    Physical,
+    /// A dump of each database, with `pg_dump`.
+    Logical,
+}
+
+/// What was backed up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRecord {
+    format: String,
+    version: u32,
+    /// The version of the tool that made it.
+    pub tool_version: String,
+    /// Its name.
+    pub name: BackupName,
+    /// How it was taken.
+    pub method: Method,
+    /// The major version of the program that copied, which a dump needs to be read again.
+    pub copied_by: u32,
+    /// When it began, by our clock.
+    pub started_at: Timestamp,
+    /// When the copy was whole, by our clock.
+    pub ended_at: Timestamp,
+    /// The bytes of the copy's files.
+    pub bytes: u64,
+    /// The server that it was taken of.
+    pub server: ServerRecord,
+    /// The databases that have manifests, in the order in which they were asked for.
+    pub databases: Vec<DatabaseRecord>,
+}
+
+/// The server that a backup was taken of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerRecord {
+    /// `server_version`, for people.
+    pub version: String,
+    /// The major version.
+    pub major: u32,
+    /// A superuser of it, as whom a physical copy is read.
+    pub superuser: String,
+    /// By how much its clock was ahead of ours.
+    pub clock: ClockOffset,
+    /// The settings without which a physical copy does not start, or forgets its commit times.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A database that has a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseRecord {
+    /// Its name.
+    pub name: String,
+    /// `user@host:port/database`.
+    pub place: String,
+    /// The manifest's file, relative to the backup's directory.
+    pub manifest: String,
+    /// The BLAKE3 of that file, in hexadecimal.
+    pub blake3: String,
+    /// How many tables the manifest has.
+    pub tables: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// Why a restore will not be able to prove the instant, where that is known already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<String>,
+}
+
+/// What a backup did, for its record.
+pub(super) struct Facts {
+    pub(super) name: BackupName,
+    pub(super) method: Method,
+    pub(super) copied_by: u32,
+    pub(super) started_at: Timestamp,
+    pub(super) ended_at: Timestamp,
+    pub(super) bytes: u64,
+    pub(super) server: ServerRecord,
+    pub(super) databases: Vec<DatabaseRecord>,
+}
+
+impl BackupRecord {
+    pub(super) fn new(facts: Facts) -> Self {
+        let Facts { name, method, copied_by, started_at, ended_at, bytes, server, databases } = facts;
+        Self {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            name,
+            method,
+            copied_by,
+            started_at,
+            ended_at,
+            bytes,
+            server,
+            databases,
+        }
+    }
+
+    /// Reads the record in the directory of a backup.
+    pub(super) fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE);
+        let doing = || format!("failed to read {}", path.display());
+        let text = fs::read(&path).with_context(doing)?;
+        let Version { format, version } = serde_json::from_slice(&text).with_context(doing)?;
+        if format != FORMAT {
+            bail!("{}: it is no record of a backup", doing());
+        }
+        if version != FORMAT_VERSION {
+            bail!("{}: it is of version {version}; use the state-lab that wrote it", doing());
+        }
+        serde_json::from_slice(&text).with_context(doing)
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+    version: u32,
+}

@@ -1,0 +1,141 @@
+//! Restoring a backup where it can reach nobody, holding it against its manifests, and measuring RTO and RPO.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use verify_core::compare::Comparison;
+use verify_core::heartbeat::Rpo;
+use verify_core::plan::Plan;
+use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
+use verify_core::timeline::Milestone;
+
+use super::name::{BackupName, file_safe};
+use super::outcome::Restored;
+use super::physical_restore::BroughtUp;
+use super::record::Method;
+use super::recovery::{self, Stopwatch};
+use super::store::{Store, StoredBackup};
+use super::{logical_restore, physical_restore};
+use crate::provider::Watch;
+use crate::scratch::{self, Scratch};
+use crate::store::{Draft, Existing};
+
+/// Where the reports of restores lie in the directory of a backup.
+const REPORTS: &str = "reports";
+
+/// What to restore, and what it is to keep to.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// Where it is.
+    pub store: Store,
+    /// What it is called there.
+    pub name: BackupName,
+    /// How it is measured. The manifests' hash and invariants count before the plan's.
+    pub plan: Plan,
+    /// What the recovery is to keep to.
+    pub objectives: Objectives,
+    /// When the source was lost, by our clock; the beginning of the restore unless given.
+    pub incident: Option<Timestamp>,
+}
+
+/// Restores a backup into a server on this machine and verifies it.
+///
+/// # Errors
+///
+/// If it could not be restored, or not be compared. What was found is no error.
+pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
+    let RestoreRequest { store, name, plan, objectives, incident } = request;
+    for swept in scratch::sweep().into_iter().chain(store.sweep()) {
+        watch.step(&format!("removed what an earlier run left: {}", swept.display()))?;
+    }
+    let mut stopwatch = Stopwatch::start();
+    let backup = store.find(name)?;
+    let scratch = Scratch::create("restore")?;
+    let brought_up = match backup.record.method {
+        Method::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+    };
+    let BroughtUp { server, databases, comparisons } = brought_up;
+    let incident = incident.unwrap_or(stopwatch.timeline.started_at);
+    let pulses = recovery::pulses(&databases)?;
+    let clock = backup.record.server.clock;
+    let rpos: Vec<Option<Rpo>> = match backup.record.method {
+        Method::Physical => {
+            let rpo = recovery::rpo_of_one_position(&pulses, incident, clock);
+            pulses.iter().map(|_| rpo.clone()).collect()
+        }
+        Method::Logical => pulses.iter().map(|pulse| recovery::rpo_of_dump(pulse, incident, clock)).collect(),
+    };
+    stopwatch.reach(Milestone::Verified);
+    let judged = Judging { backup: &backup, stopwatch: &stopwatch, objectives: *objectives };
+    let reports: Vec<Report> = comparisons
+        .into_iter()
+        .zip(rpos)
+        .zip(&databases)
+        .enumerate()
+        .map(|(index, ((comparison, rpo), database))| {
+            judged.report(index, comparison, rpo, database.describe())
+        })
+        .collect();
+    let report_files = match keep_reports(&backup, &reports) {
+        Ok(files) => files,
+        Err(error) => {
+            // A store that is read only, as evidence should be, takes nothing away from the verdict.
+            (watch.on_step)(&format!("the report was not stored: {error:#}"));
+            Vec::new()
+        }
+    };
+    let StoredBackup { record, manifests, .. } = backup;
+    Ok(Restored { server, scratch, record, manifests, databases, reports, report_files })
+}
+
+/// What all reports of a restore share.
+struct Judging<'a> {
+    backup: &'a StoredBackup,
+    stopwatch: &'a Stopwatch,
+    objectives: Objectives,
+}
+
+impl Judging<'_> {
+    fn report(&self, index: usize, mut comparison: Comparison, rpo: Option<Rpo>, restored: String) -> Report {
+        let (record, manifest) = (&self.backup.record, &self.backup.manifests[index]);
+        // The manifest of each names the others, which this restore covers too.
+        let covered = |object: &str| {
+            record.databases.iter().any(|database| object == format!("database {}", database.name))
+        };
+        comparison.coverage.not_covered.retain(|gap| !covered(&gap.object));
+        let source = Side {
+            place: record.databases[index].place.clone(),
+            database: Some(manifest.header.source.clone()),
+        };
+        let circumstances = Circumstances {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.stopwatch.timeline.started_at,
+            duration_ms: self.stopwatch.elapsed_ms(),
+            source,
+            restored: Some(Side { place: restored, database: None }),
+            manifest: Some(Instant::from(&manifest.header)),
+        };
+        let rto = self.stopwatch.timeline.rto();
+        Report::new(circumstances, comparison, Recovery { rto, rpo, objectives: self.objectives })
+    }
+}
+
+/// Stores the reports beside the backup.
+fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
+    let directory = backup.path.join(REPORTS);
+    fs::create_dir_all(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%S%.3fZ").to_string();
+    let keep = |(report, database): (&Report, &super::DatabaseRecord)| {
+        let name = match reports.len() {
+            1 => format!("{time}.json"),
+            _ => format!("{time}-{}.json", file_safe(&database.name)),
+        };
+        let path = directory.join(name);
+        Draft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        Ok(path)
+    };
+    reports.iter().zip(&backup.record.databases).map(keep).collect()
+}

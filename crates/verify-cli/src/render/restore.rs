@@ -1,0 +1,57 @@
+//! A backup and a restore as text: first the lines that machines may read.
+
+use std::fmt::Write;
+
+use verify_core::finding::Verdict;
+use verify_core::heartbeat::Rpo;
+use verify_core::report::Report;
+
+use super::quantity::{bytes, counted};
+use super::style::{Ink, Style};
+use super::text;
+use crate::provider::local::{BackupRecord, Method};
+
+/// What was backed up.
+pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> String {
+    let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Good, "success"));
+    let method = match record.method {
+        Method::Physical => "physical (base backup)",
+        Method::Logical => "logical (dump)",
+    };
+    let _ = writeln!(text, "method: {method}, PostgreSQL {}", record.server.version);
+    for database in &record.databases {
+        let (tables, rows) = (counted(database.tables, "table"), counted(database.rows, "row"));
+        let _ = writeln!(text, "database: {}: {tables}, {rows}", style.cut(&database.place));
+        if let Some(reason) = &database.unproven {
+            let _ =
+                writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
+        }
+    }
+    let took = record.ended_at.duration_since(record.started_at);
+    let _ = writeln!(text, "size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64());
+    let _ = writeln!(text, "stored: {place}");
+    text
+}
+
+/// What a restore found: one verdict for all databases, then each.
+pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdict, style: &Style) -> String {
+    if let [report] = reports {
+        return text::report(report, style);
+    }
+    let mut text = format!("restore_status: {}\n", style.paint(Ink::Good, "success"));
+    let _ = writeln!(text, "integrity_checks: {}", style.paint(integrity.into(), &integrity.to_string()));
+    if let Some(rto) = reports.iter().find_map(|report| report.rto.as_ref()) {
+        let _ = writeln!(text, "rto: {}", text::recovery_time(rto));
+    }
+    // The largest bound holds for all of them, and none where one of them has none.
+    let bounds: Option<Vec<&Rpo>> = reports.iter().map(|report| report.rpo.as_ref()).collect();
+    let largest = bounds.unwrap_or_default().into_iter().max_by_key(|rpo| rpo.at_most_ms);
+    let rpo = largest.map_or(text::UNKNOWN_RPO.to_owned(), text::recovery_point);
+    let _ = writeln!(text, "rpo: {rpo}");
+    for (report, database) in reports.iter().zip(databases) {
+        let verdict = style.paint(report.verdict.into(), &report.verdict.to_string());
+        let _ = writeln!(text, "\ndatabase {}: {verdict}\n", style.cut(database));
+        text.push_str(&text::body(report, style));
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! Backups: whole or not at all, and what they refuse.
+
+use std::fs;
+use std::ops::ControlFlow;
+
+use fixtures::majors;
+use rustix::process::Signal;
+use state_lab::provider::Watch;
+use state_lab::provider::local::{self, BackupRequest, Method, RestoreRequest, Store};
+use state_lab::scratch::Scratch;
+use state_lab::server::{InitOptions, Listen, Server, StartOptions};
+use verify_core::finding::{Code, Verdict};
+use verify_core::plan::Plan;
+use verify_core::postgres::{Environment, Settings};
+use verify_core::report::Objectives;
+
+use crate::drill::{Drill, list, signal};
+use crate::program::{outcome, state_lab};
+
+const MAJOR: u32 = 15;
+
+/// Whether a base backup has begun to arrive in a hidden directory.
+fn arriving(drill: &Drill) -> bool {
+    list(&drill.store()).iter().any(|path| path.join("data/global").exists())
+}
+
+#[test]
+fn an_interrupted_backup_leaves_nothing() {
+    let drill = Drill::new(MAJOR);
+    let shop = drill.source.conninfo("shop");
+    let mut run = drill.start(&["backup", "--name", "b", "--method", "physical", &shop], || arriving(&drill));
+    signal(&run, Signal::INT);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(list(&drill.store()), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_a_killed_backup_leaves_is_no_backup_and_goes_with_the_next() {
+    let drill = Drill::new(MAJOR);
+    let shop = drill.source.conninfo("shop");
+    let mut run = drill.start(&["backup", "--name", "b", "--method", "physical", &shop], || arriving(&drill));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(drill.left().len(), 1);
+    let refused = drill.run(&["restore", "--snapshot", "b"]);
+    assert_eq!((refused.status, refused.out.as_str()), (Some(2), "restore_status: failed\n"));
+    assert!(refused.err.contains("holds no backups"), "{}", refused.err);
+    drill.back_up("b", "logical");
+    assert_eq!(drill.left(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_and_the_backup_stays() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "logical");
+    let record = fs::read(drill.store().join("b/backup.json")).unwrap();
+    let again = drill.run(&["backup", "--name", "b", &drill.source.conninfo("shop")]);
+    assert_eq!((again.status, again.out.as_str()), (Some(2), "backup_status: failed\n"));
+    assert!(again.err.contains("is there already; choose another name"), "{}", again.err);
+    assert_eq!(fs::read(drill.store().join("b/backup.json")).unwrap(), record);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_to_is_named() {
+    let drill = Drill::new(MAJOR);
+    fs::write(drill.store(), "a file").unwrap();
+    let refused = drill.run(&["backup", "--name", "b", &drill.source.conninfo("shop")]);
+    assert_eq!((refused.status, refused.out.as_str()), (Some(2), "backup_status: failed\n"));
+    assert!(refused.err.contains("failed to open the store of backups"), "{}", refused.err);
+}
+
+#[test]
+fn passwords_are_told_nowhere() {
+    let scratch = Scratch::create("password").unwrap();
+    let installation = majors::installation(MAJOR).unwrap();
+    let data = scratch.path().join("data");
+    let init = InitOptions { password: Some("s3cret".to_owned()), ..InitOptions::default() };
+    Server::init(&installation, &data, &init).unwrap();
+    let options = StartOptions { listen: Listen::Tcp(0), ..StartOptions::in_directory(scratch.path()) };
+    let server = Server::start(&installation, &data, &options).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let back_up = |password: &str| {
+        let uri = format!("postgresql://postgres:{password}@127.0.0.1:{}/postgres", server.port());
+        let arguments = ["backup", "--name", "b", "--store", "store", "--method", "logical", &uri];
+        outcome(&state_lab(directory.path()).args(arguments).output().unwrap())
+    };
+    let refused = back_up("s3cret-wrong");
+    assert_eq!((refused.status, refused.out.as_str()), (Some(2), "backup_status: failed\n"));
+    assert!(refused.err.contains("password authentication failed"), "{}", refused.err);
+    assert!(!refused.err.contains("s3cret"), "{}", refused.err);
+    let taken = back_up("s3cret");
+    assert_eq!(taken.status, Some(0), "{taken:?}");
+    let record = fs::read_to_string(directory.path().join("store/b/backup.json")).unwrap();
+    assert!(!format!("{taken:?}{record}").contains("s3cret"));
+}
+
+#[test]
+fn a_backup_whose_anchor_ended_early_proves_nothing() {
+    let drill = Drill::new(MAJOR);
+    let store = Store::open(&drill.store()).unwrap();
+    let settings = Settings::parse(&drill.source.conninfo("shop"), &Environment::default()).unwrap();
+    let end_anchor = |doing: &str| {
+        if doing.contains("pg_basebackup") {
+            let ended = drill.source.psql(
+                "postgres",
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
+                 AND pid <> pg_backend_pid() AND datname = 'shop'",
+            );
+            assert_eq!(ended.unwrap(), "1");
+        }
+    };
+    let watch = Watch { on_event: &|_| ControlFlow::Continue(()), on_step: &end_anchor, asked: || false };
+    let request = BackupRequest {
+        store: store.clone(),
+        name: "b".parse().unwrap(),
+        method: Some(Method::Physical),
+        databases: vec![settings],
+        plan: Plan::default(),
+    };
+    let record = local::backup(&request, &watch).unwrap();
+    let reason = record.databases[0].unproven.as_deref().unwrap();
+    assert!(reason.contains("ended before the copy did"), "{reason}");
+    let request = RestoreRequest {
+        store,
+        name: "b".parse().unwrap(),
+        plan: Plan::default(),
+        objectives: Objectives::default(),
+        incident: None,
+    };
+    let restored = local::restore(&request, &Watch::silent()).unwrap();
+    assert_eq!(restored.verdict(), Verdict::Inconclusive);
+    let codes: Vec<Code> =
+        restored.reports[0].comparison.findings.iter().map(|finding| finding.code).collect();
+    assert!(codes.contains(&Code::SnapshotUnproven), "{codes:?}");
+}

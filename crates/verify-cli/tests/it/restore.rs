@@ -1,0 +1,193 @@
+//! Restores: round trips under load, damage that is found, and nothing left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::drill::{Drill, list};
+use crate::program::Outcome;
+
+const MAJOR: u32 = 15;
+
+fn restore(drill: &Drill) -> Outcome {
+    drill.run(&["restore", "--snapshot", "b"])
+}
+
+/// The four lines whose form is promised.
+fn head(outcome: &Outcome) -> Vec<&str> {
+    outcome.out.lines().take(4).collect()
+}
+
+fn assert_passed(drill: &Drill, outcome: &Outcome) {
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let head = head(outcome);
+    assert_eq!(head[..2], ["restore_status: success", "integrity_checks: pass"]);
+    assert!(head[2].starts_with("rto: ") && head[2].ends_with('s'), "{head:?}");
+    assert!(head[3].starts_with("rpo: "), "{head:?}");
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+}
+
+/// Two databases of one server, backed up and restored while both are written to.
+fn round_trip(major: u32, method: &str) {
+    let drill = Drill::new(major);
+    drill.source.psql("postgres", "CREATE DATABASE \"Café 2\" TEMPLATE shop").unwrap();
+    let (shop, cafe) = (drill.source.conninfo("shop"), drill.source.conninfo("Café 2"));
+    let backed_up = drill.under_load(&["shop", "Café 2"], || {
+        drill.beat("shop");
+        drill.run(&["backup", "--name", "b", "--method", method, &shop, &cafe])
+    });
+    assert_eq!(backed_up.status, Some(0), "{backed_up:?}");
+    let restored = drill.under_load(&["shop"], || restore(&drill));
+    assert_passed(&drill, &restored);
+    let reports = list(&drill.store().join("b/reports"));
+    assert_eq!(reports.len(), 2);
+    let bound = head(&restored)[3].to_owned();
+    match method {
+        // The heartbeat is in one of the dumps only.
+        "logical" => assert!(bound.starts_with("rpo: unknown"), "{bound}"),
+        _ => assert!(bound.starts_with("rpo: <="), "{bound}"),
+    }
+}
+
+#[test]
+fn a_base_backup_of_13_passes() {
+    round_trip(13, "physical");
+}
+
+#[test]
+fn a_base_backup_of_15_passes() {
+    round_trip(15, "physical");
+}
+
+#[test]
+fn a_base_backup_of_18_passes() {
+    round_trip(18, "physical");
+}
+
+#[test]
+fn a_dump_of_13_passes() {
+    round_trip(13, "logical");
+}
+
+#[test]
+fn a_dump_of_15_passes() {
+    round_trip(15, "logical");
+}
+
+#[test]
+fn a_dump_of_18_passes() {
+    round_trip(18, "logical");
+}
+
+#[test]
+fn what_a_killed_restore_leaves_goes_with_the_next() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "physical");
+    let serving = || drill.left().iter().any(|path| path.join("socket").is_dir());
+    let mut run = drill.start(&["restore", "--snapshot", "b"], serving);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let left = drill.left();
+    assert_eq!(left.len(), 1);
+    assert_passed(&drill, &restore(&drill));
+    assert!(!left[0].exists());
+    assert_eq!(servers_below(drill.directory()), Vec::<PathBuf>::new());
+}
+
+/// Processes that work below a directory.
+fn servers_below(directory: &Path) -> Vec<PathBuf> {
+    list(Path::new("/proc"))
+        .into_iter()
+        .filter(|path| path.join("cwd").read_link().is_ok_and(|cwd| cwd.starts_with(directory)))
+        .collect()
+}
+
+#[test]
+fn an_interrupted_restore_leaves_nothing() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "physical");
+    let serving = || drill.left().iter().any(|path| path.join("socket").is_dir());
+    let mut run = drill.start(&["restore", "--snapshot", "b"], serving);
+    crate::drill::signal(&run, rustix::process::Signal::TERM);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+    assert_eq!(servers_below(drill.directory()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_changed_manifest_refuses_the_restore() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "logical");
+    let path = drill.store().join("b/manifests/shop.manifest");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let refused = restore(&drill);
+    assert_eq!((refused.status, refused.out.as_str()), (Some(2), "restore_status: failed\n"));
+    assert!(refused.err.contains("it is not the one that was written with the backup"), "{}", refused.err);
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+}
+
+/// Backs `shop` up, changes the stored file of its largest table, and restores.
+fn damage(change: impl FnOnce(&Path)) -> Outcome {
+    let drill = Drill::new(MAJOR);
+    // A first reader marks rows as committed, which writes whole pages into the WAL that would repair the damage.
+    drill.source.psql("shop", "SELECT count(*) FROM accounts; VACUUM; CHECKPOINT").unwrap();
+    drill.back_up("b", "physical");
+    let file = drill.source.psql("shop", "SELECT pg_relation_filepath('accounts')").unwrap();
+    change(&drill.store().join("b/data").join(file));
+    let outcome = restore(&drill);
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+    outcome
+}
+
+#[test]
+fn a_zeroed_page_in_the_stored_copy_is_found() {
+    let failed = damage(|file| {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[8192..16384].fill(0);
+        fs::write(file, bytes).unwrap();
+    });
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert_eq!(head(&failed)[..2], ["restore_status: success", "integrity_checks: fail"]);
+    for expected in ["[backup.damaged]", "[row.missing]"] {
+        assert!(failed.out.contains(expected), "{expected}: {}", failed.out);
+    }
+}
+
+#[test]
+fn a_cut_file_in_the_stored_copy_is_found() {
+    let failed = damage(|file| {
+        let whole = fs::metadata(file).unwrap().len();
+        fs::File::options().write(true).open(file).unwrap().set_len(whole / 8192 / 2 * 8192).unwrap();
+    });
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    for expected in ["[backup.damaged]", "[row.missing]"] {
+        assert!(failed.out.contains(expected), "{expected}: {}", failed.out);
+    }
+}
+
+#[test]
+fn a_missed_objective_fails_although_the_data_pass() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "logical");
+    fs::write(drill.directory().join("state-lab.toml"), "[objectives]\nrto = \"1ms\"\n").unwrap();
+    let late = restore(&drill);
+    assert_eq!(late.status, Some(1), "{late:?}");
+    assert_eq!(head(&late)[1], "integrity_checks: pass");
+    assert!(late.out.contains("[objective.missed]"), "{}", late.out);
+}
+
+#[test]
+fn a_kept_server_runs_until_cleanup() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "logical");
+    let kept = drill.run(&["restore", "--snapshot", "b", "--keep"]);
+    assert_eq!(kept.status, Some(0), "{kept:?}");
+    assert!(kept.err.contains("psql \"host="), "{}", kept.err);
+    assert!(!servers_below(drill.directory()).is_empty());
+    let cleaned = drill.run(&["cleanup"]);
+    assert!(cleaned.out.starts_with("removed: "), "{cleaned:?}");
+    assert_eq!(servers_below(drill.directory()), Vec::<PathBuf>::new());
+    assert_eq!(drill.run(&["cleanup"]).out, "nothing was left behind\n");
+}
