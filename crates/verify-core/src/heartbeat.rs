@@ -101,7 +101,9 @@ impl Rpo {
     /// where a clock jumped so that the incident lies before what was recovered.
     pub fn derive(restored: &Pulse, incident: Timestamp, offset: ClockOffset) -> Option<Self> {
         let (recovered_until, evidence) = restored.recovered_until()?;
-        let lost = incident.duration_since(recovered_until).as_millis() + i128::from(offset.ahead_ms);
+        // Rounded up: a bound must not be a fraction too small.
+        let lost_us = incident.duration_since(recovered_until).as_micros();
+        let lost = (lost_us + 999).div_euclid(1_000) + i128::from(offset.ahead_ms);
         let at_most = lost + i128::from(offset.error_ms);
         let at_most_ms = u64::try_from(at_most).ok()?;
         Some(Self { at_most_ms, clock_error_ms: offset.error_ms, evidence, recovered_until, incident })

@@ -223,7 +223,8 @@ fn the_documented_privileges_are_enough() -> Result<()> {
     let server = fixtures::server(15)?;
     fixtures::datasets::load_all(&server, "source")?;
     server.psql("source", "CREATE ROLE least LOGIN")?;
-    server.psql("source", &format!("\\set role least\n{}", include_str!("../../../../docs/privileges.sql")))?;
+    server
+        .psql("source", &format!("\\set role least\n{}", include_str!("../../../../docs/privileges.sql")))?;
     let least = as_role(&server, "least")?;
     let manifest = capture(&least, &Plan::default(), &event::ignore)?;
     let comparison = verify(&manifest, &least, &Plan::default(), &event::ignore)?;
