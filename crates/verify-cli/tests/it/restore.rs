@@ -131,8 +131,8 @@ fn a_changed_manifest_refuses_the_restore() {
 /// Backs `shop` up, changes the stored file of its largest table, and restores.
 fn damage(change: impl FnOnce(&Path)) -> Outcome {
     let drill = Drill::new(MAJOR);
-    // A first reader marks rows as committed, which writes whole pages into the WAL that would repair the damage.
-    drill.source.psql("shop", "SELECT count(*) FROM accounts; VACUUM; CHECKPOINT").unwrap();
+    // A reader marks rows as committed, which writes whole pages into the WAL, and that would repair the damage.
+    drill.source.psql("shop", "CHECKPOINT; VACUUM FREEZE accounts; CHECKPOINT").unwrap();
     drill.back_up("b", "physical");
     let file = drill.source.psql("shop", "SELECT pg_relation_filepath('accounts')").unwrap();
     change(&drill.store().join("b/data").join(file));
