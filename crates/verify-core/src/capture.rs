@@ -71,14 +71,27 @@ pub(crate) fn measure_database(
             sketch_log2: None,
         })
         .collect();
-    let contents = measure(snapshot, &wanted, hash, plan.jobs, on_event)?;
-    let entry = |(wanted, content): (&Wanted<'_>, Content)| TableEntry {
-        table: Table { unlogged: wanted.found.table.unlogged, ..wanted.table.clone() },
-        filenode: wanted.found.filenode,
-        columns_found: like.map(|_| wanted.found.table.columns.clone()),
-        content,
-    };
-    let tables = wanted.iter().zip(contents).map(entry).collect();
+    let measured = measure(snapshot, &wanted, hash, plan.jobs, on_event)?;
+    let mut tables = Vec::with_capacity(wanted.len());
+    for (wanted, mut measured) in wanted.iter().zip(measured) {
+        let mut table = Table { unlogged: wanted.found.table.unlogged, ..wanted.table.clone() };
+        if let (Some(_), Err(Obstacle::TooLarge(reason))) = (like, &measured) {
+            // The source sent these very columns whole, so here the lengths are damaged.
+            measured = Err(Obstacle::Damaged(reason.clone()));
+        }
+        if let Err(Obstacle::TooLarge(_)) = measured {
+            table = table.hashed_on_server();
+            let again = [Wanted { table: &table, ..*wanted }];
+            measured = measure(snapshot, &again, hash, NonZeroUsize::MIN, on_event)?.swap_remove(0);
+        }
+        let columns_found = like.map(|_| wanted.found.table.columns.clone());
+        tables.push(TableEntry {
+            table,
+            filenode: wanted.found.filenode,
+            columns_found,
+            content: content(measured),
+        });
+    }
     let header = Header::new(hash.algorithm, hash.key, snapshot.origin().clone());
     Ok(Manifest { header, tables, sequences, invariants, pulse })
 }
@@ -121,6 +134,7 @@ pub(crate) struct Hash {
 }
 
 /// A table to measure: how to read it, where it was found, and how to keep its names.
+#[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub table: &'a Table,
     pub found: &'a Found,
@@ -135,14 +149,14 @@ impl Wanted<'_> {
     }
 }
 
-/// Reads the wanted tables, several at once, and gives their contents in the same order.
+/// Reads the wanted tables, several at once, and gives their measures in the same order.
 pub(crate) fn measure(
     snapshot: &dyn Snapshot,
     wanted: &[Wanted<'_>],
     hash: Hash,
     jobs: NonZeroUsize,
     on_event: OnEvent<'_>,
-) -> Result<Vec<Content>> {
+) -> Result<Vec<Result<Measure, Obstacle>>> {
     let parts = read_all(snapshot, wanted, jobs, on_event, |reader, task| {
         read_task(reader, task, wanted, hash, on_event)
     })?;
@@ -209,7 +223,7 @@ fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
 type Read = (usize, Result<Measure, Obstacle>);
 
 /// Adds the parts of each table up; one part that could not be read makes the table unreadable.
-fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Content> {
+fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Result<Measure, Obstacle>> {
     let mut whole: Vec<Option<Result<Measure, Obstacle>>> = wanted
         .iter()
         .map(|wanted| wanted.found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason))))
@@ -224,16 +238,19 @@ fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Content
             (Some(Err(reason)), _) | (Some(Ok(_)), Err(reason)) => Err(reason),
         });
     }
-    let content = |content: Option<Result<Measure, Obstacle>>| match content {
-        Some(Ok(Measure { digest, mut names, bytes })) => {
+    let unread = || Err(Obstacle::Unreadable("it was not read".to_owned()));
+    whole.into_iter().map(|part| part.unwrap_or_else(unread)).collect()
+}
+
+fn content(measured: Result<Measure, Obstacle>) -> Content {
+    match measured {
+        Ok(Measure { digest, mut names, bytes }) => {
             names.sort();
             Content::Rows { digest, bytes, names }
         }
-        Some(Err(Obstacle::Unreadable(reason))) => Content::Unreadable(reason),
-        Some(Err(Obstacle::Damaged(reason))) => Content::Damaged(reason),
-        None => Content::Unreadable("it was not read".to_owned()),
-    };
-    whole.into_iter().map(content).collect()
+        Err(Obstacle::Unreadable(reason) | Obstacle::TooLarge(reason)) => Content::Unreadable(reason),
+        Err(Obstacle::Damaged(reason)) => Content::Damaged(reason),
+    }
 }
 
 fn read_task(

@@ -471,7 +471,7 @@ fn offenders(outcome: &Outcome) -> Option<crate::finding::Rows> {
         values.collect::<Vec<_>>().join(", ")
     });
     Some(
-        Named { names: shown.collect(), at_least: result.row_count, complete: false, estimate: None }
+        Named { names: shown.collect(), at_least: result.row_count, complete: true, estimate: None }
             .into_rows(),
     )
 }

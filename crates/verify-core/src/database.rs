@@ -161,6 +161,8 @@ pub enum Obstacle {
     Unreadable(String),
     /// The server found its own data damaged.
     Damaged(String),
+    /// A row is too large for the server to send whole.
+    TooLarge(String),
 }
 
 /// The obstacle of a materialised view that was never filled: there is nothing to read.

@@ -208,3 +208,166 @@ impl Stream {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Names;
+    use crate::table::{CellWidth, Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+    use proptest::prelude::*;
+
+    type Fields = Vec<Option<Vec<u8>>>;
+
+    fn tuple(fields: &Fields) -> Vec<u8> {
+        let mut bytes = (fields.len() as u16).to_be_bytes().to_vec();
+        for field in fields {
+            bytes.extend(field.as_ref().map_or(-1, |field| field.len() as i32).to_be_bytes());
+            bytes.extend(field.iter().flatten());
+        }
+        bytes
+    }
+
+    fn table(columns: usize, key: &[usize], source: KeySource, float: Option<usize>) -> Table {
+        let column = |i| Column {
+            name: format!("c{i}"),
+            type_name: "text".into(),
+            base_type: "text".into(),
+            encoding: if Some(i) == float { Encoding::Float } else { Encoding::Binary },
+            generated: false,
+        };
+        Table {
+            name: TableName::new("public", "t"),
+            kind: TableKind::Table,
+            columns: (0..columns).map(column).collect(),
+            key: Key { source, columns: key.to_vec() },
+            unlogged: false,
+            partition_of: None,
+            extension: None,
+        }
+    }
+
+    fn hasher(algorithm: HashAlgorithm) -> RowHasher {
+        RowHasher::new(algorithm, HashKey([9; 32]))
+    }
+
+    fn measured(layout: &Layout, algorithm: HashAlgorithm, rows: &[Vec<u8>]) -> Measure {
+        let mut hasher = hasher(algorithm);
+        let mut measure = Measure::new(Names::new(layout.width()));
+        rows.iter().for_each(|row| hasher.row(layout, &mut measure, &mut row.clone()).unwrap());
+        hasher.flush(&mut measure);
+        measure.names.sort();
+        measure
+    }
+
+    fn fields(columns: usize, length_max: usize) -> impl Strategy<Value = Fields> {
+        let field = prop::option::of(prop::collection::vec(any::<u8>(), 0..length_max));
+        prop::collection::vec(field, columns)
+    }
+
+    proptest! {
+        #[test]
+        fn the_encoding_is_injective(a in fields(3, 4), b in fields(3, 4)) {
+            prop_assert_eq!(tuple(&a) == tuple(&b), a == b);
+            let hasher = hasher(HashAlgorithm::Blake3);
+            prop_assert_eq!(hasher.hash_one(&tuple(&a)) == hasher.hash_one(&tuple(&b)), a == b);
+        }
+
+        #[test]
+        fn rows_of_any_size_hash_alike_in_batches_alone_and_in_pieces(
+            rows in prop::collection::vec(fields(3, 700), 0..40), piece in 1_usize..300, sha in any::<bool>(), key in 0_usize..4,
+        ) {
+            let algorithm = if sha { HashAlgorithm::Sha256 } else { HashAlgorithm::Blake3 };
+            let table = match key {
+                3 => table(3, &[0, 1, 2], KeySource::WholeRow, None),
+                key => table(3, &[key, (key + 1) % 3][..1 + key % 2], KeySource::PrimaryKey, Some(2)),
+            };
+            let layout = Arc::new(Layout::new(&table));
+            let rows: Vec<Vec<u8>> = rows.iter().map(tuple).collect();
+            let batched = measured(&layout, algorithm, &rows);
+            let reversed: Vec<Vec<u8>> = rows.iter().rev().cloned().collect();
+            prop_assert_eq!(&measured(&layout, algorithm, &reversed), &batched);
+
+            let hasher = hasher(algorithm);
+            let mut pieces = Measure::new(Names::new(layout.width()));
+            for row in &rows {
+                let mut large = hasher.large_row(Arc::clone(&layout));
+                row.chunks(piece).for_each(|piece| large.piece(piece).unwrap());
+                let (hash, key, bytes) = large.finish().unwrap();
+                // Rows that fit a batch are padded there; a row in pieces is always larger than that.
+                if row.len() > 1_024 {
+                    pieces.add(&hash, key);
+                } else {
+                    let alone = hasher.hash_one(row);
+                    pieces.add(&alone, layout.key(&mut row.clone(), |bytes| hasher.hash_one(bytes)).unwrap());
+                }
+                pieces.bytes += bytes;
+            }
+            pieces.names.sort();
+            prop_assert_eq!(pieces, batched);
+        }
+
+        #[test]
+        fn a_tuple_that_is_cut_or_of_another_width_is_refused(row in fields(3, 20), cut in 0_usize..40) {
+            let layout = Layout::new(&table(3, &[2], KeySource::PrimaryKey, None));
+            let whole = tuple(&row);
+            let mut short = whole[..cut.min(whole.len() - 1)].to_vec();
+            let mut measure = Measure::new(Names::new(layout.width()));
+            prop_assert!(hasher(HashAlgorithm::Blake3).row(&layout, &mut measure, &mut short).is_err());
+            let mut wide = tuple(&[row, vec![None]].concat());
+            prop_assert!(hasher(HashAlgorithm::Blake3).row(&layout, &mut measure, &mut wide).is_err());
+        }
+    }
+
+    #[test]
+    fn a_batch_is_keyed_blake3_of_the_padded_rows() {
+        let layout = Layout::new(&table(1, &[0], KeySource::PrimaryKey, None));
+        for length in [0, 1, 57, 58, 59, 200, 1_017, 1_018, 1_019, 3_000] {
+            let rows: Vec<Vec<u8>> = (0..40_u8).map(|i| tuple(&vec![Some(vec![i; length])])).collect();
+            let mut expected = crate::digest::Digest::default();
+            for row in &rows {
+                let mut padded = row.clone();
+                if row.len() <= 1_024 {
+                    padded.resize(row.len().next_multiple_of(64), 0);
+                }
+                expected.add(&RowHash(*blake3::keyed_hash(&[9; 32], &padded).as_bytes()));
+            }
+            assert_eq!(measured(&layout, HashAlgorithm::Blake3, &rows).digest, expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn sha256_is_keyed_by_its_first_block() {
+        let row = tuple(&vec![Some(b"abc".to_vec())]);
+        let block = [&[9; 32][..], &[0; 32], &row].concat();
+        let expected = RowHash(sha2::Sha256::digest(&block).into());
+        assert_eq!(hasher(HashAlgorithm::Sha256).hash_one(&row), expected);
+    }
+
+    #[test]
+    fn every_nan_is_one_and_zeros_keep_their_sign() {
+        let layout = Layout::new(&table(2, &[0], KeySource::PrimaryKey, Some(1)));
+        let digest = |float: &[u8]| {
+            let row = tuple(&vec![Some(vec![1]), Some(float.to_vec())]);
+            measured(&layout, HashAlgorithm::Blake3, &[row]).digest
+        };
+        let bits = |bits: u64| digest(&bits.to_be_bytes());
+        assert_eq!(bits(0xfff8_0000_0000_0000), bits(0x7ff8_0000_0000_0000));
+        assert_ne!(digest(&0.0_f64.to_be_bytes()), digest(&(-0.0_f64).to_be_bytes()));
+        assert_ne!(
+            digest(&1.0_f64.to_be_bytes()),
+            digest(&f64::from_bits(1.0_f64.to_bits() + 1).to_be_bytes())
+        );
+        assert_eq!(digest(&0xffc0_0000_u32.to_be_bytes()), digest(&0x7fc0_0000_u32.to_be_bytes()));
+    }
+
+    #[test]
+    fn long_keys_are_carried_as_hashes_and_still_tell_rows_apart() {
+        let layout = Layout::new(&table(2, &[0], KeySource::PrimaryKey, None));
+        let row = |key: u8| tuple(&vec![Some(vec![key; 200]), None]);
+        let names = |rows: &[Vec<u8>]| measured(&layout, HashAlgorithm::Blake3, rows).names;
+        let difference = names(&[row(1), row(2)]).difference(&names(&[row(2), row(3)])).unwrap();
+        assert_eq!(difference.entries.iter().map(|(_, count)| count.abs()).collect::<Vec<_>>(), [1, 1]);
+        assert!(difference.entries.iter().all(|(entry, _)| entry.key.is_hashed()));
+        assert_eq!(layout.width(), CellWidth::Wide);
+    }
+}

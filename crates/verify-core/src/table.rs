@@ -146,6 +146,20 @@ pub enum CellWidth {
 }
 
 impl Table {
+    /// The same table with its long values replaced by a hash that the server computes.
+    #[must_use]
+    pub fn hashed_on_server(mut self) -> Self {
+        const LONG: [&str; 9] =
+            ["text", "varchar", "bpchar", "bytea", "json", "jsonb", "xml", "tsvector", "citext"];
+        for (i, column) in self.columns.iter_mut().enumerate() {
+            let long = column.encoding == Encoding::Text || LONG.contains(&column.base_type.as_str());
+            if long && (self.key.source == KeySource::WholeRow || !self.key.columns.contains(&i)) {
+                column.encoding = Encoding::Sha256;
+            }
+        }
+        self
+    }
+
     /// The narrowest cell that carries this table's keys, decided from the columns' types alone.
     pub fn cell_width(&self) -> CellWidth {
         let fixed = |column: &Column| match (column.encoding, column.base_type.as_str()) {

@@ -13,7 +13,7 @@ use crate::invariant::Invariant;
 use crate::key::RowKey;
 use crate::large_row::LargeRow;
 use crate::layout::{Layout, next_field};
-use crate::manifest::{Content, Manifest};
+use crate::manifest::Manifest;
 use crate::names::Difference;
 use crate::plan::Plan;
 use crate::row::RowHasher;
@@ -116,11 +116,8 @@ fn second_pass(
     let read = |snapshot: &dyn Snapshot| {
         let Some(found) = find(snapshot, table) else { return Ok(None) };
         let wanted = [Wanted { table, found, sketch_log2: Some(Sketch::log2_for(entries)) }];
-        let contents = capture::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
-        Ok(contents.into_iter().next().and_then(|content| match content {
-            Content::Rows { names, .. } => Some(names),
-            Content::Unreadable(_) | Content::Damaged(_) | Content::Rewritten(_) => None,
-        }))
+        let measured = capture::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
+        Ok(measured.into_iter().next().and_then(Result::ok).map(|measure| measure.names))
     };
     let (ours, theirs) = both(|| read(ours), || read(theirs))?;
     let larger = ours.zip(theirs).and_then(|(ours, theirs)| ours.difference(&theirs));

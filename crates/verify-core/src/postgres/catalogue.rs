@@ -52,36 +52,55 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     let name = TableName::new(row.text(1)?, row.text(2)?);
     let kind = if row.text(3)? == "m" { TableKind::MaterializedView } else { TableKind::Table };
     let unlogged = row.text(4)? == "u";
-    let unreadable = if !row.flag(8)? {
+    let unreadable = if !row.flag(6)? {
         Some(format!("role {} may not use schema {}: grant usage on it", reading.role, name.schema))
-    } else if !row.flag(9)? {
+    } else if !row.flag(7)? {
         Some(format!("role {} may not read it: grant select on it, or pg_read_all_data", reading.role))
-    } else if row.flag(10)? {
+    } else if row.flag(8)? {
         Some(format!(
             "row security hides rows from role {}: use the owner or a role with BYPASSRLS",
             reading.role
         ))
-    } else if !row.flag(11)? {
+    } else if !row.flag(9)? {
         Some(NOT_POPULATED.to_owned())
     } else if unlogged && reading.in_recovery {
         Some("unlogged tables do not exist during recovery".to_owned())
     } else {
         None
     };
-    let partition_of = match (row.get(12), row.get(13)) {
+    let partition_of = match (row.get(10), row.get(11)) {
         (Some(schema), Some(name)) => Some(TableName::new(schema, name)),
         _ => None,
     };
-    let extension = row.get(14).map(str::to_owned);
-    // Ranges of pages are cheap to read from PostgreSQL 14 on.
-    let splittable = reading.server_version >= 140_000 && kind == TableKind::Table;
+    let extension = row.get(12).map(str::to_owned);
     Ok(Found {
         table: Table { name, kind, columns, key, unlogged, partition_of, extension },
-        bytes_estimate: row.number(6)?,
-        pages: if splittable { row.number::<i64>(7)?.try_into().unwrap_or(u32::MAX) } else { 0 },
+        bytes_estimate: 0,
+        pages: 0,
         filenode: row.number(5)?,
         unreadable,
     })
+}
+
+/// Looks up the sizes of the readable relations, which somebody must hold locked: it would wait for a lock otherwise.
+pub(super) fn measure(
+    connection: &mut Connection,
+    relations: &mut [Relation],
+    server_version: u32,
+) -> Result<()> {
+    let readable = |relation: &&mut Relation| relation.oid != 0 && relation.found.unreadable.is_none();
+    let mut places: HashMap<u32, &mut Found> =
+        relations.iter_mut().filter(readable).map(|relation| (relation.oid, &mut relation.found)).collect();
+    let oids: Vec<u32> = places.keys().copied().collect();
+    for row in connection.query(&statements::sizes(&oids))? {
+        let Some(found) = places.get_mut(&row.number(0)?) else { continue };
+        found.bytes_estimate = row.number(1)?;
+        // Ranges of pages are cheap to read from PostgreSQL 14 on.
+        if server_version >= 140_000 && found.table.kind == TableKind::Table {
+            found.pages = row.number::<i64>(2)?.try_into().unwrap_or(u32::MAX);
+        }
+    }
+    Ok(())
 }
 
 fn attributes(connection: &mut Connection, types: &Types) -> Result<HashMap<u32, Vec<Attribute>>> {

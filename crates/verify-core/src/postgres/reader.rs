@@ -182,6 +182,11 @@ fn obstacle(error: &Error) -> Result<Obstacle> {
             ErrorKind::Connection,
             format!("go on reading: the server ended the session ({reason})"),
         )),
+        // A row, or one value of it, does not fit the gigabyte that the server can build at once.
+        Some("54000") => Ok(Obstacle::TooLarge(reason)),
+        Some("XX000") if reason.contains("invalid memory alloc request size") => {
+            Ok(Obstacle::TooLarge(reason))
+        }
         // Corruption, internal errors, files that are missing or cannot be read, values that cannot be decoded.
         Some(state) if state.starts_with("XX") || state.starts_with("58") || state == "22021" => {
             Ok(Obstacle::Damaged(reason))

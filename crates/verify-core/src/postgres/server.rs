@@ -108,6 +108,7 @@ impl Postgres {
             relation.found.unreadable =
                 relation.found.unreadable.take().or_else(|| reason.map(|(_, reason)| reason.clone()));
         }
+        catalogue::measure(&mut control, &mut relations, identity.server_version)?;
         let (oids, tables) = unzip(relations);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let source = identity.source;
@@ -211,7 +212,7 @@ struct Locked {
 
 /// Begins the transaction, and locks the tables before its snapshot is fixed.
 ///
-/// As many as a quarter of the server's lock slots allow, the largest first; what happens to the others is seen by
+/// As many as a quarter of the server's lock slots allow; what happens to the others is seen by
 /// [`Snapshot::disturbed`].
 fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
     let mut refused = Vec::<(TableName, String)>::new();
@@ -222,7 +223,6 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
                 && found.unreadable.is_none()
                 && !refused.iter().any(|(name, _)| *name == found.table.name)
         });
-        relations.sort_by_key(|relation| std::cmp::Reverse(relation.found.bytes_estimate));
         relations.truncate(usize::try_from(identity.lock_slots / 4).unwrap_or(usize::MAX));
         control.execute(statements::BEGIN)?;
         if relations.is_empty() {

@@ -21,8 +21,6 @@ pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_da
 
 /// The relations that hold rows. Object ids below 16384 are the system's own.
 pub(super) const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relfilenode, \
-    coalesce(pg_catalog.pg_table_size(c.oid), 0), coalesce(pg_catalog.pg_relation_size(c.oid), 0) \
-      / pg_catalog.current_setting('block_size')::pg_catalog.int8, \
     pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
     pg_catalog.row_security_active(c.oid), c.relispopulated, rn.nspname, r.relname, \
     (SELECT e.extname FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_extension e ON e.oid = p.refobjid \
@@ -192,13 +190,26 @@ pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a TableName>) -> String {
     format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
 }
 
+/// The sizes of tables, which must be locked: bytes with TOAST, and pages without.
+pub(super) fn sizes(oids: &[u32]) -> String {
+    format!(
+        "SELECT o, coalesce(pg_catalog.pg_table_size(o), 0), coalesce(pg_catalog.pg_relation_size(o), 0) \
+         / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
+         FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) o",
+        list(oids)
+    )
+}
+
+fn list(oids: &[u32]) -> String {
+    oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// What file holds each table at this moment, whatever the snapshot says.
 pub(super) fn filenodes(oids: &[u32]) -> String {
-    let list: Vec<String> = oids.iter().map(u32::to_string).collect();
     format!(
         "SELECT o, coalesce(pg_catalog.pg_relation_filenode(o), 0) \
          FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) o",
-        list.join(",")
+        list(oids)
     )
 }
 
@@ -269,7 +280,10 @@ pub(super) fn declare(sql: &str) -> String {
 /// Streams a table, or a range of its pages, as binary COPY with the columns in the table's order.
 pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
     if table.kind == TableKind::LargeObjects {
-        return format!("COPY ({LARGE_OBJECT_ROWS}) TO STDOUT (FORMAT binary)");
+        let hashed = table.columns.iter().any(|column| column.encoding == Encoding::Sha256);
+        let (open, close) = if hashed { ("pg_catalog.sha256(", ")") } else { ("", "") };
+        let rows = LARGE_OBJECT_ROWS.replace("{", open).replace("}", close);
+        return format!("COPY ({rows}) TO STDOUT (FORMAT binary)");
     }
     let name = qualified(&table.name);
     let direct = table.kind == TableKind::Table
@@ -302,15 +316,17 @@ fn expression(column: &Column) -> String {
             format!("CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {name}) END")
         }
         Encoding::Sha256 if column.base_type == "bytea" => format!("pg_catalog.sha256({name})"),
-        Encoding::Sha256 => {
-            format!("pg_catalog.sha256(pg_catalog.convert_to({name}::pg_catalog.text, 'UTF8'))")
-        }
+        Encoding::Sha256 => format!(
+            "CASE WHEN {name} IS DISTINCT FROM NULL \
+             THEN pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.format('%s', {name}), 'UTF8')) END"
+        ),
     }
 }
 
-/// Large objects with their contents (holes read as zeros), owner and privileges, columns sorted by name.
+/// Large objects with their contents (holes read as zeros), owner and privileges, columns sorted by name. The braces
+/// stand around what may be hashed.
 const LARGE_OBJECT_ROWS: &str = "SELECT (SELECT pg_catalog.string_agg(i.item, ',' ORDER BY i.item COLLATE pg_catalog.\"C\") \
       FROM (SELECT pg_catalog.format('%s', a) AS item \
             FROM pg_catalog.unnest(coalesce(m.lomacl, pg_catalog.acldefault('L', m.lomowner))) a) i), \
-    pg_catalog.lo_get(m.oid), m.oid, pg_catalog.pg_get_userbyid(m.lomowner)::pg_catalog.text \
+    {pg_catalog.lo_get(m.oid)}, m.oid, pg_catalog.pg_get_userbyid(m.lomowner)::pg_catalog.text \
     FROM pg_catalog.pg_largeobject_metadata m";

@@ -10,7 +10,7 @@ use super::server::{Identity, read_relations};
 use super::settings::Settings;
 use super::snapshot::{PostgresSnapshot, open, unzip};
 use super::snapshot_file::{self, Flags, Offerer};
-use super::{sequences, statements};
+use super::{catalogue, sequences, statements};
 use crate::database::{Database, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::OnEvent;
@@ -73,7 +73,9 @@ impl TimeTraveller {
             ));
         }
         let sequences = sequences::read(&mut control, identity.in_recovery)?;
-        let (oids, tables) = unzip(read_relations(&mut control, &identity)?);
+        let mut relations = read_relations(&mut control, &identity)?;
+        catalogue::measure(&mut control, &mut relations, identity.server_version)?;
+        let (oids, tables) = unzip(relations);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let consistency = Consistency::SharedSnapshot;
         Ok(PostgresSnapshot {

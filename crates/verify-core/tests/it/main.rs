@@ -1,9 +1,12 @@
 //! Tests of verify-core on real PostgreSQL servers.
 
 mod connection;
+mod dump;
 mod engine;
 mod login;
+mod manifest;
 mod measure;
 mod memory;
+mod obstacles;
 mod temporary_server;
 mod time_travel;

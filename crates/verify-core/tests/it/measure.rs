@@ -87,6 +87,9 @@ fn the_manifest_is_the_same_however_the_work_is_split() -> Result<()> {
     Ok(())
 }
 
+/// Code, object, named rows.
+type Expected = (Code, &'static str, &'static [&'static str]);
+
 #[test]
 fn each_kind_of_damage_is_named_by_key() -> Result<()> {
     let server = fixtures::server(15)?;
@@ -100,7 +103,7 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
          CREATE SEQUENCE tickets; SELECT setval('tickets', 500);",
     )?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
-    let cases: [(&str, &[(Code, &str, &[&str])]); 12] = [
+    let cases: [(&str, &[Expected]); 12] = [
         (
             "DELETE FROM items WHERE id IN (7, 4000)",
             &[(Code::RowMissing, "public.items", &["id=4000", "id=7"])],

@@ -1,7 +1,7 @@
 //! Time travel: a base backup taken under write load, read again as of the capture, and every trap refused.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,7 +99,7 @@ fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
     server::create_server_dir(&scratch.path().join("copy"))?;
     let programs = if server.major() >= 16 { 18 } else { 15 };
     let program = match programs {
-        15 => PathBuf::from(server::client_program("pg_basebackup", 15)?),
+        15 => server::client_program("pg_basebackup", 15)?,
         major => fixtures::majors::client_programs(major)?.join("pg_basebackup"),
     };
     let mut command = Command::new(program);
@@ -111,7 +111,7 @@ fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
 }
 
 /// Starts a copy as a standby that follows nobody.
-fn start_clone(server: &TestServer, scratch: &Scratch, data: &PathBuf) -> Result<Server> {
+fn start_clone(server: &TestServer, scratch: &Scratch, data: &Path) -> Result<Server> {
     fs::write(data.join("standby.signal"), "")?;
     server::give_to_server_user(&data.join("standby.signal"))?;
     let options = StartOptions::in_directory(&scratch.path().join("copy"));
@@ -243,6 +243,9 @@ fn a_row_lost_in_the_copy_is_named() -> Result<()> {
         (Verdict::Fail, vec!["row.missing public.accounts".into()])
     );
     let rows = comparison.findings.iter().find_map(|finding| finding.rows.clone()).context("rows")?;
+    let settings = Settings::parse(&clone.conninfo("one"), &Environment::default())?;
+    let standby = verify_core::capture::capture(&Postgres::new(settings), &Plan::default(), &event::ignore);
+    assert!(standby.err().context("a standby must be refused")?.chain().contains("is in recovery"));
     assert!(!rows.more && rows.named.contains(&"id=20000".to_owned()), "{rows:?}");
     Ok(())
 }

@@ -1,0 +1,100 @@
+//! The manifest as a file: the same bytes for the same input, and nothing else is accepted.
+
+use proptest::prelude::*;
+use verify_core::ErrorKind;
+use verify_core::capture::capture;
+use verify_core::event;
+use verify_core::manifest::Manifest;
+use verify_core::plan::Plan;
+
+use crate::memory::{Memory, MemoryTable};
+
+fn manifest(rows: i64) -> Manifest {
+    let tables =
+        vec![MemoryTable::new("t", 0..rows), MemoryTable { keyed: false, ..MemoryTable::new("u", 0..5) }];
+    capture(&Memory { tables, ..Memory::default() }, &Plan::default(), &event::ignore).expect("a capture")
+}
+
+fn bytes(manifest: &Manifest) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    manifest.write(&mut bytes).expect("memory can be written");
+    bytes
+}
+
+#[test]
+fn it_comes_back_whole_and_is_the_same_every_time() {
+    for rows in [0, 100, 5_000] {
+        let manifest = manifest(rows);
+        let written = bytes(&manifest);
+        assert_eq!(bytes(&manifest), written);
+        assert_eq!(Manifest::read(&written[..]).expect("whole"), manifest);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_cut_is_refused(cut in 0.0..1.0_f64) {
+        let written = bytes(&manifest(50));
+        let cut = (written.len() as f64 * cut) as usize;
+        let error = Manifest::read(&written[..cut]).expect_err("cut");
+        prop_assert_eq!(error.kind(), &ErrorKind::Manifest);
+    }
+
+    #[test]
+    fn any_flipped_bit_is_refused(at in 0.0..1.0_f64, bit in 0_u32..8) {
+        let mut written = bytes(&manifest(50));
+        let at = (written.len() as f64 * at) as usize;
+        written[at] ^= 1 << bit;
+        let error = Manifest::read(&written[..]).expect_err("flipped");
+        prop_assert_eq!(error.kind(), &ErrorKind::Manifest);
+    }
+
+    #[test]
+    fn anything_appended_is_refused(tail in prop::collection::vec(any::<u8>(), 1..60)) {
+        let written = [bytes(&manifest(50)), tail].concat();
+        let error = Manifest::read(&written[..]).expect_err("appended");
+        prop_assert_eq!(error.kind(), &ErrorKind::Manifest);
+    }
+
+    #[test]
+    fn garbage_is_refused(garbage in prop::collection::vec(any::<u8>(), 0..300)) {
+        let error = Manifest::read(&garbage[..]).expect_err("garbage");
+        prop_assert_eq!(error.kind(), &ErrorKind::Manifest);
+    }
+}
+
+#[test]
+fn every_single_byte_counts() {
+    let written = bytes(&manifest(3));
+    for at in 0..written.len() {
+        let mut changed = written.clone();
+        changed[at] = changed[at].wrapping_add(1);
+        assert!(Manifest::read(&changed[..]).is_err(), "byte {at} of {}", written.len());
+        assert!(Manifest::read(&written[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
+fn another_version_is_refused_by_name() {
+    let mut manifest = manifest(3);
+    manifest.header.version += 1;
+    let error = Manifest::read(&bytes(&manifest)[..]).expect_err("another version");
+    assert_eq!(
+        error.to_string(),
+        "read the manifest: it is of version 2.1, and this state-lab reads 1.1: use the state-lab that wrote it"
+    );
+}
+
+#[test]
+fn it_is_json_lines_behind_plain_zstd() {
+    let text = zstd::decode_all(&bytes(&manifest(3))[..]).expect("a plain zstd file");
+    let text = String::from_utf8(text).expect("UTF-8");
+    let kinds: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line.as_object().and_then(|line| line.keys().next().cloned()).expect("an object of one member")
+        })
+        .collect();
+    assert_eq!(kinds, ["header", "table", "table", "pulse", "trailer"]);
+}

@@ -1,0 +1,219 @@
+//! What keeps a database from being verified: each a clear error or an inconclusive verdict, never a pass.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use fixtures::TestServer;
+use verify_core::capture::{capture, capture_snapshot, complete};
+use verify_core::compare::Comparison;
+use verify_core::event::{self, Event};
+use verify_core::finding::{Code, Verdict};
+use verify_core::invariant::{Expect, Invariant, Outcome};
+use verify_core::manifest::{Content, Manifest};
+use verify_core::plan::Plan;
+use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings};
+use verify_core::verify::verify;
+use verify_core::{Error, ErrorKind};
+
+use crate::measure::{postgres, told};
+
+fn as_role(server: &TestServer, role: &str) -> Result<Postgres> {
+    let conninfo = format!("{} user={role}", server.conninfo("source"));
+    Ok(Postgres::new(Settings::parse(&conninfo, &Environment::default())?))
+}
+
+fn source(script: &str) -> Result<TestServer> {
+    let server = fixtures::server(15)?;
+    server.create_database("source")?;
+    server.psql("source", script)?;
+    Ok(server)
+}
+
+fn verified(server: &TestServer, restored: &Postgres) -> Result<Comparison> {
+    let manifest = capture(&postgres(server, "source")?, &Plan::default(), &event::ignore)?;
+    Ok(verify(&manifest, restored, &Plan::default(), &event::ignore)?)
+}
+
+/// The reason that keeps a table of a manifest from being read.
+fn reason<'m>(manifest: &'m Manifest, table: &str) -> Result<&'m str> {
+    let entry = manifest.tables.iter().find(|entry| entry.name().name == table).context("no such table")?;
+    match &entry.content {
+        Content::Unreadable(reason) | Content::Rewritten(reason) | Content::Damaged(reason) => Ok(reason),
+        Content::Rows { .. } => anyhow::bail!("{table} was read"),
+    }
+}
+
+const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100);
+    CREATE TABLE b (id int PRIMARY KEY, owner text); INSERT INTO b SELECT i, 'x' FROM generate_series(1, 100) i;";
+
+#[test]
+fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Result<()> {
+    let server = source(&format!(
+        "{TABLES} CREATE ROLE reader LOGIN; GRANT SELECT ON a TO reader;
+         CREATE SCHEMA hidden; CREATE TABLE hidden.c (id int); GRANT SELECT ON hidden.c TO reader"
+    ))?;
+    let comparison = verified(&server, &as_role(&server, "reader")?)?;
+    assert_eq!(
+        (comparison.verdict, told(&comparison)),
+        (Verdict::Inconclusive, vec!["table.unreadable hidden.c".into(), "table.unreadable public.b".into()])
+    );
+    assert!(format!("{comparison:?}").contains("role reader may not read it: grant select"));
+
+    server.psql(
+        "source",
+        "GRANT SELECT ON b TO reader; GRANT USAGE ON SCHEMA hidden TO reader;
+         ALTER TABLE b ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON b USING (id < 50)",
+    )?;
+    let comparison = verified(&server, &as_role(&server, "reader")?)?;
+    assert_eq!(
+        (comparison.verdict, told(&comparison)),
+        (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
+    );
+    assert!(format!("{comparison:?}").contains("row security hides rows from role reader"));
+
+    server.psql("source", "ALTER ROLE reader BYPASSRLS")?;
+    assert_eq!(verified(&server, &as_role(&server, "reader")?)?.verdict, Verdict::Pass);
+    Ok(())
+}
+
+#[test]
+fn a_lock_held_by_somebody_is_named() -> Result<()> {
+    let server = source(TABLES)?;
+    let settings = Settings::parse(&server.conninfo("source"), &Environment::default())?;
+    let mut holder =
+        Connection::open(&settings, &SessionOptions::new().with("application_name", "migration"))?;
+    holder.execute("BEGIN; LOCK TABLE b IN ACCESS EXCLUSIVE MODE")?;
+    let mut plan = Plan::default();
+    plan.limits.lock_timeout_ms = 200;
+    let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
+    assert!(reason(&manifest, "b")?.contains("(migration) holds an ACCESS EXCLUSIVE lock"), "{manifest:?}");
+    holder.execute("COMMIT")?;
+    let comparison = verify(&manifest, &postgres(&server, "source")?, &plan, &event::ignore)?;
+    assert_eq!(
+        (comparison.verdict, told(&comparison)),
+        (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
+    );
+    Ok(())
+}
+
+#[test]
+fn a_table_dropped_or_truncated_in_the_middle_is_seen() -> Result<()> {
+    let server = source(TABLES)?;
+    let database = postgres(&server, "source")?;
+    let snapshot = database.begin(&Plan::default(), &event::ignore)?;
+    // The locks of the capture hold this off; somebody who ends our session gets through.
+    let other = server.psql("source", "SET lock_timeout = '100ms'; DROP TABLE b");
+    assert!(other.is_err());
+    let mut manifest = capture_snapshot(&snapshot, &Plan::default(), &event::ignore)?;
+    complete(&snapshot, &mut manifest)?;
+    drop(snapshot);
+    assert_eq!(manifest.tables.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_server_killed_in_the_middle_is_an_error() -> Result<()> {
+    let mut server =
+        source("CREATE TABLE t AS SELECT i, repeat('x', 500) FROM generate_series(1, 200000) i")?;
+    let database = postgres(&server, "source")?;
+    let snapshot = database.begin(&Plan::default(), &event::ignore)?;
+    let pid = server.server().pid();
+    let kill = move |event: Event| {
+        if matches!(event, Event::Read { .. }) {
+            // Only the postmaster: its children notice and end by themselves.
+            let _ = std::process::Command::new("kill").arg("-QUIT").arg(pid.to_string()).status();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        std::ops::ControlFlow::Continue(())
+    };
+    let error = capture_snapshot(&snapshot, &Plan::default(), &kill).err().context("it must fail")?;
+    assert_eq!(error.kind(), &ErrorKind::Connection, "{error:?}");
+    server.server_mut().kill()?;
+    Ok(())
+}
+
+#[test]
+fn an_unknown_database_is_refused() -> Result<()> {
+    let server = source(TABLES)?;
+    let refused = |database: &Postgres| -> Result<Error> {
+        capture(database, &Plan::default(), &event::ignore).err().context("it must be refused")
+    };
+    let settings = Settings::parse(&server.conninfo("nowhere"), &Environment::default())?;
+    let error = refused(&Postgres::new(settings))?;
+    assert_eq!(error.sqlstate(), Some("3D000"), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn rows_too_large_for_the_server_are_hashed_there() -> Result<()> {
+    let server = source(
+        "CREATE TABLE t (id int PRIMARY KEY, a text, b bytea); INSERT INTO t VALUES (1, 'short', 'x');
+        INSERT INTO t SELECT 2, repeat('x', 600000000); UPDATE t SET b = convert_to(repeat('y', 600000000), 'UTF8') WHERE id = 2",
+    )?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    let again = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    assert_eq!(again.verdict, Verdict::Pass, "{again:#?}");
+    assert_eq!(again.findings[0].code, Code::TableHashedOnServer);
+    server.psql("source", "UPDATE t SET b = 'z' WHERE id = 1")?;
+    let again = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    assert_eq!((again.verdict, told(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
+    Ok(())
+}
+
+#[test]
+fn invariants_cannot_write_or_run_on_and_a_broken_one_spares_the_others() -> Result<()> {
+    let server = source(TABLES)?;
+    let rule = |sql: &str| Invariant { name: sql.to_owned(), sql: sql.to_owned(), expect: Expect::NoRows };
+    let broken = [
+        "SELECT nonsense",
+        "DELETE FROM public.a",
+        "SELECT 1; DROP TABLE public.a",
+        "COMMIT",
+        "WITH gone AS (DELETE FROM public.a RETURNING id) SELECT * FROM gone",
+        "SELECT pg_catalog.setval('public.s', 1)",
+        "SELECT pg_catalog.pg_sleep(60)",
+        "SELECT * FROM pg_catalog.generate_series(1, 1000000)",
+        "COPY public.a TO STDOUT",
+        "",
+    ];
+    server.psql("source", "CREATE SEQUENCE s")?;
+    let mut plan = Plan { invariants: broken.iter().map(|sql| rule(sql)).collect(), ..Plan::default() };
+    plan.limits.invariant_timeout_ms = 500;
+    plan.invariants.push(rule("SELECT id, id::text AS words FROM public.a WHERE id < 3 ORDER BY id;"));
+    let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
+    for evaluated in &manifest.invariants[..broken.len()] {
+        assert!(matches!(evaluated.outcome, Outcome::Broken(_)), "{evaluated:?}");
+    }
+    let Outcome::Result(result) = &manifest.invariants[broken.len()].outcome else {
+        anyhow::bail!("it must run")
+    };
+    assert_eq!((result.columns.join(","), result.row_count), ("id,words".to_owned(), 2));
+    assert_eq!(server.psql("source", "SELECT count(*) FROM a")?.trim(), "100");
+    Ok(())
+}
+
+#[test]
+fn hostile_names_and_functions_do_no_harm() -> Result<()> {
+    let server = source(
+        "CREATE SCHEMA \"evil\"\"; DROP TABLE victim; --\"; CREATE TABLE victim (id int PRIMARY KEY); INSERT INTO victim VALUES (1);
+         CREATE TABLE \"evil\"\"; DROP TABLE victim; --\".\"a'b\\c\" (\"x\"\"y\" int PRIMARY KEY, \"select\" text);
+         INSERT INTO \"evil\"\"; DROP TABLE victim; --\".\"a'b\\c\" VALUES (1, 'a');
+         CREATE FUNCTION public.format(text, anyelement) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
+         CREATE TYPE public.pair AS (a int, b text);
+         CREATE FUNCTION public.pair_text(public.pair) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
+         CREATE CAST (public.pair AS text) WITH FUNCTION public.pair_text(public.pair);
+         CREATE TABLE pairs (id int PRIMARY KEY, p public.pair); INSERT INTO pairs VALUES (1, '(1,x)'), (2, NULL), (3, '(,)');
+         ALTER DATABASE source SET search_path = public, pg_catalog",
+    )?;
+    let comparison = verified(&server, &postgres(&server, "source")?)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    server.psql("source", "CREATE DATABASE damaged TEMPLATE source")?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    server.psql("damaged", "SET search_path = public; UPDATE pairs SET p = NULL WHERE id = 3")?;
+    let comparison = verify(&manifest, &postgres(&server, "damaged")?, &Plan::default(), &event::ignore)?;
+    assert_eq!(
+        (comparison.verdict, told(&comparison)),
+        (Verdict::Fail, vec!["row.changed public.pairs".into()])
+    );
+    Ok(())
+}
