@@ -191,3 +191,30 @@ fn a_kept_server_runs_until_cleanup() {
     assert_eq!(servers_below(drill.directory()), Vec::<PathBuf>::new());
     assert_eq!(drill.run(&["cleanup"]).out, "nothing was left behind\n");
 }
+
+#[test]
+fn without_a_heartbeat_the_last_commit_bounds_the_loss_even_of_an_idle_source() {
+    let drill = Drill::with_settings(MAJOR, &[("track_commit_timestamp", "on"), ("autovacuum", "off")]);
+    let committed = "INSERT INTO ledger (account, amount) VALUES (1, 1) RETURNING xmin";
+    let xid = drill.source.psql("shop", committed).unwrap();
+    let time = format!("SELECT (extract(epoch FROM pg_xact_commit_timestamp('{xid}')) * 1000000)::int8");
+    let time: i64 = drill.source.psql("shop", &time).unwrap().parse().unwrap();
+    drill.back_up("b", "physical");
+    let incident = jiff::Timestamp::now() + std::time::Duration::from_secs(3_600);
+    let restored =
+        drill.run(&["restore", "--snapshot", "b", "--incident", &incident.to_string(), "--output", "json"]);
+    assert_eq!(restored.status, Some(0), "{restored:?}");
+    let json: serde_json::Value = serde_json::from_str(&restored.out).unwrap();
+    let until: jiff::Timestamp = json["rpo"]["recovered_until"].as_str().unwrap().parse().unwrap();
+    assert_eq!(json["rpo"]["evidence"], "last-commit");
+    // The backup itself commits one transaction, when it flushes the WAL.
+    let backed_up: serde_json::Value =
+        serde_json::from_slice(&fs::read(drill.store().join("b/backup.json")).unwrap()).unwrap();
+    let ended: jiff::Timestamp = backed_up["ended_at"].as_str().unwrap().parse().unwrap();
+    assert!((time..ended.as_microsecond()).contains(&until.as_microsecond()), "{json:#}");
+    let bound_ms = i128::from(json["rpo"]["at_most_ms"].as_i64().unwrap());
+    let error_ms = i128::from(json["rpo"]["clock_error_ms"].as_i64().unwrap());
+    let lost_ms = incident.duration_since(until).as_millis();
+    // Both clocks are the same one here, so what is added is the error of reading it.
+    assert!((lost_ms..=lost_ms + 2 * error_ms + 1).contains(&bound_ms), "{lost_ms} ms: {json:#}");
+}
