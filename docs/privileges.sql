@@ -1,0 +1,21 @@
+-- The least that state-lab needs, for a role of its own. Run as a superuser in each database that is measured:
+--   psql -v role=state_lab_reader -f privileges.sql
+-- On PostgreSQL 14 and later `GRANT pg_read_all_data TO …` does the same for all tables at once.
+
+-- Reading every table (capture, verify, compare).
+SELECT format('GRANT USAGE ON SCHEMA %I TO %I', nspname, :'role')
+FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \gexec
+SELECT format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', nspname, :'role')
+FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \gexec
+SELECT format('GRANT SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', nspname, :'role')
+FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \gexec
+
+-- Large objects have their own privileges.
+SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, :'role')
+FROM pg_largeobject_metadata \gexec
+
+-- Rows that row security hides from the role are refused, never left out silently.
+ALTER ROLE :"role" BYPASSRLS;
+
+-- A physical backup (`backup --method physical`) also needs: ALTER ROLE … REPLICATION, and a line in pg_hba.conf for it.
+-- Verifying a physical copy needs a superuser of the copy, not of the source.

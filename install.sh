@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs what a fresh Debian machine lacks for `make demo` or `make test`, and says what. Elsewhere it says what to install.
+set -eu
+
+case "${1:-}" in
+    demo) wanted="cc:gcc:libc6-dev initdb:postgresql" ;;
+    test) wanted="cc:gcc:libc6-dev initdb:postgresql npm:npm node:nodejs pip:python3-pip unzip:unzip openssl:openssl" ;;
+    *) echo "usage: $0 demo|test" >&2; exit 2 ;;
+esac
+
+# initdb stands outside PATH on Debian, where a directory a major version holds the programs.
+has() {
+    command -v "$1" >/dev/null 2>&1 && return 0
+    [ "$1" = initdb ] || return 1
+    for file in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /usr/local/pgsql/bin/initdb; do
+        [ -x "$file" ] && return 0
+    done
+    return 1
+}
+
+packages=""
+for want in $wanted; do
+    program=${want%%:*}
+    has "$program" || packages="$packages $(echo "${want#*:}" | tr : ' ')"
+done
+[ -n "$packages" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "error: missing programs; install what your system calls:$packages" >&2
+    exit 2
+fi
+if [ "$(id -u)" -eq 0 ]; then sudo=""; elif command -v sudo >/dev/null 2>&1; then sudo=sudo; else
+    echo "error: missing programs; as root run: apt-get install$packages" >&2
+    exit 2
+fi
+echo "installing with apt-get:$packages" >&2
+$sudo apt-get update -qq
+# A server that is started by the installation is not needed, and none is started where there is no init system.
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $packages >/dev/null
