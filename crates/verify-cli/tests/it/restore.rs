@@ -218,3 +218,23 @@ fn without_a_heartbeat_the_last_commit_bounds_the_loss_even_of_an_idle_source() 
     // Both clocks are the same one here, so what is added is the error of reading it.
     assert!((lost_ms..=lost_ms + 2 * error_ms + 1).contains(&bound_ms), "{lost_ms} ms: {json:#}");
 }
+
+#[test]
+fn tablespaces_are_copied_and_never_lead_back_to_the_source_or_the_store() {
+    let drill = Drill::new(MAJOR);
+    let place = drill.source.directory().join("space = 1");
+    state_lab::server::create_server_dir(&place).unwrap();
+    let create = format!("CREATE TABLESPACE space LOCATION '{}'", place.display());
+    drill.source.psql("shop", &create).unwrap();
+    drill.source.psql("shop", "CREATE TABLE far TABLESPACE space AS SELECT 1 AS id").unwrap();
+    let oid = drill.source.psql("shop", "SELECT oid FROM pg_tablespace WHERE spcname = 'space'").unwrap();
+    drill.back_up("b", "physical");
+    let kept = drill.run(&["restore", "--snapshot", "b", "--keep"]);
+    assert_eq!(kept.status, Some(0), "{kept:?}");
+    let scratch = drill.left().pop().unwrap();
+    let link = fs::read_link(scratch.join("data/pg_tblspc").join(&oid)).unwrap();
+    assert_eq!(link, scratch.join("tablespaces").join(&oid));
+    assert!(drill.run(&["cleanup"]).out.starts_with("removed: "));
+    assert!(drill.store().join("b/tablespaces").join(&oid).is_dir());
+    assert_eq!(drill.source.psql("shop", "SELECT count(*) FROM far").unwrap(), "1");
+}
