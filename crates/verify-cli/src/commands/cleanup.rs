@@ -15,10 +15,16 @@ use crate::scratch;
 /// Servers and directories of runs that were killed, restored servers that were kept, and backups that were never
 /// finished. Runs that are at work, and whole backups, are left alone.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Cleanup {
     #[command(flatten)]
     store: StoreFlag,
 }
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab cleanup
+    state-lab cleanup --store /var/backups/state-lab";
 
 impl Cleanup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

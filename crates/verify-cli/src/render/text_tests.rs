@@ -162,7 +162,7 @@ fn a_recovery_point_without_evidence_is_unknown() {
     let report = Report::new(circumstances(), comparison(Vec::new(), Vec::new()), recovery);
     let text = super::report(&report, &Style::plain());
     assert!(
-        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown\n"),
+        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (no heartbeat, track_commit_timestamp off)\n"),
         "{text}"
     );
 }

@@ -18,6 +18,9 @@ fn every_command_has_help_with_examples() {
         &["compare"],
         &["show"],
         &["heartbeat"],
+        &["backup"],
+        &["restore"],
+        &["cleanup"],
         &["bench"],
         &["completions"],
     ] {
@@ -38,6 +41,9 @@ fn every_command_has_help_with_examples() {
       compare      Compare two live databases, and name every row in which they differ
       show         Show a manifest or a report
       heartbeat    Keep the heartbeat that the recovery point (RPO) is read from
+      backup       Back databases up, with manifests of the same instant
+      restore      Restore a backup on this machine, verify every row, and measure RTO and RPO
+      cleanup      Remove what earlier runs left behind
       bench        Measure how fast a database is verified, beside the raw COPY floor
       completions  Print a script that makes a shell complete the command line
 

@@ -43,8 +43,12 @@ pub(crate) struct Drill {
 
 impl Drill {
     pub(crate) fn new(major: u32) -> Self {
+        Self::with_settings(major, &[("autovacuum_naptime", "1s")])
+    }
+
+    pub(crate) fn with_settings(major: u32, settings: &[(&str, &str)]) -> Self {
         let installation = majors::installation(major).unwrap();
-        let source = TestServer::start(&installation, &[("autovacuum_naptime", "1s")]).unwrap();
+        let source = TestServer::start(&installation, settings).unwrap();
         source.create_database("shop").unwrap();
         source.psql("shop", SCHEMA).unwrap();
         let directory = tempfile::tempdir().unwrap();

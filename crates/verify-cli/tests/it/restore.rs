@@ -131,8 +131,8 @@ fn a_changed_manifest_refuses_the_restore() {
 /// Backs `shop` up, changes the stored file of its largest table, and restores.
 fn damage(change: impl FnOnce(&Path)) -> Outcome {
     let drill = Drill::new(MAJOR);
-    // A first reader marks rows as committed, which writes whole pages into the WAL that would repair the damage.
-    drill.source.psql("shop", "SELECT count(*) FROM accounts; VACUUM; CHECKPOINT").unwrap();
+    // A reader marks rows as committed, which writes whole pages into the WAL, and that would repair the damage.
+    drill.source.psql("shop", "CHECKPOINT; VACUUM FREEZE accounts; CHECKPOINT").unwrap();
     drill.back_up("b", "physical");
     let file = drill.source.psql("shop", "SELECT pg_relation_filepath('accounts')").unwrap();
     change(&drill.store().join("b/data").join(file));
@@ -190,4 +190,51 @@ fn a_kept_server_runs_until_cleanup() {
     assert!(cleaned.out.starts_with("removed: "), "{cleaned:?}");
     assert_eq!(servers_below(drill.directory()), Vec::<PathBuf>::new());
     assert_eq!(drill.run(&["cleanup"]).out, "nothing was left behind\n");
+}
+
+#[test]
+fn without_a_heartbeat_the_last_commit_bounds_the_loss_even_of_an_idle_source() {
+    let drill = Drill::with_settings(MAJOR, &[("track_commit_timestamp", "on"), ("autovacuum", "off")]);
+    let committed = "INSERT INTO ledger (account, amount) VALUES (1, 1) RETURNING xmin";
+    let xid = drill.source.psql("shop", committed).unwrap();
+    let time = format!("SELECT (extract(epoch FROM pg_xact_commit_timestamp('{xid}')) * 1000000)::int8");
+    let time: i64 = drill.source.psql("shop", &time).unwrap().parse().unwrap();
+    drill.back_up("b", "physical");
+    let incident = jiff::Timestamp::now() + std::time::Duration::from_secs(3_600);
+    let restored =
+        drill.run(&["restore", "--snapshot", "b", "--incident", &incident.to_string(), "--output", "json"]);
+    assert_eq!(restored.status, Some(0), "{restored:?}");
+    let json: serde_json::Value = serde_json::from_str(&restored.out).unwrap();
+    let until: jiff::Timestamp = json["rpo"]["recovered_until"].as_str().unwrap().parse().unwrap();
+    assert_eq!(json["rpo"]["evidence"], "last-commit");
+    // The backup itself commits one transaction, when it flushes the WAL.
+    let backed_up: serde_json::Value =
+        serde_json::from_slice(&fs::read(drill.store().join("b/backup.json")).unwrap()).unwrap();
+    let ended: jiff::Timestamp = backed_up["ended_at"].as_str().unwrap().parse().unwrap();
+    assert!((time..ended.as_microsecond()).contains(&until.as_microsecond()), "{json:#}");
+    let bound_ms = i128::from(json["rpo"]["at_most_ms"].as_i64().unwrap());
+    let error_ms = i128::from(json["rpo"]["clock_error_ms"].as_i64().unwrap());
+    let lost_ms = incident.duration_since(until).as_millis();
+    // Both clocks are the same one here, so what is added is the error of reading it.
+    assert!((lost_ms..=lost_ms + 2 * error_ms + 1).contains(&bound_ms), "{lost_ms} ms: {json:#}");
+}
+
+#[test]
+fn tablespaces_are_copied_and_never_lead_back_to_the_source_or_the_store() {
+    let drill = Drill::new(MAJOR);
+    let place = drill.source.directory().join("space = 1");
+    state_lab::server::create_server_dir(&place).unwrap();
+    let create = format!("CREATE TABLESPACE space LOCATION '{}'", place.display());
+    drill.source.psql("shop", &create).unwrap();
+    drill.source.psql("shop", "CREATE TABLE far TABLESPACE space AS SELECT 1 AS id").unwrap();
+    let oid = drill.source.psql("shop", "SELECT oid FROM pg_tablespace WHERE spcname = 'space'").unwrap();
+    drill.back_up("b", "physical");
+    let kept = drill.run(&["restore", "--snapshot", "b", "--keep"]);
+    assert_eq!(kept.status, Some(0), "{kept:?}");
+    let scratch = drill.left().pop().unwrap();
+    let link = fs::read_link(scratch.join("data/pg_tblspc").join(&oid)).unwrap();
+    assert_eq!(link, scratch.join("tablespaces").join(&oid));
+    assert!(drill.run(&["cleanup"]).out.starts_with("removed: "));
+    assert!(drill.store().join("b/tablespaces").join(&oid).is_dir());
+    assert_eq!(drill.source.psql("shop", "SELECT count(*) FROM far").unwrap(), "1");
 }

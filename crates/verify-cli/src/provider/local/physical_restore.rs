@@ -39,10 +39,11 @@ pub(super) fn restore(
     let installation = Installation::of_major(backup.record.server.major)?;
     watch.step("copying the base backup out of the store")?;
     let data = fetch(backup, scratch, watch)?;
+    // Before anything follows them: they lead to where the backup was made.
+    neutral::relink_tablespaces(&data, scratch.path())?;
     watch.step("checking the copy's files with pg_verifybackup")?;
     let files = check_files(&data, backup.record.server.major, watch)?;
     neutral::prepare(&data)?;
-    neutral::relink_tablespaces(&data, scratch.path())?;
     give_to_server_user(&data)?;
     if scratch.path().join(TABLESPACES).exists() {
         give_to_server_user(&scratch.path().join(TABLESPACES))?;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::heartbeat::Rpo;
 use verify_core::plan::Plan;
+use verify_core::postgres::Settings;
 use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
 use verify_core::timeline::Milestone;
 
@@ -59,15 +60,7 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     };
     let BroughtUp { server, databases, comparisons } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
-    let pulses = recovery::pulses(&databases)?;
-    let clock = backup.record.server.clock;
-    let rpos: Vec<Option<Rpo>> = match backup.record.method {
-        Method::Physical => {
-            let rpo = recovery::rpo_of_one_position(&pulses, incident, clock);
-            pulses.iter().map(|_| rpo.clone()).collect()
-        }
-        Method::Logical => pulses.iter().map(|pulse| recovery::rpo_of_dump(pulse, incident, clock)).collect(),
-    };
+    let rpos = recovery_points(&backup, &databases, incident)?;
     stopwatch.reach(Milestone::Verified);
     let judged = Judging { backup: &backup, stopwatch: &stopwatch, objectives: *objectives };
     let reports: Vec<Report> = comparisons
@@ -89,6 +82,25 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     };
     let StoredBackup { record, manifests, .. } = backup;
     Ok(Restored { server, scratch, record, manifests, databases, reports, report_files })
+}
+
+/// How much time each database lost, where something tells.
+fn recovery_points(
+    backup: &StoredBackup,
+    databases: &[Settings],
+    incident: Timestamp,
+) -> Result<Vec<Option<Rpo>>> {
+    let mut pulses = recovery::pulses(databases)?;
+    let server = &backup.record.server;
+    if backup.record.method == Method::Logical {
+        return Ok(pulses.iter().map(|pulse| recovery::rpo_of_dump(pulse, incident, server.clock)).collect());
+    }
+    let tracked = server.settings.get("track_commit_timestamp").is_some_and(|setting| setting == "on");
+    if tracked && let (Some(pulse), Some(database)) = (pulses.first_mut(), databases.first()) {
+        pulse.last_commit = pulse.last_commit.max(recovery::last_commit(database)?);
+    }
+    let rpo = recovery::rpo_of_one_position(&pulses, incident, server.clock);
+    Ok(pulses.iter().map(|_| rpo.clone()).collect())
 }
 
 /// What all reports of a restore share.
