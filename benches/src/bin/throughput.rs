@@ -5,9 +5,10 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use verify_core::capture::{capture_snapshot, floor};
+use verify_core::capture::capture_snapshot;
 use verify_core::database::Snapshot;
 use verify_core::event;
+use verify_core::pass::floor;
 use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Postgres, PostgresSnapshot, Settings};
 

@@ -1,16 +1,14 @@
 //! Two measurements become findings. Nothing here reads a database; [`crate::verify`] does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::database::NOT_POPULATED;
 use crate::finding::{Code, Finding, Severity, Verdict, verdict};
-use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
-use crate::rows::{Differing, Named};
-use crate::sequence::{Sequence, Standing};
+use crate::rows::Differing;
 use crate::table::{Encoding, TableKind};
 
 /// What came of comparing a restored database with its source.
@@ -58,8 +56,8 @@ pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
 
 /// A comparison whose differing tables are not named yet, so that they can be looked up first.
 pub(crate) struct Draft<'a> {
-    findings: Vec<Finding>,
-    coverage: Coverage,
+    pub findings: Vec<Finding>,
+    pub coverage: Coverage,
     /// Whether the restored side is known to be the instant of the manifest.
     proven: bool,
     pub differing: Vec<Differing<'a>>,
@@ -129,11 +127,11 @@ impl<'a> Draft<'a> {
         Comparison { verdict: verdict(&self.findings), findings: self.findings, coverage: self.coverage }
     }
 
-    fn not_covered(&mut self, object: impl std::fmt::Display, reason: impl Into<String>) {
+    pub(crate) fn not_covered(&mut self, object: impl std::fmt::Display, reason: impl Into<String>) {
         self.coverage.not_covered.push(NotCovered { object: object.to_string(), reason: reason.into() });
     }
 
-    fn find(
+    pub(crate) fn find(
         &mut self,
         code: Code,
         severity: Severity,
@@ -262,128 +260,6 @@ impl<'a> Draft<'a> {
             self.not_covered(ours.name(), "only the number of rows was compared");
         }
     }
-
-    fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
-        let theirs: BTreeMap<_, _> =
-            restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
-        for ours in &source.sequences {
-            match theirs.get(&ours.name) {
-                None => self.find(Code::SequenceMissing, Severity::Fail, &ours.name, "the sequence is gone"),
-                Some(theirs) => self.sequence(ours, theirs),
-            }
-        }
-        let ours: BTreeSet<_> = source.sequences.iter().map(|sequence| &sequence.name).collect();
-        for added in restored.sequences.iter().filter(|sequence| !ours.contains(&sequence.name)) {
-            self.find(Code::SequenceAdded, Severity::Fail, &added.name, "the source has no such sequence");
-        }
-    }
-
-    fn sequence(&mut self, ours: &Sequence, theirs: &Sequence) {
-        let (Some(value), Some(earliest), Some(latest)) = (theirs.earliest, ours.earliest, ours.latest)
-        else {
-            let message = "its value could not be read on both sides";
-            self.not_covered(&ours.name, message);
-            self.find(Code::SequenceUnreadable, Severity::Inconclusive, &ours.name, message);
-            return;
-        };
-        self.coverage.sequences += 1;
-        let advice = |furthest: i64| format!("SELECT setval('{}', {furthest})", ours.name);
-        match ours.standing(value) {
-            Some(Standing::Behind) => {
-                let message = format!(
-                    "stands at {}, and stood at {} when the source was captured: it will hand out values again",
-                    value.last_value, earliest.last_value
-                );
-                self.findings.push(
-                    Finding::new(Code::SequenceBehind, Severity::Fail, &ours.name, message)
-                        .advise(advice(latest.last_value)),
-                );
-                return;
-            }
-            Some(Standing::Ahead) => {
-                let message = format!(
-                    "stands at {}, further than the source's {}",
-                    value.last_value, latest.last_value
-                );
-                self.find(Code::SequenceAhead, Severity::Fail, &ours.name, message);
-            }
-            Some(Standing::Accepted) | None => {}
-        }
-        let Some(owner) = &theirs.owned_by else { return };
-        if let Some(furthest) = owner.furthest.filter(|&furthest| theirs.collides(value, furthest)) {
-            let message = format!(
-                "stands at {}, while {}.{} holds {furthest}: the next value exists already",
-                value.last_value, owner.table, owner.column
-            );
-            // Where the source had it the same way, the restore is not to blame.
-            let on_source = ours.owned_by.as_ref().and_then(|owner| owner.furthest);
-            let inherited = on_source.is_some_and(|furthest| ours.collides(earliest, furthest));
-            let severity = if inherited { Severity::Notice } else { Severity::Fail };
-            self.findings.push(
-                Finding::new(Code::SequenceCollides, severity, &ours.name, message).advise(advice(furthest)),
-            );
-        }
-    }
-
-    fn invariants(&mut self, source: &Manifest, restored: &Manifest) {
-        for evaluated in &restored.invariants {
-            let same = |ours: &&Evaluated| ours.invariant == evaluated.invariant;
-            let ours = source.invariants.iter().find(same).map(|ours| &ours.outcome);
-            let invariant = &evaluated.invariant;
-            match invariant.judge(ours, &evaluated.outcome) {
-                Judgement::Holds => self.coverage.invariants += 1,
-                Judgement::Broken(message) => {
-                    self.coverage.invariants += 1;
-                    let before = ours.filter(|_| invariant.expect != Expect::Same);
-                    let already = before.is_some_and(|outcome| {
-                        matches!(invariant.judge(None, outcome), Judgement::Broken(_))
-                    });
-                    let (code, message) = if already {
-                        (
-                            Code::InvariantBrokenOnSource,
-                            format!("{message}; it was broken on the source already"),
-                        )
-                    } else {
-                        (Code::InvariantBroken, message)
-                    };
-                    let mut finding = Finding::new(code, Severity::Fail, &invariant.name, message);
-                    finding.rows = offenders(&evaluated.outcome);
-                    self.findings.push(finding);
-                }
-                Judgement::Unknown(message) => {
-                    self.not_covered(&invariant.name, message.clone());
-                    self.find(Code::InvariantUnknown, Severity::Inconclusive, &invariant.name, message);
-                }
-            }
-        }
-    }
-
-    fn pulse(&mut self, source: &Manifest, restored: &Manifest) {
-        if let Some(age) = source.pulse.stale() {
-            let message = format!(
-                "its writer was silent for {} s when the source was captured: the recovery point it gives is that much too old",
-                age.as_secs()
-            );
-            self.findings.push(
-                Finding::new(Code::HeartbeatStale, Severity::Notice, "heartbeat", message)
-                    .advise("run `state-lab heartbeat run` beside the source"),
-            );
-        }
-        if source.pulse.beat.is_some() && restored.pulse.beat.is_none() {
-            self.find(
-                Code::HeartbeatMissing,
-                Severity::Fail,
-                "heartbeat",
-                "the heartbeat of the source is gone",
-            );
-        }
-    }
-
-    fn databases(&mut self, source: &Manifest) {
-        for database in &source.header.source.other_databases {
-            self.not_covered(format_args!("database {database}"), "another database of the same cluster");
-        }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -459,19 +335,4 @@ fn told_rows(entry: &TableEntry) -> String {
         Content::Rows { digest, .. } => format!("; this one has {} rows", digest.rows),
         _ => String::new(),
     }
-}
-
-fn offenders(outcome: &Outcome) -> Option<crate::finding::Rows> {
-    let Outcome::Result(result) = outcome else { return None };
-    let shown = result.rows.iter().map(|row| {
-        let values = result.columns.iter().zip(row).map(|(column, value)| {
-            let value = value.as_deref().map_or("NULL".to_owned(), crate::table::shown_text);
-            format!("{}={value}", crate::table::shown_identifier(column))
-        });
-        values.collect::<Vec<_>>().join(", ")
-    });
-    Some(
-        Named { names: shown.collect(), at_least: result.row_count, complete: true, estimate: None }
-            .into_rows(),
-    )
 }

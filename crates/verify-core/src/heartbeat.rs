@@ -46,16 +46,6 @@ impl Pulse {
         let allowed = beat.interval_ms.saturating_mul(MISSED_BEATS_MAX).max(2_000);
         (age.as_millis() > i128::from(allowed)).then(|| age.unsigned_abs())
     }
-
-    /// The latest instant that is known to be recovered, from the best evidence there is.
-    pub fn recovered_until(&self) -> Option<(Timestamp, Evidence)> {
-        let beat = self.beat.as_ref().map(|beat| (beat.written_at, Evidence::Heartbeat));
-        let commit = self.last_commit.map(|at| (at, Evidence::LastCommit));
-        match (beat, commit) {
-            (Some(beat), Some(commit)) if beat.0 > commit.0 => Some(beat),
-            (beat, commit) => commit.or(beat),
-        }
-    }
 }
 
 /// What a recovery point was read from.
@@ -66,6 +56,8 @@ pub enum Evidence {
     LastCommit,
     /// The newest row of the heartbeat table.
     Heartbeat,
+    /// The instant of the capture, to which the verification proves every row.
+    Capture,
 }
 
 /// The recovery point: an upper bound on the time whose writes were lost.
@@ -95,12 +87,20 @@ pub struct ClockOffset {
 }
 
 impl Rpo {
-    /// The bound, from what the restored database still knows.
+    /// The bound, from the latest of what the restored database still knows and the instant of the capture.
     ///
-    /// `incident` is by our clock and moved onto the source's by `offset`. `None` where there is no evidence, or
-    /// where a clock jumped so that the incident lies before what was recovered.
-    pub fn derive(restored: &Pulse, incident: Timestamp, offset: ClockOffset) -> Option<Self> {
-        let (recovered_until, evidence) = restored.recovered_until()?;
+    /// `incident` is by our clock and moved onto the source's by `offset`. `None` where a clock jumped, so that the
+    /// incident lies before what was recovered.
+    pub fn derive(
+        restored: &Pulse,
+        captured_at: Timestamp,
+        incident: Timestamp,
+        offset: ClockOffset,
+    ) -> Option<Self> {
+        let beat = restored.beat.as_ref().map(|beat| (beat.written_at, Evidence::Heartbeat));
+        let commit = restored.last_commit.map(|at| (at, Evidence::LastCommit));
+        let known = [Some((captured_at, Evidence::Capture)), beat, commit];
+        let (recovered_until, evidence) = known.into_iter().flatten().max_by_key(|(until, _)| *until)?;
         // Rounded up: a bound must not be a fraction too small.
         let lost_us = incident.duration_since(recovered_until).as_micros();
         let lost = (lost_us + 999).div_euclid(1_000) + i128::from(offset.ahead_ms);
@@ -139,15 +139,19 @@ mod tests {
     #[test]
     fn the_bound_takes_the_latest_evidence_and_the_clocks_error() {
         let offset = ClockOffset { ahead_ms: 200, error_ms: 3 };
-        let rpo = Rpo::derive(&pulse(Some(10), Some(12), 100), at(20), offset).unwrap();
-        assert_eq!((rpo.at_most_ms, rpo.evidence), (8_203, Evidence::LastCommit));
-        let rpo = Rpo::derive(&pulse(Some(13), Some(12), 100), at(20), ClockOffset::default()).unwrap();
-        assert_eq!((rpo.at_most_ms, rpo.evidence), (7_000, Evidence::Heartbeat));
+        let derive = |beat, commit, offset| {
+            Rpo::derive(&pulse(beat, commit, 100), at(5), at(20), offset)
+                .map(|rpo| (rpo.at_most_ms, rpo.evidence))
+        };
+        assert_eq!(derive(Some(10), Some(12), offset), Some((8_203, Evidence::LastCommit)));
+        assert_eq!(derive(Some(13), Some(12), ClockOffset::default()), Some((7_000, Evidence::Heartbeat)));
+        assert_eq!(derive(Some(4), None, ClockOffset::default()), Some((15_000, Evidence::Capture)));
+        assert_eq!(derive(None, None, ClockOffset::default()), Some((15_000, Evidence::Capture)));
     }
 
     #[test]
     fn a_clock_that_jumped_gives_no_bound() {
-        assert_eq!(Rpo::derive(&pulse(Some(3_600), None, 0), at(20), ClockOffset::default()), None);
-        assert_eq!(Rpo::derive(&pulse(None, None, 0), at(20), ClockOffset::default()), None);
+        let ahead = pulse(Some(3_600), None, 0);
+        assert_eq!(Rpo::derive(&ahead, at(0), at(20), ClockOffset::default()), None);
     }
 }

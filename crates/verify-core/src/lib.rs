@@ -1,5 +1,6 @@
 //! Proves that a restored PostgreSQL database is the one that was backed up.
 
+mod beside_rows;
 pub mod capture;
 pub mod compare;
 pub mod database;
@@ -12,9 +13,12 @@ pub mod invariant;
 pub mod key;
 pub mod large_row;
 pub mod layout;
+mod look_up;
 pub mod manifest;
+pub mod manifest_file;
 pub mod measure;
 pub mod names;
+pub mod pass;
 pub mod plan;
 pub mod postgres;
 pub mod report;

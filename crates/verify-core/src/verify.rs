@@ -1,26 +1,19 @@
-//! The engine of comparison: measures a restored database by a manifest, or two databases at once, and
-//! looks the differing rows up again, so that no wrong key is ever named.
+//! The engine of comparison: measures a restored database by a manifest, or two databases at once.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-
-use crate::capture::{self, Hash, Wanted, complete};
+use crate::capture::{self, complete};
 use crate::compare::{Comparison, Draft};
-use crate::database::{Database, Found, Obstacle, Sink, Slice, Snapshot};
+use crate::database::{Database, Found, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
-use crate::key::RowKey;
-use crate::large_row::LargeRow;
-use crate::layout::{Layout, next_field};
+use crate::look_up::look_up;
 use crate::manifest::Manifest;
 use crate::names::Difference;
+use crate::pass::{self, Hash, Wanted};
 use crate::plan::Plan;
-use crate::row::RowHasher;
 use crate::rows::Differing;
-use crate::sketch::{Entry, Sketch};
-use crate::table::{KeySource, Table};
-use crate::value::shown_key;
+use crate::sketch::Sketch;
+use crate::table::Table;
 
 /// Compares a restored database with the manifest of its source, which need not exist any more.
 ///
@@ -116,7 +109,7 @@ fn second_pass(
     let read = |snapshot: &dyn Snapshot| {
         let Some(found) = find(snapshot, table) else { return Ok(None) };
         let wanted = [Wanted { table, found, sketch_log2: Some(Sketch::log2_for(entries)) }];
-        let measured = capture::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
+        let measured = pass::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
         Ok(measured.into_iter().next().and_then(Result::ok).map(|measure| measure.names))
     };
     let (ours, theirs) = both(|| read(ours), || read(theirs))?;
@@ -127,158 +120,4 @@ fn second_pass(
 
 fn find<'s>(snapshot: &'s dyn Snapshot, table: &Table) -> Option<&'s Found> {
     snapshot.tables().iter().find(|found| found.table.name == table.name)
-}
-
-/// Reads the restored table once more, and keeps only those entries that it bears out: an added row must be
-/// there, and the key of a missing one must not.
-fn look_up(
-    snapshot: &dyn Snapshot,
-    differing: &mut Differing<'_>,
-    hash: Hash,
-    on_event: OnEvent<'_>,
-) -> Result<()> {
-    if differing.difference.entries.is_empty() {
-        return Ok(());
-    }
-    let table = &differing.ours.table;
-    event::send(on_event, Event::SecondPass { table: table.name.clone() })?;
-    let mut sink = LookUpSink::new(table, &differing.difference, hash, on_event);
-    snapshot.reader()?.read(&[Slice { table, pages: None }], &mut sink)?;
-    let LookUpSink { seen, keys, read, .. } = sink;
-    if !read {
-        return Ok(());
-    }
-    let whole_row = table.key.source == KeySource::WholeRow;
-    let added: HashSet<RowKey> = differing
-        .difference
-        .entries
-        .iter()
-        .filter(|(_, count)| *count < 0)
-        .map(|(entry, _)| entry.key)
-        .collect();
-    let before = differing.difference.entries.len();
-    differing.difference.entries.retain(|(entry, count)| match count {
-        ..0 => seen.contains_key(entry),
-        _ => whole_row || !keys.contains(&entry.key) || added.contains(&entry.key),
-    });
-    differing.difference.complete &= differing.difference.entries.len() == before;
-    differing.seen = seen;
-    Ok(())
-}
-
-/// Watches the rows of a table for those that are said to be added, and for keys that are said to be missing.
-struct LookUpSink<'a> {
-    table: &'a Table,
-    layout: Arc<Layout>,
-    hasher: RowHasher,
-    /// Keys of interest, of either kind.
-    wanted: HashSet<RowKey>,
-    added: HashSet<[u64; 2]>,
-    large: Option<LargeRow>,
-    /// Added rows that are there, with their names.
-    seen: BTreeMap<Entry, String>,
-    /// Keys of interest that are there.
-    keys: HashSet<RowKey>,
-    /// Whether the table could be read to its end.
-    read: bool,
-    told: (u64, u64),
-    on_event: OnEvent<'a>,
-}
-
-impl<'a> LookUpSink<'a> {
-    fn new(table: &'a Table, difference: &Difference, hash: Hash, on_event: OnEvent<'a>) -> Self {
-        let entries = &difference.entries;
-        Self {
-            table,
-            layout: Arc::new(Layout::new(table)),
-            hasher: RowHasher::new(hash.algorithm, hash.key),
-            wanted: entries.iter().map(|(entry, _)| entry.key).collect(),
-            added: entries.iter().filter(|(_, count)| *count < 0).map(|(entry, _)| entry.hash).collect(),
-            large: None,
-            seen: BTreeMap::new(),
-            keys: HashSet::new(),
-            read: false,
-            told: (0, 0),
-            on_event,
-        }
-    }
-
-    fn watch(&mut self, entry: Entry, name: impl FnOnce() -> String) {
-        self.keys.insert(entry.key);
-        if self.added.contains(&entry.hash) && !self.seen.contains_key(&entry) {
-            self.seen.insert(entry, name());
-        }
-    }
-
-    fn tell(&mut self, bytes: usize) -> Result<()> {
-        self.told = (self.told.0 + 1, self.told.1 + bytes as u64);
-        if self.told.1 < 4 << 20 {
-            return Ok(());
-        }
-        let (rows, bytes) = std::mem::take(&mut self.told);
-        event::send(self.on_event, Event::Read { rows, bytes, estimate_done: 0 })
-    }
-}
-
-impl Sink for LookUpSink<'_> {
-    fn begin(&mut self, _: usize) -> Result<()> {
-        self.seen.clear();
-        self.keys.clear();
-        self.large = None;
-        Ok(())
-    }
-
-    fn row(&mut self, tuple: &mut [u8]) -> Result<()> {
-        let key = self.layout.key(tuple, |bytes| self.hasher.hash_one(bytes))?;
-        if self.wanted.contains(&key) {
-            let entry = Entry::new(&self.hasher.hash_one(tuple), key);
-            let table = self.table;
-            self.watch(entry, || name_of(table, tuple));
-        }
-        self.tell(tuple.len())
-    }
-
-    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
-        let mut row = match self.large.take() {
-            Some(row) => row,
-            None => self.hasher.large_row(Arc::clone(&self.layout)),
-        };
-        row.piece(piece)?;
-        if last {
-            let (hash, key, _) = row.finish()?;
-            if self.wanted.contains(&key) {
-                let table = self.table;
-                let name = || match key.fields() {
-                    Some(fields) => shown_key(table, &fields),
-                    None => format!("(row {:016x}, too large to show)", Entry::new(&hash, key).hash[0]),
-                };
-                self.watch(Entry::new(&hash, key), name);
-            }
-        } else {
-            self.large = Some(row);
-        }
-        self.tell(piece.len())
-    }
-
-    fn end(&mut self, _: u64) -> Result<()> {
-        self.read = true;
-        Ok(())
-    }
-
-    fn unreadable(&mut self, _: usize, _: Obstacle) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// A row's name from the row itself, however long its key is.
-fn name_of(table: &Table, tuple: &[u8]) -> String {
-    let mut fields = Vec::with_capacity(table.columns.len());
-    let mut at = 2;
-    while let Some((field, next)) = next_field(tuple, at) {
-        fields.push(field.map(|range| &tuple[range]));
-        at = next;
-    }
-    let key: Vec<Option<&[u8]>> =
-        table.key.columns.iter().map(|&i| fields.get(i).copied().flatten()).collect();
-    shown_key(table, &key)
 }

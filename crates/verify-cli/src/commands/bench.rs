@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use verify_core::capture::{capture_snapshot, floor};
+use verify_core::capture::capture_snapshot;
 use verify_core::database::Database;
 use verify_core::digest::HashAlgorithm;
+use verify_core::pass::floor;
 use verify_core::plan::Plan;
 
 use super::measuring::{Effort, Hash};

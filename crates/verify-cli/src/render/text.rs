@@ -18,7 +18,7 @@ use crate::duration::Period;
 const WHOLE_SECONDS_MS: u64 = 10_000;
 
 /// What stands for a recovery point that nothing tells.
-pub(super) const UNKNOWN_RPO: &str = "unknown (no heartbeat, track_commit_timestamp off)";
+pub(super) const UNKNOWN_RPO: &str = "unknown (a clock jumped: the incident lies before what was recovered)";
 
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {
@@ -144,7 +144,7 @@ fn rows(text: &mut String, rows: &Rows, style: &Style) {
     for name in &named[..shown] {
         let _ = writeln!(text, "    {}", style.cut(name));
     }
-    let rest = if *more { at_least.saturating_sub(shown as u64) } else { (named.len() - shown) as u64 };
+    let rest = at_least.saturating_sub(shown as u64);
     let about = estimate.map_or(String::new(), |all| format!(", about {} in all", count(all)));
     match (rest, more) {
         (0, false) => {}
@@ -219,6 +219,7 @@ pub(super) fn captured(instant: &Instant) -> String {
 fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::LastCommit => "the last commit",
+        Evidence::Capture => "the capture, to which every row is proven",
         Evidence::Heartbeat => "the heartbeat",
     }
 }

@@ -157,12 +157,12 @@ fn a_restore_begins_with_the_promised_lines() {
 }
 
 #[test]
-fn a_recovery_point_without_evidence_is_unknown() {
+fn a_recovery_point_after_the_incident_is_unknown() {
     let recovery = recovery(3_333, None, Objectives::default());
     let report = Report::new(circumstances(), comparison(Vec::new(), Vec::new()), recovery);
     let text = super::report(&report, &Style::plain());
     assert!(
-        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (no heartbeat, track_commit_timestamp off)\n"),
+        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (a clock jumped: the incident lies before what was recovered)\n"),
         "{text}"
     );
 }

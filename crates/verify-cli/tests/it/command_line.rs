@@ -36,6 +36,7 @@ fn every_command_has_help_with_examples() {
     Usage: state-lab [OPTIONS] <COMMAND>
 
     Commands:
+      demo         Lose a database and prove its restore, on throw-away servers of this machine
       capture      Measure a database: one pass under one snapshot becomes its manifest
       verify       Hold a restored database against the manifest of its source
       compare      Compare two live databases, and name every row in which they differ

@@ -22,7 +22,7 @@ fn the_configuration() {
 
 #[test]
 fn the_manifest() {
-    check("manifest.schema.json", &verify_core::manifest::schema());
+    check("manifest.schema.json", &verify_core::manifest_file::schema());
 }
 
 #[test]

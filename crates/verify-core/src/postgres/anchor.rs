@@ -50,6 +50,17 @@ impl TransactionSnapshot {
     }
 }
 
+impl TransactionSnapshot {
+    /// The transactions older than `xid`, which was assigned before this snapshot, that were still running.
+    ///
+    /// The list names only those below xmax, which is one past the newest that has *ended*: whatever was assigned from
+    /// there on runs too.
+    fn running_before(&self, xid: u64) -> impl Iterator<Item = u64> {
+        let listed = self.xip.iter().copied().filter(move |listed| *listed < xid.min(self.xmax));
+        listed.chain(self.xmax..xid)
+    }
+}
+
 /// The transaction, and a second session to look at the server with.
 pub(super) struct AnchorSession {
     /// Held for its open transaction.
@@ -81,8 +92,7 @@ impl AnchorSession {
     fn wait(&mut self, limits: Limits, others: &[u64], on_event: OnEvent<'_>) -> Result<()> {
         let polls = limits.anchor_timeout_ms / POLL.as_millis() as u32;
         for poll in 0..=polls {
-            let running = self.now()?.xip;
-            if !running.iter().any(|xid| *xid < self.xid && !others.contains(xid)) {
+            if self.now()?.running_before(self.xid).all(|xid| others.contains(&xid)) {
                 return Ok(());
             }
             if poll == POLLS_BEFORE_TELLING {
@@ -137,6 +147,13 @@ mod tests {
         let snapshot = TransactionSnapshot::parse("10:20:10,12").unwrap();
         assert_eq!(snapshot, TransactionSnapshot { xmin: 10, xmax: 20, xip: BTreeSet::from([10, 12]) });
         assert!(TransactionSnapshot::parse("10:20:").unwrap().xip.is_empty());
+        let running = |text: &str, xid| -> Vec<u64> {
+            TransactionSnapshot::parse(text).unwrap().running_before(xid).collect()
+        };
+        assert_eq!(running("10:20:10,12,15", 14), [10, 12]);
+        assert_eq!(running("740:740:", 742), [740, 741]);
+        assert_eq!(running("740:741:740", 742), [740, 741]);
+        assert_eq!(running("742:742:", 742), [] as [u64; 0]);
         for bad in ["", "10", "10:20", "10:x:", "10:20:a"] {
             assert!(TransactionSnapshot::parse(bad).is_err(), "{bad}");
         }

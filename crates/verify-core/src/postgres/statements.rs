@@ -94,11 +94,12 @@ pub(super) const SEQUENCES: &str = "SELECT n.nspname, c.relname, s.seqincrement,
 /// Begins a transaction that sees one instant and cannot write.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Fixes the instant, and describes it: exported name, snapshot, position, microseconds since 1970.
+/// Fixes the instant, and describes it: exported name, snapshot, position, microseconds since 1970. The time is the
+/// statement's, which is before the snapshot: whatever committed by then is in it.
 pub(super) const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot(), \
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
          ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
-    (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
+    (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::pg_catalog.int8";
 
 /// The snapshot of this very moment, outside any transaction.
 pub(super) const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()";

@@ -13,14 +13,6 @@ use crate::server::Server;
 
 /// How long a promotion may take.
 const PROMOTE_TIMEOUT: Duration = Duration::from_secs(120);
-/// The commit time of the newest of the last 10,000 transaction ids, in microseconds since 1970. The ids wrap around
-/// after 32 bits, and the first three are no transactions.
-const LAST_COMMIT: &str = "SELECT (extract(epoch FROM pg_catalog.max(pg_catalog.pg_xact_commit_timestamp( \
-      (x % 4294967296)::pg_catalog.text::pg_catalog.xid))) * 1000000)::pg_catalog.int8 \
-    FROM pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS next, \
-      pg_catalog.generate_series(greatest(next::pg_catalog.text::pg_catalog.int8 - 10000, 3), \
-                                 next::pg_catalog.text::pg_catalog.int8 - 1) AS x \
-    WHERE x % 4294967296 > 2";
 const POLL: Duration = Duration::from_millis(10);
 
 /// A timeline with the monotonic clock that it is kept by.
@@ -80,26 +72,26 @@ pub(super) fn pulses(databases: &[Settings]) -> Result<Vec<Pulse>> {
     databases.iter().map(pulse).collect()
 }
 
-/// When one of the newest transactions of a promoted copy committed.
-///
-/// The server itself remembers the last one only if it replayed it: not where the source was idle during the copy.
-pub(super) fn last_commit(database: &Settings) -> Result<Option<Timestamp>> {
-    let rows = connect(database)?.query(LAST_COMMIT)?;
-    let Some(text) = first(&rows)?.get(0) else { return Ok(None) };
-    let time = text.parse().ok().and_then(|us| Timestamp::from_microsecond(us).ok());
-    Ok(Some(time.with_context(|| format!("failed to read the time {text:?} that the server sent"))?))
-}
-
 /// The bound of a physical copy: all databases were recovered to the same position, so the latest sign counts.
-pub(super) fn rpo_of_one_position(pulses: &[Pulse], incident: Timestamp, offset: ClockOffset) -> Option<Rpo> {
-    let known = pulses.iter().filter_map(|pulse| Some((pulse.recovered_until()?.0, pulse)));
-    let (_, latest) = known.max_by_key(|(until, _)| *until)?;
-    Rpo::derive(latest, incident, offset)
+pub(super) fn rpo_of_one_position(
+    pulses: &[Pulse],
+    captured_at: Timestamp,
+    incident: Timestamp,
+    offset: ClockOffset,
+) -> Option<Rpo> {
+    let rpos = pulses.iter().map(|pulse| Rpo::derive(pulse, captured_at, incident, offset));
+    // One clock that jumped makes the others doubtful too.
+    rpos.collect::<Option<Vec<Rpo>>>()?.into_iter().min_by_key(|rpo| rpo.at_most_ms)
 }
 
-/// The bound of one dump: its own heartbeat's.
+/// The bound of one dump: its own heartbeat's, or the capture's.
 ///
 /// When the last transaction committed says nothing here: it was one of the restore's own.
-pub(super) fn rpo_of_dump(pulse: &Pulse, incident: Timestamp, offset: ClockOffset) -> Option<Rpo> {
-    Rpo::derive(&Pulse { last_commit: None, ..pulse.clone() }, incident, offset)
+pub(super) fn rpo_of_dump(
+    pulse: &Pulse,
+    captured_at: Timestamp,
+    incident: Timestamp,
+    offset: ClockOffset,
+) -> Option<Rpo> {
+    Rpo::derive(&Pulse { last_commit: None, ..pulse.clone() }, captured_at, incident, offset)
 }

@@ -90,16 +90,15 @@ fn recovery_points(
     databases: &[Settings],
     incident: Timestamp,
 ) -> Result<Vec<Option<Rpo>>> {
-    let mut pulses = recovery::pulses(databases)?;
-    let server = &backup.record.server;
+    let pulses = recovery::pulses(databases)?;
+    let clock = backup.record.server.clock;
+    let captured = backup.manifests.iter().map(|manifest| manifest.header.captured_at);
     if backup.record.method == Method::Logical {
-        return Ok(pulses.iter().map(|pulse| recovery::rpo_of_dump(pulse, incident, server.clock)).collect());
+        let rpo = |(pulse, captured_at)| recovery::rpo_of_dump(pulse, captured_at, incident, clock);
+        return Ok(pulses.iter().zip(captured).map(rpo).collect());
     }
-    let tracked = server.settings.get("track_commit_timestamp").is_some_and(|setting| setting == "on");
-    if tracked && let (Some(pulse), Some(database)) = (pulses.first_mut(), databases.first()) {
-        pulse.last_commit = pulse.last_commit.max(recovery::last_commit(database)?);
-    }
-    let rpo = recovery::rpo_of_one_position(&pulses, incident, server.clock);
+    let latest = captured.max().unwrap_or(Timestamp::UNIX_EPOCH);
+    let rpo = recovery::rpo_of_one_position(&pulses, latest, incident, clock);
     Ok(pulses.iter().map(|_| rpo.clone()).collect())
 }
 

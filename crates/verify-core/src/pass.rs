@@ -1,0 +1,299 @@
+//! One pass over many tables, several at once: every row is read, and measured or thrown away.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::database::{Found, Obstacle, Reader, Sink, Slice, Snapshot};
+use crate::digest::{HashAlgorithm, HashKey};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, Event, OnEvent};
+use crate::large_row::LargeRow;
+use crate::layout::Layout;
+use crate::measure::Measure;
+use crate::names::Names;
+use crate::row::RowHasher;
+use crate::table::{CellWidth, Table};
+use crate::work::{self, Load, Task};
+
+/// Progress is told about so often, in bytes of rows.
+const REPORT_BYTES: u64 = 4 << 20;
+
+/// The hash of a capture.
+#[derive(Clone, Copy)]
+pub(crate) struct Hash {
+    pub algorithm: HashAlgorithm,
+    pub key: HashKey,
+}
+
+/// A table to measure: how to read it, where it was found, and how to keep its names.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub table: &'a Table,
+    pub found: &'a Found,
+    /// The size of the sketch, where a second pass needs a larger one than usual.
+    pub sketch_log2: Option<u8>,
+}
+
+impl Wanted<'_> {
+    fn names(&self) -> Names {
+        let width = self.table.cell_width();
+        self.sketch_log2.map_or_else(|| Names::new(width), |log2| Names::sketch(width, log2))
+    }
+}
+
+/// Reads the wanted tables, several at once, and gives their measures in the same order.
+pub(crate) fn measure(
+    snapshot: &dyn Snapshot,
+    wanted: &[Wanted<'_>],
+    hash: Hash,
+    jobs: NonZeroUsize,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<Result<Measure, Obstacle>>> {
+    let parts = read_all(snapshot, wanted, jobs, on_event, |reader, task| {
+        read_task(reader, task, wanted, hash, on_event)
+    })?;
+    Ok(join(wanted, parts.into_iter().flatten()))
+}
+
+/// Reads every row as [`crate::capture::capture`] would and throws it away: the floor that no verification can be faster than.
+///
+/// Gives the rows and their bytes.
+///
+/// # Errors
+///
+/// If a connection breaks.
+pub fn floor(snapshot: &dyn Snapshot, jobs: NonZeroUsize, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
+    let wanted: Vec<Wanted<'_>> = snapshot
+        .tables()
+        .iter()
+        .map(|found| Wanted { table: &found.table, found, sketch_log2: None })
+        .collect();
+    let totals = read_all(snapshot, &wanted, jobs, on_event, |reader, task| {
+        let mut sink = DiscardingSink::default();
+        reader.read(&slices(task, &wanted), &mut sink)?;
+        Ok(vec![(sink.rows, sink.bytes)])
+    })?;
+    Ok(totals.into_iter().flatten().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1)))
+}
+
+/// Splits the readable tables among connections, and reads each task by `read`.
+fn read_all<T: Send>(
+    snapshot: &dyn Snapshot,
+    wanted: &[Wanted<'_>],
+    jobs: NonZeroUsize,
+    on_event: OnEvent<'_>,
+    read: impl Fn(&mut (dyn Reader + '_), &Task) -> Result<Vec<T>> + Sync,
+) -> Result<Vec<Vec<T>>> {
+    let readable = |(_, wanted): &(usize, &Wanted<'_>)| wanted.found.unreadable.is_none();
+    let load = |(index, wanted): (usize, &Wanted<'_>)| Load {
+        index,
+        bytes: wanted.found.bytes_estimate,
+        pages: wanted.found.pages,
+    };
+    let loads: Vec<Load> = wanted.iter().enumerate().filter(readable).map(load).collect();
+    let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
+    event::send(on_event, Event::Started { tables: loads.len() as u64, bytes_estimate })?;
+    work::run(work::split(&loads, jobs.get()), jobs.get(), |next| {
+        let mut reader = None;
+        let mut parts = Vec::new();
+        while let Some(task) = next() {
+            let reader = match &mut reader {
+                Some(reader) => reader,
+                empty => empty.insert(snapshot.reader()?),
+            };
+            parts.extend(read(&mut **reader, &task)?);
+        }
+        Ok(parts)
+    })
+}
+
+fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
+    task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages }).collect()
+}
+
+/// What came of a part of a table: its measure, or why there is none.
+type Read = (usize, Result<Measure, Obstacle>);
+
+/// Adds the parts of each table up; one part that could not be read makes the table unreadable.
+fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Result<Measure, Obstacle>> {
+    let mut whole: Vec<Option<Result<Measure, Obstacle>>> = wanted
+        .iter()
+        .map(|wanted| wanted.found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason))))
+        .collect();
+    for (index, part) in parts {
+        whole[index] = Some(match (whole[index].take(), part) {
+            (None, part) => part,
+            (Some(Ok(mut sum)), Ok(part)) => {
+                sum.merge(part);
+                Ok(sum)
+            }
+            (Some(Err(reason)), _) | (Some(Ok(_)), Err(reason)) => Err(reason),
+        });
+    }
+    let unread = || Err(Obstacle::Unreadable("it was not read".to_owned()));
+    whole.into_iter().map(|part| part.unwrap_or_else(unread)).collect()
+}
+
+fn read_task(
+    reader: &mut (dyn Reader + '_),
+    task: &Task,
+    wanted: &[Wanted<'_>],
+    hash: Hash,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<Read>> {
+    let slices = slices(task, wanted);
+    let mut sink = MeasureSink {
+        task,
+        wanted,
+        layouts: slices.iter().map(|slice| Arc::new(Layout::new(slice.table))).collect(),
+        hasher: RowHasher::new(hash.algorithm, hash.key),
+        slice: 0,
+        measure: Measure::new(wanted[task[0].index].names()),
+        large: None,
+        seen: 0,
+        told: Told::default(),
+        done: task.iter().map(|_| None).collect(),
+        on_event,
+    };
+    reader.read(&slices, &mut sink)?;
+    let missing = || Err(Obstacle::Unreadable("the server sent no answer for it".to_owned()));
+    let done = sink.done.into_iter();
+    Ok(task.iter().zip(done).map(|(part, read)| (part.index, read.unwrap_or_else(missing))).collect())
+}
+
+/// Measures the rows of one slice after another.
+struct MeasureSink<'a> {
+    task: &'a Task,
+    wanted: &'a [Wanted<'a>],
+    layouts: Vec<Arc<Layout>>,
+    hasher: RowHasher,
+    slice: usize,
+    measure: Measure,
+    large: Option<LargeRow>,
+    /// Rows of this slice that came.
+    seen: u64,
+    told: Told,
+    done: Vec<Option<Result<Measure, Obstacle>>>,
+    on_event: OnEvent<'a>,
+}
+
+/// What of a slice was told about already.
+#[derive(Default)]
+struct Told {
+    rows: u64,
+    bytes: u64,
+    estimate: u64,
+}
+
+impl MeasureSink<'_> {
+    #[inline]
+    fn row_done(&mut self) -> Result<()> {
+        self.seen += 1;
+        if self.measure.bytes - self.told.bytes >= REPORT_BYTES { self.tell(false) } else { Ok(()) }
+    }
+
+    fn tell(&mut self, ended: bool) -> Result<()> {
+        let Told { rows, bytes, estimate } = std::mem::take(&mut self.told);
+        let whole = self.task[self.slice].bytes;
+        let now = Told {
+            rows: self.seen,
+            bytes: self.measure.bytes,
+            estimate: if ended { whole } else { self.measure.bytes.min(whole) },
+        };
+        let event = Event::Read {
+            rows: now.rows - rows,
+            bytes: now.bytes - bytes,
+            estimate_done: now.estimate.saturating_sub(estimate),
+        };
+        self.told = now;
+        event::send(self.on_event, event)
+    }
+}
+
+impl Sink for MeasureSink<'_> {
+    fn begin(&mut self, slice: usize) -> Result<()> {
+        // An earlier attempt at this slice is void.
+        self.hasher.flush(&mut self.measure);
+        self.slice = slice;
+        self.measure = Measure::new(self.wanted[self.task[slice].index].names());
+        self.large = None;
+        self.seen = 0;
+        self.told = Told::default();
+        Ok(())
+    }
+
+    #[inline]
+    fn row(&mut self, tuple: &mut [u8]) -> Result<()> {
+        self.hasher.row(&self.layouts[self.slice], &mut self.measure, tuple)?;
+        self.row_done()
+    }
+
+    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
+        let mut row = match self.large.take() {
+            Some(row) => row,
+            None => self.hasher.large_row(Arc::clone(&self.layouts[self.slice])),
+        };
+        row.piece(piece)?;
+        if !last {
+            self.large = Some(row);
+            return Ok(());
+        }
+        let (hash, key, bytes) = row.finish()?;
+        self.measure.add(&hash, key);
+        self.measure.bytes += bytes;
+        self.row_done()
+    }
+
+    fn end(&mut self, rows: u64) -> Result<()> {
+        self.hasher.flush(&mut self.measure);
+        let name = &self.wanted[self.task[self.slice].index].table.name;
+        if rows != self.seen || self.measure.digest.rows != rows || self.large.is_some() {
+            let text = format!("read {name}: the server sent {rows} rows, and {} arrived", self.seen);
+            return Err(Error::new(ErrorKind::Protocol, text));
+        }
+        self.tell(true)?;
+        event::send(self.on_event, Event::TableRead { table: name.clone(), rows })?;
+        let empty = Measure::new(Names::new(CellWidth::Narrow));
+        self.done[self.slice] = Some(Ok(std::mem::replace(&mut self.measure, empty)));
+        Ok(())
+    }
+
+    fn unreadable(&mut self, slice: usize, obstacle: Obstacle) -> Result<()> {
+        self.done[slice] = Some(Err(obstacle));
+        Ok(())
+    }
+}
+
+/// Counts rows and bytes.
+#[derive(Default)]
+struct DiscardingSink {
+    rows: u64,
+    bytes: u64,
+}
+
+impl Sink for DiscardingSink {
+    fn begin(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    fn row(&mut self, tuple: &mut [u8]) -> Result<()> {
+        self.rows += 1;
+        self.bytes += tuple.len() as u64;
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
+        self.rows += u64::from(last);
+        self.bytes += piece.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: usize, _: Obstacle) -> Result<()> {
+        Ok(())
+    }
+}
