@@ -111,7 +111,21 @@ impl RowHasher {
 
     /// The hash of a whole row by itself.
     pub fn hash_one(&self, tuple: &[u8]) -> RowHash {
-        self.stream().finish_with(tuple)
+        if self.algorithm == HashAlgorithm::Sha256 {
+            return self.stream().finish_with(tuple);
+        }
+        // Without the state that a stream needs, which costs more than hashing a short row.
+        let mut padded = [0; BLOCK * BATCH_BLOCKS_MAX];
+        RowHash(
+            *match padded.get_mut(..tuple.len()) {
+                Some(used) => {
+                    used.copy_from_slice(tuple);
+                    blake3::keyed_hash(&self.key.0, &padded[..tuple.len().next_multiple_of(BLOCK)])
+                }
+                None => blake3::keyed_hash(&self.key.0, tuple),
+            }
+            .as_bytes(),
+        )
     }
 
     fn stream(&self) -> Stream {
