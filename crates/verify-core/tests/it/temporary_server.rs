@@ -1,19 +1,16 @@
-//! One PostgreSQL server for all tests of this binary, with TLS and a role for each way to log in.
+//! One PostgreSQL server and a standby for all tests of this binary, with TLS and a role for each way to log in.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use anyhow::{Context, Result, ensure};
+use state_lab::scratch::Scratch;
+use state_lab::server::{self, InitOptions, Installation, Listen, Server, StartOptions, Wait};
 use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
 
-const BINARIES: &str = "/usr/lib/postgresql/15/bin";
-/// The server does not run as root; it runs as the owner of this directory.
-const OWNED_BY_POSTGRES: &str = "/var/lib/postgresql";
+const MAJOR: u32 = 15;
 
 const HBA: &str = "\
 local all postgres trust
@@ -27,43 +24,28 @@ host all scram 127.0.0.1/32 scram-sha-256
 host all postgres 127.0.0.1/32 trust
 ";
 
-/// Runs the server until standard input ends, which it does when this process does, however it ends.
-const SCRIPT: &str = r#"
+/// Makes certificates in the current directory: an authority, a server's and a client's, and one of nobody's.
+const CERTIFICATES: &str = r#"
 set -e
-cd "$1"
-"$2/initdb" -D data -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >log 2>&1
-openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca >>log 2>&1
+openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca
 sign() {
-    openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$2" >>log 2>&1
+    openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$2"
     printf '%s\n' "$3" >"$1.ext"
-    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "$4" -extfile "$1.ext" -out "$1.crt" >>log 2>&1
+    openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "$4" -extfile "$1.ext" -out "$1.crt"
 }
 sign server localhost subjectAltName=DNS:localhost -sha384
 sign client certificate extendedKeyUsage=clientAuth -sha256
-openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.crt -days 2 -subj /CN=other >>log 2>&1
-printf '%s' "$4" >data/pg_hba.conf
-cat >>data/postgresql.conf <<END
-listen_addresses = '127.0.0.1'
-port = $3
-unix_socket_directories = '$1'
-fsync = off
-ssl = on
-ssl_cert_file = '$1/server.crt'
-ssl_key_file = '$1/server.key'
-ssl_ca_file = '$1/ca.crt'
-END
-# A copy of a server that was never started, and that waits for a primary: the smallest standby there is.
-cp -R data standby
-mkdir standby-socket
-touch standby/standby.signal
-"$2/pg_ctl" -D data -l server.log -w start >>log 2>&1
-"$2/pg_ctl" -D standby -l standby.log -o "-c listen_addresses='' -k $1/standby-socket" -w start >>log 2>&1
-echo ready
-read -r _ || true
-"$2/pg_ctl" -D standby -m immediate stop >>log 2>&1 || true
-"$2/pg_ctl" -D data -m immediate stop >>log 2>&1
-cd /
-rm -rf "$1"
+openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.crt -days 2 -subj /CN=other
+"#;
+
+/// Ends servers and removes a directory once standard input ends, which it does when this process does, however it ends.
+const REAPER: &str = r#"
+cat >/dev/null
+directory=$1
+shift
+kill -QUIT "$@"
+for pid; do while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; done
+rm -rf "$directory"
 "#;
 
 const ROLES: &str = "
@@ -79,40 +61,54 @@ const ROLES: &str = "
     ALTER ROLE postgres SET search_path = public;
 ";
 
+/// The servers are never dropped, for they are static: the reaper ends them.
 pub(crate) struct TemporaryServer {
-    pub(crate) directory: PathBuf,
+    directory: PathBuf,
     pub(crate) port: u16,
-    /// Held open: when it is dropped, the server stops.
-    _child: Child,
+    _primary: Server,
+    _standby: Server,
+    _scratch: Scratch,
+    _reaper: Child,
 }
 
 /// The server, started by the first test that asks.
 pub(crate) fn server() -> &'static TemporaryServer {
     static SERVER: OnceLock<TemporaryServer> = OnceLock::new();
-    SERVER.get_or_init(TemporaryServer::start)
+    SERVER.get_or_init(|| {
+        let server = TemporaryServer::start().unwrap_or_else(|error| panic!("{error:#}"));
+        server.connect("").execute(ROLES).unwrap();
+        server
+    })
 }
 
 impl TemporaryServer {
-    fn start() -> Self {
-        // The script removes it, after this process is gone.
-        let directory = tempfile::Builder::new().prefix("conn").tempdir_in("/tmp").unwrap().keep();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "sh"]).arg(&directory).args([BINARIES, &port.to_string(), HBA]);
-        if fs::metadata(&directory).unwrap().uid() == 0 {
-            let owner = fs::metadata(OWNED_BY_POSTGRES).unwrap();
-            chown(&directory, Some(owner.uid()), Some(owner.gid())).unwrap();
-            command.uid(owner.uid()).gid(owner.gid());
-        }
-        // A process group of its own, so that Ctrl-C leaves the script alive to clean up.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "{}", fs::read_to_string(directory.join("log")).unwrap_or_default());
-        let server = Self { directory, port, _child: child };
-        server.connect("").execute(ROLES).unwrap();
-        server
+    fn start() -> Result<Self> {
+        let installation = fixtures::majors::installation(MAJOR)?;
+        let scratch = Scratch::create("connect")?;
+        let directory = scratch.path().join("files");
+        server::create_server_dir(&directory)?;
+        let certificates = as_server(Command::new("sh").args(["-c", CERTIFICATES]), &directory)?;
+        ensure!(certificates.status.success(), "openssl: {}", String::from_utf8_lossy(&certificates.stderr));
+        let data = directory.join("data");
+        Server::init(&installation, &data, &InitOptions::default())?;
+        fs::write(data.join("pg_hba.conf"), HBA)?;
+        // A copy of a server that was never started, and that waits for a primary: the smallest standby there is.
+        let copied = as_server(Command::new("cp").args(["-R", "data", "standby"]), &directory)?;
+        ensure!(copied.status.success(), "cp: {}", String::from_utf8_lossy(&copied.stderr));
+        fs::write(directory.join("standby/standby.signal"), "")?;
+        let primary = run(&installation, &data, &directory, Listen::Tcp(0), None)?;
+        let port = primary.port();
+        let standby_socket = directory.join("standby-socket");
+        let standby =
+            run(&installation, &directory.join("standby"), &standby_socket, Listen::SocketOnly, Some(port))?;
+        let reaper = Command::new("sh")
+            .args(["-c", REAPER, "sh"])
+            .arg(scratch.path())
+            .args([primary.pid().to_string(), standby.pid().to_string()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("failed to start the reaper")?;
+        Ok(Self { directory, port, _primary: primary, _standby: standby, _scratch: scratch, _reaper: reaper })
     }
 
     /// A file of the server, or `standby-socket`, where a standby of it listens.
@@ -142,4 +138,34 @@ impl TemporaryServer {
     pub(crate) fn connect(&self, more: &str) -> Connection {
         self.open(more).unwrap_or_else(|error| panic!("{more}: {}", error.chain()))
     }
+}
+
+/// Runs a program in a directory of the server's user, as that user.
+fn as_server(command: &mut Command, directory: &Path) -> Result<std::process::Output> {
+    server::run_as_server_user(command)?;
+    Ok(command.current_dir(directory).output()?)
+}
+
+fn run(
+    installation: &Installation,
+    data: &Path,
+    socket_dir: &Path,
+    listen: Listen,
+    port: Option<u16>,
+) -> Result<Server> {
+    let file = |name: &str| data.with_file_name(name).display().to_string();
+    let mut options = StartOptions::in_directory(&data.with_file_name("log"))
+        .set("fsync", "off")
+        .set("ssl", "on")
+        .set("ssl_cert_file", &file("server.crt"))
+        .set("ssl_key_file", &file("server.key"))
+        .set("ssl_ca_file", &file("ca.crt"));
+    if let Some(port) = port {
+        // Tests name both servers in one list of hosts, with one port.
+        options = options.set("port", &port.to_string());
+    }
+    let log_file = data.with_extension("log");
+    let wait = Wait::ReadyOrStandby;
+    let options = StartOptions { listen, wait, log_file, socket_dir: socket_dir.to_owned(), ..options };
+    Server::start(installation, data, &options)
 }
