@@ -9,6 +9,7 @@ use super::login;
 use super::session::SessionOptions;
 use super::settings::{Settings, Target};
 use super::socket::{self, Opened, Protection};
+use super::statements;
 use super::tls_settings::SslMode;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -149,17 +150,14 @@ fn check_target(connection: &mut Connection, target: Target) -> Result<()> {
 fn in_recovery(connection: &mut Connection) -> Result<bool> {
     match connection.parameter("in_hot_standby") {
         Some(reported) => Ok(reported == "on"),
-        None => one_flag(connection, "SELECT pg_catalog.pg_is_in_recovery()"),
+        None => one_flag(connection, statements::IN_RECOVERY),
     }
 }
 
 fn read_only(connection: &mut Connection) -> Result<bool> {
     let default = match connection.parameter("default_transaction_read_only") {
         Some(reported) => reported == "on",
-        None => one_flag(
-            connection,
-            "SELECT pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'",
-        )?,
+        None => one_flag(connection, statements::DEFAULT_READ_ONLY)?,
     };
     Ok(default || in_recovery(connection)?)
 }

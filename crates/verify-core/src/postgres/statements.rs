@@ -14,6 +14,16 @@ pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_ver
          + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
+/// Whether a server follows another, where it does not report that by itself (before PostgreSQL 14).
+pub(super) const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
+/// Whether sessions are read-only unless they say otherwise.
+pub(super) const DEFAULT_READ_ONLY: &str =
+    "SELECT pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'";
+
+/// Where the server keeps its data.
+pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data_directory')";
+
 /// Names of the other databases that hold data.
 pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d \
     WHERE NOT d.datistemplate AND d.datallowconn AND d.datname NOT IN (pg_catalog.current_database(), 'postgres') \

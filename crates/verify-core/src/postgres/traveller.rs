@@ -180,7 +180,7 @@ fn self_test(
 }
 
 fn data_directory(control: &mut Connection) -> Result<String> {
-    Ok(first(&control.query("SELECT pg_catalog.current_setting('data_directory')")?)?.text(0)?.to_owned())
+    Ok(first(&control.query(statements::DATA_DIRECTORY)?)?.text(0)?.to_owned())
 }
 
 impl Database for TimeTraveller {
