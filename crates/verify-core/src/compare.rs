@@ -80,7 +80,7 @@ impl<'a> Draft<'a> {
         draft.sequences(source, restored);
         draft.invariants(source, restored);
         draft.pulse(source, restored);
-        draft.databases(source);
+        draft.beyond(source);
         draft
     }
 

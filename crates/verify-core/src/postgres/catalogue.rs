@@ -82,17 +82,16 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     })
 }
 
-/// Looks up the sizes of the readable relations, which somebody must hold locked: it would wait for a lock otherwise.
+/// Looks up the sizes of the relations `oids`, which somebody must hold locked: it would wait for a lock otherwise.
 pub(super) fn measure(
     connection: &mut Connection,
     relations: &mut [Relation],
+    oids: &[u32],
     server_version: u32,
 ) -> Result<()> {
-    let readable = |relation: &&mut Relation| relation.oid != 0 && relation.found.unreadable.is_none();
     let mut places: HashMap<u32, &mut Found> =
-        relations.iter_mut().filter(readable).map(|relation| (relation.oid, &mut relation.found)).collect();
-    let oids: Vec<u32> = places.keys().copied().collect();
-    for row in connection.query(&statements::sizes(&oids))? {
+        relations.iter_mut().map(|relation| (relation.oid, &mut relation.found)).collect();
+    for row in connection.query(&statements::sizes(oids))? {
         let Some(found) = places.get_mut(&row.number(0)?) else { continue };
         found.bytes_estimate = row.number(1)?;
         // Ranges of pages are cheap to read from PostgreSQL 14 on.

@@ -20,6 +20,8 @@ use crate::table::{TableKind, TableName};
 const VERSION_MIN: u32 = 130_000;
 /// How often a table may turn out locked or dropped before the attempt is given up.
 const LOCK_ATTEMPTS_MAX: usize = 10;
+/// How often an instant may turn out unusable because one of its transactions ended while it was looked at.
+const ANCHORED_ATTEMPTS_MAX: usize = 200;
 
 /// A database on a server that accepts writes.
 #[derive(Clone, Debug)]
@@ -72,34 +74,15 @@ impl Postgres {
         identity.check_primary(&self.settings)?;
         // From here on every session meets the host that this one reached.
         let settings = control.settings().clone();
-        let mut held: Option<Box<dyn Send + Sync>> = None;
-        let mut instant = None;
-        let mut locked;
-        if plan.mode == Mode::TimeTravel {
-            identity.check_physical(&self.settings)?;
-            let mut anchor = AnchorSession::begin(&settings, plan.limits, anchors, on_event)?;
-            loop {
-                locked = lock(&mut control, &identity)?;
-                let candidate = Instant::fix(&mut control)?;
-                if let Some(subtransactions) = anchor.accept(&candidate)? {
-                    let anchor_xid = anchor.xid();
-                    instant = Some((candidate, anchor_xid, subtransactions));
-                    break;
-                }
-                control.execute("ROLLBACK")?;
+        let fixed = match plan.mode {
+            Mode::SharedSnapshot => Fixed::shared(&mut control, &identity)?,
+            Mode::TimeTravel => {
+                identity.check_physical(&self.settings)?;
+                let anchor = AnchorSession::begin(&settings, plan.limits, anchors, on_event)?;
+                Fixed::anchored(&mut control, &identity, anchor)?
             }
-            anchor.flush_wal()?;
-            held = Some(Box::new(anchor));
-        } else {
-            locked = lock(&mut control, &identity)?;
-        }
-        let (instant, consistency) = match instant {
-            Some((instant, xid, subtransactions)) => {
-                let anchor = Anchor { xid, database_oid: identity.database_oid, subtransactions };
-                (instant, Consistency::TimeTravel(anchor))
-            }
-            None => (Instant::fix(&mut control)?, Consistency::SharedSnapshot),
         };
+        let Fixed { instant, consistency, locked, held } = fixed;
         // Sequences are under no snapshot: their range begins here.
         let sequences = sequences::read(&mut control, false)?;
         let mut relations = read_relations(&mut control, &identity)?;
@@ -108,7 +91,7 @@ impl Postgres {
             relation.found.unreadable =
                 relation.found.unreadable.take().or_else(|| reason.map(|(_, reason)| reason.clone()));
         }
-        catalogue::measure(&mut control, &mut relations, identity.server_version)?;
+        catalogue::measure(&mut control, &mut relations, &locked.oids, identity.server_version)?;
         let (oids, tables) = unzip(relations);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let source = identity.source;
@@ -124,6 +107,42 @@ impl Postgres {
             unproven: None,
             _held: held,
         })
+    }
+}
+
+/// An instant, and what keeps it.
+struct Fixed {
+    instant: Instant,
+    consistency: Consistency,
+    locked: Locked,
+    held: Option<Box<dyn Send + Sync>>,
+}
+
+impl Fixed {
+    fn shared(control: &mut Connection, identity: &Identity) -> Result<Self> {
+        let locked = lock(control, identity)?;
+        let instant = Instant::fix(control)?;
+        Ok(Self { instant, consistency: Consistency::SharedSnapshot, locked, held: None })
+    }
+
+    /// Tries until the sub-transactions of an instant can be told.
+    fn anchored(control: &mut Connection, identity: &Identity, mut anchor: AnchorSession) -> Result<Self> {
+        for _ in 0..ANCHORED_ATTEMPTS_MAX {
+            let locked = lock(control, identity)?;
+            let instant = Instant::fix(control)?;
+            if let Some(subtransactions) = anchor.accept(&instant)? {
+                anchor.flush_wal()?;
+                let xid = anchor.xid();
+                let anchored = Anchor { xid, database_oid: identity.database_oid, subtransactions };
+                let consistency = Consistency::TimeTravel(anchored);
+                return Ok(Self { instant, consistency, locked, held: Some(Box::new(anchor)) });
+            }
+            control.execute("ROLLBACK")?;
+        }
+        Err(Error::new(
+            ErrorKind::Unsuitable,
+            "capture for a physical copy: transactions end too fast to tell their sub-transactions; try again",
+        ))
     }
 }
 
@@ -206,6 +225,8 @@ pub(super) fn read_relations(control: &mut Connection, identity: &Identity) -> R
 
 /// What came of locking the tables.
 struct Locked {
+    /// The tables that are locked now.
+    oids: Vec<u32>,
     /// Tables that are left out, with the reason.
     refused: Vec<(TableName, String)>,
 }
@@ -225,12 +246,13 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
         });
         relations.truncate(usize::try_from(identity.lock_slots / 4).unwrap_or(usize::MAX));
         control.execute(statements::BEGIN)?;
-        if relations.is_empty() {
-            return Ok(Locked { refused });
+        let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
+        if oids.is_empty() {
+            return Ok(Locked { oids, refused });
         }
         let names = relations.iter().map(|relation| &relation.found.table.name);
         match control.execute(&statements::lock(names)) {
-            Ok(()) => return Ok(Locked { refused }),
+            Ok(()) => return Ok(Locked { oids, refused }),
             Err(error) => {
                 control.execute("ROLLBACK")?;
                 match error.sqlstate() {

@@ -74,7 +74,11 @@ impl TimeTraveller {
         }
         let sequences = sequences::read(&mut control, identity.in_recovery)?;
         let mut relations = read_relations(&mut control, &identity)?;
-        catalogue::measure(&mut control, &mut relations, identity.server_version)?;
+        // Nobody but us is on the copy, so nothing is locked.
+        let readable =
+            |relation: &&catalogue::Relation| relation.oid != 0 && relation.found.unreadable.is_none();
+        let oids: Vec<u32> = relations.iter().filter(readable).map(|relation| relation.oid).collect();
+        catalogue::measure(&mut control, &mut relations, &oids, identity.server_version)?;
         let (oids, tables) = unzip(relations);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let consistency = Consistency::SharedSnapshot;
