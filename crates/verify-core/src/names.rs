@@ -17,7 +17,7 @@ pub const LIST_ROWS_MAX: usize = 2_048;
 /// The partition size of a manifest's sketch: 6,144 cells name about 2,300 changed rows.
 pub const SKETCH_LOG2: u8 = 11;
 /// The partition size of one stratum.
-const STRATUM_LOG2: u8 = 6;
+const STRATUM_LOG2: u8 = 7;
 /// Strata hold the rows whose key hashes to 4, 8, 12, … low zero bits: 1/16, 1/256, 1/4,096, …
 const STRATA: u32 = 6;
 
@@ -168,8 +168,12 @@ impl Sketched {
             let sample = mine.minus(theirs)?.peel();
             if sample.complete {
                 let total: u64 = sample.entries.iter().map(|(_, count)| count.unsigned_abs()).sum();
+                // The next larger sample did not decode, so it holds more than about half as many rows as it has cells.
+                let larger = if level == 1 { self.whole.cells() } else { mine.cells() };
+                let at_least = (larger / 2) << (4 * (level - 1));
                 let entries = certain(&entries, sample.entries);
-                return Some(Difference { entries, complete, estimate: Some(total << (4 * level)) });
+                let estimate = Some((total << (4 * level)).max(at_least));
+                return Some(Difference { entries, complete, estimate });
             }
         }
         Some(Difference { entries: certain(&entries, Vec::new()), complete, estimate: None })

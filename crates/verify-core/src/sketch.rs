@@ -99,6 +99,11 @@ impl Sketch {
         self.width
     }
 
+    /// How many cells it has.
+    pub fn cells(&self) -> u64 {
+        (PARTITIONS << self.log2) as u64
+    }
+
     /// The size of a partition, as a power of two.
     pub fn log2(&self) -> u8 {
         self.log2

@@ -12,7 +12,7 @@ use crate::names::Difference;
 use crate::pass::{self, Hash, Wanted};
 use crate::plan::Plan;
 use crate::rows::Differing;
-use crate::sketch::Sketch;
+use crate::sketch::{PARTITION_LOG2_MAX, Sketch};
 use crate::table::Table;
 
 /// Compares a restored database with the manifest of its source, which need not exist any more.
@@ -103,19 +103,27 @@ fn second_pass(
     on_event: OnEvent<'_>,
 ) -> Result<Difference> {
     let table = &differing.ours.table;
-    event::send(on_event, Event::SecondPass { table: table.name.clone() })?;
     // Half as much again as the estimate, which is one of a sample.
     let entries = differing.difference.estimate.map_or(u64::MAX, |estimate| estimate.saturating_mul(3) / 2);
-    let read = |snapshot: &dyn Snapshot| {
-        let Some(found) = find(snapshot, table) else { return Ok(None) };
-        let wanted = [Wanted { table, found, sketch_log2: Some(Sketch::log2_for(entries)) }];
-        let measured = pass::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
-        Ok(measured.into_iter().next().and_then(Result::ok).map(|measure| measure.names))
-    };
-    let (ours, theirs) = both(|| read(ours), || read(theirs))?;
-    let larger = ours.zip(theirs).and_then(|(ours, theirs)| ours.difference(&theirs));
-    // What the first pass named stays true, whatever the second one adds.
-    Ok(larger.unwrap_or_else(|| differing.difference.clone()))
+    let mut log2 = Sketch::log2_for(entries);
+    loop {
+        event::send(on_event, Event::SecondPass { table: table.name.clone() })?;
+        let read = |snapshot: &dyn Snapshot| {
+            let Some(found) = find(snapshot, table) else { return Ok(None) };
+            let wanted = [Wanted { table, found, sketch_log2: Some(log2) }];
+            let measured = pass::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
+            Ok(measured.into_iter().next().and_then(Result::ok).map(|measure| measure.names))
+        };
+        let (ours, theirs) = both(|| read(ours), || read(theirs))?;
+        let larger = ours.zip(theirs).and_then(|(ours, theirs)| ours.difference(&theirs));
+        match larger {
+            Some(difference) if difference.complete || log2 == PARTITION_LOG2_MAX => return Ok(difference),
+            // The estimate was far too low.
+            Some(_) => log2 = (log2 + 2).min(PARTITION_LOG2_MAX),
+            // What the first pass named stays true.
+            None => return Ok(differing.difference.clone()),
+        }
+    }
 }
 
 fn find<'s>(snapshot: &'s dyn Snapshot, table: &Table) -> Option<&'s Found> {
