@@ -40,6 +40,7 @@ fn layout() -> Layout {
         key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
         unlogged: false,
         partition_of: None,
+        parents: Vec::new(),
         extension: None,
     })
 }

@@ -7,7 +7,7 @@ use crate::finding::{Code, Finding, Rows, Severity};
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::Manifest;
 use crate::rows::Named;
-use crate::sequence::{Sequence, Standing};
+use crate::sequence::{Sequence, SequenceValue, Standing};
 
 impl Draft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
@@ -34,12 +34,23 @@ impl Draft<'_> {
             return;
         };
         self.coverage.sequences += 1;
+        if (ours.increment, ours.cycles) != (theirs.increment, theirs.cycles) {
+            let told = |sequence: &Sequence| {
+                let cycles = if sequence.cycles { "starts anew at its end" } else { "ends" };
+                format!("it counts by {} and {cycles}", sequence.increment)
+            };
+            let message = format!("{}; on the source {}", told(theirs), told(ours));
+            self.find(Code::SequenceChanged, Severity::Fail, &ours.name, message);
+            return;
+        }
+        let next = |value: SequenceValue| value.next(ours.increment);
         let advice = |furthest: i64| format!("SELECT setval('{}', {furthest})", ours.name);
         match ours.standing(value) {
             Some(Standing::Behind) => {
                 let message = format!(
-                    "stands at {}, and stood at {} when the source was captured: it will hand out values again",
-                    value.last_value, earliest.last_value
+                    "its next value is {}, and was {} when the source was captured: it will hand out values again",
+                    next(value),
+                    next(earliest)
                 );
                 self.findings.push(
                     Finding::new(Code::SequenceBehind, Severity::Fail, &ours.name, message)
@@ -48,10 +59,8 @@ impl Draft<'_> {
                 return;
             }
             Some(Standing::Ahead) => {
-                let message = format!(
-                    "stands at {}, further than the source's {}",
-                    value.last_value, latest.last_value
-                );
+                let message =
+                    format!("its next value is {}, further than the source's {}", next(value), next(latest));
                 self.find(Code::SequenceAhead, Severity::Fail, &ours.name, message);
             }
             Some(Standing::Accepted) | None => {}
@@ -59,8 +68,10 @@ impl Draft<'_> {
         let Some(owner) = &theirs.owned_by else { return };
         if let Some(furthest) = owner.furthest.filter(|&furthest| theirs.collides(value, furthest)) {
             let message = format!(
-                "stands at {}, while {}.{} holds {furthest}: the next value exists already",
-                value.last_value, owner.table, owner.column
+                "its next value is {}, while {}.{} holds {furthest}: it will hand out a value that is taken",
+                next(value),
+                owner.table,
+                owner.column
             );
             // Where the source had it the same way, the restore is not to blame.
             let on_source = ours.owned_by.as_ref().and_then(|owner| owner.furthest);
@@ -128,6 +139,9 @@ impl Draft<'_> {
 
     /// What a manifest of rows says nothing of, so that no pass is taken for more than it is.
     pub(crate) fn beyond(&mut self, source: &Manifest) {
+        for table in &source.header.source.foreign_tables {
+            self.not_covered(table, "a foreign table: its rows are another server's");
+        }
         self.not_covered(
             "definitions",
             "indexes, constraints, triggers, views, functions and privileges are not compared",

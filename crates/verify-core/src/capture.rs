@@ -8,7 +8,7 @@ use crate::event::OnEvent;
 use crate::invariant::Evaluated;
 use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
-use crate::pass::{Hash, Wanted, measure};
+use crate::pass::{Hash, Wanted, measure, measure_by};
 use crate::plan::Plan;
 use crate::table::Table;
 
@@ -65,7 +65,14 @@ pub(crate) fn measure_database(
     let measured = measure(snapshot, &wanted, hash, plan.jobs, on_event)?;
     let mut tables = Vec::with_capacity(wanted.len());
     for (wanted, mut measured) in wanted.iter().zip(measured) {
-        let mut table = Table { unlogged: wanted.found.table.unlogged, ..wanted.table.clone() };
+        let mut table = Table {
+            unlogged: wanted.found.table.unlogged,
+            parents: wanted.found.table.parents.clone(),
+            ..wanted.table.clone()
+        };
+        if let Err(Obstacle::Locked(_)) = measured {
+            measured = measure_by(&mut *snapshot.coordinator(), *wanted, hash, on_event)?;
+        }
         if let (Some(_), Err(Obstacle::TooLarge(reason))) = (like, &measured) {
             // The source sent these very columns whole, so here the lengths are damaged.
             measured = Err(Obstacle::Damaged(reason.clone()));
@@ -123,7 +130,9 @@ fn content(measured: Result<Measure, Obstacle>) -> Content {
             names.sort();
             Content::Rows { digest, bytes, names }
         }
-        Err(Obstacle::Unreadable(reason) | Obstacle::TooLarge(reason)) => Content::Unreadable(reason),
+        Err(Obstacle::Unreadable(reason) | Obstacle::Locked(reason) | Obstacle::TooLarge(reason)) => {
+            Content::Unreadable(reason)
+        }
         Err(Obstacle::Damaged(reason)) => Content::Damaged(reason),
     }
 }

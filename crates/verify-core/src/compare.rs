@@ -168,6 +168,7 @@ impl<'a> Draft<'a> {
         if !columns.is_empty() {
             self.find(Code::TableColumns, Severity::Fail, ours.name(), columns.join("; "));
         }
+        self.parents(ours, theirs);
         if circumstances.travelled
             && ours.filenode != theirs.filenode
             && ours.table.kind != TableKind::LargeObjects
@@ -192,17 +193,29 @@ impl<'a> Draft<'a> {
             self.counts_only(ours, theirs, columns.is_empty());
             return;
         }
+        let differing = Differing::new(ours, theirs);
+        if differing.is_some() && ours.table.unlogged && theirs.table.unlogged && theirs.rows() == 0 {
+            self.unlogged_lost(ours, circumstances);
+            return;
+        }
         self.coverage.tables += 1;
         self.coverage.rows += digest.rows;
         self.coverage.bytes += bytes;
-        if let Some(differing) = Differing::new(ours, theirs) {
-            if ours.table.unlogged && theirs.table.unlogged && theirs.rows() == 0 {
-                self.unlogged_lost(ours);
-            } else {
-                let derived = ours.table.kind == TableKind::MaterializedView && !circumstances.travelled;
-                self.differing.push(if derived { differing.derived() } else { differing });
-            }
+        let derived = ours.table.kind == TableKind::MaterializedView && !circumstances.travelled;
+        self.differing.extend(differing.map(|rows| if derived { rows.derived() } else { rows }));
+    }
+
+    /// A partition that was detached still has its rows, and who reads the whole does not get them.
+    fn parents(&mut self, ours: &TableEntry, theirs: &TableEntry) {
+        if ours.table.parents == theirs.table.parents {
+            return;
         }
+        let told = |entry: &TableEntry| match &entry.table.parents[..] {
+            [] => "no other table".to_owned(),
+            parents => parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let message = format!("it belongs to {}, on the source to {}", told(theirs), told(ours));
+        self.find(Code::TableParents, Severity::Fail, ours.name(), message);
     }
 
     fn unread(
@@ -213,7 +226,7 @@ impl<'a> Draft<'a> {
         circumstances: Circumstances,
     ) {
         if circumstances.travelled && ours.table.unlogged && matches!(source, Content::Rows { .. }) {
-            self.unlogged_lost(ours);
+            self.unlogged_lost(ours, circumstances);
             return;
         }
         let empty =
@@ -243,11 +256,22 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn unlogged_lost(&mut self, ours: &TableEntry) {
-        let message =
-            format!("unlogged, so a restore from files empties it; {} rows were in it", ours.rows());
+    /// A restore from files rightly empties an unlogged table; a restore from a dump does not.
+    fn unlogged_lost(&mut self, ours: &TableEntry, circumstances: Circumstances) {
+        let rows = ours.rows();
+        let (severity, message) = if circumstances.travelled {
+            (
+                Severity::Notice,
+                format!("unlogged, so a restore from files empties it; {rows} rows were in it"),
+            )
+        } else {
+            let message = format!(
+                "unlogged, and empty now; {rows} rows were in it, which a restore from files loses and one from a dump does not"
+            );
+            (Severity::Inconclusive, message)
+        };
         self.not_covered(ours.name(), message.clone());
-        self.find(Code::UnloggedLost, Severity::Notice, ours.name(), message);
+        self.find(Code::UnloggedLost, severity, ours.name(), message);
     }
 
     /// Rows of different keys or layouts: a different count is damage, an equal one proves nothing.

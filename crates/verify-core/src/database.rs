@@ -68,6 +68,10 @@ pub trait Snapshot: Sync {
     /// If there can be none.
     fn reader(&self) -> Result<Box<dyn Reader + '_>>;
 
+    /// The connection that fixed the instant, as a reader. It holds locks, so that it reads where others would have to
+    /// wait behind somebody who waits for those.
+    fn coordinator(&self) -> Box<dyn Reader + '_>;
+
     /// The tables that were truncated, rewritten or dropped since the instant was fixed, and how: what is read of
     /// them is not what was there.
     ///
@@ -107,7 +111,7 @@ pub struct Slice<'a> {
 }
 
 /// One connection that reads rows.
-pub trait Reader: Send {
+pub trait Reader {
     /// Streams the rows of the slices, in order, into `sink`.
     ///
     /// # Errors
@@ -161,6 +165,8 @@ pub enum Obstacle {
     Unreadable(String),
     /// The server found its own data damaged.
     Damaged(String),
+    /// Somebody holds a lock on it, or waits for one ahead of us.
+    Locked(String),
     /// A row is too large for the server to send whole.
     TooLarge(String),
 }

@@ -64,6 +64,9 @@ pub enum Code {
     /// A table has other columns than on the source.
     #[serde(rename = "table.columns")]
     TableColumns,
+    /// A table is no longer a partition or child of another, or has become one.
+    #[serde(rename = "table.parents")]
+    TableParents,
     /// A table could not be read on one of the sides.
     #[serde(rename = "table.unreadable")]
     TableUnreadable,
@@ -88,6 +91,9 @@ pub enum Code {
     /// A sequence that the source did not have.
     #[serde(rename = "sequence.added")]
     SequenceAdded,
+    /// A sequence counts by other steps, or starts anew where it did not.
+    #[serde(rename = "sequence.changed")]
+    SequenceChanged,
     /// A sequence would hand out values again.
     #[serde(rename = "sequence.behind")]
     SequenceBehind,

@@ -17,10 +17,28 @@ use crate::sketch::Entry;
 use crate::table::{KeySource, Table};
 use crate::value::shown_key;
 
-/// Reads the restored table once more, and keeps only those entries that it bears out: an added row must be
-/// there, and the key of a missing one must not.
+/// Which of two compared tables is read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Source,
+    Restored,
+}
+
+impl Side {
+    /// Whether an entry is one that this side has and the other lacks.
+    fn holds(self, count: i64) -> bool {
+        match self {
+            Self::Source => count > 0,
+            Self::Restored => count < 0,
+        }
+    }
+}
+
+/// Reads one side of a table once more, and keeps only those entries that it bears out: a row that it alone has must
+/// be there, and the key of one that it lacks must not. What is there is named in full, however long its key.
 pub(crate) fn look_up(
     snapshot: &dyn Snapshot,
+    side: Side,
     differing: &mut Differing<'_>,
     hash: Hash,
     on_event: OnEvent<'_>,
@@ -30,40 +48,39 @@ pub(crate) fn look_up(
     }
     let table = &differing.ours.table;
     event::send(on_event, Event::SecondPass { table: table.name.clone() })?;
-    let mut sink = LookUpSink::new(table, &differing.difference, hash, on_event);
+    let mut sink = LookUpSink::new(table, &differing.difference, side, hash, on_event);
     snapshot.reader()?.read(&[Slice { table, pages: None }], &mut sink)?;
     let LookUpSink { seen, keys, read, .. } = sink;
     if !read {
         return Ok(());
     }
     let whole_row = table.key.source == KeySource::WholeRow;
-    let added: HashSet<RowKey> = differing
-        .difference
-        .entries
-        .iter()
-        .filter(|(_, count)| *count < 0)
-        .map(|(entry, _)| entry.key)
-        .collect();
-    let before = differing.difference.entries.len();
-    differing.difference.entries.retain(|(entry, count)| match count {
-        ..0 => seen.contains_key(entry),
-        _ => whole_row || !keys.contains(&entry.key) || added.contains(&entry.key),
+    let entries = &mut differing.difference.entries;
+    let held: HashSet<RowKey> =
+        entries.iter().filter(|(_, count)| side.holds(*count)).map(|(entry, _)| entry.key).collect();
+    let before = entries.len();
+    entries.retain(|(entry, count)| {
+        if side.holds(*count) {
+            seen.contains_key(entry)
+        } else {
+            whole_row || !keys.contains(&entry.key) || held.contains(&entry.key)
+        }
     });
-    differing.difference.complete &= differing.difference.entries.len() == before;
-    differing.seen = seen;
+    differing.difference.complete &= entries.len() == before;
+    differing.seen.extend(seen);
     Ok(())
 }
 
-/// Watches the rows of a table for those that are said to be added, and for keys that are said to be missing.
+/// Watches the rows of a table for those that it alone is said to have, and for keys that it is said to lack.
 struct LookUpSink<'a> {
     table: &'a Table,
     layout: Arc<Layout>,
     hasher: RowHasher,
     /// Keys of interest, of either kind.
     wanted: HashSet<RowKey>,
-    added: HashSet<[u64; 2]>,
+    held: HashSet<[u64; 2]>,
     large: Option<LargeRow>,
-    /// Added rows that are there, with their names.
+    /// Rows that it alone has and that are there, with their names.
     seen: BTreeMap<Entry, String>,
     /// Keys of interest that are there.
     keys: HashSet<RowKey>,
@@ -74,14 +91,18 @@ struct LookUpSink<'a> {
 }
 
 impl<'a> LookUpSink<'a> {
-    fn new(table: &'a Table, difference: &Difference, hash: Hash, on_event: OnEvent<'a>) -> Self {
+    fn new(table: &'a Table, difference: &Difference, side: Side, hash: Hash, on_event: OnEvent<'a>) -> Self {
         let entries = &difference.entries;
         Self {
             table,
             layout: Arc::new(Layout::new(table)),
             hasher: RowHasher::new(hash.algorithm, hash.key),
             wanted: entries.iter().map(|(entry, _)| entry.key).collect(),
-            added: entries.iter().filter(|(_, count)| *count < 0).map(|(entry, _)| entry.hash).collect(),
+            held: entries
+                .iter()
+                .filter(|(_, count)| side.holds(*count))
+                .map(|(entry, _)| entry.hash)
+                .collect(),
             large: None,
             seen: BTreeMap::new(),
             keys: HashSet::new(),
@@ -93,7 +114,7 @@ impl<'a> LookUpSink<'a> {
 
     fn watch(&mut self, entry: Entry, name: impl FnOnce() -> String) {
         self.keys.insert(entry.key);
-        if self.added.contains(&entry.hash) && !self.seen.contains_key(&entry) {
+        if self.held.contains(&entry.hash) && !self.seen.contains_key(&entry) {
             self.seen.insert(entry, name());
         }
     }

@@ -71,6 +71,9 @@ pub struct Source {
     pub encoding: String,
     /// Other databases of the same cluster, which this manifest does not cover.
     pub other_databases: Vec<String>,
+    /// Foreign tables, whose rows lie elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_tables: Vec<TableName>,
 }
 
 /// How the instant of the manifest is tied to the instant of a backup.

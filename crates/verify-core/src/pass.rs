@@ -13,7 +13,7 @@ use crate::measure::Measure;
 use crate::names::Names;
 use crate::row::RowHasher;
 use crate::table::{CellWidth, Table};
-use crate::work::{self, Load, Task};
+use crate::work::{self, Load, Part, Task};
 
 /// Progress is told about so often, in bytes of rows.
 const REPORT_BYTES: u64 = 4 << 20;
@@ -53,6 +53,18 @@ pub(crate) fn measure(
         read_task(reader, task, wanted, hash, on_event)
     })?;
     Ok(join(wanted, parts.into_iter().flatten()))
+}
+
+/// Measures one table by a reader that is there already.
+pub(crate) fn measure_by(
+    reader: &mut (dyn Reader + '_),
+    wanted: Wanted<'_>,
+    hash: Hash,
+    on_event: OnEvent<'_>,
+) -> Result<Result<Measure, Obstacle>> {
+    let task = vec![Part { index: 0, pages: None, bytes: wanted.found.bytes_estimate }];
+    let read = read_task(reader, &task, &[wanted], hash, on_event)?;
+    Ok(join(&[wanted], read.into_iter()).swap_remove(0))
 }
 
 /// Reads every row as [`crate::capture::capture`] would and throws it away: the floor that no verification can be faster than.

@@ -256,6 +256,7 @@ mod tests {
             key: Key { source, columns: key.to_vec() },
             unlogged: false,
             partition_of: None,
+            parents: Vec::new(),
             extension: None,
         }
     }

@@ -32,6 +32,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// There are so many, whether or not they could be named.
+    fn at_least_now(&mut self, count: u64) {
+        self.at_least = self.at_least.max(count);
+    }
+
     pub(crate) fn into_rows(mut self) -> Rows {
         self.names.sort();
         let more = !self.complete && (self.estimate.is_some() || self.at_least > self.names.len() as u64);
@@ -88,18 +93,19 @@ impl<'a> Differing<'a> {
                 }
             }
         }
-        let known = missing.at_least + added.at_least + 2 * changed.at_least;
-        for (kind, weight) in [(&mut missing, 1), (&mut added, 1), (&mut changed, 2)] {
+        missing.at_least_now(self.counts.0.saturating_sub(self.counts.1));
+        added.at_least_now(self.counts.1.saturating_sub(self.counts.0));
+        let known = (missing.names.len() + added.names.len() + 2 * changed.names.len()) as u64;
+        let (source, restored) = self.counts;
+        for (kind, most) in
+            [(&mut missing, source), (&mut added, restored), (&mut changed, source.min(restored))]
+        {
             kind.complete = self.difference.complete;
             // The named rows are a random sample of all, so each kind's share of them is its share of all.
-            kind.estimate = self.difference.estimate.and_then(|all| {
-                (all * weight * kind.at_least)
-                    .checked_div(known * weight)
-                    .filter(|&guess| guess > kind.at_least)
-            });
+            let share = |all: u64| (all.saturating_mul(kind.names.len() as u64)).checked_div(known);
+            let guess = self.difference.estimate.and_then(share).map(|guess| guess.min(most));
+            kind.estimate = guess.filter(|&guess| guess > kind.at_least);
         }
-        missing.at_least = missing.at_least.max(self.counts.0.saturating_sub(self.counts.1));
-        added.at_least = added.at_least.max(self.counts.1.saturating_sub(self.counts.0));
         let kinds = [(Code::RowMissing, missing), (Code::RowAdded, added), (Code::RowChanged, changed)];
         let mut findings: Vec<Finding> = kinds
             .into_iter()

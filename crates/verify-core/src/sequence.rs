@@ -63,7 +63,7 @@ pub enum Standing {
 
 impl SequenceValue {
     /// The next value that will be handed out.
-    fn next(self, increment: i64) -> i128 {
+    pub fn next(self, increment: i64) -> i128 {
         i128::from(self.last_value) + if self.is_called { i128::from(increment) } else { 0 }
     }
 }

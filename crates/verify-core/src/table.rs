@@ -130,6 +130,9 @@ pub struct Table {
     /// The topmost partitioned table that this is a partition of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_of: Option<TableName>,
+    /// The tables that it directly descends from, as a partition or by inheritance, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<TableName>,
     /// The extension that owns the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,

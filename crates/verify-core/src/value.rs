@@ -6,6 +6,8 @@ use crate::table::{Column, Encoding, Table, shown_identifier, shown_text};
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// A longer value is cut when it is shown.
 const CHARS_MAX: usize = 100;
+/// So much of its end is kept then.
+const TAIL_CHARS: usize = 36;
 
 /// A row's name from its key's fields, in the key's order: `id=42, line=3`.
 pub fn shown_key(table: &Table, fields: &[Option<&[u8]>]) -> String {
@@ -28,11 +30,21 @@ pub fn shown_value(column: &Column, bytes: &[u8]) -> String {
         Encoding::Binary | Encoding::Float => decode(&column.base_type, bytes),
     };
     let text = text.unwrap_or_else(|| format!("\\x{}", crate::digest::to_hex(bytes)));
-    let cut = match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    };
-    if cut.is_empty() { "''".to_owned() } else { shown_text(&cut) }
+    let cut = cut(&text);
+    // What a reader could not tell apart otherwise: nothing, spaces at an end, a comma between keys.
+    let quoted = text.is_empty() || text.trim() != text || text.contains(", ");
+    if quoted { format!("'{}'", shown_text(&cut)) } else { shown_text(&cut) }
+}
+
+/// A long value without its middle: keys often begin alike.
+fn cut(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= CHARS_MAX {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(CHARS_MAX - TAIL_CHARS).collect();
+    let tail: String = text.chars().skip(count - TAIL_CHARS).collect();
+    format!("{head}…{tail}")
 }
 
 fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
@@ -53,11 +65,65 @@ fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
         "jsonb" => String::from_utf8(bytes.get(1..)?.to_vec()).ok()?,
         "uuid" => uuid(bytes.try_into().ok()?),
         "numeric" => numeric(bytes)?,
-        "date" => timestamp(i64::from(int4(bytes)?).checked_mul(86_400_000_000)?)?.strftime("%F").to_string(),
-        "timestamp" => timestamp(int8(bytes)?)?.strftime("%F %T%.f").to_string(),
-        "timestamptz" => format!("{}+00", timestamp(int8(bytes)?)?.strftime("%F %T%.f")),
+        "date" => match int4(bytes)? {
+            i32::MAX => "infinity".to_owned(),
+            i32::MIN => "-infinity".to_owned(),
+            days => timestamp(i64::from(days).checked_mul(86_400_000_000)?)?.strftime("%F").to_string(),
+        },
+        "timestamp" | "timestamptz" => match int8(bytes)? {
+            i64::MAX => "infinity".to_owned(),
+            i64::MIN => "-infinity".to_owned(),
+            us => {
+                let zone = if base_type == "timestamptz" { "+00" } else { "" };
+                format!("{}{zone}", timestamp(us)?.strftime("%F %T%.f"))
+            }
+        },
+        "time" => time(int8(bytes)?),
+        "timetz" => {
+            let (us, west) = (int8(bytes.get(..8)?)?, int4(bytes.get(8..)?)?);
+            let sign = if west > 0 { '-' } else { '+' };
+            let minutes = west.unsigned_abs() / 60;
+            format!("{}{sign}{:02}:{:02}", time(us), minutes / 60, minutes % 60)
+        }
+        "interval" => {
+            let (us, days, months) =
+                (int8(bytes.get(..8)?)?, int4(bytes.get(8..12)?)?, int4(bytes.get(12..)?)?);
+            let sign = if us < 0 { "-" } else { "" };
+            format!("{months} mons {days} days {sign}{}", time(us.saturating_abs()))
+        }
+        "inet" | "cidr" => address(bytes)?,
+        "macaddr" | "macaddr8" => {
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+        }
+        "pg_lsn" => {
+            let lsn = int8(bytes)?.cast_unsigned();
+            format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
+        }
+        "bit" | "varbit" => {
+            let count = usize::try_from(int4(bytes.get(..4)?)?).ok()?;
+            let bits = bytes.get(4..)?.iter().map(|byte| format!("{byte:08b}")).collect::<String>();
+            bits.get(..count)?.to_owned()
+        }
         _ => return None,
     })
+}
+
+/// A time of day, or the part of an interval below a day.
+fn time(us: i64) -> String {
+    let (seconds, fraction) = (us / 1_000_000, us % 1_000_000);
+    let text = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    if fraction == 0 { text } else { format!("{text}.{fraction:06}").trim_end_matches('0').to_owned() }
+}
+
+/// `network_send` of PostgreSQL: family, bits, whether it is a cidr, length, bytes.
+fn address(bytes: &[u8]) -> Option<String> {
+    let [_, bits, is_cidr, _, address @ ..] = bytes else { return None };
+    let (text, whole) = match address.len() {
+        4 => (std::net::Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?).to_string(), 32),
+        16 => (std::net::Ipv6Addr::from(<[u8; 16]>::try_from(address).ok()?).to_string(), 128),
+        _ => return None,
+    };
+    Some(if *is_cidr == 0 && *bits == whole { text } else { format!("{text}/{bits}") })
 }
 
 fn uuid(bytes: [u8; 16]) -> String {
@@ -114,6 +180,14 @@ mod tests {
             ("uuid", &[0x12; 16], "12121212-1212-1212-1212-121212121212"),
             ("date", &366_i32.to_be_bytes(), "2001-01-01"),
             ("timestamptz", &1_500_000_i64.to_be_bytes(), "2000-01-01 00:00:01.5+00"),
+            ("date", &i32::MAX.to_be_bytes(), "infinity"),
+            ("time", &3_723_500_000_i64.to_be_bytes(), "01:02:03.5"),
+            ("timetz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xf0], "00:00:00+01:00"),
+            ("interval", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 1], "1 mons 30 days 00:00:00"),
+            ("inet", &[2, 32, 0, 4, 10, 0, 0, 1], "10.0.0.1"),
+            ("cidr", &[2, 8, 1, 4, 10, 0, 0, 0], "10.0.0.0/8"),
+            ("pg_lsn", &[0, 0, 0, 1, 0, 0, 0, 0xab], "1/AB"),
+            ("varbit", &[0, 0, 0, 3, 0b1010_0000], "101"),
             ("numeric", &[0, 2, 0, 0, 0, 0, 0, 2, 0, 1, 0x13, 0x88], "1.50"),
             ("numeric", &[0, 1, 0, 1, 0x40, 0, 0, 0, 0, 12], "-120000"),
             ("numeric", &[0, 1, 0xff, 0xff, 0, 0, 0, 3, 0, 10], "0.001"),
@@ -136,7 +210,11 @@ mod tests {
         assert_eq!(shown_value(&column("int4"), &[1]), "\\x01");
         assert_eq!(shown_value(&column("numeric"), &[0, 9]), "\\x0009");
         assert_eq!(shown_value(&column("text"), b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(shown_value(&column("timestamp"), &i64::MAX.to_be_bytes()), "\\x7fffffffffffffff");
+        assert_eq!(shown_value(&column("timestamp"), &(i64::MAX - 1).to_be_bytes()), "\\x7ffffffffffffffe");
+        assert_eq!(shown_value(&column("inet"), &[2, 32, 0]), "\\x022000");
+        assert_eq!(shown_value(&column("text"), b"a "), "'a '");
+        let long = format!("{}{}", "k".repeat(200), 17);
+        assert!(shown_value(&column("text"), long.as_bytes()).ends_with("kk17"));
         assert_eq!(shown_value(&column("text"), b""), "''");
     }
 }

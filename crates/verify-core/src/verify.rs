@@ -6,7 +6,7 @@ use crate::database::{Database, Found, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
-use crate::look_up::look_up;
+use crate::look_up::{Side, look_up};
 use crate::manifest::Manifest;
 use crate::names::Difference;
 use crate::pass::{self, Hash, Wanted};
@@ -40,7 +40,7 @@ pub fn verify(
         draft.disturbed(&name, &reason);
     }
     for differing in &mut draft.differing {
-        look_up(&*snapshot, differing, hash, on_event)?;
+        look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
     }
     Ok(draft.finish())
 }
@@ -76,7 +76,10 @@ pub fn compare_databases(
         if !differing.difference.complete {
             differing.difference = second_pass(ours, theirs, differing, hash, on_event)?;
         }
-        look_up(theirs, differing, hash, on_event)?;
+        look_up(theirs, Side::Restored, differing, hash, on_event)?;
+        if differing.difference.entries.iter().any(|(entry, count)| *count > 0 && entry.key.is_hashed()) {
+            look_up(ours, Side::Source, differing, hash, on_event)?;
+        }
     }
     Ok(draft.finish())
 }

@@ -15,6 +15,7 @@ fn source() -> Source {
         database: "shop".to_owned(),
         encoding: "UTF8".to_owned(),
         other_databases: Vec::new(),
+        foreign_tables: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ fn table(name: &str, content: Content) -> TableEntry {
         key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
         unlogged: false,
         partition_of: None,
+        parents: Vec::new(),
         extension: None,
     };
     TableEntry { table, filenode: 1, columns_found: None, content }
@@ -39,6 +40,7 @@ fn manifest() -> Manifest {
             database: "sh\u{1b}[2Jop".to_owned(),
             encoding: "UTF8".to_owned(),
             other_databases: vec!["billing".to_owned()],
+            foreign_tables: Vec::new(),
         },
         snapshot: "740:740:".to_owned(),
         lsn: "0/1".to_owned(),

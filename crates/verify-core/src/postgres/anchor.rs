@@ -16,8 +16,8 @@ use crate::plan::Limits;
 
 /// How often the server is asked whether older transactions have ended.
 const POLL: Duration = Duration::from_millis(20);
-/// It is told that somebody is waited for after so many polls.
-const POLLS_BEFORE_TELLING: u32 = 50;
+/// It is told that somebody is waited for once in so many polls; that is also when the wait can be stopped.
+const POLLS_BEFORE_TELLING: u32 = 25;
 
 /// An instant that a transaction's snapshot fixed.
 pub(super) struct Instant {
@@ -63,8 +63,7 @@ impl TransactionSnapshot {
 
 /// The transaction, and a second session to look at the server with.
 pub(super) struct AnchorSession {
-    /// Held for its open transaction.
-    _transaction: Connection,
+    transaction: Connection,
     watch: Connection,
     xid: u64,
 }
@@ -80,7 +79,7 @@ impl AnchorSession {
         let mut transaction = open(settings, limits)?;
         let xid = first(&transaction.query(statements::ANCHOR)?)?.number(0)?;
         let watch = open(settings, limits)?;
-        let mut session = Self { _transaction: transaction, watch, xid };
+        let mut session = Self { transaction, watch, xid };
         session.wait(limits, others, on_event)?;
         Ok(session)
     }
@@ -95,7 +94,7 @@ impl AnchorSession {
             if self.now()?.running_before(self.xid).all(|xid| others.contains(&xid)) {
                 return Ok(());
             }
-            if poll == POLLS_BEFORE_TELLING {
+            if poll % POLLS_BEFORE_TELLING == POLLS_BEFORE_TELLING - 1 {
                 let reason = format!("waiting for {}", self.oldest()?);
                 event::send(on_event, Event::Waiting { reason })?;
             }
@@ -115,7 +114,7 @@ impl AnchorSession {
     }
 
     fn oldest(&mut self) -> Result<String> {
-        let rows = self.watch.query(statements::OLDEST_TRANSACTION)?;
+        let rows = self.watch.query(&statements::oldest_transaction(self.transaction.backend_pid()))?;
         Ok(rows.first().and_then(|row| row.get(0)).unwrap_or("a transaction that cannot be seen").to_owned())
     }
 

@@ -35,13 +35,16 @@ pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> R
     let types = Types::read(connection, reading.server_version)?;
     let mut attributes = attributes(connection, &types)?;
     let mut keys = unique_indexes(connection)?;
+    let mut parents = parents(connection)?;
     let mut relations = Vec::new();
     for row in connection.query(statements::TABLES)? {
         let oid = row.number(0)?;
         let attributes = attributes.remove(&oid).unwrap_or_default();
         let key = key(&attributes, keys.remove(&oid).unwrap_or_default());
         let columns = attributes.into_iter().map(|attribute| attribute.column).collect();
-        relations.push(Relation { oid, found: relation(&row, columns, key, reading)? });
+        let mut found = relation(&row, columns, key, reading)?;
+        found.table.parents = parents.remove(&oid).unwrap_or_default();
+        relations.push(Relation { oid, found });
     }
     relations.extend(large_objects(connection)?);
     relations.sort_by(|a, b| a.found.table.name.cmp(&b.found.table.name));
@@ -74,7 +77,7 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     };
     let extension = row.get(12).map(str::to_owned);
     Ok(Found {
-        table: Table { name, kind, columns, key, unlogged, partition_of, extension },
+        table: Table { name, kind, columns, key, unlogged, partition_of, parents: Vec::new(), extension },
         bytes_estimate: 0,
         pages: 0,
         filenode: row.number(5)?,
@@ -117,6 +120,15 @@ fn attributes(connection: &mut Connection, types: &Types) -> Result<HashMap<u32,
         attributes.entry(row.number(0)?).or_default().push(attribute);
     }
     Ok(attributes)
+}
+
+fn parents(connection: &mut Connection) -> Result<HashMap<u32, Vec<TableName>>> {
+    let mut parents = HashMap::<u32, Vec<TableName>>::new();
+    for row in connection.query(statements::PARENTS)? {
+        let parent = TableName::new(row.text(1)?, row.text(2)?);
+        parents.entry(row.number(0)?).or_default().push(parent);
+    }
+    Ok(parents)
 }
 
 /// Per table its unique indexes: whether primary, and the numbers of the columns.
@@ -175,6 +187,7 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
         key: Key { source: KeySource::PrimaryKey, columns: vec![2] },
         unlogged: false,
         partition_of: None,
+        parents: Vec::new(),
         extension: None,
     };
     let found = Found { table, bytes_estimate: row.number(1)?, pages: 0, filenode: 0, unreadable: None };

@@ -1,5 +1,7 @@
 //! The bulk reader: many COPY statements a message, their rows handed on from one large buffer.
 
+use std::sync::MutexGuard;
+
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
 use super::server_error::server_error;
@@ -47,26 +49,92 @@ impl CopyReader {
 
     /// Reads slices from one message; gives how many were dealt with.
     fn batch(&mut self, slices: &[Slice<'_>], first: usize, sink: &mut dyn Sink) -> Result<usize> {
+        let (read, failure) = Stream { connection: &mut self.connection }.read(slices, first, sink)?;
+        if let Some(error) = failure {
+            self.connection.execute("ROLLBACK")?;
+            sink.unreadable(first + read - 1, obstacle(&error)?)?;
+            self.begin()?;
+        }
+        Ok(read)
+    }
+}
+
+impl Reader for CopyReader {
+    fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()> {
+        let mut done = 0;
+        while done < slices.len() {
+            if self.tables >= TRANSACTION_TABLES_MAX {
+                self.connection.execute("COMMIT")?;
+                self.begin()?;
+            }
+            let room = (TRANSACTION_TABLES_MAX - self.tables).min(slices.len() - done);
+            let read = self.batch(&slices[done..done + room], done, sink)?;
+            done += read;
+            self.tables += read;
+        }
+        Ok(())
+    }
+}
+
+/// The coordinating session as a reader: it holds the locks, so it never waits behind somebody who waits for them.
+pub(super) struct CoordinatorReader<'a> {
+    control: MutexGuard<'a, Connection>,
+}
+
+impl<'a> CoordinatorReader<'a> {
+    pub(super) fn new(control: MutexGuard<'a, Connection>) -> Self {
+        Self { control }
+    }
+}
+
+impl Reader for CoordinatorReader<'_> {
+    fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()> {
+        for (i, slice) in slices.iter().enumerate() {
+            self.control.execute("SAVEPOINT state_lab_reader")?;
+            let one = std::slice::from_ref(slice);
+            let (_, failure) = Stream { connection: &mut self.control }.read(one, i, sink)?;
+            if let Some(error) = failure {
+                self.control.execute("ROLLBACK TO SAVEPOINT state_lab_reader")?;
+                sink.unreadable(i, obstacle(&error)?)?;
+            }
+            self.control.execute("RELEASE SAVEPOINT state_lab_reader")?;
+        }
+        Ok(())
+    }
+}
+
+/// The answers to several COPYs that were sent in one message.
+struct Stream<'c> {
+    connection: &'c mut Connection,
+}
+
+impl Stream<'_> {
+    /// Hands on the rows of slices; gives how many were dealt with, and why the last of them failed.
+    fn read(
+        &mut self,
+        slices: &[Slice<'_>],
+        first: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<(usize, Option<Error>)> {
         let copies: Vec<String> =
             slices.iter().map(|slice| statements::copy(slice.table, slice.pages)).collect();
         self.connection.send_query(&copies.join("; "))?;
         self.connection.buffer_mut().set_bulk(true);
+        let mut failure = None;
+        let mut read = 0;
         for (i, slice) in slices.iter().enumerate() {
             sink.begin(first + i)?;
             let answer =
                 self.copy(sink).map_err(|error| error.while_doing(format!("read {}", slice.table.name)))?;
+            read += 1;
             if let Answer::Failed(error) = answer {
-                self.connection.buffer_mut().set_bulk(false);
-                self.connection.finish_query()?;
-                self.connection.execute("ROLLBACK")?;
-                sink.unreadable(first + i, obstacle(&error)?)?;
-                self.begin()?;
-                return Ok(i + 1);
+                failure = Some(error);
+                break;
             }
         }
         self.connection.buffer_mut().set_bulk(false);
         self.connection.finish_query()?;
-        Ok(slices.len())
+        Ok((read, failure))
     }
 
     /// One COPY: CopyOutResponse, CopyData, CopyDone, CommandComplete.
@@ -139,23 +207,6 @@ impl CopyReader {
     }
 }
 
-impl Reader for CopyReader {
-    fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()> {
-        let mut done = 0;
-        while done < slices.len() {
-            if self.tables >= TRANSACTION_TABLES_MAX {
-                self.connection.execute("COMMIT")?;
-                self.begin()?;
-            }
-            let room = (TRANSACTION_TABLES_MAX - self.tables).min(slices.len() - done);
-            let read = self.batch(&slices[done..done + room], done, sink)?;
-            done += read;
-            self.tables += read;
-        }
-        Ok(())
-    }
-}
-
 fn check_header(header: &[u8]) -> Result<()> {
     // Flags and extension must be empty: object ids or anything else in the stream would not be understood.
     if header.starts_with(COPY_SIGNATURE) && header[COPY_SIGNATURE.len()..].iter().all(|&byte| byte == 0) {
@@ -182,6 +233,7 @@ fn obstacle(error: &Error) -> Result<Obstacle> {
             ErrorKind::Connection,
             format!("go on reading: the server ended the session ({reason})"),
         )),
+        Some("55P03") => Ok(Obstacle::Locked(reason)),
         // A row, or one value of it, does not fit the gigabyte that the server can build at once.
         Some("54000") => Ok(Obstacle::TooLarge(reason)),
         Some("XX000") if reason.contains("invalid memory alloc request size") => {

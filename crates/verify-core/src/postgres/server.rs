@@ -166,6 +166,7 @@ impl Identity {
         let rows = control.query(statements::IDENTITY)?;
         let row = first(&rows)?;
         let others = control.query(statements::OTHER_DATABASES)?;
+        let foreign = control.query(statements::FOREIGN_TABLES)?;
         Ok(Self {
             server_version: row.number(0)?,
             in_recovery: row.flag(1)?,
@@ -178,6 +179,10 @@ impl Identity {
                 system_identifier: row.get(5).unwrap_or_default().to_owned(),
                 database: row.text(3)?.to_owned(),
                 encoding: row.text(4)?.to_owned(),
+                foreign_tables: foreign
+                    .iter()
+                    .map(|row| Ok(TableName::new(row.text(0)?, row.text(1)?)))
+                    .collect::<Result<_>>()?,
                 other_databases: others
                     .iter()
                     .map(|row| row.text(0).map(str::to_owned))
@@ -270,11 +275,9 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
 /// Who keeps us out of which tables.
 fn holders(control: &mut Connection) -> Result<Vec<(TableName, String)>> {
     let holder = |row: &super::Row| {
-        let reason = format!(
-            "process {} ({}) holds an ACCESS EXCLUSIVE lock on it, and did not let go within lock_timeout",
-            row.text(2)?,
-            row.text(3)?
-        );
+        let who = if row.flag(3)? { "a prepared transaction" } else { row.text(2)? };
+        let reason =
+            format!("{who} holds an ACCESS EXCLUSIVE lock on it, and did not let go within lock_timeout");
         Ok((TableName::new(row.text(0)?, row.text(1)?), reason))
     };
     control.query(statements::LOCK_HOLDERS)?.iter().map(holder).collect()

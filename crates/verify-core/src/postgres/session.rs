@@ -22,6 +22,8 @@ impl SessionOptions {
             .with("TimeZone", "UTC")
             .with("extra_float_digits", "3")
             .with("bytea_output", "hex")
+            // Names of types are compared as text.
+            .with("quote_all_identifiers", "off")
             // An empty identifier, which no schema can have: an empty value would be lost in some poolers.
             .with("search_path", "\"\"")
             // A policy that hides rows becomes an error.

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::catalogue::Relation;
 use super::connection::Connection;
-use super::reader::CopyReader;
+use super::reader::{CoordinatorReader, CopyReader};
 use super::session::SessionOptions;
 use super::{heartbeat, invariants, sequences, statements};
 use crate::database::{Found, Reader, Snapshot};
@@ -16,6 +16,10 @@ use crate::manifest::Origin;
 use crate::plan::Limits;
 use crate::sequence::Sequence;
 use crate::table::TableName;
+
+/// How long a reader waits for a lock that the coordinator holds already: who is in its way waits for the coordinator,
+/// and others queue up behind both. The coordinator reads the table then.
+const READER_LOCK_TIMEOUT_MS: u32 = 200;
 
 /// A database at one instant. Dropping it releases its locks, its snapshot and its anchor.
 pub struct PostgresSnapshot {
@@ -51,11 +55,13 @@ pub(super) fn unzip(relations: Vec<Relation>) -> (Vec<u32>, Vec<Found>) {
 /// Opens a session with the settings under which values read the same everywhere.
 pub(super) fn open(settings: &super::Settings, limits: Limits) -> Result<Connection> {
     let session = SessionOptions::verification(limits.lock_timeout_ms, 0);
-    let connection = Connection::open(settings, &session)?;
+    let mut connection = Connection::open(settings, &session)?;
     if connection.parameter("server_encoding") == Some("SQL_ASCII") {
         // Without an encoding the server can only hand out the bytes as they are.
-        return Connection::open(settings, &session.with("client_encoding", "SQL_ASCII"));
+        connection.execute(statements::RAW_ENCODING)?;
     }
+    // PostgreSQL 13 does not know it, so it cannot be among what a session starts with.
+    connection.execute(statements::NEVER_IDLE)?;
     Ok(connection)
 }
 
@@ -99,7 +105,13 @@ impl Snapshot for PostgresSnapshot {
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
         // The settings of the host that was reached: of several, another may be another server.
         let settings = self.control().settings().clone();
-        Ok(Box::new(CopyReader::new(open(&settings, self.limits)?, &self.exported)?))
+        let lock_timeout_ms = self.limits.lock_timeout_ms.min(READER_LOCK_TIMEOUT_MS);
+        let limits = Limits { lock_timeout_ms, ..self.limits };
+        Ok(Box::new(CopyReader::new(open(&settings, limits)?, &self.exported)?))
+    }
+
+    fn coordinator(&self) -> Box<dyn Reader + '_> {
+        Box::new(CoordinatorReader::new(self.control()))
     }
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {

@@ -21,6 +21,13 @@ pub(super) const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 pub(super) const DEFAULT_READ_ONLY: &str =
     "SELECT pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'";
 
+/// Lets values through as they are stored.
+pub(super) const RAW_ENCODING: &str = "SET client_encoding = 'SQL_ASCII'";
+
+/// Keeps a session that waits for the others from being ended, on servers that would.
+pub(super) const NEVER_IDLE: &str = "SELECT pg_catalog.set_config(s.name, '0', false) \
+    FROM pg_catalog.pg_settings s WHERE s.name = 'idle_session_timeout'";
+
 /// Where the server keeps its data.
 pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data_directory')";
 
@@ -28,6 +35,16 @@ pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data
 pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d \
     WHERE NOT d.datistemplate AND d.datallowconn AND d.datname NOT IN (pg_catalog.current_database(), 'postgres') \
     ORDER BY d.datname COLLATE pg_catalog.\"C\"";
+
+/// Foreign tables, whose rows another server or a file holds.
+pub(super) const FOREIGN_TABLES: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f' \
+    ORDER BY n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\"";
+
+/// The tables that others descend from, as partitions or by inheritance: child, then parent.
+pub(super) const PARENTS: &str = "SELECT i.inhrelid, n.nspname, c.relname FROM pg_catalog.pg_inherits i \
+    JOIN pg_catalog.pg_class c ON c.oid = i.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'p') ORDER BY i.inhrelid, n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\"";
 
 /// The relations that hold rows. Object ids below 16384 are the system's own.
 pub(super) const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relfilenode, \
@@ -114,16 +131,25 @@ pub(super) const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_cata
 /// The snapshot of this very moment, outside any transaction.
 pub(super) const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()";
 
-/// The transactions that were open the longest, for a message.
-pub(super) const OLDEST_TRANSACTION: &str = "SELECT pg_catalog.format('process %s (%s, open for %s)', a.pid, \
-    coalesce(nullif(a.application_name, ''), 'no application name'), \
-    pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start)) \
-    FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() \
-    ORDER BY a.xact_start LIMIT 1";
+/// The transaction that has been open the longest, prepared ones included, for a message.
+pub(super) fn oldest_transaction(own_pid: i32) -> String {
+    format!(
+        "SELECT t.who || ', open for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - t.since) \
+         FROM (SELECT pg_catalog.format('process %s (%s)', a.pid, \
+                 coalesce(nullif(a.application_name, ''), 'no application name')) AS who, a.xact_start AS since \
+               FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL \
+                 AND a.pid NOT IN (pg_catalog.pg_backend_pid(), {own_pid}) \
+               UNION ALL \
+               SELECT pg_catalog.format('the prepared transaction %L', p.gid), p.prepared \
+               FROM pg_catalog.pg_prepared_xacts p) t \
+         ORDER BY t.since LIMIT 1"
+    )
+}
 
-/// Locks that keep a plain reader out, with who holds them.
-pub(super) const LOCK_HOLDERS: &str = "SELECT n.nspname, c.relname, l.pid, \
-    coalesce(nullif(a.application_name, ''), 'no application name') \
+/// Locks that keep a plain reader out, with who holds them; a prepared transaction has no process.
+pub(super) const LOCK_HOLDERS: &str = "SELECT n.nspname, c.relname, \
+    coalesce(pg_catalog.format('process %s (%s)', l.pid::pg_catalog.text, \
+      coalesce(nullif(a.application_name, ''), 'no application name')), '') , l.pid IS NULL \
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \

@@ -58,6 +58,7 @@ impl MemoryTable {
                 key,
                 unlogged: self.unlogged,
                 partition_of: None,
+                parents: Vec::new(),
                 extension: None,
             },
             bytes_estimate: self.rows.len() as u64 * 40,
@@ -96,6 +97,7 @@ impl Database for Memory {
             database: "memory".into(),
             encoding: "UTF8".into(),
             other_databases: Vec::new(),
+            foreign_tables: Vec::new(),
         };
         let origin = Origin {
             source,
@@ -144,6 +146,10 @@ impl Snapshot for MemorySnapshot<'_> {
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
         assert!(!self.released.load(Ordering::SeqCst));
         Ok(Box::new(MemoryReader { memory: self.memory }))
+    }
+
+    fn coordinator(&self) -> Box<dyn Reader + '_> {
+        Box::new(MemoryReader { memory: self.memory })
     }
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {

@@ -233,3 +233,96 @@ fn the_documented_privileges_are_enough() -> Result<()> {
     drop(least.begin(&travel, &event::ignore)?);
     Ok(())
 }
+
+#[test]
+fn a_truncate_that_waits_for_the_capture_does_not_keep_it_from_reading() -> Result<()> {
+    let server = source(TABLES)?;
+    let database = postgres(&server, "source")?;
+    let snapshot = database.begin(&Plan::default(), &event::ignore)?;
+    std::thread::scope(|scope| -> Result<()> {
+        let waiting = scope.spawn(|| server.psql("source", "TRUNCATE b"));
+        // Until it queues up behind our lock, where every later reader queues up behind it.
+        let queued = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        while server.psql("source", queued)?.trim() == "0" {
+            std::thread::yield_now();
+        }
+        let mut manifest = capture_snapshot(&snapshot, &Plan::default(), &event::ignore)?;
+        complete(&snapshot, &mut manifest)?;
+        drop(snapshot);
+        assert_eq!(manifest.tables.iter().map(|entry| entry.rows()).collect::<Vec<_>>(), [100, 100]);
+        waiting.join().map_err(|_| anyhow::anyhow!("psql panicked"))??;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_prepared_transaction_that_holds_a_lock_is_named() -> Result<()> {
+    let server = source(TABLES)?;
+    server
+        .psql("source", "BEGIN; LOCK TABLE b IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'left behind'")?;
+    let mut plan = Plan::default();
+    plan.limits.lock_timeout_ms = 200;
+    let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
+    assert!(reason(&manifest, "b")?.starts_with("a prepared transaction holds"), "{manifest:?}");
+    plan.mode = verify_core::plan::Mode::TimeTravel;
+    plan.limits.anchor_timeout_ms = 300;
+    server.psql("source", "BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'older'")?;
+    let error =
+        postgres(&server, "source")?.begin(&plan, &event::ignore).err().context("it must time out")?;
+    assert!(error.chain().contains("the prepared transaction 'left behind'"), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn bytes_without_an_encoding_and_settings_of_the_database_do_not_matter() -> Result<()> {
+    let server = fixtures::server(15)?;
+    let create = "CREATE DATABASE source ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0";
+    server.psql("postgres", create)?;
+    server.psql("source", "CREATE TABLE t (k int PRIMARY KEY, v text, \"Odd\" int); INSERT INTO t VALUES (1, E'\\xe9\\xff'), (2, 'a')")?;
+    server.psql("postgres", "CREATE DATABASE restored TEMPLATE source")?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    for setting in
+        ["quote_all_identifiers = on", "idle_session_timeout = '1s'", "search_path = public, pg_catalog"]
+    {
+        server.psql("postgres", &format!("ALTER DATABASE restored SET {setting}"))?;
+    }
+    let restored = postgres(&server, "restored")?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    server.psql("restored", "UPDATE t SET v = E'\\xe9\\xfe' WHERE k = 1")?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Fail, vec!["row.changed public.t".into()]));
+    Ok(())
+}
+
+#[test]
+fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
+    let server = source(
+        "CREATE TABLE p (a int) PARTITION BY RANGE (a); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); INSERT INTO p VALUES (1);
+         CREATE TABLE parent (a int); CREATE TABLE child () INHERITS (parent); INSERT INTO child VALUES (1);
+         CREATE SEQUENCE s; SELECT setval('s', 1000); CREATE SEQUENCE turns CYCLE; SELECT setval('turns', 5);
+         CREATE EXTENSION file_fdw; CREATE SERVER f FOREIGN DATA WRAPPER file_fdw;
+         CREATE FOREIGN TABLE elsewhere (a int) SERVER f OPTIONS (filename '/nowhere')",
+    )?;
+    server.psql("postgres", "CREATE DATABASE restored TEMPLATE source")?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    let restored = postgres(&server, "restored")?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    let gaps: Vec<&str> = comparison.coverage.not_covered.iter().map(|gap| gap.object.as_str()).collect();
+    assert_eq!(gaps, ["public.elsewhere", "definitions", "database restored"]);
+    server.psql(
+        "restored",
+        "ALTER TABLE p DETACH PARTITION p1; ALTER TABLE child NO INHERIT parent;
+         ALTER SEQUENCE s INCREMENT -1; ALTER SEQUENCE turns NO CYCLE",
+    )?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
+    let expected = [
+        "sequence.changed public.s",
+        "sequence.changed public.turns",
+        "table.parents public.child",
+        "table.parents public.p1",
+    ];
+    assert_eq!(told(&comparison), expected);
+    Ok(())
+}
