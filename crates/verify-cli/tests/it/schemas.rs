@@ -29,3 +29,18 @@ fn the_manifest() {
 fn the_report() {
     check("report.schema.json", &verify_core::report::schema());
 }
+
+#[test]
+fn every_code_of_a_finding_is_documented() {
+    let schema = serde_json::to_value(schemars::schema_for!(verify_core::finding::Code)).unwrap();
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/findings.md"))
+        .unwrap();
+    let codes: Vec<&str> =
+        schema["oneOf"].as_array().unwrap().iter().map(|code| code["const"].as_str().unwrap()).collect();
+    assert!(codes.len() > 25, "{codes:?}");
+    let documented = text.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(documented, codes.len());
+    for code in codes {
+        assert!(text.contains(&format!("| `{code}` |")), "{code}");
+    }
+}

@@ -251,6 +251,24 @@ fn a_row_lost_in_the_copy_is_named() -> Result<()> {
 }
 
 #[test]
+fn the_package_database_of_this_machine_survives_a_base_backup() -> Result<()> {
+    let server = fixtures::server(15)?;
+    server.create_database("packages")?;
+    let rows = fixtures::dpkg::load(&server, "packages")?;
+    let scratch = Scratch::create("test")?;
+    let snapshot = postgres(&server, "packages")?.begin(&plan(), &event::ignore)?;
+    let data = base_backup(&server, &scratch)?;
+    let mut manifest = capture_snapshot(&snapshot, &plan(), &event::ignore)?;
+    complete(&snapshot, &mut manifest)?;
+    drop(snapshot);
+    let clone = start_clone(&server, &scratch, &data)?;
+    let comparison = travel(&clone, "packages", &manifest)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert!(comparison.coverage.rows >= rows as u64, "{rows} of {:?}", comparison.coverage);
+    Ok(())
+}
+
+#[test]
 fn an_anchor_that_ended_early_proves_nothing() -> Result<()> {
     let loaded = Loaded::new(15)?;
     let scratch = Scratch::create("test")?;
