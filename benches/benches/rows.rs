@@ -8,7 +8,7 @@ use verify_core::layout::Layout;
 use verify_core::measure::Measure;
 use verify_core::names::Names;
 use verify_core::row::RowHasher;
-use verify_core::table::{Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+use verify_core::table::{Column, Key, KeySource, Table, TableKind, TableName};
 
 const ROWS: usize = 10_000;
 
@@ -26,17 +26,10 @@ fn rows(bytes: usize) -> Vec<Vec<u8>> {
 }
 
 fn layout() -> Layout {
-    let column = |name: &str, base_type: &str| Column {
-        name: name.to_owned(),
-        type_name: base_type.to_owned(),
-        base_type: base_type.to_owned(),
-        encoding: Encoding::Binary,
-        generated: false,
-    };
     Layout::new(&Table {
         name: TableName::new("public", "t"),
         kind: TableKind::Table,
-        columns: vec![column("id", "int8"), column("v", "text")],
+        columns: vec![Column::binary("id", "int8"), Column::binary("v", "text")],
         key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
         unlogged: false,
         partition_of: None,

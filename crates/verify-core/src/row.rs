@@ -243,11 +243,8 @@ mod tests {
 
     fn table(columns: usize, key: &[usize], source: KeySource, float: Option<usize>) -> Table {
         let column = |i| Column {
-            name: format!("c{i}"),
-            type_name: "text".into(),
-            base_type: "text".into(),
             encoding: if Some(i) == float { Encoding::Float } else { Encoding::Binary },
-            generated: false,
+            ..Column::binary(&format!("c{i}"), "text")
         };
         Table {
             name: TableName::new("public", "t"),

@@ -92,6 +92,19 @@ pub struct Column {
     pub generated: bool,
 }
 
+impl Column {
+    /// A column of a built-in type that travels in binary.
+    pub fn binary(name: &str, base_type: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            type_name: base_type.to_owned(),
+            base_type: base_type.to_owned(),
+            encoding: Encoding::Binary,
+            generated: false,
+        }
+    }
+}
+
 /// Where the columns that name a row come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -200,13 +200,7 @@ mod tests {
 
     #[test]
     fn malformed_and_hostile_values_are_shown_safely() {
-        let column = |base_type: &str| Column {
-            name: "a".into(),
-            type_name: base_type.into(),
-            base_type: base_type.into(),
-            encoding: Encoding::Binary,
-            generated: false,
-        };
+        let column = |base_type: &str| Column::binary("a", base_type);
         assert_eq!(shown_value(&column("int4"), &[1]), "\\x01");
         assert_eq!(shown_value(&column("numeric"), &[0, 9]), "\\x0009");
         assert_eq!(shown_value(&column("text"), b"a\x1b[2Jb"), "a\\u{1b}[2Jb");

@@ -8,7 +8,7 @@ use super::statements;
 use super::types::Types;
 use crate::database::{Found, NOT_POPULATED};
 use crate::error::Result;
-use crate::table::{Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+use crate::table::{Column, Key, KeySource, Table, TableKind, TableName};
 
 /// A relation with its object id.
 pub(super) struct Relation {
@@ -168,21 +168,14 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
     if row.number::<i64>(0)? == 0 {
         return Ok(None);
     }
-    let column = |name: &str, base_type: &str| Column {
-        name: name.to_owned(),
-        type_name: base_type.to_owned(),
-        base_type: base_type.to_owned(),
-        encoding: Encoding::Binary,
-        generated: false,
-    };
     let table = Table {
         name: TableName::new("pg_catalog", "pg_largeobject"),
         kind: TableKind::LargeObjects,
         columns: vec![
-            column("acl", "text"),
-            column("data", "bytea"),
-            column("oid", "oid"),
-            column("owner", "text"),
+            Column::binary("acl", "text"),
+            Column::binary("data", "bytea"),
+            Column::binary("oid", "oid"),
+            Column::binary("owner", "text"),
         ],
         key: Key { source: KeySource::PrimaryKey, columns: vec![2] },
         unlogged: false,

@@ -10,7 +10,7 @@ use verify_core::invariant::{Invariant, Outcome, ResultCollector};
 use verify_core::manifest::{Consistency, Origin, Source};
 use verify_core::plan::Plan;
 use verify_core::sequence::Sequence;
-use verify_core::table::{Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+use verify_core::table::{Column, Key, KeySource, Table, TableKind, TableName};
 use verify_core::{Error, ErrorKind, Result};
 
 /// A row of two columns: `id` and `v`.
@@ -34,13 +34,6 @@ impl MemoryTable {
     }
 
     fn found(&self) -> Found {
-        let column = |name: &str, base_type: &str| Column {
-            name: name.to_owned(),
-            type_name: base_type.to_owned(),
-            base_type: base_type.to_owned(),
-            encoding: Encoding::Binary,
-            generated: false,
-        };
         let key = if self.keyed {
             Key { source: KeySource::PrimaryKey, columns: vec![0] }
         } else {
@@ -54,7 +47,7 @@ impl MemoryTable {
             table: Table {
                 name: TableName::new("public", self.name),
                 kind: self.kind,
-                columns: vec![column("id", "int8"), column("v", "text")],
+                columns: vec![Column::binary("id", "int8"), Column::binary("v", "text")],
                 key,
                 unlogged: self.unlogged,
                 partition_of: None,

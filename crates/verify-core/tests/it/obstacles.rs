@@ -249,7 +249,10 @@ fn a_truncate_that_waits_for_the_capture_does_not_keep_it_from_reading() -> Resu
         let mut manifest = capture_snapshot(&snapshot, &Plan::default(), &event::ignore)?;
         complete(&snapshot, &mut manifest)?;
         drop(snapshot);
-        assert_eq!(manifest.tables.iter().map(|entry| entry.rows()).collect::<Vec<_>>(), [100, 100]);
+        assert_eq!(
+            manifest.tables.iter().map(verify_core::manifest::TableEntry::rows).collect::<Vec<_>>(),
+            [100, 100]
+        );
         waiting.join().map_err(|_| anyhow::anyhow!("psql panicked"))??;
         Ok(())
     })
