@@ -11,6 +11,7 @@ use verify_core::postgres::{Postgres, PostgresSnapshot, Settings};
 
 use super::concurrent::copy_and_capture;
 use super::program::Program;
+use super::tree;
 use super::survey::{Survey, connect, first};
 use crate::provider::Watch;
 
@@ -59,7 +60,7 @@ fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
     args.push("--label=state-lab".to_owned());
     if !survey.tablespaces.is_empty() {
         let directory = to.join(TABLESPACES);
-        fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+        tree::create_directory(&directory)?;
         for tablespace in &survey.tablespaces {
             // Elsewhere it would be written to the very place that the server uses.
             let place = directory.join(tablespace.oid.to_string());

@@ -85,7 +85,7 @@ impl Program {
 
     /// Sends its standard output to a new file.
     pub(super) fn write_to(mut self, path: &Path) -> Result<Self> {
-        let file = File::create_new(path).with_context(|| format!("failed to create {}", path.display()))?;
+        let file = super::tree::create_file(path)?;
         self.command.stdout(file);
         Ok(self)
     }
