@@ -1,6 +1,5 @@
 //! PostgreSQL's client programs as children: connected through their environment alone, stoppable, heard.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -130,6 +129,14 @@ impl Program {
 }
 
 impl Ended {
+    /// The last line that tells an error, else the last one.
+    pub(super) fn last_error(&self) -> &str {
+        let lines = || self.said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        let error =
+            lines().find(|line| ["error:", "FATAL:", "ERROR:"].iter().any(|word| line.contains(word)));
+        error.or(lines().next()).unwrap_or("it said nothing")
+    }
+
     /// What it said, on one line.
     pub(super) fn told(&self) -> String {
         match self.said.as_str() {
