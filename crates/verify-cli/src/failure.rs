@@ -132,6 +132,9 @@ mod tests {
         ");
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let error = Error::with_source(ErrorKind::File, "write the manifest", full);
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit on the size of files (`ulimit -f`), or write to another file system")
+        }
         let error = Err::<(), _>(error).context("failed to write m").unwrap_err();
         insta::assert_snapshot!(described(&error), @r"
         error: failed to write m
