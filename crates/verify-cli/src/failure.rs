@@ -32,13 +32,18 @@ pub(crate) fn describe(error: &anyhow::Error, exit: Exit) -> String {
             continue;
         }
         let head = if depth == 0 { "error" } else { "  because" };
-        let _ = writeln!(text, "{head}: {}", shown_text(&line));
+        let _ = writeln!(text, "{head}: {}", shown_lines(&line));
         told.push_str(&line);
     }
     for hint in hints(error) {
         let _ = writeln!(text, "hint: {hint}");
     }
     text
+}
+
+/// Printable text, whose further lines are set off so that none passes for one of ours.
+fn shown_lines(text: &str) -> String {
+    text.lines().map(shown_text).collect::<Vec<_>>().join("\n    ")
 }
 
 fn kinds(error: &anyhow::Error) -> impl Iterator<Item = &ErrorKind> {
