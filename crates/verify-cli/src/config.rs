@@ -125,7 +125,7 @@ impl Config {
         if let Some(table) = self.databases.get(database) {
             return Ok(&table.conninfo);
         }
-        if database.is_empty() || database.contains('=') || database.contains("://") {
+        if looks_like_conninfo(database) {
             return Ok(database);
         }
         let known: Vec<&str> = self.databases.keys().map(String::as_str).collect();
@@ -134,7 +134,15 @@ impl Config {
         } else {
             format!("the configuration names {}", known.join(", "))
         };
-        bail!("failed to find the database {database:?}: it is no connection string, and {known}")
+        // A mistyped connection string may hold a password.
+        let plain = database.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        if plain {
+            bail!("failed to find the database {database:?}: it is no connection string, and {known}");
+        }
+        bail!(
+            "failed to find a database: what was given, not shown here, is no name and no connection string, which \
+             looks like postgresql://user@host:5432/database or \"host=… dbname=… user=…\"; {known}"
+        )
     }
 
     /// The rules.
@@ -199,6 +207,13 @@ fn without_values(message: &str) -> String {
     }
 }
 
+/// Whether to read it as a connection string, whose errors show what stands before the first `=`.
+fn looks_like_conninfo(text: &str) -> bool {
+    let uri = text.starts_with("postgresql://") || text.starts_with("postgres://");
+    let keyword = |keyword: &str| keyword.trim().chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    text.is_empty() || uri || text.split_once('=').is_some_and(|(first, _)| keyword(first))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +275,16 @@ mod tests {
             config.conninfo("shpo").unwrap_err().to_string(),
             r#"failed to find the database "shpo": it is no connection string, and the configuration names shop"#
         );
+    }
+
+    #[test]
+    fn a_mistyped_connection_string_is_not_shown() {
+        for text in
+            ["sec:S3cr3tPw@127.0.0.1:7715/base", "postgresql:/sec:S3cr3tPw@h/d?a=b", "http://S3cr3tPw@h"]
+        {
+            let shown = Config::default().conninfo(text).unwrap_err().to_string();
+            assert!(!shown.contains("S3cr3tPw") && shown.contains("postgresql://user@host"), "{shown}");
+        }
     }
 
     #[test]

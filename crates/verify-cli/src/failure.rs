@@ -1,6 +1,6 @@
 //! Errors at the edge: what failed, why, and the way out.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::io;
 
 use verify_core::ErrorKind;
@@ -32,7 +32,7 @@ pub(crate) fn describe(error: &anyhow::Error, exit: Exit) -> String {
             continue;
         }
         let head = if depth == 0 { "error" } else { "  because" };
-        let _ = writeln!(text, "{head}: {}", shown_text(&line));
+        let _ = writeln!(text, "{head}: {}", shown_lines(&line));
         told.push_str(&line);
     }
     for hint in hints(error) {
@@ -41,11 +41,39 @@ pub(crate) fn describe(error: &anyhow::Error, exit: Exit) -> String {
     text
 }
 
+/// Printable text, whose further lines are set off so that none passes for one of ours.
+fn shown_lines(text: &str) -> String {
+    text.lines().map(shown_text).collect::<Vec<_>>().join("\n    ")
+}
+
 fn kinds(error: &anyhow::Error) -> impl Iterator<Item = &ErrorKind> {
     error.chain().filter_map(|cause| cause.downcast_ref::<verify_core::Error>()).map(verify_core::Error::kind)
 }
 
+/// An error with a way out that is better than the general one for its kind.
+#[derive(Debug)]
+pub(crate) struct Advised {
+    pub(crate) doing: String,
+    pub(crate) hint: &'static str,
+    pub(crate) source: verify_core::Error,
+}
+
+impl fmt::Display for Advised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)
+    }
+}
+
+impl std::error::Error for Advised {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
 fn hints(error: &anyhow::Error) -> Vec<&'static str> {
+    if let Some(advised) = error.chain().find_map(|cause| cause.downcast_ref::<Advised>()) {
+        return vec![advised.hint];
+    }
     // The innermost kind is nearest to the cause; hints for the same thing come once.
     let mut hints: Vec<&'static str> = kinds(error).filter_map(hint).collect();
     hints.extend(error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).filter_map(file_hint));
@@ -104,6 +132,9 @@ fn file_hint(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space, or write to another file system; nothing was left behind")
         }
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit on the size of files (`ulimit -f`), or write to another file system")
+        }
         _ => None,
     }
 }
@@ -139,6 +170,22 @@ mod tests {
           because: no storage space
         hint: free some space, or write to another file system; nothing was left behind
         ");
+    }
+
+    #[test]
+    fn the_lines_of_a_cause_are_lines() {
+        let error = anyhow::anyhow!("initdb failed: error: one\nhint: two\u{1b}[2J");
+        assert_eq!(described(&error), "error: initdb failed: error: one\n    hint: two\\u{1b}[2J\n");
+    }
+
+    #[test]
+    fn an_error_with_its_own_way_out_has_no_other() {
+        let source = Error::new(ErrorKind::Server { sqlstate: "42501".to_owned() }, "ERROR: denied");
+        let error = Advised { doing: "failed to install".to_owned(), hint: "ask the owner", source };
+        assert_eq!(
+            described(&error.into()),
+            "error: failed to install\n  because: ERROR: denied\nhint: ask the owner\n"
+        );
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! SIGINT and SIGTERM: the first asks the work to stop and clean up, a second one ends the process at once.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{process, thread};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::exit::Exit;
@@ -16,6 +16,8 @@ static CHANGED: Condvar = Condvar::new();
 
 /// Begins to listen; before this a signal ends the process as usual.
 pub(crate) fn listen() -> Result<()> {
+    // It would end the process; caught, the write that is too long fails, and the error is told.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("failed to listen for signals")?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("failed to listen for signals")?;
     let wait = move || {
         for _ in signals.forever() {

@@ -41,6 +41,7 @@ impl Scratch {
         let root_lock = lock_root(&root)?;
         let path = tempfile::Builder::new()
             .prefix(&format!("{purpose}-{}-", std::process::id()))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&root)
             .with_context(|| format!("failed to create a directory in {}", root.display()))?
             .keep();

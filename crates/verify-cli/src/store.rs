@@ -1,10 +1,11 @@
 //! Manifests and reports in files: written whole or not at all, and never over one that is there unless told to.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
@@ -13,6 +14,10 @@ use verify_core::report::Report;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A larger report is refused: it names at most some thousand rows.
 const REPORT_BYTES_MAX: u64 = 256 << 20;
+
+/// How the names of drafts begin and end.
+const PREFIX: &str = ".state-lab-";
+const SUFFIX: &str = ".part";
 
 /// Whether a file that is there may be replaced. A manifest may be the only evidence of an old backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +52,8 @@ impl Draft {
         if path.file_name().is_none() {
             bail!("{}: it names no file", doing());
         }
-        // tempfile gives the file mode 0600.
-        let file = tempfile::Builder::new()
-            .prefix(".state-lab-")
-            .suffix(".part")
-            .tempfile_in(directory(&path))
+        sweep(directory(&path));
+        let file = create_locked(directory(&path))
             .with_context(|| format!("failed to create a file in {}", directory(&path).display()))?;
         Ok(Self { path, file, existing })
     }
@@ -70,6 +72,35 @@ impl Draft {
         named.map_err(|error| error.error).with_context(|| doing.clone())?;
         // Only then does the name survive a crash, too.
         File::open(directory(&self.path)).and_then(|directory| directory.sync_all()).with_context(|| doing)
+    }
+}
+
+/// A draft whose lock is held as long as this process has it open.
+fn create_locked(directory: &Path) -> io::Result<NamedTempFile> {
+    loop {
+        // tempfile gives the file mode 0600.
+        let file = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(directory)?;
+        // Where another run's sweep came before the lock, the name is gone or will be.
+        match flock(file.as_file(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if file.path().exists() => return Ok(file),
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Removes the drafts of dead runs: the kernel frees a lock however a process ends.
+fn sweep(directory: &Path) {
+    // What cannot be listed or opened is not ours to remove.
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let draft = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(draft)) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if let Some(file) = is_file.then(|| File::open(entry.path()).ok()).flatten()
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -183,6 +214,18 @@ mod tests {
             (fs::read_to_string(&path).unwrap(), names(directory.path())),
             ("old".into(), vec!["m".into()])
         );
+    }
+
+    #[test]
+    fn what_a_dead_run_left_goes_with_the_next_and_a_living_draft_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(".state-lab-dead00.part"), "half").unwrap();
+        let living = Draft::new(&directory.path().join("a"), Existing::Refuse).unwrap();
+        write(&directory.path().join("b"), Existing::Refuse, "b").unwrap();
+        living.keep(|to| Ok(to.write_all(b"a")?)).unwrap();
+        let mut left = names(directory.path());
+        left.sort();
+        assert_eq!(left, ["a", "b"]);
     }
 
     #[test]

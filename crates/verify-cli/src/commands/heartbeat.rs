@@ -14,6 +14,7 @@ use crate::cli::Globals;
 use crate::connect::Target;
 use crate::duration::Period;
 use crate::exit::Exit;
+use crate::failure::Advised;
 use crate::interrupt;
 use crate::terminal::{self, Terminal};
 
@@ -37,6 +38,11 @@ EXAMPLES:
     state-lab heartbeat install postgresql://owner@db/shop
     state-lab heartbeat run shop --interval 1s
     state-lab heartbeat status shop";
+
+/// The way out for a role that may not create the table.
+const MAY_NOT_INSTALL: &str = "\
+grant the role CREATE on the database; or let a superuser install it once, and GRANT USAGE ON SCHEMA state_lab and \
+SELECT, INSERT, DELETE ON TABLE state_lab.heartbeat to the role";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -104,7 +110,10 @@ fn install(target: &Target, terminal: &Terminal) -> Result<Exit> {
     }
     let doing = || format!("failed to install the heartbeat on {}", target.place);
     let mut connection = target.connect().with_context(doing)?;
-    heartbeat::install(&mut connection).with_context(doing)?;
+    heartbeat::install(&mut connection).map_err(|error| match error.sqlstate() {
+        Some("42501") => Advised { doing: doing(), hint: MAY_NOT_INSTALL, source: error }.into(),
+        _ => anyhow::Error::new(error).context(doing()),
+    })?;
     terminal.result(&Installed { heartbeat: "installed" }, |_| "heartbeat: installed\n".to_owned())?;
     Ok(Exit::PASS)
 }

@@ -59,7 +59,7 @@ fn a_pass_names_its_depth() {
     insta::assert_snapshot!(super::report(&report, &Style::plain()), @r"
     integrity_checks: pass
 
-    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants; nothing that was found was left out
+    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
     source: shop.manifest: database shop, PostgreSQL 16.4, cluster 7012345678901234567
     captured: 1970-01-01T00:00:00Z, snapshot 740:740:, consistency shared-snapshot
     restored: u@h:5432/shop
@@ -148,7 +148,7 @@ fn a_restore_begins_with_the_promised_lines() {
 
     fail: rpo: the writes of the last moments may be lost, up to 299.003 s; the objective is 60.000 s [objective.missed]
 
-    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants; nothing that was found was left out
+    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
     recovered until: 1970-01-01T00:00:00Z, by the heartbeat
     time spent: fetch 1.5s, verify 7m10s
     source: shop.manifest: database shop, PostgreSQL 16.4, cluster 7012345678901234567

@@ -42,6 +42,8 @@ pub struct StartOptions {
     pub timeout: Duration,
     /// Asked while it waits, whether to give up: recovery may take long, and somebody may have pressed Ctrl-C.
     pub asked: fn() -> bool,
+    /// Asked while it waits, with the data directory and the log: why waiting is in vain, once that shows.
+    pub in_vain: fn(&Path, &Path) -> Option<String>,
 }
 
 impl StartOptions {
@@ -56,6 +58,7 @@ impl StartOptions {
             wait: Wait::Ready,
             timeout: Duration::from_secs(120),
             asked: || false,
+            in_vain: |_, _| None,
         }
     }
 

@@ -153,6 +153,9 @@ impl Server {
             if (options.asked)() {
                 bail!("the server on {} was not waited for: asked to stop", self.data_dir.display());
             }
+            if let Some(reason) = (options.in_vain)(&self.data_dir, &self.log_file) {
+                bail!("the server on {} will never accept connections: {reason}", self.data_dir.display());
+            }
             if started.elapsed() >= options.timeout {
                 bail!(
                     "the server on {} {} within {} s; it was stopped again",

@@ -133,3 +133,63 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
         restored.reports[0].comparison.findings.iter().map(|finding| finding.code).collect();
     assert!(codes.contains(&Code::SnapshotUnproven), "{codes:?}");
 }
+
+/// A transaction with more subtransactions than a server notes of it, which then sleeps.
+fn overflowing() -> String {
+    let block = "BEGIN INSERT INTO ledger VALUES (DEFAULT, 1, 1); EXCEPTION WHEN division_by_zero THEN END;";
+    format!("DO $$ BEGIN {} PERFORM pg_sleep(600); END $$", block.repeat(70))
+}
+
+#[test]
+fn a_copy_that_cannot_know_its_subtransactions_is_given_up_with_the_reason() {
+    let drill = Drill::new(MAJOR);
+    let sleeping = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let count = format!("SELECT count(*) {sleeping}");
+    let end = format!("SELECT pg_terminate_backend(pid) {sleeping}");
+    let store = Store::open(&drill.store()).unwrap();
+    let settings = Settings::parse(&drill.source.conninfo("shop"), &Environment::default()).unwrap();
+    std::thread::scope(|scope| {
+        let drill = &drill;
+        let begin = |doing: &str| {
+            if doing.contains("pg_basebackup") {
+                let open = scope.spawn(|| drill.source.psql("shop", &overflowing()).is_err());
+                while drill.source.psql("postgres", &count).unwrap() != "1" {
+                    assert!(!open.is_finished(), "the transaction ended early");
+                }
+            }
+        };
+        let watch = Watch { on_event: &|_| ControlFlow::Continue(()), on_step: &begin, asked: || false };
+        let request = BackupRequest {
+            store,
+            name: "b".parse().unwrap(),
+            method: Some(Method::Physical),
+            databases: vec![settings],
+            plan: Plan::default(),
+        };
+        let taken = local::backup(&request, &watch);
+        drill.source.psql("postgres", &end).unwrap();
+        taken.unwrap();
+    });
+    let failed = drill.run(&["restore", "--snapshot", "b"]);
+    assert_eq!((failed.status, failed.out.as_str()), (Some(2), "restore_status: failed\n"));
+    assert!(failed.err.contains("more than 64 subtransactions was open"), "{}", failed.err);
+}
+
+#[test]
+fn a_backup_is_closed_to_other_users_whatever_the_store_allows() {
+    use std::os::unix::fs::PermissionsExt;
+    let drill = Drill::new(MAJOR);
+    fs::create_dir(drill.store()).unwrap();
+    fs::set_permissions(drill.store(), fs::Permissions::from_mode(0o755)).unwrap();
+    let create = "CREATE ROLE secretive PASSWORD 's3cret'";
+    drill.source.psql("postgres", create).unwrap();
+    drill.back_up("b", "logical");
+    assert_eq!(drill.run(&["restore", "--snapshot", "b"]).status, Some(0));
+    let backup = drill.store().join("b");
+    let mut open = vec![backup.clone()];
+    open.extend(["", "manifests", "reports"].iter().flat_map(|directory| list(&backup.join(directory))));
+    open.retain(|path| fs::metadata(path).unwrap().permissions().mode() & 0o077 != 0);
+    assert_eq!(open, Vec::<std::path::PathBuf>::new());
+    let globals = fs::read_to_string(backup.join("globals.sql")).unwrap();
+    assert!(globals.contains("secretive") && !globals.contains("PASSWORD"), "{globals}");
+}

@@ -141,3 +141,16 @@ fn a_full_disk_is_an_error_and_not_a_pass() {
     assert_eq!(outcome.status, Some(2));
     assert!(outcome.err.starts_with("error: failed to write to standard output\n"), "{}", outcome.err);
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_with_a_message() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("m"), bytes()).unwrap();
+    let program = crate::program::state_lab(directory.path());
+    let script = "ulimit -f 0; exec \"$0\" show m > out";
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script]).arg(program.get_program()).current_dir(directory.path());
+    let outcome = crate::program::outcome(&shell.output().unwrap());
+    assert_eq!(outcome.status, Some(2));
+    assert!(outcome.err.contains("File too large") && outcome.err.contains("ulimit -f"), "{}", outcome.err);
+}

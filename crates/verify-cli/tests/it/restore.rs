@@ -228,3 +228,33 @@ fn tablespaces_are_copied_and_never_lead_back_to_the_source_or_the_store() {
     assert!(drill.store().join("b/tablespaces").join(&oid).is_dir());
     assert_eq!(drill.source.psql("shop", "SELECT count(*) FROM far").unwrap(), "1");
 }
+
+/// Removes what `gone` chooses from the base backup in the store, and restores.
+fn restore_without(drill: &Drill, folder: &str, gone: impl Fn(&str) -> bool) -> Outcome {
+    drill.back_up("b", "physical");
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    for path in list(&drill.store().join("b/data").join(folder)).iter().filter(|path| gone(&name(path))) {
+        fs::remove_file(path).unwrap();
+    }
+    let outcome = restore(drill);
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+    outcome
+}
+
+#[test]
+fn missing_wal_is_an_error_and_not_an_endless_wait() {
+    let drill = Drill::new(MAJOR);
+    let failed = restore_without(&drill, "pg_wal", |name| name.starts_with('0'));
+    assert_eq!((failed.status, failed.out.as_str()), (Some(2), "restore_status: failed\n"));
+    assert!(failed.err.contains("it waits for the WAL file 0000000"), "{}", failed.err);
+    let parsed = state_lab::server::Installation::of_major(MAJOR).unwrap().program("pg_waldump").is_ok();
+    assert_eq!(failed.err.contains("WAL parsing failed"), parsed, "{}", failed.err);
+}
+
+#[test]
+fn without_the_servers_list_the_files_are_not_covered_and_not_damaged() {
+    let drill = Drill::new(MAJOR);
+    let passed = restore_without(&drill, "", |name| name == "backup_manifest");
+    assert_eq!(passed.status, Some(0), "{passed:?}");
+    assert!(passed.out.contains("    files of the base backup: the server's list"), "{}", passed.out);
+}

@@ -37,14 +37,13 @@ impl<'a> Draft<'a> {
     /// Stores a manifest; gives what the record says of it.
     pub(super) fn add_manifest(&self, place: String, manifest: &Manifest) -> Result<DatabaseRecord> {
         let directory = self.path.join(MANIFESTS);
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to create {}", directory.display()))?;
+        tree::create_directory(&directory)?;
         let name = manifest.header.source.database.clone();
         let file = format!("{MANIFESTS}/{}.manifest", file_safe(&name));
         let path = self.path.join(&file);
         let mut bytes = Vec::new();
         manifest.write(&mut bytes)?;
-        fs::write(&path, &bytes).with_context(|| format!("failed to write {}", path.display()))?;
+        tree::write_file(&path, &bytes)?;
         Ok(DatabaseRecord {
             name,
             place,
@@ -60,7 +59,7 @@ impl<'a> Draft<'a> {
     pub(super) fn keep(mut self, record: &BackupRecord) -> Result<PathBuf> {
         let path = self.path.join(record::FILE);
         let text = serde_json::to_vec_pretty(record).context("failed to write the backup's record")?;
-        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        tree::write_file(&path, &text)?;
         tree::sync(&self.path)?;
         let target = self.store.path().join(self.name.as_str());
         let _root = self.store.lock()?;

@@ -11,6 +11,7 @@ use super::concurrent::copy_and_capture;
 use super::name::file_safe;
 use super::program::Program;
 use super::survey::Survey;
+use super::tree;
 use crate::provider::Watch;
 
 /// Where dumps lie in the directory of a backup.
@@ -22,7 +23,7 @@ pub(super) const GLOBALS: &str = "globals.sql";
 pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Manifest>> {
     let plan = Plan { mode: Mode::SharedSnapshot, ..plan.clone() };
     let dumps = to.join(DUMPS);
-    std::fs::create_dir(&dumps).with_context(|| format!("failed to create {}", dumps.display()))?;
+    tree::create_directory(&dumps)?;
     let mut manifests = Vec::new();
     for database in &survey.databases {
         watch.step(&format!("dumping {} with pg_dump", database.describe()))?;

@@ -21,14 +21,23 @@ const EMPTIED: [&str; 3] = ["postgresql.conf", "postgresql.auto.conf", "pg_ident
 /// Directories whose content is the source's alone: slots would keep WAL, and logical ones publish it.
 const CLEARED: [&str; 2] = ["pg_replslot", "pg_snapshots"];
 
-const SETTINGS: [(&str, &str); 24] = [
+/// Where a copy notes the files of WAL that it looks for elsewhere, one a line, in its data directory.
+const LOOKED_FOR: &str = "state-lab.looked-for";
+/// A file that was looked for so often, one after the other, will not come; a pause of the next setting lies between.
+const LOOKED_FOR_MAX: usize = 6;
+/// The server's word that all of the backup's WAL was replayed.
+const CONSISTENT: &str = "consistent recovery state reached";
+
+const SETTINGS: [(&str, &str); 25] = [
     ("archive_mode", "off"),
     ("archive_command", ""),
     ("archive_cleanup_command", ""),
     ("recovery_end_command", ""),
     ("primary_conninfo", ""),
     ("primary_slot_name", ""),
-    ("restore_command", "/bin/false"),
+    // Works in the data directory, and never finds anything.
+    ("restore_command", "echo %f >> state-lab.looked-for; exit 1"),
+    ("wal_retrieve_retry_interval", "2s"),
     ("recovery_target", ""),
     ("recovery_target_name", ""),
     ("recovery_target_time", ""),
@@ -61,6 +70,7 @@ pub(super) fn start_options(directory: &Path, server: &ServerRecord, asked: fn()
         trust_socket: true,
         wait: Wait::ReadyOrStandby,
         asked,
+        in_vain,
         ..StartOptions::in_directory(directory)
     };
     let known = |name: &str| {
@@ -70,6 +80,32 @@ pub(super) fn start_options(directory: &Path, server: &ServerRecord, asked: fn()
     let fixed = SETTINGS.iter().filter(|(name, _)| known(name)).map(|(name, value)| (*name, *value));
     let own = server.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     own.chain(fixed).fold(options, |options, (name, value)| options.set(name, value))
+}
+
+/// Why a copy will never accept queries, once it does nothing but look for WAL that nobody will send.
+fn in_vain(data: &Path, log: &Path) -> Option<String> {
+    let looked_for = fs::read_to_string(data.join(LOOKED_FOR)).ok()?;
+    let file = missing(&looked_for)?;
+    // What cannot be read says nothing of the cause, so the likelier one stays.
+    let replayed = fs::read(log).is_ok_and(|log| String::from_utf8_lossy(&log).contains(CONSISTENT));
+    Some(if replayed {
+        "all of the backup's WAL was replayed, and PostgreSQL still refuses queries: a transaction with more than 64 \
+         subtransactions was open while the copy was taken, so that it cannot tell which of them had ended. Take the \
+         backup again while no such transaction runs, or with --method logical"
+            .to_owned()
+    } else {
+        format!(
+            "it waits for the WAL file {file}, which the backup lacks. Files are missing from its pg_wal, or one of \
+             them is cut: look at the storage that it lies on, and take another backup"
+        )
+    })
+}
+
+/// The file of WAL that was looked for again and again, and nothing else.
+fn missing(looked_for: &str) -> Option<&str> {
+    let files = || looked_for.lines().rev().filter(|name| !name.ends_with(".history"));
+    let last = files().next()?;
+    (files().take(LOOKED_FOR_MAX).filter(|name| *name == last).count() == LOOKED_FOR_MAX).then_some(last)
 }
 
 /// Takes everything out of a copied data directory that belongs to the source, and makes it a standby.
@@ -129,6 +165,22 @@ pub(super) fn relink_tablespaces(data: &Path, directory: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_file_that_is_looked_for_again_and_again_is_missing() {
+        let again = "00000002.history\n000000010000000000000003\n".repeat(LOOKED_FOR_MAX);
+        assert_eq!(missing(&again), Some("000000010000000000000003"));
+        assert_eq!(missing(&again.repeat(9)), Some("000000010000000000000003"));
+        assert_eq!(missing(&format!("{again}000000010000000000000004\n")), None);
+        assert_eq!(missing(again.split_once('\n').unwrap().1.split_once('\n').unwrap().1), None);
+        assert_eq!(missing(""), None);
+    }
+
+    #[test]
+    fn the_note_is_written_where_it_is_read() {
+        let written = SETTINGS.iter().any(|(_, value)| value.contains(&format!(">> {LOOKED_FOR};")));
+        assert!(written);
+    }
 
     #[test]
     fn a_copy_keeps_its_data_and_loses_its_ties() {

@@ -1,17 +1,17 @@
 //! A base backup, and manifests whose snapshots can be read again in it.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use verify_core::database::Snapshot;
 use verify_core::manifest::{Consistency, Manifest};
 use verify_core::plan::{Mode, Plan};
 use verify_core::postgres::{Postgres, PostgresSnapshot, Settings};
 
 use super::concurrent::copy_and_capture;
-use super::program::Program;
+use super::program::{Ended, Program};
 use super::survey::{Survey, connect, first};
+use super::tree;
 use crate::provider::Watch;
 
 /// Where the data directory lies in that of a backup.
@@ -38,10 +38,8 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
     watch.step("copying the data directory with pg_basebackup")?;
     let program = base_backup(survey, to)?;
     let manifests = copy_and_capture(&snapshots, &plan, watch, |stop| {
-        program.succeed(stop).context(
-            "failed to copy the data directory; it needs a role with REPLICATION, an entry for `replication` in \
-             pg_hba.conf and two free max_wal_senders; --method logical needs none of them",
-        )
+        let ended = program.run(stop)?;
+        if ended.status.success() { Ok(()) } else { Err(failed(&ended)) }
     })?;
     let mut captured = Vec::new();
     for ((snapshot, manifest), database) in snapshots.iter().zip(manifests).zip(&survey.databases) {
@@ -49,6 +47,26 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
         captured.push(Captured { manifest, unproven });
     }
     Ok(captured)
+}
+
+/// The program's own last word first, and what the role needs only where that is what it complains of.
+fn failed(ended: &Ended) -> anyhow::Error {
+    const ACCESS: [&str; 6] = [
+        "authentication failed",
+        "pg_hba.conf",
+        "replication role",
+        "REPLICATION",
+        "max_wal_senders",
+        "WAL sender",
+    ];
+    let advice = if ACCESS.iter().any(|word| ended.said.contains(word)) {
+        "; it needs a role with REPLICATION, an entry for `replication` in pg_hba.conf and two free max_wal_senders; \
+         --method logical needs none of them"
+    } else {
+        ""
+    };
+    anyhow!("pg_basebackup ended with {}: {}", ended.status, ended.told())
+        .context(format!("failed to copy the data directory: {}{advice}", ended.last_error()))
 }
 
 fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
@@ -59,7 +77,7 @@ fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
     args.push("--label=state-lab".to_owned());
     if !survey.tablespaces.is_empty() {
         let directory = to.join(TABLESPACES);
-        fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+        tree::create_directory(&directory)?;
         for tablespace in &survey.tablespaces {
             // Elsewhere it would be written to the very place that the server uses.
             let place = directory.join(tablespace.oid.to_string());
@@ -90,4 +108,29 @@ fn ended_early(database: &Settings, xid: u64) -> Result<Option<String>> {
              timeout ended idle transactions"
         )
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    fn headline(said: &str) -> String {
+        failed(&Ended { status: ExitStatus::from_raw(256), said: said.to_owned() }).to_string()
+    }
+
+    #[test]
+    fn only_a_lack_of_access_is_answered_with_what_the_role_needs() {
+        let full = "pg_basebackup: error: could not write to file \"x\": No space left on device\n\
+                    pg_basebackup: removing data directory \"x\"";
+        assert_eq!(
+            headline(full),
+            "failed to copy the data directory: pg_basebackup: error: could not write to file \"x\": No space left \
+             on device"
+        );
+        let refused =
+            headline("pg_basebackup: error: FATAL:  no pg_hba.conf entry for replication connection");
+        assert!(refused.contains("it needs a role with REPLICATION"), "{refused}");
+    }
 }

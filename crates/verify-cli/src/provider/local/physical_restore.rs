@@ -22,6 +22,9 @@ use crate::server::{Installation, Server, StartOptions, give_to_server_user};
 /// Recovery replays the WAL of the time that the copy took.
 const RECOVERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
 
+/// The files that the server sent, with their checksums.
+const SERVERS_LIST: &str = "backup_manifest";
+
 /// A server that runs on the copy, and what the comparison of each database came to.
 pub(super) struct BroughtUp {
     pub(super) server: Server,
@@ -109,12 +112,19 @@ enum Files {
 }
 
 fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
+    if !data.join(SERVERS_LIST).exists() {
+        let reason =
+            format!("the server's list of them, {SERVERS_LIST}, is missing; they could not be checked");
+        return Ok(Files::Unknown(reason));
+    }
     let program = match Program::find("pg_verifybackup", major) {
         Ok(program) => program,
         Err(error) => return Ok(Files::Unknown(format!("{error:#}"))),
     };
-    // Reading WAL needs a pg_waldump of the very same version, and recovery reads it anyway.
-    let args = ["--no-parse-wal".as_ref(), "--quiet".as_ref(), data.as_os_str()];
+    // A pg_waldump reads the WAL of its own major version alone, and the program takes none but its own release's.
+    let parses_wal = program.major() == major && program.has_beside("pg_waldump");
+    let wal = (!parses_wal).then_some("--no-parse-wal");
+    let args = wal.into_iter().chain(["--quiet"]).map(AsRef::as_ref).chain([data.as_os_str()]);
     let ended = program.args(args).run(&|| (watch.asked)())?;
     Ok(match ended.status.code() {
         Some(0) => Files::Whole,

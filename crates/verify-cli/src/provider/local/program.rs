@@ -1,6 +1,5 @@
 //! PostgreSQL's client programs as children: connected through their environment alone, stoppable, heard.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -66,6 +65,12 @@ impl Program {
         self.major
     }
 
+    /// Whether a program of the very same release lies in its directory.
+    pub(super) fn has_beside(&self, name: &str) -> bool {
+        let own = Path::new(self.command.get_program());
+        release_of(own).is_ok_and(|ours| release_of(&own.with_file_name(name)).is_ok_and(|its| its == ours))
+    }
+
     /// Connects it to a database. Passwords go into its environment, where other users cannot see them.
     pub(super) fn connect(mut self, settings: &Settings) -> Self {
         self.command.env("PGAPPNAME", "state-lab").envs(settings.child_environment());
@@ -79,7 +84,7 @@ impl Program {
 
     /// Sends its standard output to a new file.
     pub(super) fn write_to(mut self, path: &Path) -> Result<Self> {
-        let file = File::create_new(path).with_context(|| format!("failed to create {}", path.display()))?;
+        let file = super::tree::create_file(path)?;
         self.command.stdout(file);
         Ok(self)
     }
@@ -124,6 +129,14 @@ impl Program {
 }
 
 impl Ended {
+    /// The last line that tells an error, else the last one.
+    pub(super) fn last_error(&self) -> &str {
+        let lines = || self.said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        let error =
+            lines().find(|line| ["error:", "FATAL:", "ERROR:"].iter().any(|word| line.contains(word)));
+        error.or(lines().next()).unwrap_or("it said nothing")
+    }
+
     /// What it said, on one line.
     pub(super) fn told(&self) -> String {
         match self.said.as_str() {
@@ -137,13 +150,19 @@ impl Ended {
 
 /// The major version that a program says it has.
 fn major_of(program: &Path) -> Result<u32> {
-    let doing = || format!("failed to learn the version of {}", program.display());
-    let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().with_context(doing)?;
+    let release = release_of(program)?;
+    let digits = release.find(|c: char| !c.is_ascii_digit()).unwrap_or(release.len());
+    let major = release[..digits].parse();
+    major.with_context(|| format!("failed to learn the version of {}", program.display()))
+}
+
+/// The release that a program says it is of: `15.18 (Debian 15.18-1)`.
+fn release_of(program: &Path) -> Result<String> {
+    let output = Command::new(program).arg("--version").env("LC_ALL", "C").output();
+    let output = output.with_context(|| format!("failed to run {} --version", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version =
-        text.split_once("(PostgreSQL) ").map(|(_, version)| version.trim_start()).unwrap_or_default();
-    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
-    version[..digits].parse().with_context(doing)
+    let release = text.split_once("(PostgreSQL) ").map(|(_, release)| release.trim());
+    Ok(release.unwrap_or_default().to_owned())
 }
 
 /// Asks a child and its helpers to end, and kills those that do not.

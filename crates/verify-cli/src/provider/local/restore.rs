@@ -1,9 +1,8 @@
 //! Restoring a backup where it can reach nobody, holding it against its manifests, and measuring RTO and RPO.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::heartbeat::Rpo;
@@ -18,7 +17,7 @@ use super::physical_restore::BroughtUp;
 use super::record::Method;
 use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
-use super::{logical_restore, physical_restore};
+use super::{logical_restore, physical_restore, tree};
 use crate::provider::Watch;
 use crate::scratch::{self, Scratch};
 use crate::store::{Draft, Existing};
@@ -137,7 +136,7 @@ impl Judging<'_> {
 /// Stores the reports beside the backup.
 fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
     let directory = backup.path.join(REPORTS);
-    fs::create_dir_all(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    tree::create_directory(&directory)?;
     let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%S%.3fZ").to_string();
     let keep = |(report, database): (&Report, &super::DatabaseRecord)| {
         let name = match reports.len() {

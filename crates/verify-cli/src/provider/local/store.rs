@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -143,6 +143,7 @@ impl Store {
         }
         let path = tempfile::Builder::new()
             .prefix(&format!(".{name}{PARTIAL}{}-", std::process::id()))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&self.path)
             .with_context(|| format!("failed to write to the store {}", self.path.display()))?
             .keep();

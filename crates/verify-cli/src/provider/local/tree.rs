@@ -1,7 +1,8 @@
 //! Directory trees: copied without touching the original, measured, made durable.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -33,6 +34,24 @@ pub(super) fn copy(from: &Path, to: &Path, asked: fn() -> bool) -> Result<()> {
         }
     }
     fs::set_permissions(to, fs::Permissions::from_mode(mode | 0o700)).with_context(doing)
+}
+
+/// Creates a directory that is closed to other users, unless it is there.
+pub(super) fn create_directory(path: &Path) -> Result<()> {
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.with_context(|| format!("failed to create {}", path.display()))
+}
+
+/// Creates a file that is closed to other users.
+pub(super) fn create_file(path: &Path) -> Result<File> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.with_context(|| format!("failed to create {}", path.display()))
+}
+
+/// Writes a new file that is closed to other users.
+pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let written = create_file(path)?.write_all(content);
+    written.with_context(|| format!("failed to write {}", path.display()))
 }
 
 /// The bytes of all files.
