@@ -257,7 +257,7 @@ impl<R: BufRead> Reading<R> {
         let line = serde_json::from_slice(&text).map_err(|error| {
             Error::with_source(
                 ErrorKind::Manifest,
-                format!("read line {} of the manifest", self.count),
+                format!("read the manifest: it is cut or changed in line {}", self.count),
                 error,
             )
         })?;

@@ -78,7 +78,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     insta::assert_snapshot!(stable(&failed.out), @r"
     integrity_checks: fail
 
-    fail: public.orders_id_seq: stands at 100, and stood at 5000 when the source was captured: it will hand out values again [sequence.behind]
+    fail: public.orders_id_seq: its next value is 101, and was 5001 when the source was captured: it will hand out values again [sequence.behind]
     fail: no order without its customer: returned 100 rows where none may be [invariant.broken]
         id=149
         id=199

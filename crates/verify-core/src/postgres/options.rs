@@ -233,12 +233,14 @@ fn known(keyword: &str) -> Result<&'static str> {
     let honoured = HONOURED.iter().map(|(known, _)| *known);
     let refused = REFUSED.iter().map(|refused| refused.keyword);
     honoured.chain(refused).find(|known| *known == keyword).ok_or_else(|| {
+        // What does not look like a keyword may be a part of a password that lacks its quotes.
+        let shown = keyword.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let name = if shown { format!(" \"{}\"", printable(keyword, 40)) } else { String::new() };
         Error::new(
             ErrorKind::Settings,
             format!(
-                "use the connection setting \"{}\": libpq knows no such keyword (check its spelling, and the \
-                 quotes around values with blanks)",
-                printable(keyword, 40)
+                "use the connection setting{name}: libpq knows no such keyword (check its spelling, and the \
+                 quotes around values with blanks)"
             ),
         )
     })
