@@ -12,8 +12,7 @@ help:
 
 demo:
 	@./install.sh demo
-	@$(CARGO) build --release --quiet -p state-lab
-	@./target/release/state-lab demo
+	@$(CARGO) run --release --quiet -p state-lab -- demo
 
 test:
 	@./install.sh test

@@ -17,5 +17,8 @@ FROM pg_largeobject_metadata \gexec
 -- Rows that row security hides from the role are refused, never left out silently.
 ALTER ROLE :"role" BYPASSRLS;
 
+-- The heartbeat has a writer of its own, once somebody with CREATE on the database has run `state-lab heartbeat install`:
+--   GRANT USAGE ON SCHEMA state_lab TO …; GRANT SELECT, INSERT, DELETE ON state_lab.heartbeat TO …;
+
 -- A physical backup (`backup --method physical`) also needs: ALTER ROLE … REPLICATION, and a line in pg_hba.conf for it.
 -- Verifying a physical copy needs a superuser of the copy, not of the source.

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::NOT_POPULATED;
 use crate::finding::{Code, Finding, Severity, Verdict, verdict};
+use crate::heartbeat;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
-use crate::rows::Differing;
+use crate::rows::{Differing, Excuse};
 use crate::table::{Encoding, TableKind};
 
 /// What came of comparing a restored database with its source.
@@ -190,7 +191,7 @@ impl<'a> Draft<'a> {
             self.find(Code::TableHashedOnServer, Severity::Notice, ours.name(), message);
         }
         if !circumstances.keyed_alike || !same_layout(ours, theirs) {
-            self.counts_only(ours, theirs, columns.is_empty());
+            self.counts_only(ours, theirs, circumstances);
             return;
         }
         let differing = Differing::new(ours, theirs);
@@ -201,8 +202,8 @@ impl<'a> Draft<'a> {
         self.coverage.tables += 1;
         self.coverage.rows += digest.rows;
         self.coverage.bytes += bytes;
-        let derived = ours.table.kind == TableKind::MaterializedView && !circumstances.travelled;
-        self.differing.extend(differing.map(|rows| if derived { rows.derived() } else { rows }));
+        let excuse = if circumstances.travelled { None } else { excuse(ours) };
+        self.differing.extend(differing.map(|rows| rows.excused(excuse)));
     }
 
     /// A partition that was detached still has its rows, and who reads the whole does not get them.
@@ -275,14 +276,30 @@ impl<'a> Draft<'a> {
     }
 
     /// Rows of different keys or layouts: a different count is damage, an equal one proves nothing.
-    fn counts_only(&mut self, ours: &TableEntry, theirs: &TableEntry, told: bool) {
+    fn counts_only(&mut self, ours: &TableEntry, theirs: &TableEntry, circumstances: Circumstances) {
         let (source, restored) = (ours.rows(), theirs.rows());
         if source != restored {
             let message = format!("the source had {source} rows, the restored table has {restored}");
             self.find(Code::RowDiffers, Severity::Fail, ours.name(), message);
-        } else if told {
-            self.not_covered(ours.name(), "only the number of rows was compared");
         }
+        let reason = if circumstances.keyed_alike {
+            "its rows were only counted, since its columns differ"
+        } else {
+            "its rows were only counted, since the two were captured under different keys"
+        };
+        self.not_covered(ours.name(), reason);
+    }
+}
+
+/// Why a table may rightly differ where the instant of the manifest is not read again.
+fn excuse(ours: &TableEntry) -> Option<Excuse> {
+    let name = ours.name();
+    if ours.table.kind == TableKind::MaterializedView {
+        Some(Excuse::Derived)
+    } else if name.schema == heartbeat::SCHEMA && name.name == heartbeat::TABLE {
+        Some(Excuse::Heartbeat)
+    } else {
+        None
     }
 }
 

@@ -115,6 +115,9 @@ pub enum Code {
     /// An invariant was already broken on the source.
     #[serde(rename = "invariant.broken-on-source")]
     InvariantBrokenOnSource,
+    /// The heartbeat's own rows differ: it goes on while a capture and a backup are made.
+    #[serde(rename = "heartbeat.differs")]
+    HeartbeatDiffers,
     /// The heartbeat was dead when the capture was made.
     #[serde(rename = "heartbeat.stale")]
     HeartbeatStale,

@@ -6,6 +6,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The schema of the heartbeat's table and sequence.
+pub const SCHEMA: &str = "state_lab";
+/// The heartbeat's table.
+pub const TABLE: &str = "heartbeat";
+/// The sequence behind its ids.
+pub const SEQUENCE: &str = "heartbeat_id_seq";
+
 /// One row of the heartbeat table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Beat {

@@ -19,7 +19,35 @@ pub(crate) struct Differing<'a> {
     pub difference: Difference,
     /// The names of entries that were seen in the restored table, where a key is too long to carry.
     pub seen: BTreeMap<Entry, String>,
-    derived: bool,
+    /// Why the two sides may rightly differ.
+    excuse: Option<Excuse>,
+}
+
+/// Why the rows of a table may rightly differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excuse {
+    /// They are derived from others, anew at every restore.
+    Derived,
+    /// They are the heartbeat's, which goes on between a capture and a backup.
+    Heartbeat,
+}
+
+impl Excuse {
+    fn code(self) -> Code {
+        match self {
+            Self::Derived => Code::MatviewDiffers,
+            Self::Heartbeat => Code::HeartbeatDiffers,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Derived => "a restore from a dump refreshes materialised views, so they may rightly differ",
+            Self::Heartbeat => {
+                "the heartbeat goes on between a capture and a backup that is made apart from it"
+            }
+        }
+    }
 }
 
 /// Rows of one kind, named as far as possible.
@@ -66,12 +94,12 @@ impl<'a> Differing<'a> {
         }
         let difference = ours_names.difference(theirs_names).unwrap_or_default();
         let counts = (source.rows, restored.rows);
-        Some(Self { ours, counts, difference, seen: BTreeMap::new(), derived: false })
+        Some(Self { ours, counts, difference, seen: BTreeMap::new(), excuse: None })
     }
 
-    /// The table is derived data, of which a restore may rightly differ.
-    pub(crate) fn derived(mut self) -> Self {
-        self.derived = true;
+    /// The two sides may rightly differ, for this reason if there is one.
+    pub(crate) fn excused(mut self, excuse: Option<Excuse>) -> Self {
+        self.excuse = excuse;
         self
     }
 
@@ -120,7 +148,7 @@ impl<'a> Differing<'a> {
     }
 
     fn severity(&self) -> Severity {
-        if self.derived { Severity::Notice } else { Severity::Fail }
+        if self.excuse.is_some() { Severity::Notice } else { Severity::Fail }
     }
 
     fn finding(&self, code: Code, named: Named) -> Finding {
@@ -139,10 +167,9 @@ impl<'a> Differing<'a> {
             &self.ours.table.name,
             format!("{at_least}{count} {what}{about}"),
         );
-        if self.derived {
-            finding.code = Code::MatviewDiffers;
-            finding = finding
-                .advise("a restore from a dump refreshes materialised views, so they may rightly differ");
+        if let Some(excuse) = self.excuse {
+            finding.code = excuse.code();
+            finding = finding.advise(excuse.advice());
         }
         finding.rows = Some(named.into_rows());
         finding

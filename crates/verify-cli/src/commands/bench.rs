@@ -41,7 +41,7 @@ pub(crate) struct Bench {
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-    state-lab bench postgresql://backup@replica/shop
+    state-lab bench postgresql://backup@db/shop
     state-lab bench shop --jobs 4 --rounds 5 --output json";
 
 /// What was measured.

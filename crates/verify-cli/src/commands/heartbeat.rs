@@ -40,6 +40,9 @@ EXAMPLES:
     state-lab heartbeat status shop";
 
 /// The way out for a role that may not create the table.
+const NOT_INSTALLED: &str = "run `state-lab heartbeat install` first";
+const MAY_NOT_WRITE: &str =
+    "grant its writer USAGE ON SCHEMA state_lab, and SELECT, INSERT, DELETE ON state_lab.heartbeat";
 const MAY_NOT_INSTALL: &str = "\
 grant the role CREATE on the database; or let a superuser install it once, and GRANT USAGE ON SCHEMA state_lab and \
 SELECT, INSERT, DELETE ON TABLE state_lab.heartbeat to the role";
@@ -150,6 +153,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn run(&self) -> Result<Exit> {
+        terminal::tell(&format!("heartbeat: writing every {} to {}\n", self.interval, self.target.place));
         let mut connection = None;
         let mut backoff = BACKOFF_MIN;
         loop {
@@ -161,14 +165,18 @@ impl Writer<'_> {
                     }
                 }
                 Err(error) if is_final(&error) => {
-                    return Err(error)
-                        .with_context(|| format!("failed to write the heartbeat of {}", self.target.place));
+                    let doing = format!("failed to write the heartbeat of {}", self.target.place);
+                    return Err(match error.sqlstate() {
+                        Some("42P01") => Advised { doing, hint: NOT_INSTALLED, source: error }.into(),
+                        Some("42501") => Advised { doing, hint: MAY_NOT_WRITE, source: error }.into(),
+                        _ => anyhow::Error::new(error).context(doing),
+                    });
                 }
                 Err(error) => {
                     connection = None;
                     let pause = Period::from_ms(backoff.as_millis() as u64);
                     let chain = shown_text(&error.chain());
-                    terminal::tell(&format!("heartbeat: failed to {chain}; again in {pause}\n"));
+                    terminal::tell(&format!("heartbeat: not written ({chain}); trying again in {pause}\n"));
                     if interrupt::wait(backoff) {
                         return Ok(Exit::PASS);
                     }

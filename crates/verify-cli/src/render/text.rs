@@ -18,7 +18,8 @@ use crate::duration::Period;
 const WHOLE_SECONDS_MS: u64 = 10_000;
 
 /// What stands for a recovery point that nothing tells.
-pub(super) const UNKNOWN_RPO: &str = "unknown (a clock jumped: the incident lies before what was recovered)";
+pub(super) const UNKNOWN_RPO: &str =
+    "unknown (the incident lies before what was recovered: is --incident right, or did a clock jump?)";
 
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {

@@ -163,7 +163,7 @@ fn a_recovery_point_after_the_incident_is_unknown() {
     let report = Report::new(circumstances(), comparison(Vec::new(), Vec::new()), recovery);
     let text = super::report(&report, &Style::plain());
     assert!(
-        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (a clock jumped: the incident lies before what was recovered)\n"),
+        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (the incident lies before what was recovered: is --incident right, or did a clock jump?)\n"),
         "{text}"
     );
 }

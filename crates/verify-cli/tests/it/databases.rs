@@ -258,5 +258,5 @@ fn the_heartbeat_beats_until_it_is_told_to_stop() {
     until(&server, &beats(&format!("{seen} + 2")));
     let Outcome { status, err, .. } = writer.end(Signal::TERM);
     assert_eq!(status, Some(0), "{err}");
-    assert!(err.contains("; again in 250ms\n"), "{err}");
+    assert!(err.contains("); trying again in 250ms\n"), "{err}");
 }

@@ -329,3 +329,20 @@ fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
     assert_eq!(told(&comparison), expected);
     Ok(())
 }
+
+#[test]
+fn a_heartbeat_that_goes_on_is_no_false_alarm() -> Result<()> {
+    let server = source(TABLES)?;
+    let settings = Settings::parse(&server.conninfo("source"), &Environment::default())?;
+    let mut writer = Connection::open(&settings, &SessionOptions::new())?;
+    verify_core::postgres::heartbeat::install(&mut writer)?;
+    verify_core::postgres::heartbeat::beat(&mut writer, "test", 1_000)?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    for _ in 0..50 {
+        verify_core::postgres::heartbeat::beat(&mut writer, "test", 1_000)?;
+    }
+    let comparison = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    let codes: Vec<Code> = comparison.findings.iter().map(|finding| finding.code).collect();
+    assert_eq!((comparison.verdict, codes), (Verdict::Pass, vec![Code::HeartbeatDiffers]), "{comparison:#?}");
+    Ok(())
+}

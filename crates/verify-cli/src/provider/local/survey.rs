@@ -63,6 +63,9 @@ impl Survey {
         let mut session = connect(one)?;
         let rows = session.query(SERVER)?;
         let row = first(&rows)?;
+        if row.text(3)? == "t" {
+            bail!("failed to back up {}: the server is a standby; back up its primary", one.describe());
+        }
         let identity = row.get(2).unwrap_or_default().to_owned();
         let mut narrowed = vec![session.settings().clone()];
         for other in others {
@@ -111,9 +114,7 @@ impl Survey {
 }
 
 fn not_physical(row: &Row) -> Result<Option<String>> {
-    Ok(if row.text(3)? == "t" {
-        Some("the server is a standby, on which no transaction can keep the backup's instant".to_owned())
-    } else if row.text(4)? != "t" {
+    Ok(if row.text(4)? != "t" {
         Some("the role has no REPLICATION attribute".to_owned())
     } else if row.text(5)? == "minimal" {
         Some("wal_level is minimal".to_owned())
