@@ -203,13 +203,23 @@ impl Recovery {
     }
 }
 
+/// A time in words, to the millisecond by which an objective may be missed.
+fn told(ms: u64) -> String {
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
+    let fraction = if ms % 1_000 == 0 { String::new() } else { format!(".{:03}", ms % 1_000) };
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}{fraction}s"),
+        (0, _) => format!("{minutes}m{seconds}{fraction}s"),
+        _ => format!("{hours}h{minutes}m{seconds}{fraction}s"),
+    }
+}
+
 fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Option<Finding> {
-    let seconds = |ms: u64| format!("{}.{:03} s", ms / 1_000, ms % 1_000);
-    let allowed = seconds(allowed_ms);
+    let allowed = told(allowed_ms);
     match found_ms {
         Some(found) if found <= allowed_ms => None,
         Some(found) => {
-            let message = format!("{took} {}; the objective is {allowed}", seconds(found));
+            let message = format!("{took} {}; the objective is {allowed}", told(found));
             Some(Finding::new(Code::ObjectiveMissed, Severity::Fail, name, message))
         }
         None => {
@@ -288,7 +298,7 @@ mod tests {
         assert_eq!(late.verdict, Verdict::Fail);
         assert_eq!(
             missed(&late),
-            [(Code::ObjectiveMissed, "rto", "the recovery took 600.001 s; the objective is 600.000 s")]
+            [(Code::ObjectiveMissed, "rto", "the recovery took 10m0.001s; the objective is 10m0s")]
         );
     }
 
