@@ -146,7 +146,7 @@ fn a_restore_begins_with_the_promised_lines() {
     rto: 7m12s
     rpo: <=5m
 
-    fail: rpo: the writes of the last moments may be lost, up to 299.003 s; the objective is 60.000 s [objective.missed]
+    fail: rpo: the writes of the last moments may be lost, up to 4m59.003s; the objective is 1m0s [objective.missed]
 
     depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
     recovered until: 1970-01-01T00:00:00Z, by the heartbeat
