@@ -206,7 +206,7 @@ impl Recovery {
 /// A time in words, to the millisecond by which an objective may be missed.
 fn told(ms: u64) -> String {
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    let fraction = if ms % 1_000 == 0 { String::new() } else { format!(".{:03}", ms % 1_000) };
+    let fraction = if ms.is_multiple_of(1_000) { String::new() } else { format!(".{:03}", ms % 1_000) };
     match (hours, minutes) {
         (0, 0) => format!("{seconds}{fraction}s"),
         (0, _) => format!("{minutes}m{seconds}{fraction}s"),
