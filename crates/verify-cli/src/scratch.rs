@@ -191,9 +191,9 @@ fn lock_root(root: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// `None` when another process, or another [`Scratch`] of ours, holds the lock.
-fn try_lock(directory: &Path) -> io::Result<Option<File>> {
-    let lock = File::open(directory)?;
+/// The lock of a directory or file of a run; `None` when another process, or another holder in ours, has it.
+pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let lock = File::open(path)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(lock)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -10,6 +10,8 @@ use tempfile::NamedTempFile;
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
 
+use crate::scratch::try_lock;
+
 /// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A larger report is refused: it names at most some thousand rows.
@@ -96,9 +98,7 @@ fn sweep(directory: &Path) {
     let draft = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(draft)) {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if let Some(file) = is_file.then(|| File::open(entry.path()).ok()).flatten()
-            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-        {
+        if is_file && let Ok(Some(_lock)) = try_lock(&entry.path()) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -1,5 +1,6 @@
 //! The engine: measures every table of a database under one snapshot, several at once.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use crate::database::{Database, Obstacle, Snapshot};
@@ -110,10 +111,11 @@ fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
 /// If the connection broke; then the manifest proves nothing.
 pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> {
     let now = snapshot.sequences_now()?;
+    let now: BTreeMap<_, _> = now.iter().map(|later| (&later.name, later.latest)).collect();
     for sequence in &mut manifest.sequences {
         // One that was dropped meanwhile keeps its early value: it was there under the snapshot.
-        if let Some(later) = now.iter().find(|later| later.name == sequence.name) {
-            sequence.latest = later.latest;
+        if let Some(latest) = now.get(&sequence.name) {
+            sequence.latest = *latest;
         }
     }
     for (name, reason) in snapshot.disturbed()? {

@@ -148,23 +148,15 @@ impl Sink for LookUpSink<'_> {
     }
 
     fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
-        let mut row = match self.large.take() {
-            Some(row) => row,
-            None => self.hasher.large_row(Arc::clone(&self.layout)),
-        };
-        row.piece(piece)?;
-        if last {
-            let (hash, key, _) = row.finish()?;
-            if self.wanted.contains(&key) {
-                let table = self.table;
-                let name = || match key.fields() {
-                    Some(fields) => shown_key(table, &fields),
-                    None => format!("(row {:016x}, too large to show)", Entry::new(&hash, key).hash[0]),
-                };
-                self.watch(Entry::new(&hash, key), name);
-            }
-        } else {
-            self.large = Some(row);
+        if let Some((hash, key, _)) = self.hasher.piece(&mut self.large, &self.layout, piece, last)?
+            && self.wanted.contains(&key)
+        {
+            let (table, entry) = (self.table, Entry::new(&hash, key));
+            let name = || match key.fields() {
+                Some(fields) => shown_key(table, &fields),
+                None => format!("(row {:016x}, too large to show)", entry.hash[0]),
+            };
+            self.watch(entry, name);
         }
         self.tell(piece.len())
     }

@@ -241,16 +241,10 @@ impl Sink for MeasureSink<'_> {
     }
 
     fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
-        let mut row = match self.large.take() {
-            Some(row) => row,
-            None => self.hasher.large_row(Arc::clone(&self.layouts[self.slice])),
-        };
-        row.piece(piece)?;
-        if !last {
-            self.large = Some(row);
+        let layout = &self.layouts[self.slice];
+        let Some((hash, key, bytes)) = self.hasher.piece(&mut self.large, layout, piece, last)? else {
             return Ok(());
-        }
-        let (hash, key, bytes) = row.finish()?;
+        };
         self.measure.add(&hash, key);
         self.measure.bytes += bytes;
         self.row_done()

@@ -109,6 +109,26 @@ impl RowHasher {
         LargeRow::new(layout, self.stream(), self.stream())
     }
 
+    /// Takes a piece of a large row, which `row` holds in between; after the last one the row's hash, key and size.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no tuple of the table.
+    pub(crate) fn piece(
+        &self,
+        row: &mut Option<LargeRow>,
+        layout: &Arc<Layout>,
+        piece: &[u8],
+        last: bool,
+    ) -> Result<Option<(RowHash, RowKey, u64)>> {
+        let large = row.get_or_insert_with(|| self.large_row(Arc::clone(layout)));
+        large.piece(piece)?;
+        if !last {
+            return Ok(None);
+        }
+        row.take().map(LargeRow::finish).transpose()
+    }
+
     /// The hash of a whole row by itself.
     pub fn hash_one(&self, tuple: &[u8]) -> RowHash {
         if self.algorithm == HashAlgorithm::Sha256 {

@@ -7,7 +7,7 @@ use crate::key::RowKey;
 use crate::manifest::{Content, TableEntry};
 use crate::names::Difference;
 use crate::sketch::Entry;
-use crate::table::{KeySource, Table, TableKind};
+use crate::table::{KeySource, Table};
 use crate::value::shown_key;
 
 /// A table of which the two sides hold different rows.
@@ -190,9 +190,7 @@ impl<'a> Differing<'a> {
     fn name(&self, table: &Table, entry: &Entry, count: u64) -> String {
         let name = match (self.seen.get(entry), entry.key.fields()) {
             (Some(seen), _) => seen.clone(),
-            (None, Some(fields)) if table.kind == TableKind::LargeObjects || !fields.is_empty() => {
-                shown_key(table, &fields)
-            }
+            (None, Some(fields)) if !fields.is_empty() => shown_key(table, &fields),
             (None, _) if table.columns.is_empty() => "(a row without columns)".to_owned(),
             (None, _) => format!("(row {:016x}, whose key is too long for the manifest)", entry.hash[0]),
         };

@@ -1,7 +1,6 @@
 //! The directory that keeps backups.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -14,6 +13,7 @@ use verify_core::manifest::Manifest;
 use super::draft::Draft;
 use super::name::BackupName;
 use super::record::{self, BackupRecord};
+use crate::scratch::try_lock;
 
 /// Parts the name of a backup in the making from the number of its process.
 const PARTIAL: &str = ".partial-";
@@ -176,16 +176,6 @@ fn remove(directory: &Path) -> bool {
         }
         fs::remove_dir_all(directory).is_ok()
     })
-}
-
-/// `None` when a living run holds the lock.
-fn try_lock(directory: &Path) -> io::Result<Option<File>> {
-    let lock = File::open(directory)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(lock)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]
