@@ -123,6 +123,8 @@ enum Command {
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
+    #[command(hide = true)]
+    Agent(commands::agent::Agent),
 }
 
 impl Command {
@@ -139,6 +141,7 @@ impl Command {
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(),
+            Self::Agent(command) => command.run(),
         }
     }
 }

@@ -34,6 +34,12 @@ pub(crate) fn listen() -> Result<()> {
     Ok(())
 }
 
+/// Asks the work to stop, as a signal does.
+pub(crate) fn ask() {
+    *lock() = true;
+    CHANGED.notify_all();
+}
+
 /// Whether a signal came.
 pub(crate) fn asked() -> bool {
     *lock()

@@ -1,8 +1,10 @@
 //! The commands of `state-lab`.
 
+mod agent;
 pub mod cli;
 mod commands;
 pub mod config;
+mod cluster;
 mod connect;
 mod demo;
 mod duration;
@@ -12,6 +14,7 @@ mod interrupt;
 mod progress;
 pub mod provider;
 pub mod render;
+mod runtime;
 pub mod scratch;
 pub mod server;
 mod store;

@@ -2,11 +2,14 @@
 
 use std::num::NonZeroUsize;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::HashAlgorithm;
 use crate::invariant::Invariant;
 
 /// How the instant of a capture is tied to the instant of a backup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// One exported snapshot; a `pg_dump --snapshot` under the same one is exact.
     #[default]
@@ -17,7 +20,7 @@ pub enum Mode {
 }
 
 /// A whole order to measure a database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// How the capture is tied to a backup.
     pub mode: Mode,
@@ -32,7 +35,7 @@ pub struct Plan {
 }
 
 /// Limits on what the server is asked to bear, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// How long to wait for a lock that somebody holds.
     pub lock_timeout_ms: u32,

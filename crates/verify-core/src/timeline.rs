@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Milestone {
+    /// The place to restore into is there, and reaches nobody.
+    Prepared,
     /// The backup's bytes are where the server will run.
     Fetched,
+    /// What will run the server is at work beside them.
+    Started,
     /// The server has recovered to a consistent state.
     Recovered,
     /// The server takes reads and writes.

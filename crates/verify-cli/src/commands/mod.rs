@@ -1,5 +1,6 @@
 //! The verbs: each an argument struct and one short function.
 
+pub(crate) mod agent;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod capture;

@@ -1,6 +1,9 @@
 //! Where backups come from and go to. So far: servers and directories of this machine.
 
+mod judging;
 pub mod local;
 mod watch;
 
+pub(crate) use judging::{Found, Judging};
 pub use watch::Watch;
+pub(crate) use watch::interrupted;

@@ -39,6 +39,6 @@ impl Watch<'_> {
 }
 
 /// What work ends with that was asked to stop.
-pub(super) fn interrupted() -> Error {
+pub(crate) fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "finish: asked to stop")
 }

@@ -17,6 +17,7 @@ pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> Strin
     let method = match record.method {
         Method::Physical => "physical (base backup)",
         Method::Logical => "logical (dump)",
+        Method::Snapshot => "volume snapshot",
     };
     let _ = writeln!(text, "method: {method}, PostgreSQL {}", record.server.version);
     for database in &record.databases {

@@ -227,7 +227,9 @@ fn evidence(evidence: Evidence) -> &'static str {
 fn parts(rto: &Rto) -> String {
     let part = |part: &verify_core::timeline::Reached| {
         let name = match part.milestone {
+            Milestone::Prepared => "prepare",
             Milestone::Fetched => "fetch",
+            Milestone::Started => "start",
             Milestone::Recovered => "recover",
             Milestone::Ready => "open",
             Milestone::Compared => "compare",

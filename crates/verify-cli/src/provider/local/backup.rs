@@ -1,6 +1,6 @@
 //! Taking a backup: copy and manifests of the same instant, kept whole or not at all.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use verify_core::plan::Plan;
 use verify_core::postgres::Settings;
@@ -43,18 +43,16 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
     if let Some(reason) = reason {
         watch.step(&format!("taking a logical backup, since {reason}"))?;
     }
-    let program = match method {
-        Method::Physical => "pg_basebackup",
-        Method::Logical => "pg_dump",
-    };
-    let copied_by = Program::find(program, survey.server.major)?.major();
-    let captured = match method {
-        Method::Physical => physical_backup::copy(&survey, plan, draft.path(), watch)?,
+    let (program, captured) = match method {
+        Method::Physical => ("pg_basebackup", physical_backup::copy(&survey, plan, draft.path(), watch)?),
         Method::Logical => {
             let manifests = logical_backup::copy(&survey, plan, draft.path(), watch)?;
-            manifests.into_iter().map(|manifest| Captured { manifest, unproven: None }).collect()
+            let proven = |manifest| Captured { manifest, unproven: None };
+            ("pg_dump", manifests.into_iter().map(proven).collect())
         }
+        Method::Snapshot => bail!("failed to back up: no directory takes snapshots of volumes"),
     };
+    let copied_by = Program::find(program, survey.server.major)?.major();
     let ended_at = Timestamp::now();
     let bytes = tree::bytes(draft.path())?;
     watch.step("making the backup durable")?;

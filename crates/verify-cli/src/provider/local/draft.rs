@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
 
-use super::name::{BackupName, file_safe};
-use super::record::{self, BackupRecord, DatabaseRecord};
+use super::name::BackupName;
+use super::record::{self, BackupRecord, DatabaseRecord, MANIFESTS};
 use super::store::Store;
 use super::tree;
-
-/// The manifests' directory in that of a backup.
-const MANIFESTS: &str = "manifests";
 
 /// A directory that is removed when this value goes, unless it was kept.
 pub(super) struct Draft<'a> {
@@ -38,21 +35,9 @@ impl<'a> Draft<'a> {
     pub(super) fn add_manifest(&self, place: String, manifest: &Manifest) -> Result<DatabaseRecord> {
         let directory = self.path.join(MANIFESTS);
         tree::create_directory(&directory)?;
-        let name = manifest.header.source.database.clone();
-        let file = format!("{MANIFESTS}/{}.manifest", file_safe(&name));
-        let path = self.path.join(&file);
-        let mut bytes = Vec::new();
-        manifest.write(&mut bytes)?;
-        tree::write_file(&path, &bytes)?;
-        Ok(DatabaseRecord {
-            name,
-            place,
-            manifest: file,
-            blake3: blake3::hash(&bytes).to_hex().to_string(),
-            tables: manifest.tables.len() as u64,
-            rows: manifest.tables.iter().map(verify_core::manifest::TableEntry::rows).sum(),
-            unproven: None,
-        })
+        let (record, bytes) = DatabaseRecord::of(place, manifest)?;
+        tree::write_file(&self.path.join(&record.manifest), &bytes)?;
+        Ok(record)
     }
 
     /// Gives the backup its name, once all of it is on disk.

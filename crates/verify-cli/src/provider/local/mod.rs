@@ -17,6 +17,8 @@
 mod backup;
 mod concurrent;
 mod draft;
+mod foreign_copy;
+mod in_place;
 mod logical_backup;
 mod logical_restore;
 mod name;
@@ -33,8 +35,10 @@ mod survey;
 mod tree;
 
 pub use backup::{BackupRequest, backup};
+pub(crate) use foreign_copy::capture_around;
+pub(crate) use in_place::{Place, Proven, restore_in_place};
 pub use name::BackupName;
 pub use outcome::Restored;
-pub use record::{BackupRecord, DatabaseRecord, Method};
+pub use record::{BackupRecord, DatabaseRecord, Method, ServerRecord};
 pub use restore::{RestoreRequest, restore};
 pub use store::{Store, StoredBackup};

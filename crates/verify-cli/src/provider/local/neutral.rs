@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -110,6 +110,9 @@ fn missing(looked_for: &str) -> Option<&str> {
 
 /// Takes everything out of a copied data directory that belongs to the source, and makes it a standby.
 pub(super) fn prepare(data: &Path) -> Result<()> {
+    // A volume may come back with the rights that its new pod gave it, and PostgreSQL starts on none but its own.
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("failed to close {} to other users", data.display()))?;
     for file in REMOVED {
         let path = data.join(file);
         match fs::remove_file(&path) {

@@ -27,6 +27,22 @@ pub(super) struct Captured {
 
 /// Copies the server's data directory into `to` while the databases are captured.
 pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Captured>> {
+    let program = base_backup(survey, to)?;
+    hold(survey, plan, watch, |stop| {
+        watch.step("copying the data directory with pg_basebackup")?;
+        let ended = program.run(stop)?;
+        if ended.status.success() { Ok(()) } else { Err(failed(&ended)) }
+    })
+}
+
+/// Captures the databases while `copy` runs, which is given what tells it to stop; the row versions of the manifests
+/// are kept until it is done.
+pub(super) fn hold(
+    survey: &Survey,
+    plan: &Plan,
+    watch: &Watch<'_>,
+    copy: impl FnOnce(&dyn Fn() -> bool) -> Result<()>,
+) -> Result<Vec<Captured>> {
     let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
     let mut snapshots: Vec<PostgresSnapshot> = Vec::new();
     for database in &survey.databases {
@@ -35,12 +51,7 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
         let on_event = |event| watch.event(event);
         snapshots.push(Postgres::new(database.clone()).begin_beside(&plan, &anchors, &on_event)?);
     }
-    watch.step("copying the data directory with pg_basebackup")?;
-    let program = base_backup(survey, to)?;
-    let manifests = copy_and_capture(&snapshots, &plan, watch, |stop| {
-        let ended = program.run(stop)?;
-        if ended.status.success() { Ok(()) } else { Err(failed(&ended)) }
-    })?;
+    let manifests = copy_and_capture(&snapshots, &plan, watch, copy)?;
     let mut captured = Vec::new();
     for ((snapshot, manifest), database) in snapshots.iter().zip(manifests).zip(&survey.databases) {
         let unproven = anchor(snapshot).map(|xid| ended_early(database, xid)).transpose()?.flatten();

@@ -12,6 +12,7 @@ use verify_core::verify;
 
 use super::physical_backup::{DATA, TABLESPACES};
 use super::program::Program;
+use super::record::Method;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
 use super::{neutral, tree};
@@ -39,25 +40,69 @@ pub(super) fn restore(
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
-    let installation = Installation::of_major(backup.record.server.major)?;
     watch.step("copying the base backup out of the store")?;
     let data = fetch(backup, scratch, watch)?;
-    // Before anything follows them: they lead to where the backup was made.
-    neutral::relink_tablespaces(&data, scratch.path())?;
-    watch.step("checking the copy's files with pg_verifybackup")?;
-    let files = check_files(&data, backup.record.server.major, watch)?;
-    neutral::prepare(&data)?;
-    give_to_server_user(&data)?;
-    if scratch.path().join(TABLESPACES).exists() {
-        give_to_server_user(&scratch.path().join(TABLESPACES))?;
-    }
+    let copy = Copy { data: &data, tablespaces: scratch.path(), scratch };
+    let (files, options) = prepare(backup, &copy, watch)?;
     stopwatch.reach(Milestone::Fetched);
-    watch.step("recovering the copy to a consistent state")?;
-    let options = StartOptions {
-        timeout: RECOVERY_TIMEOUT,
-        ..neutral::start_options(scratch.path(), &backup.record.server, watch.asked)
+    bring_up(backup, &data, &files, &options, plan, stopwatch, watch)
+}
+
+/// Brings up a copy that lies where it is to run, and is ours to change.
+pub(super) fn restore_in_place(
+    backup: &StoredBackup,
+    copy: &Copy<'_>,
+    plan: &Plan,
+    stopwatch: &mut Stopwatch,
+    watch: &Watch<'_>,
+) -> Result<BroughtUp> {
+    let (files, options) = prepare(backup, copy, watch)?;
+    bring_up(backup, copy.data, &files, &options, plan, stopwatch, watch)
+}
+
+/// A copy of a server's files.
+pub(super) struct Copy<'a> {
+    /// Its data directory.
+    pub(super) data: &'a Path,
+    /// Where the directory of its tablespaces lies.
+    pub(super) tablespaces: &'a Path,
+    /// Where the socket and the log go.
+    pub(super) scratch: &'a Scratch,
+}
+
+/// Checks the files and takes out of them what belongs to the source.
+fn prepare(backup: &StoredBackup, copy: &Copy<'_>, watch: &Watch<'_>) -> Result<(Files, StartOptions)> {
+    let Copy { data, tablespaces, scratch } = copy;
+    let files = match backup.record.method {
+        Method::Snapshot => Files::Unlisted,
+        Method::Physical | Method::Logical => {
+            // Before anything follows them: they lead to where the backup was made.
+            neutral::relink_tablespaces(data, tablespaces)?;
+            watch.step("checking the copy's files with pg_verifybackup")?;
+            check_files(data, backup.record.server.major, watch)?
+        }
     };
-    let server = match Server::start(&installation, &data, &options) {
+    neutral::prepare(data)?;
+    give_to_server_user(data)?;
+    if tablespaces.join(TABLESPACES).exists() {
+        give_to_server_user(&tablespaces.join(TABLESPACES))?;
+    }
+    let options = neutral::start_options(scratch.path(), &backup.record.server, watch.asked);
+    Ok((files, StartOptions { timeout: RECOVERY_TIMEOUT, ..options }))
+}
+
+fn bring_up(
+    backup: &StoredBackup,
+    data: &Path,
+    files: &Files,
+    options: &StartOptions,
+    plan: &Plan,
+    stopwatch: &mut Stopwatch,
+    watch: &Watch<'_>,
+) -> Result<BroughtUp> {
+    let installation = Installation::of_major(backup.record.server.major)?;
+    watch.step("recovering the copy to a consistent state")?;
+    let server = match Server::start(&installation, data, options) {
         Ok(server) => server,
         Err(error) => bail!(files.explain(error)),
     };
@@ -107,6 +152,8 @@ fn fetch(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<
 /// Whether the files are those that the server sent.
 enum Files {
     Whole,
+    /// There is no list of them, as in a snapshot of a volume.
+    Unlisted,
     Damaged(String),
     Unknown(String),
 }
@@ -138,7 +185,7 @@ impl Files {
     /// The comparison with what the files add to it.
     fn judge(&self, mut comparison: Comparison) -> Comparison {
         match self {
-            Self::Whole => {}
+            Self::Whole | Self::Unlisted => {}
             Self::Damaged(said) => {
                 let message = format!("the stored files are not those that the server sent: {said}");
                 let finding = Finding::new(Code::BackupDamaged, Severity::Fail, "base backup", message)
@@ -160,7 +207,7 @@ impl Files {
             Self::Damaged(said) => {
                 error.context(format!("the stored files are not those that the server sent: {said}"))
             }
-            Self::Whole | Self::Unknown(_) => error,
+            Self::Whole | Self::Unlisted | Self::Unknown(_) => error,
         }
     }
 }

@@ -8,11 +8,14 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::heartbeat::ClockOffset;
+use verify_core::manifest::{Manifest, TableEntry};
 
-use super::name::BackupName;
+use super::name::{BackupName, file_safe};
 
 /// The record's file in the directory of a backup.
 pub(super) const FILE: &str = "backup.json";
+/// The manifests' directory in that of a backup.
+pub(super) const MANIFESTS: &str = "manifests";
 const FORMAT: &str = "state-lab-backup";
 const FORMAT_VERSION: u32 = 1;
 
@@ -24,6 +27,8 @@ pub enum Method {
     Physical,
     /// A dump of each database, with `pg_dump`.
     Logical,
+    /// A snapshot of the volume of the whole server's data directory.
+    Snapshot,
 }
 
 /// What was backed up.
@@ -87,6 +92,41 @@ pub struct DatabaseRecord {
     /// Why a restore will not be able to prove the instant, where that is known already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<String>,
+}
+
+impl DatabaseRecord {
+    /// What the record says of a manifest, and the bytes of its file.
+    pub(super) fn of(place: String, manifest: &Manifest) -> Result<(Self, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        manifest.write(&mut bytes)?;
+        let name = manifest.header.source.database.clone();
+        let record = Self {
+            place,
+            manifest: format!("{MANIFESTS}/{}.manifest", file_safe(&name)),
+            name,
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+            tables: manifest.tables.len() as u64,
+            rows: manifest.tables.iter().map(TableEntry::rows).sum(),
+            unproven: None,
+        };
+        Ok((record, bytes))
+    }
+
+    /// Reads the manifest that `bytes` are to be.
+    ///
+    /// # Errors
+    ///
+    /// If they are not the ones that were written with the backup.
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Manifest> {
+        if blake3::hash(bytes).to_hex().as_str() != self.blake3 {
+            bail!(
+                "failed to use the manifest of {}: it is not the one that was written with the backup, and a changed \
+                 manifest proves nothing",
+                self.name
+            );
+        }
+        Manifest::read(bytes).with_context(|| format!("failed to read the manifest of {}", self.name))
+    }
 }
 
 /// What a backup did, for its record.

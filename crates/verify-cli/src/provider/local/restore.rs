@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::Timestamp;
-use verify_core::compare::Comparison;
 use verify_core::heartbeat::Rpo;
 use verify_core::plan::Plan;
 use verify_core::postgres::Settings;
-use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
+use verify_core::report::{Objectives, Report};
 use verify_core::timeline::Milestone;
 
 use super::name::{BackupName, file_safe};
@@ -19,6 +18,7 @@ use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore, tree};
 use crate::provider::Watch;
+use crate::provider::judging::{Found, Judging};
 use crate::scratch::{self, Scratch};
 use crate::store::{Draft, Existing};
 
@@ -56,21 +56,22 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     let brought_up = match backup.record.method {
         Method::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        Method::Snapshot => bail!("failed to restore {name}: a directory holds no snapshots of volumes"),
     };
     let BroughtUp { server, databases, comparisons } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
     let rpos = recovery_points(&backup, &databases, incident)?;
     stopwatch.reach(Milestone::Verified);
-    let judged = Judging { backup: &backup, stopwatch: &stopwatch, objectives: *objectives };
-    let reports: Vec<Report> = comparisons
-        .into_iter()
-        .zip(rpos)
-        .zip(&databases)
-        .enumerate()
-        .map(|(index, ((comparison, rpo), database))| {
-            judged.report(index, comparison, rpo, database.describe())
-        })
-        .collect();
+    let judging = Judging {
+        record: &backup.record,
+        manifests: &backup.manifests,
+        timeline: &stopwatch.timeline,
+        duration_ms: stopwatch.elapsed_ms(),
+        objectives: *objectives,
+    };
+    let found = comparisons.into_iter().zip(rpos).zip(&databases);
+    let found = found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
+    let reports = judging.reports(found);
     let report_files = match keep_reports(&backup, &reports) {
         Ok(files) => files,
         Err(error) => {
@@ -84,7 +85,7 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
 }
 
 /// How much time each database lost, where something tells.
-fn recovery_points(
+pub(super) fn recovery_points(
     backup: &StoredBackup,
     databases: &[Settings],
     incident: Timestamp,
@@ -99,38 +100,6 @@ fn recovery_points(
     let latest = captured.max().unwrap_or(Timestamp::UNIX_EPOCH);
     let rpo = recovery::rpo_of_one_position(&pulses, latest, incident, clock);
     Ok(pulses.iter().map(|_| rpo.clone()).collect())
-}
-
-/// What all reports of a restore share.
-struct Judging<'a> {
-    backup: &'a StoredBackup,
-    stopwatch: &'a Stopwatch,
-    objectives: Objectives,
-}
-
-impl Judging<'_> {
-    fn report(&self, index: usize, mut comparison: Comparison, rpo: Option<Rpo>, restored: String) -> Report {
-        let (record, manifest) = (&self.backup.record, &self.backup.manifests[index]);
-        // The manifest of each names the others, which this restore covers too.
-        let covered = |object: &str| {
-            record.databases.iter().any(|database| object == format!("database {}", database.name))
-        };
-        comparison.coverage.not_covered.retain(|gap| !covered(&gap.object));
-        let source = Side {
-            place: record.databases[index].place.clone(),
-            database: Some(manifest.header.source.clone()),
-        };
-        let circumstances = Circumstances {
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: self.stopwatch.timeline.started_at,
-            duration_ms: self.stopwatch.elapsed_ms(),
-            source,
-            restored: Some(Side { place: restored, database: None }),
-            manifest: Some(Instant::from(&manifest.header)),
-        };
-        let rto = self.stopwatch.timeline.rto();
-        Report::new(circumstances, comparison, Recovery { rto, rpo, objectives: self.objectives })
-    }
 }
 
 /// Stores the reports beside the backup.

@@ -1,0 +1,41 @@
+//! Capturing databases while the cluster takes a snapshot of their volume.
+
+use anyhow::{Result, bail};
+
+use super::message::{Message, parts};
+use super::order::{CaptureOrder, Order, settings};
+use super::orders::Orders;
+use super::voice::{Events, tell};
+use crate::interrupt;
+use crate::provider::Watch;
+use crate::provider::local::{BackupRecord, capture_around};
+
+/// Captures, says when every instant is fixed, and keeps them until it is told that the copy is cut.
+pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
+    let CaptureOrder { name, databases, plan } = order;
+    let events = Events::new();
+    let watch = Watch {
+        on_event: &|event| events.take(event),
+        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
+        asked: interrupt::asked,
+    };
+    let (record, files) = capture_around(&name, &settings(&databases)?, &plan, &watch, |stop| {
+        tell(&Message::Held);
+        match orders.next_unless(stop)? {
+            Order::Release => Ok(()),
+            _ => bail!("failed to wait for the copy: an order came that makes no sense now"),
+        }
+    })?;
+    deliver(record, &files);
+    Ok(())
+}
+
+/// Hands the record and the files of its manifests to the caller.
+pub(super) fn deliver(record: BackupRecord, files: &[Vec<u8>]) {
+    tell(&Message::Backup(Box::new(record)));
+    for (index, file) in files.iter().enumerate() {
+        for part in parts(index, file) {
+            tell(&Message::Manifest(part));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What an agent answers.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use verify_core::event::Event;
+use verify_core::timeline::Timeline;
+
+use crate::provider::Found;
+use crate::provider::local::BackupRecord;
+
+/// Bytes of a manifest in one line.
+const PART_BYTES: usize = 384 << 10;
+
+/// A line on an agent's standard output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Message {
+    /// A step begins.
+    Step(String),
+    /// Rows are read.
+    Event(Event),
+    /// Every instant is fixed: the copy may be cut.
+    Held,
+    /// What was captured; the files of the manifests follow in its order.
+    Backup(Box<BackupRecord>),
+    /// A piece of a manifest.
+    Manifest(Part),
+    /// What was found in the restored databases.
+    Verified(Box<Verified>),
+    /// The work could not be done; the error as people read it.
+    Failed { told: String },
+    /// The work is done.
+    Done,
+}
+
+/// What was found in restored databases, and when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Verified {
+    /// In the record's order.
+    pub(crate) found: Vec<Found>,
+    /// Of the agent's own part.
+    pub(crate) timeline: Timeline,
+    /// How to connect from inside the pod, where the server was left running.
+    pub(crate) conninfo: Option<String>,
+}
+
+/// A piece of the file of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Which of the record's databases it is of.
+    pub(crate) database: usize,
+    /// Whether it is the last one.
+    pub(crate) last: bool,
+    /// The bytes, in Base64.
+    pub(crate) base64: String,
+}
+
+/// The file of a manifest, in pieces.
+pub(crate) fn parts(database: usize, file: &[u8]) -> impl Iterator<Item = Part> {
+    let last = file.len().div_ceil(PART_BYTES).max(1) - 1;
+    (0..=last).map(move |index| {
+        let end = file.len().min((index + 1) * PART_BYTES);
+        let bytes = &file[index * PART_BYTES..end];
+        Part { database, last: index == last, base64: STANDARD.encode(bytes) }
+    })
+}

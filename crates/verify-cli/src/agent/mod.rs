@@ -1,0 +1,52 @@
+//! The part of state-lab that runs in pods, beside a database, at the order of the state-lab that made them.
+//!
+//! A pod is made to wait ([`pod`]). For each piece of work another process is run in it, which is given one [`Order`] a
+//! line on its standard input, and answers with one [`Message`] a line on its standard output. So no secret stands in
+//! a manifest or an argument list, the rows stay inside the cluster, and a caller that is gone is noticed: the process
+//! loses its input, or hears nothing, and stops.
+
+mod capture;
+mod manifests;
+mod message;
+mod order;
+mod orders;
+pub(crate) mod pod;
+mod restore;
+mod stage;
+mod voice;
+
+pub(crate) use manifests::Assembly;
+pub(crate) use message::{Message, Part, Verified, parts};
+pub(crate) use order::{CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
+pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
+
+use anyhow::{Result, bail};
+
+use self::orders::Orders;
+use crate::exit::Exit;
+
+/// Does the work that the first order names.
+///
+/// # Errors
+///
+/// If the orders cannot be read. What goes wrong with the work itself is told in a message.
+pub(crate) fn work() -> Result<Exit> {
+    let orders = Orders::listen();
+    let done = match orders.next()? {
+        Order::Capture(order) => capture::capture(order, &orders),
+        Order::Stage(order) => stage::stage(&order),
+        Order::Restore(order) => restore::restore(*order, &orders),
+        Order::GoOn | Order::Release | Order::Manifest(_) => bail!("failed to begin: the first order names no work"),
+    };
+    match done {
+        Ok(()) => {
+            voice::tell(&Message::Done);
+            Ok(Exit::PASS)
+        }
+        Err(error) => {
+            let exit = crate::failure::exit(&error, crate::interrupt::asked());
+            voice::tell(&Message::Failed { told: crate::failure::describe(&error, exit) });
+            Ok(exit)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What an agent is told to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use verify_core::plan::Plan;
+use verify_core::postgres::{Environment, Settings};
+
+use super::message::Part;
+use crate::provider::local::{BackupName, BackupRecord, Method, Place};
+
+/// A line on an agent's standard input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Order {
+    /// Capture databases, and keep their instant until [`Order::Release`].
+    Capture(CaptureOrder),
+    /// Copy databases into a volume, with their manifests.
+    Stage(StageOrder),
+    /// Bring a restored copy up and verify it; its manifests follow.
+    Restore(Box<RestoreOrder>),
+    /// A piece of a manifest.
+    Manifest(Part),
+    /// The copy is cut.
+    Release,
+    /// The caller lives.
+    GoOn,
+}
+
+/// What to capture while somebody else takes the copy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CaptureOrder {
+    pub(crate) name: BackupName,
+    /// All of one server.
+    pub(crate) databases: Vec<Conninfo>,
+    pub(crate) plan: Plan,
+}
+
+/// What to copy into the store on a volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StageOrder {
+    pub(crate) name: BackupName,
+    /// All of one server.
+    pub(crate) databases: Vec<Conninfo>,
+    pub(crate) method: Option<Method>,
+    /// Where the copies lie. What an earlier backup left there goes.
+    pub(crate) store: PathBuf,
+    pub(crate) plan: Plan,
+}
+
+/// What to bring up and verify.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RestoreOrder {
+    pub(crate) record: BackupRecord,
+    pub(crate) place: Place,
+    pub(crate) plan: Plan,
+    /// When the source was lost, by the caller's clock.
+    pub(crate) incident: Timestamp,
+    /// Whether to leave the server running.
+    pub(crate) keep: bool,
+}
+
+/// A connection string, which may hold a password and is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Conninfo(String);
+
+impl Conninfo {
+    /// The connection string of a role of a server.
+    pub(crate) fn new(host: &str, port: u16, user: &str, password: &str, database: &str) -> Self {
+        let port = port.to_string();
+        let parameters =
+            [("host", host), ("port", &port), ("user", user), ("password", password), ("dbname", database)];
+        let quoted = |(name, value): (&str, &str)| {
+            format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+        };
+        Self(parameters.map(quoted).join(" "))
+    }
+
+    /// As settings, untouched by the environment of the pod.
+    pub(super) fn settings(&self) -> Result<Settings> {
+        Ok(Settings::parse(&self.0, &Environment::default())?)
+    }
+}
+
+impl fmt::Debug for Conninfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Conninfo(…)")
+    }
+}
+
+/// The settings of all databases of an order.
+pub(super) fn settings(databases: &[Conninfo]) -> Result<Vec<Settings>> {
+    databases.iter().map(Conninfo::settings).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_of_any_characters_arrives_and_is_not_shown() {
+        let conninfo = Conninfo::new("10.0.0.1", 5432, "postgres", r"a'b\c d=e", "app");
+        let settings = conninfo.settings().unwrap();
+        assert_eq!(settings.describe(), "postgres@10.0.0.1:5432/app");
+        let variables = settings.child_environment();
+        assert!(variables.into_iter().any(|(_, value)| value == r"a'b\c d=e"));
+        assert_eq!(format!("{conninfo:?}"), "Conninfo(…)");
+    }
+}

@@ -1,0 +1,48 @@
+//! Bringing a restored copy up where it lies, and verifying it.
+
+use anyhow::{Result, bail};
+use verify_core::manifest::Manifest;
+
+use super::manifests::Assembly;
+use super::message::{Message, Verified};
+use super::order::{Order, RestoreOrder};
+use super::orders::Orders;
+use super::voice::{Events, tell};
+use crate::interrupt;
+use crate::provider::Watch;
+use crate::provider::local::{Proven, restore_in_place};
+
+/// Receives the manifests, holds the copy against them, and tells what was found.
+pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {
+    let RestoreOrder { record, place, plan, incident, keep } = order;
+    let mut assembly = Assembly::default();
+    while assembly.whole() < record.databases.len() {
+        match orders.next()? {
+            Order::Manifest(part) => assembly.take(&part)?,
+            _ => bail!("failed to receive the manifests: an order came that makes no sense now"),
+        }
+    }
+    let files = assembly.finish(record.databases.len())?;
+    let manifests = record.databases.iter().zip(&files).map(|(database, file)| database.open(file));
+    let manifests = manifests.collect::<Result<Vec<Manifest>>>()?;
+    drop(files);
+    let events = Events::new();
+    let watch = Watch {
+        on_event: &|event| events.take(event),
+        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
+        asked: interrupt::asked,
+    };
+    let proven = restore_in_place(record, manifests, &place, &plan, incident, &watch)?;
+    let Proven { server, scratch, databases, found, timeline } = proven;
+    let conninfo = match (keep, databases.first()) {
+        (true, Some(database)) => {
+            let conninfo = server.conninfo_as(database.user(), database.database());
+            scratch.keep()?;
+            server.detach();
+            Some(conninfo)
+        }
+        _ => None,
+    };
+    tell(&Message::Verified(Box::new(Verified { found, timeline, conninfo })));
+    Ok(())
+}

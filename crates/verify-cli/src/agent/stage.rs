@@ -1,0 +1,45 @@
+//! Copying databases into a volume that the cluster then backs up as files.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::capture::deliver;
+use super::message::Message;
+use super::order::{StageOrder, settings};
+use super::voice::{Events, tell};
+use crate::interrupt;
+use crate::provider::Watch;
+use crate::provider::local::{self, BackupRequest, Store};
+
+/// Takes a backup into the store on the volume; what earlier backups left there goes before, as it is kept elsewhere.
+pub(super) fn stage(order: &StageOrder) -> Result<()> {
+    let events = Events::new();
+    let watch = Watch {
+        on_event: &|event| events.take(event),
+        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
+        asked: interrupt::asked,
+    };
+    let store = Store::open(&order.store)?;
+    store.sweep();
+    for earlier in store.names()? {
+        let path = store.path().join(earlier.as_str());
+        fs::remove_dir_all(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+    }
+    let request = BackupRequest {
+        store,
+        name: order.name.clone(),
+        method: order.method,
+        databases: settings(&order.databases)?,
+        plan: order.plan.clone(),
+    };
+    let record = local::backup(&request, &watch)?;
+    let directory = request.store.path().join(record.name.as_str());
+    let files = record.databases.iter().map(|database| {
+        let path = directory.join(&database.manifest);
+        fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
+    });
+    let files = files.collect::<Result<Vec<Vec<u8>>>>()?;
+    deliver(record, &files);
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! How an agent speaks: a line of JSON for each message.
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use verify_core::event::Event;
+
+use super::message::Message;
+use crate::{interrupt, terminal};
+
+/// Rows that were read are told together.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// Tells a message. Where nobody hears it the work is asked to stop.
+pub(super) fn tell(message: &Message) {
+    let line = serde_json::to_string(message).map(|json| format!("{json}\n"));
+    if line.is_err() || line.is_ok_and(|line| terminal::print(&line).is_err()) {
+        interrupt::ask();
+    }
+}
+
+/// Takes events and tells them, those of rows that were read added up.
+pub(super) struct Events {
+    pending: Mutex<Pending>,
+}
+
+struct Pending {
+    rows: u64,
+    bytes: u64,
+    estimate_done: u64,
+    since: Instant,
+}
+
+impl Events {
+    pub(super) fn new() -> Self {
+        Self { pending: Mutex::new(Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() }) }
+    }
+
+    /// Takes an event, and answers with the wish to stop.
+    pub(super) fn take(&self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Read { rows, bytes, estimate_done } => {
+                let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                pending.rows += rows;
+                pending.bytes += bytes;
+                pending.estimate_done += estimate_done;
+                if pending.since.elapsed() >= PERIOD {
+                    let Pending { rows, bytes, estimate_done, .. } = *pending;
+                    *pending = Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() };
+                    drop(pending);
+                    tell(&Message::Event(Event::Read { rows, bytes, estimate_done }));
+                }
+            }
+            // One of each of a hundred thousand tables is more than anybody reads.
+            Event::TableRead { .. } => {}
+            other => tell(&Message::Event(other)),
+        }
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

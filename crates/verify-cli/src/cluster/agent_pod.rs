@@ -1,0 +1,214 @@
+//! The pod that state-lab runs in beside a database: the database's own image, with our program copied into it.
+//!
+//! So the database's programs, its user and its volumes are there, and nothing has to be installed. The program's only
+//! work until somebody runs another command in the pod is to wait; see [`crate::agent`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::core::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::label::{Component, Run, labels};
+
+/// The container that commands run in.
+pub(crate) const CONTAINER: &str = "state-lab";
+/// Where our program lies in it.
+pub(crate) const TOOL: &str = "/state-lab/state-lab";
+/// Directory of the program, and of what is small and may go with the pod.
+const DIRECTORY: &str = "/state-lab";
+/// A pod that is removed is given so long to stop its server.
+const GRACE_SECONDS: i64 = 5;
+/// A job that is over goes by itself after this, should nobody remove it.
+const JOB_KEPT_SECONDS: i32 = 600;
+
+/// What a pod of ours is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentPod {
+    /// Its name, and that of its job.
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) run: Run,
+    pub(crate) component: Component,
+    /// The image that holds our program.
+    pub(crate) tool_image: String,
+    /// The image that it runs in: the database's.
+    pub(crate) image: String,
+    pub(crate) image_pull_secrets: Vec<String>,
+    /// The user and group that own the database's files.
+    pub(crate) account: (i64, i64),
+    /// Claims of the same namespace.
+    pub(crate) mounts: Vec<Mount>,
+    /// Where scratch directories go; beside the program unless said.
+    pub(crate) scratch: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// When the cluster ends it, whatever became of us.
+    pub(crate) deadline: Duration,
+    /// Whether it has to wait until it reaches nobody.
+    pub(crate) gated: bool,
+}
+
+/// A claim in a pod. The volume has the claim's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) claim: String,
+    pub(crate) path: String,
+}
+
+impl AgentPod {
+    /// A pod that stands alone.
+    pub(crate) fn pod(&self) -> Pod {
+        let mut spec = self.spec();
+        spec.active_deadline_seconds = Some(self.deadline_seconds());
+        Pod { metadata: self.metadata(), spec: Some(spec), status: None }
+    }
+
+    /// A job of one pod, which is not tried again.
+    pub(crate) fn job(&self) -> Job {
+        let template = json!({
+            "metadata": { "labels": labels(&self.run, self.component), "annotations": self.annotations },
+            "spec": self.spec(),
+        });
+        let spec = json!({
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": self.deadline_seconds(),
+            "ttlSecondsAfterFinished": JOB_KEPT_SECONDS,
+            "template": template,
+        });
+        Job { metadata: self.metadata(), spec: Some(object(spec)), status: None }
+    }
+
+    fn metadata(&self) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(self.name.clone()),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(labels(&self.run, self.component)),
+            annotations: (!self.annotations.is_empty()).then(|| self.annotations.clone()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn deadline_seconds(&self) -> i64 {
+        i64::try_from(self.deadline.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn spec(&self) -> PodSpec {
+        let (user, group) = self.account;
+        let own = json!({ "name": "tool", "mountPath": DIRECTORY });
+        let init = |name: &str, args: Value| {
+            json!({
+                "name": name,
+                "image": self.tool_image,
+                "imagePullPolicy": "IfNotPresent",
+                "args": args,
+                "securityContext": confined(),
+                "resources": resources(),
+                "volumeMounts": [own],
+            })
+        };
+        let gate = self.gated.then(|| init("gate", json!(["agent", "gate"])));
+        let tool = init("tool", json!(["agent", "install", TOOL]));
+        let mut mounts = vec![own.clone()];
+        let mut volumes = vec![json!({ "name": "tool", "emptyDir": {} })];
+        for Mount { claim, path } in &self.mounts {
+            mounts.push(json!({ "name": claim, "mountPath": path }));
+            volumes.push(json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } }));
+        }
+        let secrets = self.image_pull_secrets.iter().map(|name| json!({ "name": name }));
+        object(json!({
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "imagePullSecrets": secrets.collect::<Vec<_>>(),
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": user,
+                "runAsGroup": group,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            },
+            "initContainers": gate.into_iter().chain([tool]).collect::<Vec<_>>(),
+            "containers": [{
+                "name": CONTAINER,
+                "image": self.image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": [TOOL, "agent", "wait"],
+                "env": [{ "name": "TMPDIR", "value": self.scratch.as_deref().unwrap_or(DIRECTORY) }],
+                "securityContext": confined(),
+                "resources": resources(),
+                "volumeMounts": mounts,
+            }],
+            "volumes": volumes,
+        }))
+    }
+}
+
+fn confined() -> Value {
+    json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } })
+}
+
+/// What the scheduler has to find; there is no limit, since a slow verification lengthens every drill.
+fn resources() -> Value {
+    json!({ "requests": { "cpu": "50m", "memory": "64Mi" } })
+}
+
+/// An object from the form that everybody writes it in.
+fn object<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(gated: bool) -> AgentPod {
+        AgentPod {
+            name: "state-lab-nightly".to_owned(),
+            namespace: "app".to_owned(),
+            run: Run::new(),
+            component: Component::Validation,
+            tool_image: "tool:1".to_owned(),
+            image: "postgres:15".to_owned(),
+            image_pull_secrets: vec!["registry".to_owned()],
+            account: (999, 998),
+            mounts: vec![Mount { claim: "data".to_owned(), path: "/volume".to_owned() }],
+            scratch: None,
+            annotations: BTreeMap::new(),
+            deadline: Duration::from_secs(60),
+            gated,
+        }
+    }
+
+    #[test]
+    fn nothing_in_it_is_privileged_and_the_gate_comes_first() {
+        let job = pod(true).job().spec.unwrap();
+        assert_eq!((job.backoff_limit, job.active_deadline_seconds), (Some(0), Some(60)));
+        let spec = job.template.spec.unwrap();
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        let security = spec.security_context.unwrap();
+        assert_eq!((security.run_as_user, security.run_as_group), (Some(999), Some(998)));
+        let init = spec.init_containers.unwrap();
+        let names: Vec<&str> = init.iter().map(|container| container.name.as_str()).collect();
+        assert_eq!(names, ["gate", "tool"]);
+        let mounted = |container: &k8s_openapi::api::core::v1::Container| {
+            container.volume_mounts.iter().flatten().any(|mount| mount.name == "data")
+        };
+        assert!(!init.iter().any(mounted), "what runs before the gate is through must not see the data");
+        assert!(mounted(&spec.containers[0]));
+        for container in init.iter().chain(&spec.containers) {
+            let security = container.security_context.as_ref().unwrap();
+            assert_eq!(security.allow_privilege_escalation, Some(false), "{}", container.name);
+        }
+    }
+
+    #[test]
+    fn a_pod_that_nobody_removes_ends_by_itself() {
+        let spec = pod(false).pod().spec.unwrap();
+        assert_eq!(spec.active_deadline_seconds, Some(60));
+        assert_eq!(spec.init_containers.unwrap().len(), 1);
+        assert_eq!(spec.restart_policy.as_deref(), Some("Never"));
+    }
+}

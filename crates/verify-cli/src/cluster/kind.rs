@@ -1,0 +1,123 @@
+//! The objects of one kind: read, listed, created, changed, removed.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error;
+use super::label::RUN;
+use crate::runtime::block_on;
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a question is asked again that found no answer, and after which pause, which doubles.
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The objects of one kind, in one namespace or in none.
+pub(crate) struct Kind<K> {
+    api: Api<K>,
+}
+
+impl<K> Kind<K> {
+    pub(super) fn new(api: Api<K>) -> Self {
+        Self { api }
+    }
+
+    /// The API behind it, for what is not said in the methods here.
+    pub(super) fn api(&self) -> &Api<K> {
+        &self.api
+    }
+}
+
+impl<K> Kind<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    /// The object of this name, where there is one.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<K>> {
+        let doing = format!("read {}", Self::called(name));
+        match ask(&doing, || self.api.get_opt(name))? {
+            Ok(found) => Ok(found),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    /// The objects that carry the labels of a selector; all for an empty one.
+    pub(crate) fn list(&self, selector: &str) -> Result<Vec<K>> {
+        let doing = format!("list the {}s", K::kind(&()));
+        let params = ListParams::default().labels(selector);
+        match ask(&doing, || self.api.list(&params))? {
+            Ok(found) => Ok(found.items),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    /// Creates an object. One that is there already, with our own run's label, is ours: an answer was lost.
+    pub(crate) fn create(&self, object: &K) -> Result<K> {
+        let name = object.name_any();
+        let doing = format!("create {}", Self::called(&name));
+        let params = PostParams::default();
+        match ask(&doing, || self.api.create(&params, object))? {
+            Ok(created) => Ok(created),
+            Err(refusal) if error::is_taken(&refusal) => match self.get(&name)? {
+                Some(found) if found.labels().get(RUN).is_some_and(|run| object.labels().get(RUN) == Some(run)) => {
+                    Ok(found)
+                }
+                _ => bail!("failed to {doing}: there is one of this name already, of somebody else's making"),
+            },
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    /// Merges fields into an object.
+    pub(crate) fn merge(&self, name: &str, fields: &serde_json::Value) -> Result<()> {
+        let doing = format!("change {}", Self::called(name));
+        let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
+        match ask(&doing, || self.api.patch(name, &params, &patch))? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    /// Removes an object; whether there was one. It may take its time to go.
+    pub(crate) fn delete(&self, name: &str) -> Result<bool> {
+        let doing = format!("remove {}", Self::called(name));
+        let params = DeleteParams::background();
+        match ask(&doing, || self.api.delete(name, &params))? {
+            Ok(_) => Ok(true),
+            Err(refusal) if error::is_absent(&refusal) => Ok(false),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    fn called(name: &str) -> String {
+        format!("the {} {name}", K::kind(&()))
+    }
+}
+
+/// Asks until there is an answer, were it a refusal.
+fn ask<T, F>(doing: &str, question: impl Fn() -> F) -> Result<Result<T, kube::Error>>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        let last = attempt == ATTEMPTS;
+        match block_on(async { tokio::time::timeout(REQUEST_TIMEOUT, question()).await }) {
+            Ok(Err(passing)) if !last && error::is_passing(&passing) => {}
+            Ok(answer) => return Ok(answer),
+            Err(_) if last => break,
+            Err(_) => {}
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
+    Err(error::silent(REQUEST_TIMEOUT, doing))
+}

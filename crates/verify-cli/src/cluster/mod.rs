@@ -1,0 +1,18 @@
+//! Kubernetes: its API, commands in pods, the PostgreSQL clusters that run there, and what we create ourselves.
+//!
+//! Objects are built and judged by functions that take no client; only [`Cluster`] and [`Session`] speak to a cluster.
+
+mod agent_pod;
+mod client;
+mod error;
+mod kind;
+mod label;
+mod postgres;
+mod session;
+
+pub(crate) use agent_pod::{AgentPod, CONTAINER, Mount, TOOL};
+pub(crate) use client::Cluster;
+pub(crate) use kind::Kind;
+pub(crate) use label::{COMPONENT, Component, RUN, Run, labels};
+pub(crate) use postgres::{Credentials, Operator, PostgresCluster, User, database_container, is_ready};
+pub(crate) use session::{Said, Session, output_of};

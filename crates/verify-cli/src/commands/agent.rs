@@ -1,0 +1,41 @@
+//! `agent`: what state-lab runs in the pods that it makes; nobody else needs it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::agent::{self, pod};
+use crate::exit::Exit;
+
+/// Work in a pod, at the order of the state-lab that made it
+#[derive(Args)]
+#[command(hide = true)]
+pub(crate) struct Agent {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Copy this program to a path
+    Install { path: PathBuf },
+    /// Wait until the pod reaches nobody
+    Gate,
+    /// Wait to be ended
+    Wait,
+    /// Do what standard input says
+    Work,
+}
+
+impl Agent {
+    pub(crate) fn run(self) -> Result<Exit> {
+        match self.role {
+            Role::Install { path } => pod::install(&path)?,
+            Role::Gate => pod::gate()?,
+            Role::Wait => pod::rest(),
+            Role::Work => return agent::work(),
+        }
+        Ok(Exit::PASS)
+    }
+}

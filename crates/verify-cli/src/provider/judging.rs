@@ -1,0 +1,60 @@
+//! From what was found in restored databases to their reports.
+
+use serde::{Deserialize, Serialize};
+use verify_core::compare::Comparison;
+use verify_core::heartbeat::Rpo;
+use verify_core::manifest::Manifest;
+use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
+use verify_core::timeline::Timeline;
+
+use super::local::BackupRecord;
+
+/// What all reports of a restore share.
+pub(crate) struct Judging<'a> {
+    pub(crate) record: &'a BackupRecord,
+    /// In the record's order.
+    pub(crate) manifests: &'a [Manifest],
+    pub(crate) timeline: &'a Timeline,
+    pub(crate) duration_ms: u64,
+    pub(crate) objectives: Objectives,
+}
+
+/// What was found in one restored database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// Where it ran: `user@host:port/database`.
+    pub(crate) place: String,
+    pub(crate) comparison: Comparison,
+    pub(crate) rpo: Option<Rpo>,
+}
+
+impl Judging<'_> {
+    /// The reports of all databases, in the record's order.
+    pub(crate) fn reports(&self, found: impl IntoIterator<Item = Found>) -> Vec<Report> {
+        found.into_iter().enumerate().map(|(index, found)| self.report(index, found)).collect()
+    }
+
+    fn report(&self, index: usize, found: Found) -> Report {
+        let Found { place, mut comparison, rpo } = found;
+        let manifest = &self.manifests[index];
+        // The manifest of each names the others, which this restore covers too.
+        let covered = |object: &str| {
+            self.record.databases.iter().any(|database| object == format!("database {}", database.name))
+        };
+        comparison.coverage.not_covered.retain(|gap| !covered(&gap.object));
+        let source = Side {
+            place: self.record.databases[index].place.clone(),
+            database: Some(manifest.header.source.clone()),
+        };
+        let circumstances = Circumstances {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.timeline.started_at,
+            duration_ms: self.duration_ms,
+            source,
+            restored: Some(Side { place, database: None }),
+            manifest: Some(Instant::from(&manifest.header)),
+        };
+        let recovery = Recovery { rto: self.timeline.rto(), rpo, objectives: self.objectives };
+        Report::new(circumstances, comparison, recovery)
+    }
+}
