@@ -19,5 +19,10 @@ pub mod scratch;
 pub mod server;
 mod store;
 mod terminal;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "decisions first; the provider that acts on them follows")
+)]
+mod velero;
 
 pub use duration::Period;

@@ -1,0 +1,204 @@
+//! Velero's Backup: what we ask for, and what it says of itself.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use super::go_duration::go_duration;
+use super::object::object;
+use super::phase::Phase;
+use super::volume::VolumeMethod;
+use crate::duration::Period;
+
+object! {
+    /// A backup of namespaces and of their volumes.
+    Backup { BackupSpec, BackupStatus } = NamespaceResourceScope, "velero.io", "v1", "backups"
+}
+
+/// What is asked for. What stands nowhere is Velero's default: all resources, hooks by annotation alone, no policies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct BackupSpec {
+    /// The namespaces; none means all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) included_namespaces: Vec<String>,
+    /// The location that it is kept at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) storage_location: Option<String>,
+    /// How long it is kept, in Go's notation, as are the other times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<String>,
+    /// Whether volumes that are not copied as files are snapshotted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_volumes: Option<bool>,
+    /// Whether the snapshots' data is moved to the object store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_move_data: Option<bool>,
+    /// Whether volumes are copied as files without an annotation that asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) default_volumes_to_fs_backup: Option<bool>,
+    /// How long a snapshot may take until it has a handle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) csi_snapshot_timeout: Option<String>,
+    /// How long operations of plugins may take, among them the movement of data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) item_operation_timeout: Option<String>,
+}
+
+/// What a backup says of itself. Counts that are missing are zero.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct BackupStatus {
+    /// Where it is.
+    pub(crate) phase: Phase,
+    /// Its place in the queue, from 1.
+    pub(crate) queue_position: u64,
+    /// Why it never began.
+    pub(crate) validation_errors: Vec<String>,
+    /// Why it ended as a whole.
+    pub(crate) failure_reason: String,
+    /// Errors; their texts are in its results.
+    pub(crate) errors: u64,
+    /// Warnings; their texts are in its results.
+    pub(crate) warnings: u64,
+    /// Snapshots that were tried.
+    pub(crate) csi_volume_snapshots_attempted: u64,
+    /// Snapshots that were taken. Counted only once the backup is finalized.
+    pub(crate) csi_volume_snapshots_completed: u64,
+    /// Operations of plugins that were begun.
+    pub(crate) backup_item_operations_attempted: u64,
+    /// Those that ended well.
+    pub(crate) backup_item_operations_completed: u64,
+    /// Those that did not.
+    pub(crate) backup_item_operations_failed: u64,
+    /// Its hooks.
+    pub(crate) hook_status: HookStatus,
+    /// How many objects it has dealt with.
+    pub(crate) progress: BackupProgress,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) start_timestamp: Option<Time>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) completion_timestamp: Option<Time>,
+    /// When Velero will delete it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expiration: Option<Time>,
+}
+
+/// What became of hooks. `on-error: Continue` shows nowhere else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct HookStatus {
+    /// Those that were run.
+    pub(crate) hooks_attempted: u64,
+    /// Those that failed.
+    pub(crate) hooks_failed: u64,
+}
+
+/// Objects of the API, not of their volumes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct BackupProgress {
+    /// Those that were backed up.
+    pub(crate) items_backed_up: u64,
+    /// All that are known so far.
+    pub(crate) total_items: u64,
+}
+
+/// A backup to be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct BackupOrder {
+    /// Its name; fixed, so that asking twice makes one.
+    pub(crate) name: String,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The namespaces; none means all.
+    pub(crate) included_namespaces: Vec<String>,
+    /// The location; none means Velero's default.
+    pub(crate) storage_location: Option<String>,
+    /// How long it is kept.
+    pub(crate) ttl: Period,
+    /// How its volumes are copied.
+    pub(crate) method: VolumeMethod,
+    /// How long a snapshot may take until it has a handle.
+    pub(crate) csi_snapshot_timeout: Period,
+    /// How long the movement of data may take.
+    pub(crate) item_operation_timeout: Period,
+}
+
+/// The object that asks for this backup.
+pub(crate) fn create(order: BackupOrder) -> Backup {
+    let BackupOrder {
+        name,
+        labels,
+        included_namespaces,
+        storage_location,
+        ttl,
+        method,
+        csi_snapshot_timeout,
+        item_operation_timeout,
+    } = order;
+    let spec = BackupSpec {
+        included_namespaces,
+        storage_location,
+        ttl: Some(go_duration(ttl)),
+        // Said in either case: the server's own defaults may be others.
+        snapshot_volumes: Some(method != VolumeMethod::Files),
+        snapshot_move_data: Some(method == VolumeMethod::MovedSnapshot),
+        default_volumes_to_fs_backup: Some(false),
+        csi_snapshot_timeout: Some(go_duration(csi_snapshot_timeout)),
+        item_operation_timeout: Some(go_duration(item_operation_timeout)),
+    };
+    let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
+    Backup { metadata, spec, status: BackupStatus::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn order(method: VolumeMethod) -> BackupOrder {
+        BackupOrder {
+            name: "nightly-001".to_owned(),
+            labels: BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "state-lab".to_owned())]),
+            included_namespaces: vec!["app".to_owned()],
+            storage_location: Some("default".to_owned()),
+            ttl: "30d".parse().unwrap(),
+            method,
+            csi_snapshot_timeout: "10m".parse().unwrap(),
+            item_operation_timeout: "4h".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_backup_says_how_volumes_are_copied() {
+        let created = serde_json::to_value(create(order(VolumeMethod::Files))).unwrap();
+        let expected = json!({
+            "apiVersion": "velero.io/v1",
+            "kind": "Backup",
+            "metadata": {"name": "nightly-001", "labels": {"app.kubernetes.io/managed-by": "state-lab"}},
+            "spec": {
+                "includedNamespaces": ["app"],
+                "storageLocation": "default",
+                "ttl": "2592000s",
+                "snapshotVolumes": false,
+                "snapshotMoveData": false,
+                "defaultVolumesToFsBackup": false,
+                "csiSnapshotTimeout": "600s",
+                "itemOperationTimeout": "14400s",
+            },
+        });
+        assert_eq!(created, expected);
+        for (method, snapshot, moved) in
+            [(VolumeMethod::Snapshot, true, false), (VolumeMethod::MovedSnapshot, true, true)]
+        {
+            let spec = create(order(method)).spec;
+            let said = (spec.snapshot_volumes, spec.snapshot_move_data, spec.default_volumes_to_fs_backup);
+            assert_eq!(said, (Some(snapshot), Some(moved), Some(false)), "{method:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! CSI snapshots whose data is moved to the object store and back: DataUpload and DataDownload.
+
+use serde::{Deserialize, Serialize};
+
+use super::object::object;
+use super::transfer::{Transfer, TransferStatus};
+
+object! {
+    /// The upload of one claim's snapshot.
+    DataUpload { DataUploadSpec, TransferStatus } = NamespaceResourceScope, "velero.io", "v2alpha1", "datauploads"
+}
+
+object! {
+    /// The filling of one restored claim.
+    DataDownload { DataDownloadSpec, TransferStatus }
+        = NamespaceResourceScope, "velero.io", "v2alpha1", "datadownloads"
+}
+
+/// What is uploaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DataUploadSpec {
+    /// The claim's namespace.
+    pub(crate) source_namespace: String,
+    /// The claim.
+    #[serde(rename = "sourcePVC")]
+    pub(crate) source_pvc: String,
+}
+
+/// What is filled, and from what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DataDownloadSpec {
+    /// The restored claim.
+    pub(crate) target_volume: TargetVolume,
+    /// The snapshot in Kopia's repository: that of the DataUpload.
+    #[serde(rename = "snapshotID")]
+    pub(crate) snapshot_id: String,
+    /// The namespace that was backed up.
+    pub(crate) source_namespace: String,
+}
+
+/// A claim that is filled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct TargetVolume {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) pvc: String,
+}
+
+impl<'a> From<&'a DataUpload> for Transfer<'a> {
+    fn from(object: &'a DataUpload) -> Self {
+        let claim = format!("claim {}/{}", object.spec.source_namespace, object.spec.source_pvc);
+        Self::new(object, &claim, None, &object.status)
+    }
+}
+
+impl<'a> From<&'a DataDownload> for Transfer<'a> {
+    fn from(object: &'a DataDownload) -> Self {
+        let target = &object.spec.target_volume;
+        Self::new(object, &format!("claim {}/{}", target.namespace, target.pvc), None, &object.status)
+    }
+}

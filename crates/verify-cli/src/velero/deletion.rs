@@ -1,0 +1,68 @@
+//! DeleteBackupRequest: the only way to delete a backup with its data; whoever deletes the object gets it back from the store.
+
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use super::backup::Backup;
+use super::label;
+use super::object::object;
+use super::phase::Phase;
+
+object! {
+    /// A request to delete a backup. Velero removes it some time after it was processed.
+    DeleteBackupRequest { DeleteBackupRequestSpec, DeleteBackupRequestStatus }
+        = NamespaceResourceScope, "velero.io", "v1", "deletebackuprequests"
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DeleteBackupRequestSpec {
+    /// The backup.
+    pub(crate) backup_name: String,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DeleteBackupRequestStatus {
+    /// Where it is; `Processed` with errors is no success.
+    pub(crate) phase: Phase,
+    /// What could not be deleted.
+    pub(crate) errors: Vec<String>,
+}
+
+/// The object that asks for the deletion of this backup. Velero finds it by the two labels that are added.
+pub(crate) fn request(
+    name: String,
+    mut labels: BTreeMap<String, String>,
+    backup: &Backup,
+) -> DeleteBackupRequest {
+    let backup_name = backup.metadata.name.clone().unwrap_or_default();
+    labels.insert(label::BACKUP_NAME.to_owned(), label::value(&backup_name));
+    if let Some(uid) = &backup.metadata.uid {
+        labels.insert(label::BACKUP_UID.to_owned(), uid.clone());
+    }
+    let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
+    DeleteBackupRequest {
+        metadata,
+        spec: DeleteBackupRequestSpec { backup_name },
+        status: DeleteBackupRequestStatus::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::sample;
+
+    #[test]
+    fn a_request_looks_like_one_of_the_velero_client() {
+        let backup: Backup = sample::load("Backup/Completed.1");
+        let seen: DeleteBackupRequest = sample::load("DeleteBackupRequest/none.1");
+        let request = request("big-1-gone".to_owned(), BTreeMap::new(), &backup);
+        assert_eq!((request.spec, request.metadata.labels), (seen.spec, seen.metadata.labels));
+    }
+}

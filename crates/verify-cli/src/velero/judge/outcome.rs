@@ -1,0 +1,132 @@
+//! What a Backup and a Restore say of themselves in the same words, and what a transfer says.
+
+use crate::velero::backup::HookStatus;
+use crate::velero::message::{shown, told};
+use crate::velero::phase::{Phase, Progress};
+use crate::velero::problem::{Problem, Weight};
+use crate::velero::results::Messages;
+use crate::velero::transfer::Transfer;
+
+/// The most texts of one kind that are told.
+const TEXTS_MAX: usize = 10;
+
+/// The part of a status that Backup and Restore share.
+pub(super) struct Outcome<'a> {
+    pub(super) object: String,
+    pub(super) phase: &'a Phase,
+    pub(super) validation_errors: &'a [String],
+    pub(super) failure_reason: &'a str,
+    pub(super) hooks: &'a HookStatus,
+    pub(super) operations_attempted: u64,
+    pub(super) operations_failed: u64,
+}
+
+impl Outcome<'_> {
+    /// Its phase, its hooks and its operations.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.phase().into_iter().collect();
+        problems.extend(self.hooks());
+        problems.extend(self.operations());
+        problems
+    }
+
+    /// Why it is not `Completed`, with whatever reason the status gives.
+    fn phase(&self) -> Option<Problem> {
+        let verb = match self.phase.progress() {
+            Progress::Succeeded => return None,
+            Progress::Running => "has not ended: it is",
+            Progress::Failed => "ended as",
+        };
+        let mut what = format!("{verb} {}", self.phase);
+        let reasons: Vec<String> =
+            self.validation_errors.iter().map(|text| shown(text)).chain(told(self.failure_reason)).collect();
+        if !reasons.is_empty() {
+            what = format!("{what}: {}", reasons.join("; "));
+        }
+        let problem = Problem::failure(&self.object, what);
+        Some(match self.phase_way_out() {
+            Some(way_out) => problem.way_out(way_out),
+            None => problem,
+        })
+    }
+
+    fn phase_way_out(&self) -> Option<&'static str> {
+        if self.failure_reason.contains("during the server starting") {
+            return Some("the Velero server was restarted while it worked; do it again, and look why it was");
+        }
+        let unavailable = |text: &String| text.contains("is in Unavailable status");
+        self.validation_errors.iter().any(unavailable).then_some(
+            "look at `kubectl get backupstoragelocations -A`: the bucket cannot be reached, or refuses us",
+        )
+    }
+
+    /// With `on-error: Continue` a failed hook is told nowhere else, and the volume holds what was there before.
+    fn hooks(&self) -> Option<Problem> {
+        let HookStatus { hooks_attempted, hooks_failed } = self.hooks;
+        (*hooks_failed > 0).then(|| {
+            let what = format!("ran {hooks_attempted} hooks, of which {hooks_failed} failed");
+            Problem::failure(&self.object, what)
+                .way_out("the errors below, or its log, say which; run the hook's command in the pod by hand")
+        })
+    }
+
+    fn operations(&self) -> Option<Problem> {
+        (self.operations_failed > 0).then(|| {
+            let (failed, all) = (self.operations_failed, self.operations_attempted);
+            Problem::failure(
+                &self.object,
+                format!("began {all} operations of plugins, of which {failed} failed"),
+            )
+        })
+    }
+}
+
+/// One problem for each text, and one for those whose text is missing: `count` is what the status says.
+pub(super) fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<Problem> {
+    let noun = match weight {
+        Weight::Failure => "error",
+        Weight::Warning => "warning",
+    };
+    let problem = |what| Problem { weight, ..Problem::failure(object, what) };
+    let mut problems: Vec<Problem> =
+        messages.shown().take(TEXTS_MAX).map(|text| problem(format!("has the {noun}: {text}"))).collect();
+    let told = problems.len() as u64;
+    let all = count.max(messages.shown().count() as u64);
+    if all > told {
+        let more = if told == 0 { "" } else { "more " };
+        let plural = if all - told == 1 { "" } else { "s" };
+        let what = format!("has {} {more}{noun}{plural}", all - told);
+        problems.push(problem(what).way_out("its log has the text"));
+    }
+    problems
+}
+
+/// Why this volume's data did not arrive as a whole.
+pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
+    let status = transfer.status;
+    let verb = match status.phase.progress() {
+        Progress::Succeeded => return None,
+        Progress::Running => "has not ended: it is",
+        Progress::Failed => "ended as",
+    };
+    let place = transfer.node.map(|node| format!(" on {node}")).unwrap_or_default();
+    let why = told(&status.message).unwrap_or_else(|| "Velero gives no reason".to_owned());
+    let problem = Problem::failure(&transfer.object, format!("{verb} {}{place}: {why}", status.phase));
+    Some(match transfer_way_out(transfer) {
+        Some(way_out) => problem.way_out(way_out),
+        None => problem,
+    })
+}
+
+fn transfer_way_out(transfer: &Transfer<'_>) -> Option<&'static str> {
+    let status = transfer.status;
+    if status.message.contains("BLOB not found") || status.message.contains("unexpected content error") {
+        return Some(
+            "data is missing from the repository in the bucket, or was changed: restore an older backup, or from a \
+             copy of the bucket; newer backups of the same volume may build on what is missing",
+        );
+    }
+    (status.phase.is("Canceled") && status.message.is_empty()).then_some(
+        "seen when the object store was away for minutes: look at the location, and at the node agent's log",
+    )
+}

@@ -1,0 +1,70 @@
+//! BackupStorageLocation: the bucket that backups are kept in.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+use super::object::object;
+use super::phase::Phase;
+
+object! {
+    /// A place for backups.
+    BackupStorageLocation { LocationSpec, LocationStatus }
+        = NamespaceResourceScope, "velero.io", "v1", "backupstoragelocations"
+}
+
+/// Where it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct LocationSpec {
+    /// The plugin that speaks to it, as `aws`.
+    pub(crate) provider: String,
+    /// Whether it is Velero's default.
+    pub(crate) default: bool,
+    /// `ReadOnly` where no backup may be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access_mode: Option<String>,
+    /// The bucket.
+    pub(crate) object_storage: ObjectStorage,
+    /// The plugin's settings, as `region` and `s3Url`.
+    pub(crate) config: BTreeMap<String, String>,
+}
+
+/// A bucket, or a folder of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ObjectStorage {
+    /// The bucket.
+    pub(crate) bucket: String,
+    /// The folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix: Option<String>,
+}
+
+/// How Velero last found it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct LocationStatus {
+    /// `Available` or `Unavailable`.
+    pub(crate) phase: Phase,
+    /// Why it is not available.
+    pub(crate) message: String,
+    /// When that was. Every minute by default, so that an outage may not have been noticed yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_validation_time: Option<Time>,
+    /// When the backups that it holds were last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_synced_time: Option<Time>,
+}
+
+impl LocationSpec {
+    /// Where it is, in words: `bucket velero at http://minio:9000`.
+    pub(super) fn in_words(&self) -> String {
+        let bucket = &self.object_storage.bucket;
+        match self.config.get("s3Url") {
+            Some(address) => format!("bucket {bucket} at {address}"),
+            None => format!("bucket {bucket}"),
+        }
+    }
+}

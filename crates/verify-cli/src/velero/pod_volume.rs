@@ -1,0 +1,73 @@
+//! Volumes copied as files through the pod that mounts them: PodVolumeBackup and PodVolumeRestore.
+
+use serde::{Deserialize, Serialize};
+
+use super::object::object;
+use super::transfer::{Transfer, TransferStatus};
+
+object! {
+    /// The copy of one volume of one pod.
+    PodVolumeBackup { PodVolumeBackupSpec, TransferStatus }
+        = NamespaceResourceScope, "velero.io", "v1", "podvolumebackups"
+}
+
+object! {
+    /// The filling of one volume of one restored pod.
+    PodVolumeRestore { PodVolumeRestoreSpec, TransferStatus }
+        = NamespaceResourceScope, "velero.io", "v1", "podvolumerestores"
+}
+
+/// What is copied.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodVolumeBackupSpec {
+    /// The node of the pod, which copies it.
+    pub(crate) node: String,
+    /// The pod that mounts it.
+    pub(crate) pod: PodReference,
+    /// Its name in the pod's `spec.volumes`.
+    pub(crate) volume: String,
+}
+
+/// What is filled, and from what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodVolumeRestoreSpec {
+    /// The restored pod.
+    pub(crate) pod: PodReference,
+    /// The volume's name in the pod's `spec.volumes`.
+    pub(crate) volume: String,
+    /// The snapshot in Kopia's repository: that of the PodVolumeBackup.
+    #[serde(rename = "snapshotID")]
+    pub(crate) snapshot_id: String,
+    /// The namespace that was backed up.
+    pub(crate) source_namespace: String,
+}
+
+/// A pod, as Velero points at it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PodReference {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+impl<'a> From<&'a PodVolumeBackup> for Transfer<'a> {
+    fn from(object: &'a PodVolumeBackup) -> Self {
+        let volume = in_words(&object.spec.volume, &object.spec.pod);
+        let node = Some(object.spec.node.as_str()).filter(|node| !node.is_empty());
+        Self::new(object, &volume, node, &object.status)
+    }
+}
+
+impl<'a> From<&'a PodVolumeRestore> for Transfer<'a> {
+    fn from(object: &'a PodVolumeRestore) -> Self {
+        Self::new(object, &in_words(&object.spec.volume, &object.spec.pod), None, &object.status)
+    }
+}
+
+fn in_words(volume: &str, pod: &PodReference) -> String {
+    format!("volume {volume} of pod {}/{}", pod.namespace, pod.name)
+}

@@ -1,0 +1,55 @@
+//! A reason why a backup or a restore is no success.
+
+use std::fmt;
+
+/// What is wrong with an object, and what a person may do about it.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Whether it decides.
+    pub(crate) weight: Weight,
+    /// The object, as in `Backup nightly-001`.
+    pub(crate) object: String,
+    /// A predicate that reads after the object: `is not in the backup`.
+    pub(crate) what: String,
+    /// The way out, where we know one.
+    pub(crate) way_out: Option<String>,
+}
+
+/// What a problem means for the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// The backup or restore did not do what we need.
+    Failure,
+    /// Velero complained; healthy restores have such complaints too. People see it, and it decides nothing.
+    Warning,
+}
+
+impl Problem {
+    /// A failure without a way out.
+    pub(crate) fn failure(object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { weight: Weight::Failure, object: object.into(), what: what.into(), way_out: None }
+    }
+
+    /// A warning without a way out.
+    pub(crate) fn warning(object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { weight: Weight::Warning, ..Self::failure(object, what) }
+    }
+
+    /// The same, with a way out.
+    pub(crate) fn way_out(self, way_out: impl Into<String>) -> Self {
+        Self { way_out: Some(way_out.into()), ..self }
+    }
+
+    /// Whether it decides.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.weight == Weight::Failure
+    }
+}
+
+impl fmt::Display for Problem {
+    /// One sentence without its full stop; the way out is for the caller to set off.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.object, self.what)
+    }
+}

@@ -1,0 +1,71 @@
+//! The artefacts `BackupResults` and `RestoreResults`: texts of errors and warnings.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::artefact::decode_json;
+use super::message::shown;
+
+/// What Velero complained of. Empty where it could not be had: the counts in the status tell whether there is more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Results {
+    /// Errors.
+    pub(crate) errors: Messages,
+    /// Warnings.
+    pub(crate) warnings: Messages,
+}
+
+/// Texts by what they are about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Messages {
+    /// About Velero itself.
+    pub(crate) velero: Vec<String>,
+    /// About objects of the cluster.
+    pub(crate) cluster: Vec<String>,
+    /// About objects of a namespace.
+    pub(crate) namespaces: BTreeMap<String, Vec<String>>,
+}
+
+/// The results in a packed artefact.
+///
+/// # Errors
+///
+/// If it is not gzip, is cut, is too large, or is no such artefact.
+pub(crate) fn decode(packed: &[u8]) -> Result<Results> {
+    decode_json(packed, "Velero's results")
+}
+
+impl Messages {
+    /// All texts, fit to be shown, those about Velero itself first.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = String> {
+        let plain = self.velero.iter().chain(&self.cluster).map(|text| shown(text));
+        let namespaced = self.namespaces.iter().flat_map(|(namespace, texts)| {
+            texts.iter().map(move |text| shown(&format!("namespace {namespace}: {text}")))
+        });
+        plain.chain(namespaced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::artefact::pack;
+
+    #[test]
+    fn results_are_read_and_shown() {
+        let text = br#"{
+            "errors": {"namespaces": {"app": [" resource: /pods name: /pg-0 message: /Error\u001b[2J"]}},
+            "warnings": {"velero": ["slow"], "cluster": ["exists"], "later": 1}
+        }"#;
+        let results = decode(&pack(text)).unwrap();
+        let errors: Vec<String> = results.errors.shown().collect();
+        assert_eq!(errors, [r"namespace app: resource: /pods name: /pg-0 message: /Error\u{1b}[2J"]);
+        assert_eq!(results.warnings.shown().collect::<Vec<_>>(), ["slow", "exists"]);
+        assert_eq!(decode(&pack(b"{}")).unwrap(), Results::default());
+        assert!(decode(&pack(b"[]")).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! CSI snapshots: VolumeSnapshot and the VolumeSnapshotContent behind it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::{Deserialize, Serialize};
+
+use super::object::object;
+
+object! {
+    /// A snapshot as its user sees it. Velero removes it before the backup is complete: watch it, or miss it.
+    VolumeSnapshot { VolumeSnapshotSpec, VolumeSnapshotStatus }
+        = NamespaceResourceScope, "snapshot.storage.k8s.io", "v1", "volumesnapshots"
+}
+
+object! {
+    /// A snapshot as the storage has it. Every restore from a snapshot leaves one, with the policy `Retain`.
+    VolumeSnapshotContent { VolumeSnapshotContentSpec, VolumeSnapshotContentStatus }
+        = ClusterResourceScope, "snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"
+}
+
+/// What is snapshotted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotSpec {
+    /// One of the two.
+    pub(crate) source: VolumeSnapshotSource,
+    /// Its class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) volume_snapshot_class_name: Option<String>,
+}
+
+/// Where a snapshot comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotSource {
+    /// A claim: the snapshot is to be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) persistent_volume_claim_name: Option<String>,
+    /// A content: the snapshot exists, as in a restore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) volume_snapshot_content_name: Option<String>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotStatus {
+    /// The content behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bound_volume_snapshot_content_name: Option<String>,
+    /// The instant that it shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) creation_time: Option<Time>,
+    /// Whether it can be restored from: from here on, the source may change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_to_use: Option<bool>,
+    /// Why it is not ready. It may pass: a restore names the content before it makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<SnapshotError>,
+}
+
+/// The storage's complaint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SnapshotError {
+    /// In its words.
+    pub(crate) message: String,
+}
+
+/// Which snapshot of the storage it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotContentSpec {
+    /// `Delete` or `Retain`: whether the storage's snapshot goes with this object.
+    pub(crate) deletion_policy: String,
+    /// The storage.
+    pub(crate) driver: String,
+    /// One of the two.
+    pub(crate) source: VolumeSnapshotContentSource,
+    /// The snapshot in front of it.
+    pub(crate) volume_snapshot_ref: VolumeSnapshotReference,
+}
+
+/// Where a content comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotContentSource {
+    /// A volume: the snapshot is to be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) volume_handle: Option<String>,
+    /// A snapshot that exists, as in a restore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_handle: Option<String>,
+}
+
+/// A snapshot, as its content points at it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotReference {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeSnapshotContentStatus {
+    /// The storage's name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_handle: Option<String>,
+    /// Whether it can be restored from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_to_use: Option<bool>,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<SnapshotError>,
+}
+
+impl VolumeSnapshot {
+    /// Whether the storage holds the instant, so that the source may go on.
+    pub(crate) fn ready(&self) -> bool {
+        self.status.ready_to_use == Some(true)
+    }
+}
+
+impl VolumeSnapshotContent {
+    /// The storage's name for it, wherever it stands.
+    pub(crate) fn handle(&self) -> Option<&str> {
+        self.status.snapshot_handle.as_deref().or(self.spec.source.snapshot_handle.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::sample;
+
+    #[test]
+    fn a_snapshot_is_ready_when_the_storage_says_so() {
+        let table = [
+            ("readyToUse=None.1", false, None),
+            ("readyToUse=False.1", false, None),
+            ("readyToUse=False-error.1", false, Some("VolumeSnapshotContent is missing")),
+            ("readyToUse=True.2", true, None),
+            ("readyToUse=True-terminating.2", true, None),
+        ];
+        for (name, ready, error) in table {
+            let snapshot: VolumeSnapshot = sample::load(&format!("VolumeSnapshot/{name}"));
+            let told = snapshot.status.error.as_ref().map(|error| error.message.as_str());
+            assert_eq!((snapshot.ready(), told), (ready, error), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_content_has_one_handle() {
+        let table = [
+            ("readyToUse=None.1", "snapshot-647d9611-090a-410b-a165-7b2ddde8a391"),
+            ("readyToUse=True.1", "snapshot-647d9611-090a-410b-a165-7b2ddde8a391"),
+            ("readyToUse=True.2", "snapshot-1321a570-d54c-466a-81e4-e92225441c89"),
+        ];
+        for (name, handle) in table {
+            let content: VolumeSnapshotContent = sample::load(&format!("VolumeSnapshotContent/{name}"));
+            assert_eq!(content.handle(), Some(handle), "{name}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A volume's data on its way: what PodVolumeBackup, PodVolumeRestore, DataUpload and DataDownload have in common.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
+use serde::{Deserialize, Serialize};
+
+use super::phase::{Phase, Progress};
+
+/// The status of each of the four kinds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct TransferStatus {
+    /// Where it is.
+    pub(crate) phase: Phase,
+    /// Why it failed. Seen to be empty where one would need it, and to be filled on success.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+    /// The node that moves the data. A PodVolumeBackup has it in its spec instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
+    /// When a node agent took it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted_timestamp: Option<Time>,
+    /// When data began to move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) start_timestamp: Option<Time>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) completion_timestamp: Option<Time>,
+    /// How far it is.
+    pub(crate) progress: TransferProgress,
+    /// What was written, in a backup: the snapshot in Kopia's repository.
+    #[serde(rename = "snapshotID", skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_id: Option<String>,
+}
+
+/// Bytes of the volume's files. Both are missing until the data moves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct TransferProgress {
+    /// Those that were read or written.
+    pub(crate) bytes_done: i64,
+    /// All of them.
+    pub(crate) total_bytes: i64,
+}
+
+/// One of the four kinds, as far as it does not matter which.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer<'a> {
+    /// As in `PodVolumeBackup nightly-001-x2 of volume basebackup`.
+    pub(crate) object: String,
+    /// The node that moves the data, if one was found.
+    pub(crate) node: Option<&'a str>,
+    /// What became of it.
+    pub(crate) status: &'a TransferStatus,
+    created: Option<Timestamp>,
+}
+
+impl<'a> Transfer<'a> {
+    /// The view of an object that moves the data of `volume`.
+    pub(super) fn new<K>(
+        object: &'a K,
+        volume: &str,
+        node: Option<&'a str>,
+        status: &'a TransferStatus,
+    ) -> Self
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let metadata = object.meta();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        Self {
+            object: format!("{} {name} of {volume}", K::kind(&())),
+            node: node.or(status.node.as_deref()),
+            status,
+            created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        }
+    }
+
+    /// When it came to where it is, as far as Velero tells: `Prepared` has no time of its own.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        let status = self.status;
+        let time = status.start_timestamp.as_ref().or(status.accepted_timestamp.as_ref());
+        time.map(|time| time.0).or(self.created)
+    }
+}
+
+/// How far all of them are together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// Bytes that were moved.
+    pub(crate) done_bytes: u64,
+    /// Bytes that are to be moved, as far as it is known: objects without a size yet count nothing.
+    pub(crate) total_bytes: u64,
+    /// Objects at their end.
+    pub(crate) ended: usize,
+    /// All objects.
+    pub(crate) objects: usize,
+}
+
+/// The sum over all of them.
+pub(crate) fn progress(transfers: &[Transfer<'_>]) -> Moved {
+    let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
+    transfers.iter().fold(Moved::default(), |sum, transfer| {
+        let progress = &transfer.status.progress;
+        Moved {
+            done_bytes: sum.done_bytes.saturating_add(bytes(progress.bytes_done)),
+            total_bytes: sum.total_bytes.saturating_add(bytes(progress.total_bytes)),
+            ended: sum.ended + usize::from(transfer.status.phase.ended()),
+            objects: sum.objects + 1,
+        }
+    })
+}
+
+/// Whether one of them still moves.
+pub(crate) fn moving(transfers: &[Transfer<'_>]) -> bool {
+    transfers.iter().any(|transfer| transfer.status.phase.progress() == Progress::Running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::pod_volume::PodVolumeBackup;
+    use crate::velero::sample;
+
+    #[test]
+    fn progress_is_the_sum_of_what_is_known() {
+        let objects: Vec<PodVolumeBackup> = ["none.1", "Canceled.1", "Completed.1"]
+            .map(|name| sample::load(&format!("PodVolumeBackup/{name}")))
+            .into();
+        let transfers: Vec<Transfer<'_>> = objects.iter().map(Transfer::from).collect();
+        let expected = Moved {
+            done_bytes: 960_233_472 + 1_572_864_000,
+            total_bytes: 2 * 1_572_864_000,
+            ended: 2,
+            objects: 3,
+        };
+        assert_eq!(progress(&transfers), expected);
+        assert_eq!(progress(&[]), Moved::default());
+        assert_eq!((moving(&transfers), moving(&transfers[1..])), (true, false));
+    }
+
+    #[test]
+    fn a_size_below_zero_counts_nothing() {
+        let mut object: PodVolumeBackup = sample::load("PodVolumeBackup/Completed.1");
+        object.status.progress = TransferProgress { bytes_done: -1, total_bytes: -1 };
+        let expected = Moved { ended: 1, objects: 1, ..Moved::default() };
+        assert_eq!(progress(&[Transfer::from(&object)]), expected);
+    }
+}

@@ -1,0 +1,42 @@
+//! The volumes that a drill cannot do without, and how they are copied.
+
+use std::fmt;
+
+/// How Velero copies a volume's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VolumeMethod {
+    /// Files, read by Kopia through the pod that mounts the volume; the pod's annotation opts the volume in.
+    Files,
+    /// A CSI snapshot, which stays in the storage of the cluster.
+    Snapshot,
+    /// A CSI snapshot whose data is moved to the object store.
+    MovedSnapshot,
+}
+
+/// A volume that the restored database needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExpectedVolume {
+    /// The namespace of pod and claim.
+    pub(crate) namespace: String,
+    /// The pod that mounts it.
+    pub(crate) pod: String,
+    /// Its name in the pod's `spec.volumes`.
+    pub(crate) volume: String,
+    /// The claim behind it.
+    pub(crate) claim: String,
+}
+
+/// All of them, and the one way in which they are copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExpectedVolumes {
+    /// How they are copied.
+    pub(crate) method: VolumeMethod,
+    /// In whatever order.
+    pub(crate) volumes: Vec<ExpectedVolume>,
+}
+
+impl fmt::Display for ExpectedVolume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "volume {} of pod {}/{} (claim {})", self.volume, self.namespace, self.pod, self.claim)
+    }
+}

@@ -1,0 +1,185 @@
+//! The artefact `BackupVolumeInfos`: what a backup holds of each volume. It lies beside the backup, so that it is there in
+//! another cluster too, where the objects that moved the data are not.
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::artefact::decode_json;
+use super::volume::{ExpectedVolume, VolumeMethod};
+
+/// What became of a volume in a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeInfo {
+    /// Its claim.
+    pub(crate) pvc_name: String,
+    /// The claim's namespace.
+    pub(crate) pvc_namespace: String,
+    /// The persistent volume.
+    pub(crate) pv_name: String,
+    /// `PodVolumeBackup`, `CSISnapshot` or `NativeSnapshot`.
+    pub(crate) backup_method: String,
+    /// Whether the snapshot's data was moved to the object store.
+    pub(crate) snapshot_data_moved: bool,
+    /// Whether the snapshot stayed in the storage as well.
+    pub(crate) preserve_local_snapshot: bool,
+    /// Whether nothing of it was copied.
+    pub(crate) skipped: bool,
+    /// Why not.
+    pub(crate) skipped_reason: String,
+    /// `succeeded` or `failed`.
+    pub(crate) result: String,
+    /// The snapshot in the storage.
+    pub(crate) csi_snapshot_info: Option<SnapshotInfo>,
+    /// The snapshot's copy in the object store.
+    pub(crate) snapshot_data_movement_info: Option<MovementInfo>,
+    /// The copy of its files in the object store.
+    pub(crate) pvb_info: Option<FilesInfo>,
+}
+
+/// A snapshot in the storage of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SnapshotInfo {
+    /// The storage's name for it.
+    pub(crate) snapshot_handle: String,
+    /// The volume's size in bytes.
+    pub(crate) size: i64,
+    /// The storage.
+    pub(crate) driver: String,
+    /// Its VolumeSnapshotContent.
+    pub(crate) vsc_name: String,
+}
+
+/// A snapshot's data in the object store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct MovementInfo {
+    /// The snapshot in Kopia's repository.
+    pub(crate) snapshot_handle: String,
+    /// Its size in bytes.
+    pub(crate) size: i64,
+}
+
+/// A volume's files in the object store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FilesInfo {
+    /// The snapshot in Kopia's repository.
+    pub(crate) snapshot_handle: String,
+    /// Its size in bytes.
+    pub(crate) size: i64,
+    /// `kopia`, or `restic` in old backups.
+    pub(crate) uploader_type: String,
+    /// The volume's name in the pod's `spec.volumes`.
+    pub(crate) volume_name: String,
+    /// The pod that mounted it.
+    pub(crate) pod_name: String,
+    /// The pod's namespace.
+    pub(crate) pod_namespace: String,
+    /// The node that copied it.
+    pub(crate) node_name: String,
+}
+
+/// A volume's data in a backup, by the name under which a restore must ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copy<'a> {
+    /// Files in Kopia's repository: restored by a PodVolumeRestore of this snapshot.
+    Files(&'a str),
+    /// A snapshot's data in Kopia's repository: restored by a DataDownload of this snapshot.
+    Moved(&'a str),
+    /// A snapshot in the storage, restored by a VolumeSnapshotContent of this handle.
+    Snapshot(&'a str),
+}
+
+/// What the backup holds of each volume, from a packed artefact.
+///
+/// # Errors
+///
+/// If it is not gzip, is cut, is too large, or is no such artefact.
+pub(crate) fn decode(packed: &[u8]) -> Result<Vec<VolumeInfo>> {
+    decode_json(packed, "Velero's list of volumes")
+}
+
+/// What the backup says of this volume.
+pub(crate) fn of<'a>(volumes: &'a [VolumeInfo], volume: &ExpectedVolume) -> Option<&'a VolumeInfo> {
+    volumes.iter().find(|info| info.is_of(volume))
+}
+
+impl VolumeInfo {
+    fn is_of(&self, volume: &ExpectedVolume) -> bool {
+        // A volume that several pods mount is copied through one of them, so that its claim decides where it is known.
+        if !self.pvc_name.is_empty() {
+            return self.pvc_namespace == volume.namespace && self.pvc_name == volume.claim;
+        }
+        self.pvb_info.as_ref().is_some_and(|info| {
+            info.pod_namespace == volume.namespace
+                && info.pod_name == volume.pod
+                && info.volume_name == volume.volume
+        })
+    }
+
+    /// The data that the backup holds; none if it was skipped, failed, or was copied in a way that we cannot follow.
+    pub(crate) fn copy(&self) -> Option<Copy<'_>> {
+        if self.skipped || self.result == "failed" {
+            return None;
+        }
+        let copy = if let Some(files) = &self.pvb_info {
+            Copy::Files(&files.snapshot_handle)
+        } else if let Some(moved) =
+            self.snapshot_data_movement_info.as_ref().filter(|_| self.snapshot_data_moved)
+        {
+            Copy::Moved(&moved.snapshot_handle)
+        } else {
+            Copy::Snapshot(&self.csi_snapshot_info.as_ref()?.snapshot_handle)
+        };
+        (!copy.name().is_empty()).then_some(copy)
+    }
+
+    /// Whether the backup holds the data, in the way that was asked for.
+    pub(super) fn copied_by(&self, method: VolumeMethod) -> bool {
+        matches!(
+            (method, self.copy()),
+            (VolumeMethod::Files, Some(Copy::Files(_)))
+                | (VolumeMethod::Snapshot, Some(Copy::Snapshot(_)))
+                | (VolumeMethod::MovedSnapshot, Some(Copy::Moved(_)))
+        )
+    }
+}
+
+impl<'a> Copy<'a> {
+    /// Snapshot or handle, whichever it is.
+    pub(crate) fn name(self) -> &'a str {
+        match self {
+            Self::Files(name) | Self::Moved(name) | Self::Snapshot(name) => name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::artefact::pack;
+    use crate::velero::sample;
+
+    #[test]
+    fn each_method_has_its_copy() {
+        let volumes = decode(&pack(sample::VOLUME_INFOS.as_bytes())).unwrap();
+        let table = [
+            ("basebackup", Some(Copy::Files("a5a4bf59e09ee8a2018b67ad17ab1ec2"))),
+            ("moved", Some(Copy::Moved("5a31cf61594451e4e9ef977149308a7e"))),
+            ("local", Some(Copy::Snapshot("snapshot-647d9611-090a-410b-a165-7b2ddde8a391"))),
+            ("skipped", None),
+            ("failed", None),
+            ("empty", None),
+            ("native", None),
+        ];
+        for (claim, copy) in table {
+            let info = of(&volumes, &sample::expected_volume("app", claim)).unwrap();
+            assert_eq!(info.copy(), copy, "{claim}");
+        }
+        assert_eq!(of(&volumes, &sample::expected_volume("app", "gone")), None);
+        assert_eq!(of(&volumes, &sample::expected_volume("elsewhere", "local")), None);
+        assert_eq!(volumes.len(), table.len());
+    }
+}

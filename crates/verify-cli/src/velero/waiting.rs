@@ -1,0 +1,172 @@
+//! What a backup or a restore hangs on, for progress and for the end of our patience.
+//!
+//! Velero waits for hours where a node agent is gone, and says nothing.
+
+use jiff::Timestamp;
+use kube::Resource;
+
+use super::backup::Backup;
+use super::judge::named;
+use super::phase::Phase;
+use super::problem::Problem;
+use super::restore::Restore;
+use super::transfer::{Transfer, moving};
+use crate::duration::Period;
+
+/// What a backup hangs on; none once it and all of its transfers have ended. `others` are the backups of the same
+/// Velero, among which it may be queued.
+pub(crate) fn backup(
+    backup: &Backup,
+    transfers: &[Transfer<'_>],
+    others: &[Backup],
+    now: Timestamp,
+) -> Option<Problem> {
+    let (object, status) = (named(backup), &backup.status);
+    if status.phase.is("Queued") {
+        return Some(queued(object, backup, others));
+    }
+    if let Some(waiting) = transfer(transfers, now) {
+        return Some(waiting);
+    }
+    let operations = Operations {
+        done: status.backup_item_operations_completed + status.backup_item_operations_failed,
+        all: status.backup_item_operations_attempted,
+    };
+    let items = (status.progress.items_backed_up, status.progress.total_items);
+    whole(object, backup, &status.phase, &operations, items, now)
+}
+
+/// What a restore hangs on; none once it and all of its transfers have ended.
+pub(crate) fn restore(restore: &Restore, transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
+    if let Some(waiting) = transfer(transfers, now) {
+        return Some(waiting);
+    }
+    let status = &restore.status;
+    let operations = Operations {
+        done: status.restore_item_operations_completed + status.restore_item_operations_failed,
+        all: status.restore_item_operations_attempted,
+    };
+    let items = (status.progress.items_restored, status.progress.total_items);
+    whole(named(restore), restore, &status.phase, &operations, items, now)
+}
+
+/// Velero takes one backup at a time by default.
+fn queued(object: String, backup: &Backup, others: &[Backup]) -> Problem {
+    let position = backup.status.queue_position;
+    let ahead: Vec<&str> = others
+        .iter()
+        .filter(|other| {
+            let status = &other.status;
+            other.metadata.name != backup.metadata.name
+                && (status.phase.is("InProgress")
+                    || status.phase.is("ReadyToStart")
+                    || status.phase.is("Queued") && status.queue_position < position)
+        })
+        .filter_map(|other| other.metadata.name.as_deref())
+        .collect();
+    if ahead.is_empty() {
+        return Problem::failure(
+            object,
+            format!("is Queued at position {position}, behind nothing that we see"),
+        )
+        .way_out("a backup that Velero lost track of blocks its queue: restart the Velero server");
+    }
+    Problem::failure(object, format!("is Queued behind {}", ahead.join(", ")))
+        .way_out("if what is ahead does not move either, restart the Velero server; that frees its queue")
+}
+
+/// The transfer that has stood still for longest, of those that have not ended.
+fn transfer(transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
+    if !moving(transfers) {
+        return None;
+    }
+    let running = || transfers.iter().filter(|transfer| !transfer.status.phase.ended());
+    let oldest = running().min_by_key(|transfer| (rank(&transfer.status.phase), transfer.since()))?;
+    let phase = &oldest.status.phase;
+    let mut what = format!("is {phase}");
+    if let Some(node) = oldest.node {
+        what.push_str(&format!(" on {node}"));
+    }
+    if let Some(since) = oldest.since() {
+        what.push_str(&format!(" since {}", elapsed(since, now)));
+    }
+    let progress = &oldest.status.progress;
+    if progress.total_bytes > 0 {
+        what.push_str(&format!(", {} of {} bytes done", progress.bytes_done, progress.total_bytes));
+    }
+    match running().count() - 1 {
+        0 => {}
+        1 => what.push_str("; another one is on its way"),
+        more => what.push_str(&format!("; {more} others are on their way")),
+    }
+    let problem = Problem::failure(oldest.object.clone(), what);
+    Some(match (rank(phase), oldest.node) {
+        (Stage::Untouched, None) => {
+            problem.way_out("no node agent takes it on: look at the pods of the DaemonSet node-agent")
+        }
+        (Stage::Untouched | Stage::Preparing, Some(node)) => {
+            problem.way_out(format!("if it stays so, restart the node agent on {node}"))
+        }
+        (Stage::Preparing, None) => problem.way_out("if it stays so, restart the node agents"),
+        (Stage::Moving, _) => problem,
+    })
+}
+
+/// How far a transfer is; the least far is what everything waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Untouched,
+    Preparing,
+    Moving,
+}
+
+fn rank(phase: &Phase) -> Stage {
+    if phase.untouched() {
+        Stage::Untouched
+    } else if phase.is("Accepted") || phase.is("Prepared") {
+        Stage::Preparing
+    } else {
+        Stage::Moving
+    }
+}
+
+/// Operations of plugins.
+struct Operations {
+    done: u64,
+    all: u64,
+}
+
+/// What the backup or restore itself says, when no transfer tells more.
+fn whole<K: Resource<DynamicType = ()>>(
+    object: String,
+    resource: &K,
+    phase: &Phase,
+    operations: &Operations,
+    (items_done, items): (u64, u64),
+    now: Timestamp,
+) -> Option<Problem> {
+    if phase.ended() {
+        return None;
+    }
+    if phase.untouched() {
+        let created = resource.meta().creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
+        let since = created.map(|time| format!(" since {time}")).unwrap_or_default();
+        return Some(
+            Problem::failure(object, format!("is New{since}: Velero has not looked at it yet"))
+                .way_out("look whether the Velero server runs, and whether the object is in its namespace"),
+        );
+    }
+    let mut what = format!("is {phase}");
+    if operations.done < operations.all {
+        what.push_str(&format!(", {} of {} operations of plugins done", operations.done, operations.all));
+    } else if items > 0 {
+        what.push_str(&format!(", {items_done} of {items} objects done"));
+    }
+    Some(Problem::failure(object, what))
+}
+
+/// To the second; clocks of two machines may make it less than nothing.
+fn elapsed(since: Timestamp, now: Timestamp) -> Period {
+    let seconds = u64::try_from(now.as_second() - since.as_second()).unwrap_or(0);
+    Period::from_ms(seconds * 1_000)
+}
