@@ -12,6 +12,8 @@ mod interrupt;
 mod progress;
 pub mod provider;
 pub mod render;
+mod runtime;
+pub mod s3;
 pub mod scratch;
 pub mod server;
 mod store;
