@@ -15,14 +15,11 @@ mod progress;
 pub mod provider;
 pub mod render;
 mod runtime;
+pub mod s3;
 pub mod scratch;
 pub mod server;
 mod store;
 mod terminal;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "decisions first; the provider that acts on them follows")
-)]
 mod velero;
 
 pub use duration::Period;

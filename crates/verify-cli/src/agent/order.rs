@@ -10,7 +10,7 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 
 use super::message::Part;
-use crate::provider::local::{BackupName, BackupRecord, Method, Place};
+use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
 
 /// A line on an agent's standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,8 +34,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CaptureOrder {
     pub(crate) name: BackupName,
-    /// All of one server.
-    pub(crate) databases: Vec<Conninfo>,
+    pub(crate) access: Access,
     pub(crate) plan: Plan,
 }
 
@@ -43,8 +42,7 @@ pub(crate) struct CaptureOrder {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StageOrder {
     pub(crate) name: BackupName,
-    /// All of one server.
-    pub(crate) databases: Vec<Conninfo>,
+    pub(crate) access: Access,
     pub(crate) method: Option<Method>,
     /// Where the copies lie. What an earlier backup left there goes.
     pub(crate) store: PathBuf,
@@ -61,6 +59,23 @@ pub(crate) struct RestoreOrder {
     pub(crate) incident: Timestamp,
     /// Whether to leave the server running.
     pub(crate) keep: bool,
+}
+
+/// The way into databases of one server.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Access {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    /// By name; none means all but `postgres` and the templates.
+    pub(crate) databases: Vec<String>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({}@{}:{})", self.user, self.host, self.port)
+    }
 }
 
 /// A connection string, which may hold a password and is never shown.
@@ -92,9 +107,17 @@ impl fmt::Debug for Conninfo {
     }
 }
 
-/// The settings of all databases of an order.
-pub(super) fn settings(databases: &[Conninfo]) -> Result<Vec<Settings>> {
-    databases.iter().map(Conninfo::settings).collect()
+impl Access {
+    /// The settings of every database.
+    pub(super) fn settings(&self) -> Result<Vec<Settings>> {
+        let Self { host, port, user, password, databases } = self;
+        let settings = |database: &String| Conninfo::new(host, *port, user, password, database).settings();
+        if databases.is_empty() {
+            let maintenance = Conninfo::new(host, *port, user, password, "template1").settings()?;
+            return local::databases(&maintenance)?.iter().map(settings).collect();
+        }
+        databases.iter().map(settings).collect()
+    }
 }
 
 #[cfg(test)]

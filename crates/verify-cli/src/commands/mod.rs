@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod capture;
 pub(crate) mod cleanup;
+mod cluster_flags;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;

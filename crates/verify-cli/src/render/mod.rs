@@ -6,5 +6,6 @@ pub(crate) mod quantity;
 pub(crate) mod restore;
 mod style;
 pub mod text;
+pub(crate) mod velero;
 
 pub use style::Style;

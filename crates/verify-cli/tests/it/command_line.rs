@@ -138,7 +138,8 @@ fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
         ("m", "m: it is there already; --force replaces it"),
         ("none/m", "error: failed to create a file in none\n"),
         (".", "it is no regular file"),
-        ("s3://bucket/m", "s3:// is not supported here"),
+        ("gs://bucket/m", "gs:// is not supported here"),
+        ("s3://bucket/", "it names no object"),
     ] {
         let Outcome { status, err, .. } = run(directory.path(), &["capture", NOWHERE, "-o", path]);
         assert_eq!(status, Some(2), "{path}");

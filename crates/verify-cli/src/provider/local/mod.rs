@@ -42,3 +42,4 @@ pub use outcome::Restored;
 pub use record::{BackupRecord, DatabaseRecord, Method, ServerRecord};
 pub use restore::{RestoreRequest, restore};
 pub use store::{Store, StoredBackup};
+pub(crate) use survey::databases;

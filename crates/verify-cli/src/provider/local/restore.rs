@@ -20,7 +20,7 @@ use super::{logical_restore, physical_restore, tree};
 use crate::provider::Watch;
 use crate::provider::judging::{Found, Judging};
 use crate::scratch::{self, Scratch};
-use crate::store::{Draft, Existing};
+use crate::store::{Existing, FileDraft};
 
 /// Where the reports of restores lie in the directory of a backup.
 const REPORTS: &str = "reports";
@@ -113,7 +113,7 @@ fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf
             _ => format!("{time}-{}.json", file_safe(&database.name)),
         };
         let path = directory.join(name);
-        Draft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        FileDraft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
         Ok(path)
     };
     reports.iter().zip(&backup.record.databases).map(keep).collect()

@@ -1,0 +1,3 @@
+//! Tests against the servers of fixtures/cluster. Each says so and passes where its servers cannot be reached.
+
+mod s3;
