@@ -33,7 +33,7 @@ pub(crate) fn value(name: &str) -> String {
     let hash: String =
         Sha256::digest(name).iter().take(HASH_LEN / 2).map(|byte| format!("{byte:02x}")).collect();
     // Names of objects are ASCII; another text is cut before the character that would be torn.
-    let kept = name.floor_char_boundary(VALUE_LEN_MAX - HASH_LEN);
+    let kept = (0..=VALUE_LEN_MAX - HASH_LEN).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
     format!("{}{hash}", &name[..kept])
 }
 

@@ -1,7 +1,7 @@
 //! What a backup or a restore hangs on, for progress and for the end of our patience.
 //!
-//! Velero waits for hours where a node agent is gone, and says nothing. What hangs is told as the problem that it becomes when
-//! our own deadline passes; its way out is for that moment.
+//! Velero waits for hours where a node agent is gone, and says nothing. What hangs is told as the problem that it
+//! becomes when our own deadline passes; its way out is for that moment.
 
 use jiff::Timestamp;
 use kube::Resource;

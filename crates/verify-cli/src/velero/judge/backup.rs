@@ -127,7 +127,8 @@ fn way_in(method: VolumeMethod, volume: &ExpectedVolume) -> String {
     match method {
         VolumeMethod::Files => format!(
             "annotate the pod {namespace}/{pod} with backup.velero.io/backup-volumes={volume} (in its StatefulSet's pod \
-             template, so that it stays; several volumes are separated by commas), and see that node-agent runs on its node"
+             template, so that it stays; several volumes are separated by commas), and see that node-agent runs on its \
+             node"
         ),
         VolumeMethod::Snapshot | VolumeMethod::MovedSnapshot => format!(
             "the storage of claim {namespace}/{claim} needs a CSI driver and a VolumeSnapshotClass labelled \
@@ -326,13 +327,12 @@ mod tests {
             Case::healthy().with(|case| case.pod_volume_backups = vec![load("Canceled.1")]).problems();
         let expected = Problem::failure(
             "PodVolumeBackup big-3-p4glv of volume d of pod big/big",
-            "ended as Canceled on worker-3: Velero gives no reason",
+            "ended as Canceled on worker-3, and Velero gives no reason",
         )
         .way_out("seen when the object store was away for minutes: look at the location, and at the node agent's log");
         assert_eq!(canceled, [expected]);
         let prepared = Case::healthy().with(|case| case.pod_volume_backups = vec![load("Prepared.1")]).told();
-        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not ended: it is Prepared on worker-3: Velero \
-                    gives no reason";
+        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not ended: it is Prepared on worker-3";
         assert_eq!(prepared, [text]);
         let upload = Case::moved().with(|case| {
             case.uploads[0].status.phase = Phase::from("Failed");
@@ -346,7 +346,8 @@ mod tests {
     #[test]
     fn a_complete_copy_of_nothing_is_a_problem() {
         let case = Case::healthy().with(|case| case.pod_volume_backups[0].status.snapshot_id = None);
-        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed and holds nothing: the volume was empty";
+        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed and holds nothing: the volume \
+                    was empty";
         assert_eq!(case.told(), [text]);
     }
 

@@ -111,8 +111,13 @@ pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
     let status = transfer.status;
     let ending = ending(&status.phase)?;
     let place = transfer.node.map(|node| format!(" on {node}")).unwrap_or_default();
-    let why = told(&status.message).unwrap_or_else(|| "Velero gives no reason".to_owned());
-    let problem = Problem::failure(&transfer.object, format!("{ending}{place}: {why}"));
+    let mut what = format!("{ending}{place}");
+    match told(&status.message) {
+        Some(why) => what.push_str(&format!(": {why}")),
+        None if status.phase.ended() => what.push_str(", and Velero gives no reason"),
+        None => {}
+    }
+    let problem = Problem::failure(&transfer.object, what);
     Some(match transfer_way_out(transfer) {
         Some(way_out) => problem.way_out(way_out),
         None => problem,

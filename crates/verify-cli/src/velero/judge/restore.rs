@@ -302,8 +302,8 @@ mod tests {
         let case = Case::files().with(|case| {
             case.pod_volume_restores = vec![sample::load("PodVolumeRestore/Prepared.1")];
         });
-        let text = "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has not ended: it is Prepared \
-                    on worker-2: Velero gives no reason";
+        let text = "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has not ended: \
+                    it is Prepared on worker-2";
         assert_eq!(case.failures(), [text]);
     }
 
