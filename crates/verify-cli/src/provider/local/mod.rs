@@ -38,6 +38,7 @@ pub use backup::{BackupRequest, backup};
 pub(crate) use foreign_copy::capture_around;
 pub(crate) use in_place::{Place, Proven, restore_in_place};
 pub use name::BackupName;
+pub(crate) use name::file_safe;
 pub use outcome::Restored;
 pub use record::{BackupRecord, DatabaseRecord, Method, ServerRecord};
 pub use restore::{RestoreRequest, restore};

@@ -10,7 +10,7 @@ use verify_core::plan::{Mode, Plan};
 
 use super::agent_call::AgentCall;
 use super::evidence::Evidence;
-use super::following::{Ended, Followed, uid};
+use super::following::{Ended, Followed};
 use super::method::Method;
 use super::preflight::{self, OPT_IN};
 use super::record::{Facts, Record, Volume};
@@ -108,7 +108,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let record = Record::new(Facts {
         backup: record,
         method: *method,
-        velero_uid: uid(&ended.backup)?,
+        run: run.to_string(),
         volume: Volume { labels: volume_labels(*method, &ended, &volume, &run), ..volume },
         image: source.image.clone(),
         image_pull_secrets: source.image_pull_secrets.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 
 use super::evidence::Evidence;
@@ -152,9 +152,4 @@ impl Followed<'_> {
             complaints,
         })
     }
-}
-
-/// The Backup's `metadata.uid`.
-pub(super) fn uid(backup: &Backup) -> Result<String> {
-    backup.metadata.uid.clone().context("failed to read the Backup: it has no uid")
 }

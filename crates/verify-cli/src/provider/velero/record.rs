@@ -21,8 +21,9 @@ pub(crate) struct Record {
     pub(crate) backup: BackupRecord,
     /// How Velero copied it.
     pub(crate) method: Method,
-    /// The Backup's `metadata.uid`: another one of the same name proves nothing.
-    pub(crate) velero_uid: String,
+    /// The run that made it, which the Backup is labelled with in every cluster: another one of the same name proves
+    /// nothing.
+    pub(crate) run: String,
     /// The volume that holds the copy.
     pub(crate) volume: Volume,
     /// The image that the database ran in.
@@ -57,7 +58,7 @@ pub(crate) struct Volume {
 pub(super) struct Facts {
     pub(super) backup: BackupRecord,
     pub(super) method: Method,
-    pub(super) velero_uid: String,
+    pub(super) run: String,
     pub(super) volume: Volume,
     pub(super) image: String,
     pub(super) image_pull_secrets: Vec<String>,
@@ -67,13 +68,13 @@ pub(super) struct Facts {
 
 impl Record {
     pub(super) fn new(facts: Facts) -> Self {
-        let Facts { backup, method, velero_uid, volume, image, image_pull_secrets, account, source_handles } = facts;
+        let Facts { backup, method, run, volume, image, image_pull_secrets, account, source_handles } = facts;
         Self {
             format: FORMAT.to_owned(),
             version: FORMAT_VERSION,
             backup,
             method,
-            velero_uid,
+            run,
             volume,
             image,
             image_pull_secrets,
