@@ -26,7 +26,7 @@ CREATE TABLE shop.orders (
 INSERT INTO shop.orders
 SELECT n, 1 + n * 31 % 150000, timestamptz '2025-01-01' + n * interval '1 minute', (n * 13 % 100000) / 100.0,
        CASE WHEN n % 5 = 0 THEN 'leave it at the door ' || md5(n::text) END
-FROM generate_series(1, 300000) n;
+FROM generate_series(1, 450000) n;
 
 CREATE TABLE shop.order_items (
     order_id bigint,
@@ -38,7 +38,7 @@ CREATE TABLE shop.order_items (
 );
 INSERT INTO shop.order_items
 SELECT o, l, 'SKU-' || 1 + (o * 17 + l) % 1000, 1 + o % 4, (o * 7 % 9999) / 100.0
-FROM generate_series(1, 300000) o, generate_series(1, 2) l;
+FROM generate_series(1, 450000) o, generate_series(1, 2) l;
 
 -- Once for all rows is much quicker than once a row.
 ALTER TABLE shop.orders ADD FOREIGN KEY (customer) REFERENCES shop.customers;
