@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials as Keys, Region};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials as Keys, Region, RequestChecksumCalculation};
 use aws_sdk_s3::types::{
     BucketVersioningStatus, DefaultRetention, ObjectLockConfiguration, ObjectLockEnabled,
     ObjectLockRetentionMode, ObjectLockRule, VersioningConfiguration,
@@ -37,6 +37,8 @@ pub(crate) enum Lock {
 pub(crate) struct OwnBucket<'a> {
     store: &'a ObjectStore,
     pub(crate) name: String,
+    /// The part of the bucket that is the test's own, where not all of it is.
+    pub(crate) folder: Option<String>,
 }
 
 impl ObjectStore {
@@ -61,9 +63,22 @@ impl ObjectStore {
             .region(Region::new("us-east-1"))
             .endpoint_url(&endpoint)
             .force_path_style(true)
+            // What it writes has no checksum that a service could be asked for.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Some(Self { endpoint, runtime, client: Client::from_conf(config) })
+    }
+
+    /// A folder of the bucket that replicates from region a to region b, where there is one; it is emptied afterwards.
+    pub(crate) fn shared_bucket(&self, test: &str) -> Option<OwnBucket<'_>> {
+        let name = "velero";
+        if self.runtime.block_on(self.client.get_bucket_versioning().bucket(name).send()).is_err() {
+            eprintln!("skipped: {test}: no bucket {name} at {}", self.endpoint);
+            return None;
+        }
+        let folder = Some(format!("state-lab-test-{}", std::process::id()));
+        Some(OwnBucket { store: self, name: name.to_owned(), folder })
     }
 
     /// A new, empty bucket that keeps versions.
@@ -84,7 +99,7 @@ impl ObjectStore {
                 put.object_lock_configuration(lock.rule(rule).build()).send().await.unwrap();
             }
         });
-        OwnBucket { store: self, name }
+        OwnBucket { store: self, name, folder: None }
     }
 }
 
@@ -132,7 +147,8 @@ impl Drop for OwnBucket<'_> {
         let (client, name) = (&self.store.client, &self.name);
         self.store.runtime.block_on(async {
             loop {
-                let Ok(found) = client.list_object_versions().bucket(name).send().await else { return };
+                let list = client.list_object_versions().bucket(name).set_prefix(self.folder.clone());
+                let Ok(found) = list.send().await else { return };
                 let versions = found.versions().iter().map(|one| (one.key(), one.version_id()));
                 let markers = found.delete_markers().iter().map(|one| (one.key(), one.version_id()));
                 for (key, version) in versions.chain(markers) {
@@ -146,6 +162,9 @@ impl Drop for OwnBucket<'_> {
                 if found.is_truncated() != Some(true) {
                     break;
                 }
+            }
+            if self.folder.is_some() {
+                return;
             }
             let _ = client.delete_bucket().bucket(name).send().await;
         });
