@@ -236,7 +236,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn volumes(entry: Value) -> Volumes {
+    fn volumes(entry: &Value) -> Volumes {
         Volumes::parse(&packed(json!([entry]).to_string().as_bytes())).unwrap()
     }
 
@@ -247,7 +247,7 @@ mod tests {
             let mut entry =
                 json!({"pvcName": "data", "pvcNamespace": "shop", "pvName": "pv-1", "result": "succeeded"});
             entry.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-            volumes(entry)
+            volumes(&entry)
         };
         for (rest, repository, reason) in [
             (

@@ -54,7 +54,7 @@ fn more_than_a_page_is_listed() {
         for tens in 0..8 {
             let bucket = &bucket;
             scope.spawn(move || {
-                (0..130).for_each(|ones| bucket.put_new(&format!("{tens}/{ones:03}"), b"").unwrap())
+                (0..130).for_each(|ones| bucket.put_new(&format!("{tens}/{ones:03}"), b"").unwrap());
             });
         }
     });
