@@ -14,6 +14,7 @@ mod interrupt;
 mod progress;
 pub mod provider;
 pub mod render;
+pub mod replicas;
 mod runtime;
 pub mod s3;
 pub mod scratch;

@@ -11,6 +11,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod heartbeat;
 pub(crate) mod measuring;
+pub(crate) mod replicas;
 pub(crate) mod restore;
 pub(crate) mod show;
 pub(crate) mod storing;

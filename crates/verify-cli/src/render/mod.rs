@@ -3,6 +3,7 @@
 mod advice;
 pub mod manifest;
 pub(crate) mod quantity;
+pub(crate) mod replica;
 pub(crate) mod restore;
 mod style;
 pub mod text;

@@ -12,6 +12,8 @@ mod location;
 mod retention;
 mod settings;
 mod upload;
+#[cfg(test)]
+mod wire_tests;
 
 pub use address::Address;
 pub use bucket::{Bucket, Checksum, Head, Object};
