@@ -166,6 +166,7 @@ impl Backup {
         let taken = velero::backup(&request, &watch)?;
         drop(progress);
         globals.terminal().result(&render::velero::json(&taken), |style| render::velero::backup(&taken, style))?;
+        storing::tell_left(&taken.left);
         Ok(taken.record.as_ref().map_or(Exit::FAIL, |record| provable(&record.backup)))
     }
 }

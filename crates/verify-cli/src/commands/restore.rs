@@ -99,6 +99,7 @@ impl Restore {
         for warning in &restored.warnings {
             terminal::tell(&format!("Velero warns: {warning}\n"));
         }
+        storing::tell_left(&restored.left);
         if let Some(velero::Kept { namespace, pod, conninfo }) = &restored.kept {
             terminal::tell(&format!(
                 "the restored server runs on; connect to it with\n    kubectl -n {namespace} exec -it {pod} -- psql \

@@ -14,11 +14,12 @@ use super::following::{Ended, Followed};
 use super::method::Method;
 use super::preflight::{self, OPT_IN};
 use super::record::{Facts, Record, Volume};
+use super::removal::{self, UNPROVEN};
 use super::settings::Settings;
 use super::source::Source;
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
-use crate::cluster::{AgentPod, Cluster, Component, Mount, RUN, Run, labels};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
 use crate::duration::Period;
 use crate::provider::local::{self, BackupName, BackupRecord};
 use crate::provider::Watch;
@@ -29,8 +30,6 @@ use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
 use crate::velero::volume_info;
 
-/// Marks a Backup that nobody has found whole yet; a later run removes it, should this one die.
-pub(crate) const UNPROVEN: &str = "state-lab.dev/unproven";
 /// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
 const SNAPSHOT_LABEL: &str = "velero.io/volume-snapshot-name";
 /// Where a claim is mounted in our pods.
@@ -61,6 +60,8 @@ pub(crate) struct TakenBackup {
     pub(crate) complaints: Vec<String>,
     /// Where it is: the location's name and its bucket.
     pub(crate) place: String,
+    /// What could not be removed again.
+    pub(crate) left: Vec<String>,
 }
 
 /// Takes a backup.
@@ -78,46 +79,18 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let source = Source::find(&cluster, settings)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
+    removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
+    let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking { cluster: &cluster, evidence: &evidence, source: &source, settings, method: *method, name, run: &run, watch };
-    let pod = taking.pod()?;
-    let taken = match method.is_snapshot() {
-        true => taking.snapshot(&pod, plan),
-        false => taking.files(&pod, plan),
-    };
-    // The pod is in the way of the next backup, and its sessions hold up the database's vacuum.
-    let removed = cluster.of::<Pod>(&source.namespace).delete(&pod.name);
-    let (ended, record, files, volume) = taken?;
-    removed?;
-    let expected = ExpectedVolumes {
-        method: (*method).into(),
-        volumes: vec![ExpectedVolume {
-            namespace: volume.namespace.clone(),
-            pod: volume.pod.clone(),
-            volume: volume.volume.clone(),
-            claim: volume.claim.clone(),
-        }],
-    };
-    let mut problems = backup_problems(&ended.seen(), &expected);
-    problems.extend(left_out(&ended, &preflight::bystanders(&source, &claims)));
-    let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
-    if problems.iter().any(Problem::is_failure) {
-        return Ok(TakenBackup { record: None, problems, complaints: ended.complaints, place });
+    let taken = taking.take(plan, &claims);
+    if taken.is_err() {
+        (watch.on_step)("removing what was made for the backup");
     }
-    watch.step("storing the manifests beside the backup")?;
-    let record = Record::new(Facts {
-        backup: record,
-        method: *method,
-        run: run.to_string(),
-        volume: Volume { labels: volume_labels(*method, &ended, &volume, &run), ..volume },
-        image: source.image.clone(),
-        image_pull_secrets: source.image_pull_secrets.clone(),
-        account: source.account,
-        source_handles: source.handles.clone(),
-    });
-    evidence.keep(&record, &files)?;
-    cluster.of::<Backup>(velero).merge(name.as_str(), &json!({ "metadata": { "labels": { UNPROVEN: null } } }))?;
-    Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place })
+    // Also a Backup that was never judged: nobody is to take it for one that was.
+    let removal = removal::remove(&cluster, velero, &run, watch.on_step);
+    drop(live);
+    Ok(TakenBackup { left: removal.left, ..taken? })
 }
 
 /// A backup that is being taken.
@@ -135,6 +108,55 @@ struct Taking<'a> {
 type Copied = (Ended, BackupRecord, Vec<Vec<u8>>, Volume);
 
 impl Taking<'_> {
+    /// Captures and copies the database, and judges what Velero made of it.
+    fn take(&self, plan: &Plan, claims: &[PersistentVolumeClaim]) -> Result<TakenBackup> {
+        let Self { cluster, evidence, source, method, run, .. } = *self;
+        let pod = self.pod()?;
+        let (ended, record, files, volume) = match method.is_snapshot() {
+            true => self.snapshot(&pod, plan)?,
+            false => self.files(&pod, plan)?,
+        };
+        // Its sessions would hold up the database's vacuum.
+        cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
+        let expected = ExpectedVolumes {
+            method: method.into(),
+            volumes: vec![ExpectedVolume {
+                namespace: volume.namespace.clone(),
+                pod: volume.pod.clone(),
+                volume: volume.volume.clone(),
+                claim: volume.claim.clone(),
+            }],
+        };
+        let mut problems = backup_problems(&ended.seen(), &expected);
+        problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
+        let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
+        let left = Vec::new();
+        if problems.iter().any(Problem::is_failure) {
+            self.release()?;
+            return Ok(TakenBackup { record: None, problems, complaints: ended.complaints, place, left });
+        }
+        self.watch.step("storing the manifests beside the backup")?;
+        let record = Record::new(Facts {
+            backup: record,
+            method,
+            run: run.to_string(),
+            volume: Volume { labels: volume_labels(method, &ended, &volume, run), ..volume },
+            image: source.image.clone(),
+            image_pull_secrets: source.image_pull_secrets.clone(),
+            account: source.account,
+            source_handles: source.handles.clone(),
+        });
+        evidence.keep(&record, &files)?;
+        self.release()?;
+        Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place, left })
+    }
+
+    /// Gives the Backup out of our hands: it has ended, and what is to be said of it is said.
+    fn release(&self) -> Result<()> {
+        let proven = json!({ "metadata": { "labels": { UNPROVEN: null } } });
+        self.cluster.of::<Backup>(self.settings.velero_namespace()).merge(self.name.as_str(), &proven)
+    }
+
     /// Starts our pod beside the database.
     fn pod(&self) -> Result<AgentPod> {
         let claim = match self.method.is_snapshot() {

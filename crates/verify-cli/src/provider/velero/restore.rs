@@ -17,7 +17,8 @@ use super::agent_call::AgentCall;
 use super::backup::VOLUME_PATH;
 use super::evidence::Evidence;
 use super::method::Method;
-use super::place;
+use super::modifier::Modifier;
+use super::place::Place;
 use super::record::Record;
 use super::refilling::Refilled;
 use super::removal;
@@ -27,7 +28,7 @@ use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder};
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
 use crate::duration::Period;
-use crate::provider::local::{BackupName, Place};
+use crate::provider::local::{self, BackupName};
 use crate::provider::{Judging, Watch, report_file};
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
@@ -71,6 +72,8 @@ pub(crate) struct RestoredCopy {
     pub(crate) report_files: Vec<String>,
     /// What Velero warns of.
     pub(crate) warnings: Vec<Problem>,
+    /// What could not be removed again.
+    pub(crate) left: Vec<String>,
     /// Where the server runs on, where it was kept.
     pub(crate) kept: Option<Kept>,
 }
@@ -110,9 +113,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
     check_backup(&cluster, velero, &evidence, &record)?;
-    for left in removal::sweep(&cluster, velero)? {
-        watch.step(&format!("removed what an earlier run left: {left}"))?;
-    }
+    removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Validation)?;
     let restoring = Restoring {
@@ -126,15 +127,14 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     };
     let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
     if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
-        live.keep();
+        live.end()?;
         return restored;
     }
     (watch.on_step)("removing what was made for the restore");
-    let removed = removal::remove(&cluster, velero, &run, &|left| (watch.on_step)(left));
-    // Why it could not be restored is worth more than what could not be removed.
+    let removal = removal::remove(&cluster, velero, &run, watch.on_step);
+    drop(live);
     let restored = restored?;
-    removed?;
-    Ok(restored)
+    Ok(RestoredCopy { left: removal.left, ..restored })
 }
 
 /// Fails unless the Backup that Velero would restore is the one that was proven, in this location.
@@ -182,7 +182,9 @@ impl Restoring<'_> {
     fn restore(&self, files: &[Vec<u8>], manifests: &[Manifest], mut timeline: Timeline) -> Result<RestoredCopy> {
         let RestoreRequest { name, plan, objectives, incident, keep, .. } = self.request;
         self.watch.step("making a namespace that reaches nobody")?;
-        let namespace = place::prepare(self.cluster, self.run)?;
+        let place = Place::of(self.run);
+        place.create(self.cluster)?;
+        let namespace = place.name();
         timeline.reach(Milestone::Prepared, self.clock.elapsed());
         let warnings = self.fill(&namespace)?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
@@ -194,8 +196,8 @@ impl Restoring<'_> {
         let order = RestoreOrder {
             record: self.record.backup.clone(),
             place: match self.record.method.is_snapshot() {
-                true => Place::DataDirectory(path.into()),
-                false => Place::Store(path.into()),
+                true => local::Place::DataDirectory(path.into()),
+                false => local::Place::Store(path.into()),
             },
             plan: plan.clone(),
             incident: incident.unwrap_or(timeline.started_at),
@@ -226,7 +228,7 @@ impl Restoring<'_> {
             self.record.backup.databases.iter().map(|database| database.name.clone()).collect();
         let report_files = self.keep_reports(name, &reports, &databases);
         let kept = verified.conninfo.map(|conninfo| Kept { namespace, pod, conninfo });
-        Ok(RestoredCopy { databases, reports, report_files, warnings, kept })
+        Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
     }
 
     /// Has Velero fill the volume; what it warns of.
@@ -242,8 +244,16 @@ impl Restoring<'_> {
         let modifier = match snapshot {
             true => None,
             false => {
-                let map = place::modifier(self.run, self.record);
-                self.cluster.of::<ConfigMap>(velero).create(&map)?;
+                let modifier = Modifier {
+                    source_namespace: volume.namespace.clone(),
+                    pod: volume.pod.clone(),
+                    volume: volume.volume.clone(),
+                    claim: volume.claim.clone(),
+                    image: self.record.image.clone(),
+                    image_pull_secrets: Vec::new(),
+                    account: self.record.account,
+                };
+                self.cluster.of::<ConfigMap>(velero).create(&modifier.config_map(self.run, velero))?;
                 Some(restore_name.clone())
             }
         };
