@@ -1,7 +1,9 @@
 //! What an agent is told to do.
 
 use std::fmt;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -10,7 +12,12 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 
 use super::message::Part;
+use crate::interrupt;
 use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
+
+/// How long the cluster's network may take to let a new pod through to a server.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
+const ADMISSION_POLL: Duration = Duration::from_millis(250);
 
 /// A line on an agent's standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,6 +118,7 @@ impl Access {
     /// The settings of every database.
     pub(super) fn settings(&self) -> Result<Vec<Settings>> {
         let Self { host, port, user, password, databases } = self;
+        await_admission(host, *port);
         let settings = |database: &String| Conninfo::new(host, *port, user, password, database).settings();
         if databases.is_empty() {
             let maintenance = Conninfo::new(host, *port, user, password, "template1").settings()?;
@@ -118,6 +126,17 @@ impl Access {
         }
         databases.iter().map(settings).collect()
     }
+}
+
+/// Waits until a server is reached, or for some seconds: a new pod is let through to nobody until the cluster's network
+/// has learnt of its labels. Whoever connects then tells why it cannot.
+fn await_admission(host: &str, port: u16) {
+    let began = Instant::now();
+    let reached = || {
+        let mut addresses = (host, port).to_socket_addrs().into_iter().flatten();
+        addresses.any(|address| TcpStream::connect_timeout(&address, ADMISSION_POLL).is_ok())
+    };
+    while began.elapsed() < ADMISSION_TIMEOUT && !reached() && !interrupt::wait(ADMISSION_POLL) {}
 }
 
 #[cfg(test)]
