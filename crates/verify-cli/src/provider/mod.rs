@@ -2,6 +2,7 @@
 
 mod judging;
 pub mod local;
+pub mod velero;
 mod watch;
 
 pub(crate) use judging::{Found, Judging};
