@@ -1,5 +1,7 @@
 //! Work that runs in a pod, as its caller sees it.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -20,6 +22,8 @@ pub(super) struct AgentCall<'a> {
     watch: &'a Watch<'a>,
     /// How long it may say nothing while we wait for it.
     patience: Period,
+    /// Answers that came while we looked at something else.
+    answers: RefCell<VecDeque<Message>>,
 }
 
 impl<'a> AgentCall<'a> {
@@ -33,7 +37,7 @@ impl<'a> AgentCall<'a> {
     ) -> Result<Self> {
         let session = Session::start(pods, pod, &[TOOL, "agent", "work"])?;
         session.keep_sending(serde_json::to_string(&Order::GoOn)?, SIGN_OF_LIFE);
-        let call = Self { session, watch, patience };
+        let call = Self { session, watch, patience, answers: RefCell::default() };
         call.order(order)?;
         Ok(call)
     }
@@ -57,10 +61,14 @@ impl<'a> AgentCall<'a> {
         }
     }
 
-    /// Fails if the agent has. What it tells besides is passed on.
+    /// Fails if the agent has. What it tells besides is passed on, and its answers are kept.
     pub(super) fn check(&self) -> Result<()> {
-        while let Some(message) = self.heard(Duration::ZERO)? {
-            self.pass_on(message).map_or(Ok(()), |message| Err(unexpected(&message)))?;
+        let done = || matches!(self.answers.borrow().back(), Some(Message::Done));
+        while !done() {
+            let Some(message) = self.heard(Duration::ZERO)? else { return Ok(()) };
+            if let Some(answer) = self.pass_on(message) {
+                self.answers.borrow_mut().push_back(answer);
+            }
         }
         Ok(())
     }
@@ -101,6 +109,9 @@ impl<'a> AgentCall<'a> {
 
     /// The next message that is an answer.
     fn next(&self) -> Result<Message> {
+        if let Some(answer) = self.answers.borrow_mut().pop_front() {
+            return Ok(answer);
+        }
         let mut heard_at = Instant::now();
         loop {
             if (self.watch.asked)() {

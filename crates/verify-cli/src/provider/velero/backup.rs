@@ -79,7 +79,8 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let source = Source::find(&cluster, settings)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
-    removal::sweep(&cluster, velero, watch.on_step)?;
+    // What could not be removed was told, and is no obstacle.
+    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking { cluster: &cluster, evidence: &evidence, source: &source, settings, method: *method, name, run: &run, watch };

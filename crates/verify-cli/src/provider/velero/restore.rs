@@ -113,7 +113,8 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
     check_backup(&cluster, velero, &evidence, &record)?;
-    removal::sweep(&cluster, velero, watch.on_step)?;
+    // What could not be removed was told, and is no obstacle.
+    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Validation)?;
     let restoring = Restoring {
