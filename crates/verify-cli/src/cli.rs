@@ -43,6 +43,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 DB is a libpq connection string or URI, or the name of a [databases.NAME] table in state-lab.toml.
 The PG* variables, ~/.pgpass and service files work as in libpq; \"\" stands for these alone.
+PATH is a file, or s3://bucket/key.
 
 Exit status:
     0  pass
