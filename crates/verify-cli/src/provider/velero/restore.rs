@@ -104,17 +104,17 @@ impl RestoredCopy {
 ///
 /// If it could not be restored, or not be compared. What was found is no error.
 pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
-    let (clock, started_at) = (Instant::now(), Timestamp::now());
     let RestoreRequest { name, settings, .. } = request;
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
+    // What could not be removed was told, and is no obstacle.
+    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
+    let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     watch.step("reading what proves the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
     check_backup(&cluster, velero, &evidence, &record)?;
-    // What could not be removed was told, and is no obstacle.
-    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Validation)?;
     let restoring = Restoring {
@@ -160,7 +160,9 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
         );
     }
     if backup.labels().get(RUN) != Some(&record.run) {
-        bail!("failed to restore {name}: the Backup is not the one that was proven, but another one of the same name");
+        bail!(
+            "failed to restore {name}: the Backup is not the one that was proven, but another one of the same name"
+        );
     }
     if !backup.status.phase.is("Completed") {
         bail!("failed to restore {name}: the Backup is {} and not Completed any more", backup.status.phase);
@@ -180,7 +182,12 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    fn restore(&self, files: &[Vec<u8>], manifests: &[Manifest], mut timeline: Timeline) -> Result<RestoredCopy> {
+    fn restore(
+        &self,
+        files: &[Vec<u8>],
+        manifests: &[Manifest],
+        mut timeline: Timeline,
+    ) -> Result<RestoredCopy> {
         let RestoreRequest { name, plan, objectives, incident, keep, .. } = self.request;
         self.watch.step("making a namespace that reaches nobody")?;
         let place = Place::of(self.run);
@@ -193,7 +200,11 @@ impl Restoring<'_> {
         self.check_volume(&namespace)?;
         timeline.reach(Milestone::Started, self.clock.elapsed());
         let volume = &self.record.volume;
-        let path = [VOLUME_PATH, &volume.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        let path = [VOLUME_PATH, &volume.path]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("/");
         let order = RestoreOrder {
             record: self.record.backup.clone(),
             place: match self.record.method.is_snapshot() {
@@ -265,7 +276,11 @@ impl Restoring<'_> {
             backup: name.to_owned(),
             source_namespace: volume.namespace.clone(),
             target_namespace: namespace.to_owned(),
-            included_resources: if snapshot { CLAIMS_ONLY.map(str::to_owned).into() } else { WITH_POD.map(str::to_owned).into() },
+            included_resources: if snapshot {
+                CLAIMS_ONLY.map(str::to_owned).into()
+            } else {
+                WITH_POD.map(str::to_owned).into()
+            },
             match_labels: volume.labels.clone(),
             modifier,
             item_operation_timeout: ITEM_OPERATION_TIMEOUT,
@@ -291,7 +306,8 @@ impl Restoring<'_> {
             patience: self.request.settings.patience(),
         };
         let problems = refilled.to_the_end(self.evidence, self.watch)?;
-        let (failures, warnings): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(Problem::is_failure);
+        let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
+            problems.into_iter().partition(Problem::is_failure);
         if !failures.is_empty() {
             let told = failures.iter().map(|problem| {
                 let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();

@@ -63,26 +63,28 @@ impl Source {
     ///
     /// If there is none, or several; if it has no primary, or one whose files or credentials cannot be found.
     pub(crate) fn find(cluster: &Cluster, settings: &Settings) -> Result<Self> {
-        let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
+        let namespace =
+            settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
         let pods = cluster.of::<Pod>(&namespace).list("")?;
         let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
-        let found = choose(PostgresCluster::among(&pods, &endpoints), settings.cluster.as_deref(), &namespace)?;
+        let found =
+            choose(PostgresCluster::among(&pods, &endpoints), settings.cluster.as_deref(), &namespace)?;
         let name = found.primary.as_deref().with_context(|| {
-            format!("failed to find the primary of {}: none of its pods is marked as one, so it may have none", found.name)
+            format!(
+                "failed to find the primary of {}: none of its pods is marked as one, so it may have none",
+                found.name
+            )
         })?;
         let primary = found.pod(name).with_context(|| format!("failed to find the pod {name}"))?.clone();
         if !is_ready(&primary) {
-            bail!("failed to use the primary {name}: its pod is not ready; `kubectl -n {namespace} describe pod {name}`");
+            bail!(
+                "failed to use the primary {name}: its pod is not ready; `kubectl -n {namespace} describe pod {name}`"
+            );
         }
         let container = database_container(&primary).context("failed to find the database's container")?;
-        let inspected = output_of(
-            &cluster.of(&namespace),
-            name,
-            &container.name,
-            &["sh", "-c", INSPECT],
-            ANSWER_TIMEOUT,
-        )
-        .with_context(|| format!("failed to find the data directory of {name}"))?;
+        let inspected =
+            output_of(&cluster.of(&namespace), name, &container.name, &["sh", "-c", INSPECT], ANSWER_TIMEOUT)
+                .with_context(|| format!("failed to find the data directory of {name}"))?;
         let Inspected { directory, account } = inspected.parse()?;
         let data = volume_of(&primary, container, &directory)?;
         let access = access(cluster, &namespace, &found, &primary, settings)?;
@@ -111,7 +113,9 @@ fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace: &str) -> R
     match (wanted.next(), wanted.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => {
-            bail!("failed to choose a database in the namespace {namespace}: it has {known}; name one with --cluster")
+            bail!(
+                "failed to choose a database in the namespace {namespace}: it has {known}; name one with --cluster"
+            )
         }
         (None, _) => bail!(
             "failed to find the database{} in the namespace {namespace}: it has {known}. A database is a pod of a \
@@ -134,7 +138,8 @@ impl std::str::FromStr for Inspected {
     fn from_str(text: &str) -> Result<Self> {
         let mut lines = text.lines();
         let (directory, owner) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let account = owner.split_once(' ').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+        let account =
+            owner.split_once(' ').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
         let Some(account) = account.filter(|_| directory.starts_with('/')) else {
             bail!("failed to find the data directory: the container's answer makes no sense");
         };
@@ -145,7 +150,9 @@ impl std::str::FromStr for Inspected {
             );
         }
         if account.0 == 0 {
-            bail!("failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root");
+            bail!(
+                "failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root"
+            );
         }
         Ok(Self { directory: directory.to_owned(), account })
     }
@@ -165,7 +172,10 @@ fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVo
         Some((mount, volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
     });
     let Some((mount, claim)) = claim else {
-        bail!("failed to prepare a backup: the data directory {directory} of {} is on no claim", pod.name_any());
+        bail!(
+            "failed to prepare a backup: the data directory {directory} of {} is on no claim",
+            pod.name_any()
+        );
     };
     let within = directory[mount.mount_path.trim_end_matches('/').len()..].trim_start_matches('/');
     let parts = [mount.sub_path.as_deref().unwrap_or_default().trim_matches('/'), within];
@@ -195,7 +205,8 @@ fn access(
     })?;
     let Credentials { user, secret, password_key } = credentials;
     let data = cluster.of::<Secret>(namespace).get(&secret)?;
-    let data = data.with_context(|| format!("failed to find the Secret {namespace}/{secret} with the credentials"))?;
+    let data =
+        data.with_context(|| format!("failed to find the Secret {namespace}/{secret} with the credentials"))?;
     let value = |key: &str| {
         let value = data.data.as_ref().and_then(|data| data.get(key));
         let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());
