@@ -139,9 +139,11 @@ struct Work<'a> {
 }
 
 /// What outlives the namespace and is to be removed once it is gone.
-#[derive(Default)]
 struct Survivors {
+    /// The uids of the claims that there were.
     claims: BTreeSet<String>,
+    /// The volumes that go with them.
+    going: BTreeSet<String>,
     contents: BTreeSet<String>,
 }
 
@@ -225,7 +227,7 @@ impl Work<'_> {
             }
             self.done.removed.push(format!("Namespace {name}"));
         }
-        self.volumes(&name, &survivors.claims);
+        self.volumes(&name, &survivors.claims, survivors.going);
         self.contents(&survivors.contents);
     }
 
@@ -236,8 +238,12 @@ impl Work<'_> {
         let volumes = self.cluster.global::<PersistentVolume>();
         let all = self.tried("PersistentVolumes", volumes.list(""))?;
         let mut spared = true;
+        let mut going = BTreeSet::new();
         for (volume, fate) in judged(&all, namespace, &claims) {
             spared &= self.set_policy(volume, &fate);
+            if fate == VolumeFate::Remove {
+                going.insert(volume.name_any());
+            }
         }
         let contents = self.cluster.global::<VolumeSnapshotContent>();
         let mut ours = BTreeSet::new();
@@ -258,7 +264,7 @@ impl Work<'_> {
             ));
             return None;
         }
-        Some(Survivors { claims, contents: ours })
+        Some(Survivors { claims, going, contents: ours })
     }
 
     /// Lets a volume's storage go with its claim, or stay; whether it is so now.
@@ -306,10 +312,9 @@ impl Work<'_> {
     }
 
     /// The volumes of claims that are gone: those that go by themselves are waited for, the others are removed as objects.
-    fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>) {
+    fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>, mut going: BTreeSet<String>) {
         let kind = self.cluster.global::<PersistentVolume>();
         let began = Instant::now();
-        let mut going = BTreeSet::new();
         let mut dealt_with = BTreeSet::new();
         loop {
             let Some(all) = self.tried("PersistentVolumes", kind.list("")) else { return };
@@ -432,7 +437,10 @@ impl Work<'_> {
             let what = format!("Backup {}", backup.name_any());
             match fate::backup(&backup, self.run, lease.as_ref()) {
                 None => {}
-                Some(BackupFate::Leave(reason)) => self.left(format!("{what}: {reason}")),
+                Some(BackupFate::Busy) => {
+                    self.left(format!("{what}: Velero is still at it; clean up again when it has ended"));
+                }
+                Some(BackupFate::NotOurs(reason)) => (self.tell)(&format!("the {what} stays: {reason}")),
                 Some(BackupFate::Going) => self.await_backup_gone(&kind, &backup, &what),
                 Some(BackupFate::Delete) => {
                     (self.tell)(&format!(
