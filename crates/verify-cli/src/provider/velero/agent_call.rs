@@ -177,7 +177,7 @@ fn failed(told: &str) -> anyhow::Error {
     let mut lines = lines.into_iter();
     let innermost =
         lines.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
-    lines.fold(anyhow!(innermost), |error, line| error.context(line))
+    lines.fold(anyhow!(innermost), anyhow::Error::context)
 }
 
 fn unexpected(message: &Message) -> anyhow::Error {

@@ -76,7 +76,7 @@ impl Followed<'_> {
         watch: &Watch<'_>,
         mut each: impl FnMut(&[VolumeSnapshot], &Backup) -> Result<()>,
     ) -> Result<Ended> {
-        let selector = format!("{}={}", label::BACKUP_NAME, label::value(self.name));
+        let selector = label::of_backup(self.name);
         let mut snapshots = BTreeMap::new();
         let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
             let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;

@@ -44,7 +44,7 @@ impl Refilled<'_> {
     ///
     /// If the Restore goes, or nothing moves for too long; then it says what hangs.
     pub(super) fn to_the_end(&self, evidence: &Evidence, watch: &Watch<'_>) -> Result<Vec<Problem>> {
-        let selector = format!("{}={}", label::RESTORE_NAME, label::value(self.name));
+        let selector = label::of_restore(self.name);
         let (restore, files, downloads) = wait(self.patience, watch, || {
             let restore = self.cluster.of::<Restore>(self.velero).get(self.name)?;
             let Some(restore) = restore else {

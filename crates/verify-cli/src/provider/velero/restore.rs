@@ -197,7 +197,7 @@ impl Restoring<'_> {
         let warnings = self.fill(&namespace)?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
         let pod = self.start(&namespace)?;
-        self.check_volume(&namespace)?;
+        self.check_volumes(&place)?;
         timeline.reach(Milestone::Started, self.clock.elapsed());
         let volume = &self.record.volume;
         let path = [VOLUME_PATH, &volume.path]
@@ -376,8 +376,13 @@ impl Restoring<'_> {
         Ok(name)
     }
 
-    /// Fails if the volume that was bound is one of the source's: PostgreSQL must never start on that.
-    fn check_volume(&self, namespace: &str) -> Result<()> {
+    /// Fails if a volume that was bound is, or may be, one of the source's: PostgreSQL must never start on that.
+    fn check_volumes(&self, place: &Place) -> Result<()> {
+        if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {
+            bail!("failed to use what was restored: {foreign}. Nothing was started on it");
+        }
+        let namespace = place.name();
+        let namespace = namespace.as_str();
         let claim = &self.record.volume.claim;
         let found = self.cluster.of::<PersistentVolumeClaim>(namespace).get(claim)?;
         let volume = found.and_then(|claim| claim.spec?.volume_name);
