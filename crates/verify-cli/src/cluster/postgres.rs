@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(name: &str, labels: Value, ready: bool) -> Pod {
+    fn pod(name: &str, labels: &Value, ready: bool) -> Pod {
         let secret = |key: &str| json!({ "secretKeyRef": { "name": "credentials", "key": key } });
         serde_json::from_value(json!({
             "metadata": {
@@ -301,7 +301,7 @@ mod tests {
             ),
             (json!({ "app": "anything" }), "db", StatefulSet),
         ] {
-            let found = PostgresCluster::among(&[pod("db-0", labels.clone(), true)], &[]);
+            let found = PostgresCluster::among(&[pod("db-0", &labels, true)], &[]);
             let found: Vec<_> =
                 found.iter().map(|f| (f.name.as_str(), f.operator, f.primary.as_deref())).collect();
             assert_eq!(found, [(name, operator, Some("db-0"))], "{labels}");
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn the_leader_key_counts_before_the_label_of_a_dead_primary() {
         let labels = |role: &str| json!({ "application": "patroni", "cluster-name": "pg", "role": role });
-        let pods = [pod("pg-0", labels("primary"), false), pod("pg-1", labels("primary"), true)];
+        let pods = [pod("pg-0", &labels("primary"), false), pod("pg-1", &labels("primary"), true)];
         let primary = |endpoints: &[Endpoints]| PostgresCluster::among(&pods, endpoints)[0].primary.clone();
         assert_eq!(primary(&[]).as_deref(), Some("pg-1"), "a ready pod before one that is not");
         assert_eq!(primary(&[endpoints("pg", "pg-0")]).as_deref(), Some("pg-0"));
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn credentials_are_those_that_the_container_is_given() {
-        let clusters = PostgresCluster::among(&[pod("db-0", json!({}), true)], &[]);
+        let clusters = PostgresCluster::among(&[pod("db-0", &json!({}), true)], &[]);
         let expected = Credentials {
             user: User::Named("owner".to_owned()),
             secret: "credentials".to_owned(),

@@ -76,7 +76,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     evidence.expect_free(name)?;
     watch.step("looking at the database and at Velero")?;
-    let source = Source::find(&cluster, settings)?;
+    let source = Source::find(&cluster, settings, watch)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed was told, and is no obstacle.

@@ -8,10 +8,16 @@ use k8s_openapi::api::core::v1::{Container, Endpoints, PersistentVolume, Pod, Se
 use kube::ResourceExt;
 
 use super::settings::Settings;
+use super::waiting::{Look, wait};
 use crate::agent::Access;
 use crate::cluster::{Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of};
+use crate::duration::Period;
+use crate::provider::Watch;
+use crate::velero::problem::Problem;
 
 const PORT: u16 = 5432;
+/// How long a database may take to be ready that is being set up, or fails over.
+const READY_PATIENCE: Period = Period::from_ms(300_000);
 /// How long the container may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -62,25 +68,19 @@ impl Source {
     /// # Errors
     ///
     /// If there is none, or several; if it has no primary, or one whose files or credentials cannot be found.
-    pub(crate) fn find(cluster: &Cluster, settings: &Settings) -> Result<Self> {
+    pub(crate) fn find(cluster: &Cluster, settings: &Settings, watch: &Watch<'_>) -> Result<Self> {
         let namespace =
             settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
-        let pods = cluster.of::<Pod>(&namespace).list("")?;
-        let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
-        let found =
-            choose(PostgresCluster::among(&pods, &endpoints), settings.cluster.as_deref(), &namespace)?;
-        let name = found.primary.as_deref().with_context(|| {
-            format!(
-                "failed to find the primary of {}: none of its pods is marked as one, so it may have none",
-                found.name
-            )
+        let name = settings.cluster.as_deref();
+        let (pods, found, primary) = wait(READY_PATIENCE, watch, || {
+            let pods = cluster.of::<Pod>(&namespace).list("")?;
+            let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
+            let found = choose(PostgresCluster::among(&pods, &endpoints), name, &namespace)?;
+            Ok(match ready_primary(&found, &namespace) {
+                Ok(primary) => Look::Done((pods, found, primary)),
+                Err(on) => Look::Waiting { on, state: String::new() },
+            })
         })?;
-        let primary = found.pod(name).with_context(|| format!("failed to find the pod {name}"))?.clone();
-        if !is_ready(&primary) {
-            bail!(
-                "failed to use the primary {name}: its pod is not ready; `kubectl -n {namespace} describe pod {name}`"
-            );
-        }
         let container = database_container(&primary).context("failed to find the database's container")?;
         let inspected =
             output_of(&cluster.of(&namespace), name, &container.name, &["sh", "-c", INSPECT], ANSWER_TIMEOUT)
@@ -103,6 +103,20 @@ impl Source {
             pods,
         })
     }
+}
+
+/// The primary, once it is there and ready; what is waited for until then.
+fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Problem> {
+    let object = format!("the database {}", found.name);
+    let Some(primary) = found.primary.as_deref().and_then(|name| found.pod(name)) else {
+        return Err(Problem::failure(object, "has no primary: none of its pods is marked as one"));
+    };
+    if !is_ready(primary) {
+        let name = primary.name_any();
+        let on = Problem::failure(object, format!("has a primary, {name}, that is not ready"));
+        return Err(on.way_out(format!("`kubectl -n {namespace} describe pod {name}` tells why")));
+    }
+    Ok(primary.clone())
 }
 
 /// The only cluster, or the one of this name.

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn state(status: Value) -> State {
+    fn state(status: &Value) -> State {
         State::of(&serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap())
     }
 
@@ -174,11 +174,12 @@ mod tests {
     fn a_pod_runs_fails_or_waits_for_something_that_has_a_name() {
         let container = |name: &str, state: Value| json!({ "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state });
         let running = json!({ "running": {} });
-        assert_eq!(state(json!({ "containerStatuses": [container("c", running.clone())] })), State::Running);
+        let up = json!({ "containerStatuses": [container("c", running.clone())] });
+        assert_eq!(state(&up), State::Running);
         let gate = container("gate", json!({ "terminated": { "exitCode": 2, "message": "still open\n" } }));
         let failed = json!({ "phase": "Failed", "initContainerStatuses": [gate] });
-        assert_eq!(state(failed), State::Failed("its container gate ended with 2: still open".to_owned()));
-        let told = |status: Value| match state(status) {
+        assert_eq!(state(&failed), State::Failed("its container gate ended with 2: still open".to_owned()));
+        let told = |status: &Value| match state(status) {
             State::Waiting { on, .. } => on,
             other => panic!("{other:?}"),
         };
@@ -199,7 +200,7 @@ mod tests {
                 "is not scheduled: no nodes",
             ),
         ] {
-            assert_eq!(told(status), expected);
+            assert_eq!(told(&status), expected);
         }
     }
 
