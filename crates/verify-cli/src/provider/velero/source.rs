@@ -82,9 +82,14 @@ impl Source {
             })
         })?;
         let container = database_container(&primary).context("failed to find the database's container")?;
-        let inspected =
-            output_of(&cluster.of(&namespace), name, &container.name, &["sh", "-c", INSPECT], ANSWER_TIMEOUT)
-                .with_context(|| format!("failed to find the data directory of {name}"))?;
+        let inspected = output_of(
+            &cluster.of(&namespace),
+            &primary.name_any(),
+            &container.name,
+            &["sh", "-c", INSPECT],
+            ANSWER_TIMEOUT,
+        )
+        .with_context(|| format!("failed to find the data directory of {}", primary.name_any()))?;
         let Inspected { directory, account } = inspected.parse()?;
         let data = volume_of(&primary, container, &directory)?;
         let access = access(cluster, &namespace, &found, &primary, settings)?;
