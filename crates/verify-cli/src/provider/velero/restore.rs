@@ -221,7 +221,10 @@ impl Restoring<'_> {
         let call = AgentCall::start(&pods, &pod, &order, self.request.settings.patience(), self.watch)?;
         call.send_manifests(files)?;
         let verified = call.verified()?;
-        for reached in &verified.timeline.reached {
+        // The bytes were there before: what the agent does until it begins to recover them is part of that.
+        let of_agent =
+            verified.timeline.reached.iter().filter(|reached| reached.milestone != Milestone::Fetched);
+        for reached in of_agent {
             timeline.reach(reached.milestone, before + Duration::from_millis(reached.after_ms));
         }
         let judging = Judging {
