@@ -1,7 +1,7 @@
 //! Removal of everything that a run made in a cluster, and of what dead runs left.
 //!
-//! One failure does not stop the rest. Nothing is touched that has not our labels, but for the cluster-wide objects
-//! that a restore into our namespace brings about; [`super::fate`] decides on those. The run's lease goes last, and only
+//! One failure does not stop the rest. Nothing is touched that has not our labels, but for what our own restores bring
+//! about: Velero's transfers, which are cancelled, and cluster-wide objects, on which [`super::fate`] decides. The run's lease goes last, and only
 //! if all else is gone, so that the next sweep goes on with what is left.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +24,13 @@ use super::fate::{self, BackupFate, ContentFate, VolumeFate};
 use super::place::Place;
 use crate::cluster::{Cluster, Component, Kind, Run, labels, lease, selector};
 use crate::velero::backup::Backup;
+use crate::velero::data_movement::DataDownload;
 use crate::velero::deletion::{self, DeleteBackupRequest};
 use crate::velero::download::DownloadRequest;
+use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::restore::Restore;
 use crate::velero::snapshot::VolumeSnapshotContent;
+use crate::velero::transfer::TransferStatus;
 
 pub(crate) use super::fate::UNPROVEN;
 
@@ -153,6 +156,9 @@ impl Work<'_> {
         self.own::<Job>(None);
         self.own::<Pod>(None);
         self.await_begun_restores();
+        if let Ok(restores) = self.restores() {
+            self.cancel(&restores);
+        }
         self.own::<Restore>(Some(self.velero_namespace));
         self.own::<ConfigMap>(Some(self.velero_namespace));
         self.own::<DownloadRequest>(Some(self.velero_namespace));
@@ -197,6 +203,24 @@ impl Work<'_> {
                 Ok(found) if found.iter().any(is_beginning) => thread::sleep(POLL),
                 // What cannot be read is told when it is removed.
                 _ => return,
+            }
+        }
+    }
+
+    /// Has Velero give up the volumes that these restores still fill. A transfer whose pod is gone would never end, and
+    /// nobody else's restore would begin for hours: Velero takes one at a time. What fails here is tried again.
+    fn cancel(&self, restores: &[Restore]) {
+        let cancel = json!({ "spec": { "cancel": true } });
+        let filling = self.cluster.of::<PodVolumeRestore>(self.velero_namespace);
+        for transfer in filling.list_if_known("").into_iter().flatten() {
+            if is_open(&transfer, &transfer.status, restores) {
+                let _ = filling.merge(&transfer.name_any(), &cancel);
+            }
+        }
+        let moving = self.cluster.of::<DataDownload>(self.velero_namespace);
+        for transfer in moving.list_if_known("").into_iter().flatten() {
+            if is_open(&transfer, &transfer.status, restores) {
+                let _ = moving.merge(&transfer.name_any(), &cancel);
             }
         }
     }
@@ -408,13 +432,16 @@ impl Work<'_> {
             if began.elapsed() > VELERO_TIMEOUT {
                 for restore in found {
                     self.left(format!(
-                        "Restore {}: Velero has not let it go within {} s; does the Velero server run?",
+                        "Restore {}: Velero has not let it go within {} s; does the Velero server run, and does it \
+                         reach the backup's location?",
                         restore.name_any(),
                         VELERO_TIMEOUT.as_secs()
                     ));
                 }
                 return;
             }
+            // A restore that was at work may have begun another volume since.
+            self.cancel(&found);
             thread::sleep(POLL);
         }
     }
@@ -551,6 +578,16 @@ fn is_beginning(restore: &Restore) -> bool {
     restore.status.phase.is("InProgress") && restore.status.progress.total_items == 0
 }
 
+/// Whether this transfer belongs to one of these restores, and has not ended. Velero's own mark of that is the owner: it
+/// gives transfers none of our labels.
+fn is_open(transfer: &impl ResourceExt, status: &TransferStatus, restores: &[Restore]) -> bool {
+    let owners = transfer.owner_references().iter().filter(|owner| owner.kind == "Restore");
+    let ours = owners
+        .into_iter()
+        .any(|owner| restores.iter().any(|restore| restore.metadata.uid.as_ref() == Some(&owner.uid)));
+    ours && !status.phase.ended()
+}
+
 /// What keeps a namespace from going, in words that follow a statement.
 fn held_by(namespace: &Namespace, pods: &[Pod], claims: &[PersistentVolumeClaim]) -> String {
     let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -625,6 +662,29 @@ mod tests {
             let restore: Restore = read(json!({ "status": status }));
             assert_eq!(is_beginning(&restore), beginning, "{status}");
         }
+    }
+
+    #[test]
+    fn only_open_transfers_of_our_own_restores_are_cancelled() {
+        let restore: Restore = read(json!({ "metadata": { "name": "r", "uid": "1" } }));
+        let transfer = |kind: &str, uid: &str, phase: &str| -> PodVolumeRestore {
+            read(json!({
+                "metadata": { "ownerReferences": [{ "apiVersion": "velero.io/v1", "kind": kind, "name": "r", "uid": uid }] },
+                "status": { "phase": phase },
+            }))
+        };
+        let table = [
+            (transfer("Restore", "1", ""), true),
+            (transfer("Restore", "1", "InProgress"), true),
+            (transfer("Restore", "1", "Completed"), false),
+            (transfer("Restore", "2", "InProgress"), false),
+            (transfer("Backup", "1", "InProgress"), false),
+            (PodVolumeRestore::default(), false),
+        ];
+        for (found, open) in table {
+            assert_eq!(is_open(&found, &found.status, std::slice::from_ref(&restore)), open, "{found:?}");
+        }
+        assert!(!is_open(&transfer("Restore", "1", ""), &TransferStatus::default(), &[]));
     }
 
     #[test]
