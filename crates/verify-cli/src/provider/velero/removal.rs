@@ -40,8 +40,6 @@ const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long Velero may take to let its own objects go.
 const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a restore may take from its start until it has made its namespaces.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
 const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];
@@ -125,6 +123,11 @@ fn is_restored(object: &impl ResourceExt) -> bool {
     object.namespace().is_some_and(|namespace| namespace.starts_with("state-lab-"))
 }
 
+/// Whether an object has been removed, and only waits for whoever holds it.
+fn is_going(object: &impl ResourceExt) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
 /// The dead among the runs that were found, and those that left nothing but their lease, each with its lease.
 fn dead(found: BTreeSet<Run>, leases: &[Lease], now: Timestamp) -> Vec<(Run, Option<&Lease>)> {
     let mut runs: BTreeMap<Run, Option<&Lease>> = found.into_iter().map(|run| (run, None)).collect();
@@ -155,10 +158,7 @@ impl Work<'_> {
         // What works for us ends before what it works with.
         self.own::<Job>(None);
         self.own::<Pod>(None);
-        self.await_begun_restores();
-        if let Ok(restores) = self.restores() {
-            self.cancel(&restores);
-        }
+        self.end_restores();
         self.own::<Restore>(Some(self.velero_namespace));
         self.own::<ConfigMap>(Some(self.velero_namespace));
         self.own::<DownloadRequest>(Some(self.velero_namespace));
@@ -185,25 +185,35 @@ impl Work<'_> {
         let Some(found) = self.tried(&format!("{what}s"), kind.list_if_known(&self.run.selector())) else {
             return;
         };
-        for object in
-            found.iter().filter(|object| Run::of(*object).as_ref() == Some(self.run) && !is_restored(*object))
-        {
+        let ours = |object: &&K| Run::of(*object).as_ref() == Some(self.run) && !is_restored(*object);
+        let to_go: Vec<&K> = found.iter().filter(ours).filter(|object| !is_going(*object)).collect();
+        for object in to_go {
             let (name, within) = (object.name_any(), object.namespace().unwrap_or_default());
             let deleted = self.cluster.of::<K>(&within).delete(&name);
             self.gone(&format!("{what} {within}/{name}"), deleted);
         }
     }
 
-    /// Waits until no restore can make its namespace anew, without our policy, after it has been removed. One that Velero
-    /// has not looked at yet never begins once it is removed.
-    fn await_begun_restores(&mut self) {
+    /// Ends the restores before anything that they work on goes. One that began might make the namespace anew, without
+    /// our policy; and one that cannot find its claims any more holds up everybody else's restores for ten minutes.
+    fn end_restores(&mut self) {
         let began = Instant::now();
-        while began.elapsed() < BEGIN_TIMEOUT {
-            match self.restores() {
-                Ok(found) if found.iter().any(is_beginning) => thread::sleep(POLL),
-                // What cannot be read is told when it is removed.
-                _ => return,
+        while began.elapsed() < VELERO_TIMEOUT {
+            // What cannot be read is told when it is removed.
+            let Ok(found) = self.restores() else { return };
+            let open: Vec<Restore> =
+                found.into_iter().filter(|restore| !restore.status.phase.ended()).collect();
+            if open.is_empty() {
+                return;
             }
+            for restore in open.iter().filter(|restore| may_never_begin(restore)) {
+                let name = restore.name_any();
+                let deleted = self.cluster.of::<Restore>(self.velero_namespace).delete(&name);
+                self.gone(&format!("Restore {}/{name}", self.velero_namespace), deleted);
+            }
+            // One that was at work may have begun another volume since.
+            self.cancel(&open);
+            thread::sleep(POLL);
         }
     }
 
@@ -440,8 +450,6 @@ impl Work<'_> {
                 }
                 return;
             }
-            // A restore that was at work may have begun another volume since.
-            self.cancel(&found);
             thread::sleep(POLL);
         }
     }
@@ -573,9 +581,9 @@ fn reclaim_policy(volume: &PersistentVolume) -> &str {
     spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-/// Whether a restore is at work, and has not come to its first object yet.
-fn is_beginning(restore: &Restore) -> bool {
-    restore.status.phase.is("InProgress") && restore.status.progress.total_items == 0
+/// Whether Velero has not looked at a restore yet; it never begins one that is removed before.
+fn may_never_begin(restore: &Restore) -> bool {
+    restore.status.phase.untouched() && !is_going(restore)
 }
 
 /// Whether this transfer belongs to one of these restores, and has not ended. Velero's own mark of that is the owner: it
@@ -650,17 +658,16 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_may_make_its_namespace_until_it_has_come_to_its_objects() {
+    fn a_restore_that_nobody_has_looked_at_is_removed_once() {
         let table = [
-            (json!({}), false),
-            (json!({ "phase": "New" }), false),
-            (json!({ "phase": "InProgress" }), true),
-            (json!({ "phase": "InProgress", "progress": { "totalItems": 3 } }), false),
-            (json!({ "phase": "Completed" }), false),
+            (json!({}), true),
+            (json!({ "status": { "phase": "New" } }), true),
+            (json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }), false),
+            (json!({ "status": { "phase": "InProgress" } }), false),
+            (json!({ "status": { "phase": "Completed" } }), false),
         ];
-        for (status, beginning) in table {
-            let restore: Restore = read(json!({ "status": status }));
-            assert_eq!(is_beginning(&restore), beginning, "{status}");
+        for (restore, expected) in table {
+            assert_eq!(may_never_begin(&read(restore.clone())), expected, "{restore}");
         }
     }
 
