@@ -2,9 +2,9 @@
 
 mod agent;
 pub mod cli;
+mod cluster;
 mod commands;
 pub mod config;
-mod cluster;
 mod connect;
 mod demo;
 mod duration;
@@ -14,15 +14,13 @@ mod interrupt;
 mod progress;
 pub mod provider;
 pub mod render;
+pub mod replicas;
 mod runtime;
+pub mod s3;
 pub mod scratch;
 pub mod server;
 mod store;
 mod terminal;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "decisions first; the provider that acts on them follows")
-)]
 mod velero;
 
 pub use duration::Period;

@@ -16,9 +16,9 @@ mod stage;
 mod voice;
 
 pub(crate) use manifests::Assembly;
-pub(crate) use message::{Message, Part, Verified, parts};
-pub(crate) use order::{CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
-pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
+pub(crate) use message::{Message, Verified, parts};
+pub(crate) use order::{Access, CaptureOrder, Order, RestoreOrder, StageOrder};
+pub(crate) use orders::SIGN_OF_LIFE;
 
 use anyhow::{Result, bail};
 
@@ -36,7 +36,9 @@ pub(crate) fn work() -> Result<Exit> {
         Order::Capture(order) => capture::capture(order, &orders),
         Order::Stage(order) => stage::stage(&order),
         Order::Restore(order) => restore::restore(*order, &orders),
-        Order::GoOn | Order::Release | Order::Manifest(_) => bail!("failed to begin: the first order names no work"),
+        Order::GoOn | Order::Release | Order::Manifest(_) => {
+            bail!("failed to begin: the first order names no work")
+        }
     };
     match done {
         Ok(()) => {

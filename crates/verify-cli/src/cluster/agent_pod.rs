@@ -128,6 +128,9 @@ impl AgentPod {
                 "runAsNonRoot": true,
                 "runAsUser": user,
                 "runAsGroup": group,
+                // A new volume belongs to root.
+                "fsGroup": group,
+                "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": { "type": "RuntimeDefault" },
             },
             "initContainers": gate.into_iter().chain([tool]).collect::<Vec<_>>(),
@@ -157,7 +160,8 @@ fn resources() -> Value {
 
 /// An object from the form that everybody writes it in.
 fn object<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
+    serde_json::from_value(value)
+        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 mod advice;
 pub mod manifest;
 pub(crate) mod quantity;
+pub(crate) mod replica;
 pub(crate) mod restore;
 mod style;
 pub mod text;
+pub(crate) mod velero;
 
 pub use style::Style;

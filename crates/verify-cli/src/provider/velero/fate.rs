@@ -160,7 +160,7 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
     if !status.phase.ended() {
         return Some(BackupFate::Busy);
     }
-    if !lease.is_some_and(|lease| Run::of(lease).as_ref() == Some(run)) {
+    if lease.is_none_or(|lease| Run::of(lease).as_ref() != Some(run)) {
         return not_ours("nothing in this cluster tells what became of the run that made it");
     }
     // Velero never reads back one that failed its validation, and such a one never began.

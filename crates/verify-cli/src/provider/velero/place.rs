@@ -77,11 +77,11 @@ impl Place {
     }
 
     fn policy(&self) -> NetworkPolicy {
-        self.within(json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
+        self.within(&json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
     }
 
     fn quota(&self) -> ResourceQuota {
-        self.within(json!({
+        self.within(&json!({
             "hard": {
                 "pods": "4",
                 "services": "0",
@@ -98,7 +98,7 @@ impl Place {
         }))
     }
 
-    fn within<K: DeserializeOwned>(&self, spec: Value) -> K {
+    fn within<K: DeserializeOwned>(&self, spec: &Value) -> K {
         let labels = labels(&self.run, Component::Validation);
         object(json!({
             "metadata": { "name": NAME, "namespace": self.name(), "labels": labels },

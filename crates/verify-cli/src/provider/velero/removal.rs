@@ -26,7 +26,6 @@ use crate::cluster::{Cluster, Component, Kind, Run, labels, lease, selector};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataDownload;
 use crate::velero::deletion::{self, DeleteBackupRequest};
-use crate::velero::download::DownloadRequest;
 use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::restore::Restore;
 use crate::velero::snapshot::VolumeSnapshotContent;
@@ -111,9 +110,6 @@ fn runs(cluster: &Cluster, velero_namespace: &str) -> Result<BTreeSet<Run>> {
     found.extend(cluster.of::<ConfigMap>(velero_namespace).list(&selector)?.iter().filter_map(Run::of));
     found
         .extend(cluster.of::<Restore>(velero_namespace).list_if_known(&selector)?.iter().filter_map(Run::of));
-    found.extend(
-        cluster.of::<DownloadRequest>(velero_namespace).list_if_known(&selector)?.iter().filter_map(Run::of),
-    );
     Ok(found)
 }
 
@@ -161,7 +157,6 @@ impl Work<'_> {
         self.end_restores();
         self.own::<Restore>(Some(self.velero_namespace));
         self.own::<ConfigMap>(Some(self.velero_namespace));
-        self.own::<DownloadRequest>(Some(self.velero_namespace));
         self.place();
         self.await_restores_gone();
         self.backups();
@@ -423,7 +418,7 @@ impl Work<'_> {
                     self.gone(&what, deleted);
                 }
                 Some(Some(_)) => {
-                    self.left(format!("{what}: its deletion policy is not Retain any more; clean up again"))
+                    self.left(format!("{what}: its deletion policy is not Retain any more; clean up again"));
                 }
                 Some(None) => self.done.removed.push(what),
                 None => {}
