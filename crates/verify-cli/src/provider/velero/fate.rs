@@ -56,18 +56,24 @@ pub(super) fn volume(
     if storage(spec).is_none() {
         return keep("state-lab does not know this kind of storage");
     }
-    // Provisioners name a volume after the uid of the claim that it is for, which still tells once the claim is gone.
-    match &claim.uid {
-        Some(uid) if claims.contains(uid) || volume.name_any().ends_with(uid.as_str()) && !uid.is_empty() => {
-            Some(VolumeFate::Remove)
-        }
-        _ => keep("nothing shows that it was provisioned for this claim"),
+    if is_named_after_claim(volume) || claim.uid.as_ref().is_some_and(|uid| claims.contains(uid)) {
+        return Some(VolumeFate::Remove);
     }
+    keep("nothing shows that it was provisioned for this claim")
+}
+
+/// Whether a volume has the name that provisioners give: that of the claim's uid. It tells also when the claim is gone.
+fn is_named_after_claim(volume: &PersistentVolume) -> bool {
+    let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    let uid = claim.and_then(|claim| claim.uid.as_deref()).filter(|uid| !uid.is_empty());
+    uid.is_some_and(|uid| volume.name_any().ends_with(uid))
 }
 
 /// Why the storage behind a volume may be somebody else's, production's above all; `None` where nothing says so.
 pub(super) fn foreign(volume: &PersistentVolume, all: &[PersistentVolume]) -> Option<String> {
-    if volume.name_any().starts_with(VELERO_CLONE) || volume.labels().contains_key(RESTORE_NAME) {
+    // A volume that was provisioned for its claim may have inherited the label from one that was once restored.
+    let restored = volume.labels().contains_key(RESTORE_NAME) && !is_named_after_claim(volume);
+    if restored || volume.name_any().starts_with(VELERO_CLONE) {
         return Some("Velero restored it as it was, so that it may be production's own".to_owned());
     }
     let storage = volume.spec.as_ref().and_then(storage)?;
@@ -218,16 +224,19 @@ mod tests {
     #[test]
     fn storage_goes_only_if_it_was_made_for_our_claim_alone() {
         let kept = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
+        let mut restored = but("/metadata/labels", json!({ RESTORE_NAME: "r" }));
+        restored["metadata"]["name"] = json!("pvc-9999");
         let as_it_was = "Velero restored it as it was, so that it may be production's own";
         let table = [
             ("as it should be", provisioned(), Some(VolumeFate::Remove)),
             ("of another namespace", but("/spec/claimRef/namespace", json!("app")), None),
             ("of no claim", but("/spec/claimRef", Value::Null), None),
             ("Velero's clone", but("/metadata/name", json!("velero-clone-6f1c")), kept(as_it_was)),
+            ("restored under its name", restored, kept(as_it_was)),
             (
-                "restored under its name",
+                "with the label of what was restored once",
                 but("/metadata/labels", json!({ RESTORE_NAME: "r" })),
-                kept(as_it_was),
+                Some(VolumeFate::Remove),
             ),
             (
                 "made by hand",
