@@ -2,6 +2,7 @@
 
 mod advice;
 pub mod manifest;
+pub(crate) mod openmetrics;
 pub(crate) mod quantity;
 pub(crate) mod replica;
 pub(crate) mod restore;
