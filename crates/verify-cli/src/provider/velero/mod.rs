@@ -31,7 +31,7 @@ mod source;
 mod waiting;
 
 pub(crate) use backup::{BackupRequest, TakenBackup, backup};
-pub(crate) use evidence::{Evidence, place_of};
+pub(crate) use evidence::place_of;
 pub(crate) use latest::latest;
 pub use method::Method;
 pub(crate) use removal::{Removal, sweep};
