@@ -10,9 +10,9 @@ mod label;
 mod postgres;
 mod session;
 
-pub(crate) use agent_pod::{AgentPod, CONTAINER, Mount, TOOL};
+pub(crate) use agent_pod::{AgentPod, CONTAINER, Mount, Placing, TOOL};
 pub(crate) use client::Cluster;
-pub(crate) use kind::Kind;
+pub(crate) use kind::{Evicted, Kind};
 pub(crate) use label::{COMPONENT, Component, RUN, Run, labels};
 pub(crate) use postgres::{Credentials, Operator, PostgresCluster, User, database_container, is_ready};
 pub(crate) use session::{Said, Session, output_of};

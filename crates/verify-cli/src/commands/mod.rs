@@ -8,6 +8,7 @@ pub(crate) mod cleanup;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod failover;
 pub(crate) mod heartbeat;
 pub(crate) mod measuring;
 pub(crate) mod restore;
