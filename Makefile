@@ -2,12 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench cluster-up cluster-down test-cluster clean
 
 help:
 	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, prove every row (about a minute)"
 	@echo "make test    all tests, on real servers of PostgreSQL 13, 15 and 18"
 	@echo "make check   formatting, lints and documentation"
+	@echo "make cluster-up | cluster-down   a Kubernetes of three nodes with Velero and S3 on this machine (root; Debian 12)"
+	@echo "make test-cluster   the tests that need one: the cluster of KUBECONFIG, or that which it brings up"
 	@echo "make bench   verification beside the raw COPY floor, on tables that it makes"
 
 demo:
@@ -27,6 +29,16 @@ bench:
 	@./install.sh demo
 	$(CARGO) bench -p benches
 	$(CARGO) run --release --quiet -p benches --bin throughput
+
+cluster-up:
+	@./install.sh cluster
+	@fixtures/cluster/rig up
+
+cluster-down:
+	@fixtures/cluster/rig down
+
+test-cluster:
+	@CARGO="$(CARGO)" fixtures/cluster/test.sh
 
 clean:
 	$(CARGO) clean

@@ -1,15 +1,22 @@
 #!/bin/sh
-# Installs what a fresh Debian machine lacks for `make demo` or `make test`, and says what. Elsewhere it says what to install.
+# Installs what a fresh Debian machine lacks for `make demo`, `make test` or `make cluster-up`, and says what. Elsewhere it says what to install.
 set -eu
 
 case "${1:-}" in
     demo) wanted="cc:gcc:libc6-dev initdb:postgresql" ;;
     test) wanted="cc:gcc:libc6-dev initdb:postgresql npm:npm node:nodejs pip:python3-pip unzip:unzip openssl:openssl" ;;
-    *) echo "usage: $0 demo|test" >&2; exit 2 ;;
+    cluster) wanted="cc:gcc:libc6-dev go:golang-go containerd:containerd runc:runc cni-bridge:containernetworking-plugins
+        mkfs.btrfs:btrfs-progs nft:nftables ip:iproute2 sysctl:procps debian-pip:python3-pip
+        update-ca-certificates:ca-certificates" ;;
+    *) echo "usage: $0 demo|test|cluster" >&2; exit 2 ;;
 esac
 
-# initdb stands outside PATH on Debian, where a directory a major version holds the programs.
+# What stands outside PATH: initdb on Debian, where a directory a major version holds the programs; plugins; modules.
 has() {
+    case $1 in
+        cni-bridge) [ -x /usr/lib/cni/bridge ] && return 0 || return 1 ;;
+        debian-pip) /usr/bin/python3 -m pip --version >/dev/null 2>&1 && return 0 || return 1 ;;
+    esac
     command -v "$1" >/dev/null 2>&1 && return 0
     [ "$1" = initdb ] || return 1
     for file in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /usr/local/pgsql/bin/initdb; do

@@ -12,6 +12,8 @@ use verify_core::plan::Limits;
 use verify_core::report::Objectives;
 
 use crate::duration::Period;
+use crate::provider::velero;
+use crate::s3::{RegionTable, Settings};
 
 /// Where the file is looked for unless `--config` names another.
 const DEFAULT_PATH: &str = "state-lab.toml";
@@ -32,9 +34,17 @@ pub struct Config {
     /// Backups.
     #[serde(default)]
     backup: BackupTable,
+    /// A database in Kubernetes that Velero backs up.
+    velero: Option<velero::Settings>,
     /// Limits on what a server is asked to bear.
     #[serde(default)]
     limits: LimitsTable,
+    /// The service that s3://bucket/key means.
+    #[serde(default)]
+    s3: Settings,
+    /// Places where backups are, by the name that stands for them on the command line.
+    #[serde(default)]
+    regions: BTreeMap<String, RegionTable>,
 }
 
 /// A database.
@@ -163,6 +173,31 @@ impl Config {
     /// The directory of backups.
     pub fn store(&self) -> Option<&Path> {
         self.backup.store.as_deref()
+    }
+
+    /// The service that `s3://bucket/key` means.
+    pub fn s3(&self) -> &Settings {
+        &self.s3
+    }
+
+    /// The place where backups are that has this name.
+    pub fn region(&self, name: &str) -> Result<&RegionTable> {
+        self.regions.get(name).with_context(|| {
+            match self.regions.keys().map(String::as_str).collect::<Vec<_>>() {
+                known if known.is_empty() => {
+                    format!("failed to find the region {name:?}: the configuration names no regions")
+                }
+                known => format!(
+                    "failed to find the region {name:?}: the configuration names {}",
+                    known.join(", ")
+                ),
+            }
+        })
+    }
+
+    /// Where Velero backs up, if it does.
+    pub(crate) fn velero(&self) -> Option<&velero::Settings> {
+        self.velero.as_ref()
     }
 
     /// The limits: the file's where it has them, else the defaults.

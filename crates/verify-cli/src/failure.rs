@@ -7,6 +7,7 @@ use verify_core::ErrorKind;
 use verify_core::table::shown_text;
 
 use crate::exit::Exit;
+use crate::s3;
 
 /// How the process ends after this error.
 pub(crate) fn exit(error: &anyhow::Error, asked: bool) -> Exit {
@@ -77,6 +78,9 @@ fn hints(error: &anyhow::Error) -> Vec<&'static str> {
     // The innermost kind is nearest to the cause; hints for the same thing come once.
     let mut hints: Vec<&'static str> = kinds(error).filter_map(hint).collect();
     hints.extend(error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).filter_map(file_hint));
+    hints.extend(
+        error.chain().filter_map(|cause| cause.downcast_ref::<s3::Failure>()).filter_map(s3::Failure::hint),
+    );
     let mut seen = std::collections::HashSet::new();
     hints.retain(|hint| seen.insert(*hint));
     hints

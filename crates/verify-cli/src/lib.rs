@@ -15,15 +15,13 @@ mod interrupt;
 mod progress;
 pub mod provider;
 pub mod render;
+pub mod replicas;
 mod runtime;
+pub mod s3;
 pub mod scratch;
 pub mod server;
 mod store;
 mod terminal;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "decisions first; the provider that acts on them follows")
-)]
 mod velero;
 
 pub use duration::Period;

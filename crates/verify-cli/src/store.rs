@@ -1,7 +1,7 @@
-//! Manifests and reports in files: written whole or not at all, and never over one that is there unless told to.
+//! Manifests and reports in files and in S3: written whole or not at all, and never over one that is there unless told to.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
 
+use crate::s3::{self, Address, Bucket, Settings};
 use crate::scratch::try_lock;
 
 /// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
@@ -28,17 +29,41 @@ pub(crate) enum Existing {
     Replace,
 }
 
-/// A file in the making, beside its place, open to nobody else; it goes unless it is kept.
+/// A manifest or report in the making; nothing is left of it unless it is kept.
 ///
-/// It is made before the work begins, so that a directory that cannot be written to costs no hour of reading.
+/// It is made before the work begins, so that a place that cannot be written to costs no hour of reading.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) enum Draft {
+    File(FileDraft),
+    Object(Box<s3::Draft>),
+}
+
+impl Draft {
+    pub(crate) fn new(path: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
+        match Address::of_path(path)? {
+            Some(address) => Ok(Self::Object(Box::new(s3::Draft::new(&address, settings, existing)?))),
+            None => Ok(Self::File(FileDraft::new(path, existing)?)),
+        }
+    }
+
+    /// Writes the content, and gives it its name.
+    pub(crate) fn keep(self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        match self {
+            Self::File(draft) => draft.keep(write),
+            Self::Object(draft) => draft.keep(write),
+        }
+    }
+}
+
+/// A file in the making, beside its place, open to nobody else; it goes unless it is kept.
+#[derive(Debug)]
+pub(crate) struct FileDraft {
     path: PathBuf,
     file: NamedTempFile,
     existing: Existing,
 }
 
-impl Draft {
+impl FileDraft {
     pub(crate) fn new(path: &Path, existing: Existing) -> Result<Self> {
         let doing = || format!("failed to write {}", path.display());
         refuse_remote(path).with_context(doing)?;
@@ -111,18 +136,23 @@ pub(crate) enum Stored {
 }
 
 /// Reads a manifest.
-pub(crate) fn read_manifest(path: &Path) -> Result<Manifest> {
-    match read(path)? {
+pub(crate) fn read_manifest(path: &Path, settings: &Settings) -> Result<Manifest> {
+    match read(path, settings)? {
         Stored::Manifest(manifest) => Ok(*manifest),
         Stored::Report(_) => bail!("failed to read {}: it is a report, not a manifest", path.display()),
     }
 }
 
 /// Reads a manifest or a report, whichever it is.
-pub(crate) fn read(path: &Path) -> Result<Stored> {
+pub(crate) fn read(path: &Path, settings: &Settings) -> Result<Stored> {
     let doing = || format!("failed to read {}", path.display());
-    refuse_remote(path).with_context(doing)?;
-    let file = File::open(path).with_context(doing)?;
+    let file = match Address::of_path(path)? {
+        Some(address) => fetch(&address, settings)?,
+        None => {
+            refuse_remote(path).with_context(doing)?;
+            File::open(path).with_context(doing)?
+        }
+    };
     if file.metadata().with_context(doing)?.is_dir() {
         bail!("{}: it is a directory", doing());
     }
@@ -144,10 +174,21 @@ pub(crate) fn read(path: &Path) -> Result<Stored> {
     Ok(Stored::Manifest(Box::new(Manifest::read(whole).with_context(doing)?)))
 }
 
-/// `s3://…` is no file, and a directory `s3:` is not what anybody means.
+/// A copy without a name: the object is read once, and whole before any of it is believed.
+fn fetch(address: &Address, settings: &Settings) -> Result<File> {
+    let bucket = Bucket::open(&settings.location(address)?)?;
+    let mut file = tempfile::tempfile().context("failed to create a file in TMPDIR")?;
+    if bucket.read(&address.key, &mut file)?.is_none() {
+        bail!("failed to read {address}: there is no such object");
+    }
+    file.rewind().with_context(|| format!("failed to read {address}"))?;
+    Ok(file)
+}
+
+/// `https://…` is no file, and a directory `https:` is not what anybody means.
 fn refuse_remote(path: &Path) -> Result<()> {
     match path.to_str().and_then(|text| text.split_once("://")) {
-        Some((scheme, _)) => bail!("{scheme}:// is not supported here; give a file"),
+        Some((scheme, _)) => bail!("{scheme}:// is not supported here; give a file or s3://bucket/key"),
         None => Ok(()),
     }
 }
@@ -165,7 +206,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn write(path: &Path, existing: Existing, text: &str) -> Result<()> {
-        Draft::new(path, existing)?.keep(|to| Ok(to.write_all(text.as_bytes())?))
+        FileDraft::new(path, existing)?.keep(|to| Ok(to.write_all(text.as_bytes())?))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -191,7 +232,7 @@ mod tests {
     fn a_file_that_came_meanwhile_is_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m");
-        let draft = Draft::new(&path, Existing::Refuse).unwrap();
+        let draft = FileDraft::new(&path, Existing::Refuse).unwrap();
         fs::write(&path, "theirs").unwrap();
         draft.keep(|to| Ok(to.write_all(b"ours")?)).unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
@@ -203,7 +244,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m");
         fs::write(&path, "old").unwrap();
-        let draft = Draft::new(&path, Existing::Replace).unwrap();
+        let draft = FileDraft::new(&path, Existing::Replace).unwrap();
         draft
             .keep(|to| {
                 to.write_all(&[0; 1 << 20])?;
@@ -220,7 +261,7 @@ mod tests {
     fn what_a_dead_run_left_goes_with_the_next_and_a_living_draft_stays() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(".state-lab-dead00.part"), "half").unwrap();
-        let living = Draft::new(&directory.path().join("a"), Existing::Refuse).unwrap();
+        let living = FileDraft::new(&directory.path().join("a"), Existing::Refuse).unwrap();
         write(&directory.path().join("b"), Existing::Refuse, "b").unwrap();
         living.keep(|to| Ok(to.write_all(b"a")?)).unwrap();
         let mut left = names(directory.path());
@@ -245,11 +286,11 @@ mod tests {
         for (path, reason) in [
             (directory.path().to_owned(), "it is no regular file"),
             (PathBuf::from("/dev/null"), "it is no regular file"),
-            (PathBuf::from("s3://bucket/key"), "s3:// is not supported here; give a file"),
+            (PathBuf::from("gs://bucket/key"), "gs:// is not supported here; give a file or s3://bucket/key"),
             (directory.path().join("none/m"), "No such file or directory"),
             (PathBuf::from(""), "it names no file"),
         ] {
-            let refused = format!("{:#}", Draft::new(&path, Existing::Replace).unwrap_err());
+            let refused = format!("{:#}", FileDraft::new(&path, Existing::Replace).unwrap_err());
             assert!(refused.contains(reason), "{}: {refused}", path.display());
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::message::{Message, parts};
-use super::order::{CaptureOrder, Order, settings};
+use super::order::{CaptureOrder, Order};
 use super::orders::Orders;
 use super::voice::{Events, tell};
 use crate::interrupt;
@@ -12,14 +12,14 @@ use crate::provider::local::{BackupRecord, capture_around};
 
 /// Captures, says when every instant is fixed, and keeps them until it is told that the copy is cut.
 pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
-    let CaptureOrder { name, databases, plan } = order;
+    let CaptureOrder { name, access, plan } = order;
     let events = Events::new();
     let watch = Watch {
         on_event: &|event| events.take(event),
         on_step: &|doing| tell(&Message::Step(doing.to_owned())),
         asked: interrupt::asked,
     };
-    let (record, files) = capture_around(&name, &settings(&databases)?, &plan, &watch, |stop| {
+    let (record, files) = capture_around(&name, &access.settings()?, &plan, &watch, |stop| {
         tell(&Message::Held);
         match orders.next_unless(stop)? {
             Order::Release => Ok(()),

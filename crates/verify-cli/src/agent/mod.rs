@@ -18,7 +18,7 @@ mod voice;
 
 pub(crate) use manifests::Assembly;
 pub(crate) use message::{Message, Part, Verified, parts};
-pub(crate) use order::{CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
+pub(crate) use order::{Access, CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
 pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
 
 pub(crate) use probe::probe;

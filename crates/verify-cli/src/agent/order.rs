@@ -1,7 +1,9 @@
 //! What an agent is told to do.
 
 use std::fmt;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -11,7 +13,12 @@ use verify_core::postgres::{Environment, Settings};
 
 use super::message::Part;
 use crate::failover::ProbeOrder;
-use crate::provider::local::{BackupName, BackupRecord, Method, Place};
+use crate::interrupt;
+use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
+
+/// How long the cluster's network may take to let a new pod through to a server.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
+const ADMISSION_POLL: Duration = Duration::from_millis(250);
 
 /// A line on an agent's standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,8 +50,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CaptureOrder {
     pub(crate) name: BackupName,
-    /// All of one server.
-    pub(crate) databases: Vec<Conninfo>,
+    pub(crate) access: Access,
     pub(crate) plan: Plan,
 }
 
@@ -52,8 +58,7 @@ pub(crate) struct CaptureOrder {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StageOrder {
     pub(crate) name: BackupName,
-    /// All of one server.
-    pub(crate) databases: Vec<Conninfo>,
+    pub(crate) access: Access,
     pub(crate) method: Option<Method>,
     /// Where the copies lie. What an earlier backup left there goes.
     pub(crate) store: PathBuf,
@@ -70,6 +75,23 @@ pub(crate) struct RestoreOrder {
     pub(crate) incident: Timestamp,
     /// Whether to leave the server running.
     pub(crate) keep: bool,
+}
+
+/// The way into databases of one server.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Access {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    /// By name; none means all but `postgres` and the templates.
+    pub(crate) databases: Vec<String>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({}@{}:{})", self.user, self.host, self.port)
+    }
 }
 
 /// A connection string, which may hold a password and is never shown.
@@ -108,9 +130,29 @@ impl fmt::Debug for Conninfo {
     }
 }
 
-/// The settings of all databases of an order.
-pub(super) fn settings(databases: &[Conninfo]) -> Result<Vec<Settings>> {
-    databases.iter().map(Conninfo::settings).collect()
+impl Access {
+    /// The settings of every database.
+    pub(super) fn settings(&self) -> Result<Vec<Settings>> {
+        let Self { host, port, user, password, databases } = self;
+        await_admission(host, *port);
+        let settings = |database: &String| Conninfo::new(host, *port, user, password, database).settings();
+        if databases.is_empty() {
+            let maintenance = Conninfo::new(host, *port, user, password, "template1").settings()?;
+            return local::databases(&maintenance)?.iter().map(settings).collect();
+        }
+        databases.iter().map(settings).collect()
+    }
+}
+
+/// Waits until a server is reached, or for some seconds: a new pod is let through to nobody until the cluster's network
+/// has learnt of its labels. Whoever connects then tells why it cannot.
+fn await_admission(host: &str, port: u16) {
+    let began = Instant::now();
+    let reached = || {
+        let mut addresses = (host, port).to_socket_addrs().into_iter().flatten();
+        addresses.any(|address| TcpStream::connect_timeout(&address, ADMISSION_POLL).is_ok())
+    };
+    while began.elapsed() < ADMISSION_TIMEOUT && !reached() && !interrupt::wait(ADMISSION_POLL) {}
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::capture::deliver;
 use super::message::Message;
-use super::order::{StageOrder, settings};
+use super::order::StageOrder;
 use super::voice::{Events, tell};
 use crate::interrupt;
 use crate::provider::Watch;
@@ -30,7 +30,7 @@ pub(super) fn stage(order: &StageOrder) -> Result<()> {
         store,
         name: order.name.clone(),
         method: order.method,
-        databases: settings(&order.databases)?,
+        databases: order.access.settings()?,
         plan: order.plan.clone(),
     };
     let record = local::backup(&request, &watch)?;

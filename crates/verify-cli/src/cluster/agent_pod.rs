@@ -137,6 +137,9 @@ impl AgentPod {
                 "runAsNonRoot": true,
                 "runAsUser": user,
                 "runAsGroup": group,
+                // A new volume belongs to root.
+                "fsGroup": group,
+                "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": { "type": "RuntimeDefault" },
             },
             "initContainers": gate.into_iter().chain([tool]).collect::<Vec<_>>(),

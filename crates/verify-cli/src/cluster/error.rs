@@ -23,6 +23,11 @@ pub(super) fn is_taken(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 409 && status.reason == "AlreadyExists")
 }
 
+/// Whether the object has changed since it was read.
+pub(super) fn is_conflict(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 409 && status.reason == "Conflict")
+}
+
 /// Whether the same question may be answered a moment later: no answer, or a server that is busy.
 pub(super) fn is_passing(error: &kube::Error) -> bool {
     match error {
@@ -38,7 +43,9 @@ pub(super) fn told(error: kube::Error, doing: &str) -> Error {
         Some(status) if status.code == 403 => {
             anyhow!("{}: grant it; docs/velero.md lists what each command needs", status.message)
         }
-        Some(status) if is_absent(&error) && status.message.contains("could not find the requested resource") => {
+        Some(status)
+            if is_absent(&error) && status.message.contains("could not find the requested resource") =>
+        {
             anyhow!("the cluster does not know this kind: is its operator installed, with its CRDs?")
         }
         Some(status) => anyhow!("{}", status.message),
@@ -49,5 +56,6 @@ pub(super) fn told(error: kube::Error, doing: &str) -> Error {
 
 /// The server did not answer.
 pub(super) fn silent(after: Duration, doing: &str) -> Error {
-    anyhow!("the API server did not answer within {} s", after.as_secs()).context(format!("failed to {doing}"))
+    anyhow!("the API server did not answer within {} s", after.as_secs())
+        .context(format!("failed to {doing}"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +60,17 @@ where
         }
     }
 
+    /// The same; none where the cluster does not know the kind.
+    pub(crate) fn list_if_known(&self, selector: &str) -> Result<Vec<K>> {
+        let doing = format!("list the {}s", K::kind(&()));
+        let params = ListParams::default().labels(selector);
+        match ask(&doing, || self.api.list(&params))? {
+            Ok(found) => Ok(found.items),
+            Err(refusal) if error::is_absent(&refusal) => Ok(Vec::new()),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
     /// Creates an object. One that is there already, with our own run's label, is ours: an answer was lost.
     pub(crate) fn create(&self, object: &K) -> Result<K> {
         let name = object.name_any();
@@ -68,7 +79,9 @@ where
         match ask(&doing, || self.api.create(&params, object))? {
             Ok(created) => Ok(created),
             Err(refusal) if error::is_taken(&refusal) => match self.get(&name)? {
-                Some(found) if found.labels().get(RUN).is_some_and(|run| object.labels().get(RUN) == Some(run)) => {
+                Some(found)
+                    if found.labels().get(RUN).is_some_and(|run| object.labels().get(RUN) == Some(run)) =>
+                {
                     Ok(found)
                 }
                 _ => bail!("failed to {doing}: there is one of this name already, of somebody else's making"),
@@ -83,6 +96,34 @@ where
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
         match ask(&doing, || self.api.patch(name, &params, &patch))? {
             Ok(_) => Ok(()),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    /// Merges fields into an object, of which one is the version that was read; whether it still had that version.
+    pub(crate) fn merge_unless_changed(&self, name: &str, fields: &serde_json::Value) -> Result<bool> {
+        let doing = format!("change {}", Self::called(name));
+        let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
+        match ask(&doing, || self.api.patch(name, &params, &patch))? {
+            Ok(_) => Ok(true),
+            Err(refusal) if error::is_conflict(&refusal) || error::is_absent(&refusal) => Ok(false),
+            Err(refusal) => Err(error::told(refusal, &doing)),
+        }
+    }
+
+    /// Removes an object only as it was read: what has changed since may be decided otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Also if it has changed.
+    pub(crate) fn delete_as_read(&self, object: &K) -> Result<bool> {
+        let name = object.name_any();
+        let doing = format!("remove {}", Self::called(&name));
+        let read = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
+        let params = DeleteParams::background().preconditions(read);
+        match ask(&doing, || self.api.delete(&name, &params))? {
+            Ok(_) => Ok(true),
+            Err(refusal) if error::is_absent(&refusal) => Ok(false),
             Err(refusal) => Err(error::told(refusal, &doing)),
         }
     }

@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kube::ResourceExt;
+
 /// Which run made an object.
 pub(crate) const RUN: &str = "state-lab.dev/run";
+/// Who made an object: we, where it says so.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What stands there.
+const OURS: &str = "state-lab";
 /// What an object is for.
 pub(crate) const COMPONENT: &str = "app.kubernetes.io/component";
 
@@ -20,7 +26,7 @@ pub(crate) enum Component {
 }
 
 /// A run, by a name of its own: a few letters for people, and what makes it unique.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Run(String);
 
 impl Run {
@@ -42,7 +48,17 @@ impl Run {
 
     /// What lists its objects.
     pub(crate) fn selector(&self) -> String {
-        format!("{RUN}={self}")
+        format!("{MANAGED_BY}={OURS},{RUN}={self}")
+    }
+
+    /// The run that made an object, by labels that nobody else writes.
+    pub(crate) fn of(object: &impl ResourceExt) -> Option<Self> {
+        let labels = object.labels();
+        let run = labels.get(RUN).filter(|_| labels.get(MANAGED_BY).is_some_and(|by| by == OURS))?;
+        // It becomes part of names; what no run of ours is called is none.
+        let plain =
+            !run.is_empty() && run.len() <= 32 && run.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        plain.then(|| Self(run.clone()))
     }
 }
 
@@ -62,12 +78,18 @@ impl fmt::Display for Component {
     }
 }
 
+/// What lists the objects of all runs that have this purpose.
+pub(crate) fn selector(components: &[Component]) -> String {
+    let components: Vec<String> = components.iter().map(Component::to_string).collect();
+    format!("{MANAGED_BY}={OURS},{RUN},{COMPONENT} in ({})", components.join(","))
+}
+
 /// The labels of an object of this run.
 pub(crate) fn labels(run: &Run, component: Component) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "state-lab".to_owned()),
         ("app.kubernetes.io/instance", format!("state-lab-{run}")),
-        ("app.kubernetes.io/managed-by", "state-lab".to_owned()),
+        (MANAGED_BY, OURS.to_owned()),
         ("app.kubernetes.io/part-of", "state-lab".to_owned()),
         (COMPONENT, component.to_string()),
         (RUN, run.to_string()),

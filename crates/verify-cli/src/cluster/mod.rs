@@ -7,12 +7,14 @@ mod client;
 mod error;
 mod kind;
 mod label;
+pub(crate) mod lease;
 mod postgres;
 mod session;
 
 pub(crate) use agent_pod::{AgentPod, CONTAINER, Mount, Placing, TOOL};
 pub(crate) use client::Cluster;
 pub(crate) use kind::{Evicted, Kind};
-pub(crate) use label::{COMPONENT, Component, RUN, Run, labels};
+pub(crate) use label::{COMPONENT, Component, RUN, Run, labels, selector};
+pub(crate) use lease::LiveRun;
 pub(crate) use postgres::{Credentials, Operator, PostgresCluster, User, database_container, is_ready};
 pub(crate) use session::{Said, Session, output_of};

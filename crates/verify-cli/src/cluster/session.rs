@@ -108,6 +108,21 @@ impl Session {
         self.orders.send(line).ok().context("the command in the pod has ended")
     }
 
+    /// Sends the same line again and again, until this value goes.
+    pub(crate) fn keep_sending(&self, line: String, period: Duration) {
+        let orders = self.orders.downgrade();
+        runtime().spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                // Only asked for a moment: the command's input ends when the session goes.
+                let sent = orders.upgrade().is_some_and(|orders| orders.send(line.clone()).is_ok());
+                if !sent {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Waits for what it says next.
     pub(crate) fn next(&self, timeout: Duration) -> Said {
         match self.said.recv_timeout(timeout) {

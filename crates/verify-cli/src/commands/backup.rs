@@ -2,32 +2,44 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
+use super::cluster_flags::{ClusterFlags, Provider};
 use super::measuring::{Effort, Hash};
 use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
+use crate::config::Config;
 use crate::connect::Target;
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::provider::Watch;
-use crate::provider::local::{self, BackupName, BackupRequest};
-use crate::render::restore;
+use crate::provider::local::{self, BackupName, BackupRecord, BackupRequest};
+use crate::provider::velero::{self, Settings};
+use crate::render::{self, restore};
 use crate::terminal;
 
 /// Back databases up, with manifests of the same instant
 ///
-/// A physical backup copies the whole server with pg_basebackup, while one open transaction a database keeps the
-/// manifest's row versions; the role needs REPLICATION and SELECT. A logical backup dumps each database under the
-/// snapshot that its manifest was captured under; the role needs SELECT. Either is kept whole or not at all.
+/// On this machine, a physical backup copies the whole server with pg_basebackup, while one open transaction a database
+/// keeps the manifest's row versions; the role needs REPLICATION and SELECT. A logical backup dumps each database under
+/// the snapshot that its manifest was captured under; the role needs SELECT.
+///
+/// In Kubernetes, Velero takes the copy: a CSI snapshot of the primary's volume (csi; csi-move moves its data to the
+/// object store), or the files of a base backup (fs) or a dump (fs-dump) on a volume of its own. The manifests are stored
+/// beside the backup. Whatever Velero calls it, a backup counts when every volume that a restore needs is in it.
+///
+/// Either is kept whole or not at all.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Backup {
     /// What to call it: letters, digits, dots, dashes and underscores
     #[arg(long, value_name = "NAME")]
     name: BackupName,
-    /// How to copy [default: physical where role and server allow it, else logical]
+    /// Who takes it [default: velero where the configuration has a [velero] table, else local]
+    #[arg(long, value_enum, value_name = "WHO")]
+    provider: Option<Provider>,
+    /// How to copy [default: physical where role and server allow it, else logical; csi with Velero]
     #[arg(long, value_enum, value_name = "METHOD")]
     method: Option<Method>,
     /// The hash of the rows
@@ -37,8 +49,14 @@ pub(crate) struct Backup {
     store: StoreFlag,
     #[command(flatten)]
     effort: Effort,
-    /// The databases, all of one server: connection strings, URIs, or names from the configuration
-    #[arg(value_name = "DB", default_value = "")]
+    /// The claim for base backups and dumps [default: the configuration's]
+    #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
+    basebackup_claim: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    /// The databases, all of one server: connection strings, URIs, or names from the configuration; with Velero, the
+    /// server's own names [default: those of PG* variables; with Velero, all but postgres]
+    #[arg(value_name = "DB")]
     databases: Vec<String>,
 }
 
@@ -49,38 +67,74 @@ enum Method {
     Physical,
     /// Each database, with pg_dump
     Logical,
+    /// Velero: a CSI snapshot of the running primary's volume
+    Csi,
+    /// Velero: a CSI snapshot, its data moved to the object store
+    CsiMove,
+    /// Velero: the files of a base backup on a volume of its own
+    Fs,
+    /// Velero: the files of a dump on a volume of its own
+    FsDump,
 }
 
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab backup --name nightly-001 postgresql://backup@db/shop
     state-lab backup --name nightly-001 --method logical --jobs 4 shop billing
+    state-lab backup --name nightly-001 --method csi --namespace app --image registry/state-lab:0.1
     state-lab restore --snapshot nightly-001";
 
-impl From<Method> for local::Method {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Physical => Self::Physical,
-            Method::Logical => Self::Logical,
+/// A method, and with it who can take it.
+enum By {
+    Local(Option<local::Method>),
+    Velero(velero::Method),
+}
+
+impl By {
+    fn choose(provider: Option<Provider>, method: Option<Method>, config: &Config) -> Result<Self> {
+        let by = match method {
+            None => match Provider::choose(provider, config) {
+                Provider::Local => Self::Local(None),
+                Provider::Velero => Self::Velero(config.velero().and_then(Settings::method).unwrap_or_default()),
+            },
+            Some(Method::Physical) => Self::Local(Some(local::Method::Physical)),
+            Some(Method::Logical) => Self::Local(Some(local::Method::Logical)),
+            Some(Method::Csi) => Self::Velero(velero::Method::Csi),
+            Some(Method::CsiMove) => Self::Velero(velero::Method::CsiMove),
+            Some(Method::Fs) => Self::Velero(velero::Method::Fs),
+            Some(Method::FsDump) => Self::Velero(velero::Method::FsDump),
+        };
+        match (provider, &by) {
+            (Some(Provider::Local), Self::Velero(_)) => bail!("failed to choose a method: that one is Velero's"),
+            (Some(Provider::Velero), Self::Local(_)) => {
+                bail!("failed to choose a method: Velero takes csi, csi-move, fs or fs-dump")
+            }
+            _ => Ok(by),
         }
     }
 }
 
 impl Backup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        storing::with_status("backup_status", globals, || self.back_up(globals))
+        storing::with_status("backup_status", globals, || {
+            let config = globals.config()?;
+            match By::choose(self.provider, self.method, &config)? {
+                By::Local(method) => self.with_local(method, &config, globals),
+                By::Velero(method) => self.with_velero(method, &config, globals),
+            }
+        })
     }
 
-    fn back_up(self, globals: &Globals) -> Result<Exit> {
-        let Self { name, method, hash, store, effort, databases } = self;
-        let config = globals.config()?;
-        let targets = databases.iter().map(|database| Ok(Target::find(database, &config)?.settings()));
+    fn with_local(self, method: Option<local::Method>, config: &Config, globals: &Globals) -> Result<Exit> {
+        let Self { name, hash, store, effort, databases, .. } = self;
+        let databases = if databases.is_empty() { vec![String::new()] } else { databases };
+        let targets = databases.iter().map(|database| Ok(Target::find(database, config)?.settings()));
         let request = BackupRequest {
-            store: store.open(&config)?,
+            store: store.open(config)?,
             name,
-            method: method.map(Into::into),
+            method,
             databases: targets.collect::<Result<_>>()?,
-            plan: effort.plan(&config, hash.into()),
+            plan: effort.plan(config, hash.into()),
         };
         let progress = globals.terminal().progress("backing up");
         let on_step = |doing: &str| storing::tell_step(globals, doing);
@@ -92,10 +146,38 @@ impl Backup {
         let json = serde_json::json!({ "backup_status": "success", "path": place, "backup": record });
         let place = place.to_string_lossy();
         globals.terminal().result(&json, |style| restore::backup(&record, &place, style))?;
-        if let Some(database) = record.databases.iter().find(|database| database.unproven.is_some()) {
+        Ok(provable(&record))
+    }
+
+    fn with_velero(self, method: velero::Method, config: &Config, globals: &Globals) -> Result<Exit> {
+        let Self { name, hash, effort, basebackup_claim, cluster, databases, .. } = self;
+        let settings = cluster.settings(config);
+        let settings = Settings {
+            basebackup_claim: basebackup_claim.or(settings.basebackup_claim.clone()),
+            databases: if databases.is_empty() { settings.databases.clone() } else { databases },
+            ..settings
+        };
+        let plan = effort.plan(config, hash.into());
+        let request = velero::BackupRequest { name, settings, method, plan };
+        let progress = globals.terminal().progress("backing up");
+        let on_step = |doing: &str| storing::tell_step(globals, doing);
+        let watch =
+            Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
+        let taken = velero::backup(&request, &watch)?;
+        drop(progress);
+        globals.terminal().result(&render::velero::json(&taken), |style| render::velero::backup(&taken, style))?;
+        storing::tell_left(&taken.left);
+        Ok(taken.record.as_ref().map_or(Exit::FAIL, |record| provable(&record.backup)))
+    }
+}
+
+/// A backup that is whole may still be one that nothing will be proven of.
+fn provable(record: &BackupRecord) -> Exit {
+    match record.databases.iter().find(|database| database.unproven.is_some()) {
+        None => Exit::PASS,
+        Some(database) => {
             terminal::tell(&format!("the backup of {} is whole, yet cannot be proven\n", database.name));
-            return Ok(Exit::INCONCLUSIVE);
+            Exit::INCONCLUSIVE
         }
-        Ok(Exit::PASS)
     }
 }

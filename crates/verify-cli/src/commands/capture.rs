@@ -27,7 +27,7 @@ pub(crate) struct Capture {
     /// The database: a connection string, a URI, or a name from the configuration
     #[arg(value_name = "DB")]
     database: String,
-    /// The manifest to write
+    /// The manifest to write: a file, or s3://bucket/key
     #[arg(short = 'o', long = "out", value_name = "PATH")]
     path: PathBuf,
     /// Replace the manifest if it is there; it may be the only evidence of an older backup
@@ -44,6 +44,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab capture postgresql://backup@db/shop -o shop.manifest
     state-lab capture shop -o /backups/$(date +%F).manifest --jobs 4
+    state-lab capture shop -o s3://evidence/shop/$(date +%F).manifest
     state-lab capture \"service=shop\" -o shop.manifest --hash sha256 --output json";
 
 impl Capture {
@@ -52,7 +53,7 @@ impl Capture {
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         let plan = effort.plan(&config, hash.into());
-        let draft = Draft::new(&path, if force { Existing::Replace } else { Existing::Refuse })?;
+        let draft = Draft::new(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
         let progress = globals.terminal().progress("capturing");
         let manifest = capture::capture(&target.database(), &plan, &|event| progress.take(event))
             .with_context(|| format!("failed to capture {}", target.place))?;

@@ -47,7 +47,7 @@ impl Compare {
         let config = globals.config()?;
         let (source, restored) = (Target::find(&source, &config)?, Target::find(&restored, &config)?);
         let plan = effort.plan(&config, hash.into());
-        let draft = evidence.open()?;
+        let draft = evidence.open(&config)?;
         let progress = globals.terminal().progress("comparing");
         let comparison =
             compare_databases(&source.database(), &restored.database(), &plan, &|event| progress.take(event))

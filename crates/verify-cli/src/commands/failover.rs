@@ -1,8 +1,9 @@
 //! `failover`: the primary is driven off its node while a probe writes, and everything acknowledged is read back.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
+use super::cluster_flags::DatabaseFlags;
 use super::storing;
 use crate::cli::Globals;
 use crate::cluster::Cluster;
@@ -32,24 +33,14 @@ pub(crate) struct Failover {
     /// The shell command that brings the node back afterwards
     #[arg(long, value_name = "COMMAND", requires = "command")]
     undo: Option<String>,
-    /// The context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// The namespace of the database [default: that of the context]
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
-    /// The cluster of PostgreSQL [default: the only one of the namespace]
-    #[arg(long, value_name = "NAME")]
-    cluster: Option<String>,
+    #[command(flatten)]
+    place: DatabaseFlags,
     /// The Service to write through [default: that of the primary, by its operator's custom]
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
     /// The database to write to
     #[arg(long, value_name = "NAME", default_value = "postgres")]
     database: String,
-    /// The image that holds state-lab
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
     /// The node to write from [default: any other than the drilled]
     #[arg(long, value_name = "NODE")]
     probe_node: Option<String>,
@@ -84,12 +75,9 @@ impl Failover {
             how,
             command,
             undo,
-            context,
-            namespace,
-            cluster: name,
+            place,
             service,
             database,
-            image,
             probe_node,
             rate,
             writers,
@@ -100,28 +88,23 @@ impl Failover {
         if how != How::Command && command.is_some() {
             bail!("failed to choose the event: --command goes with --how command");
         }
-        let objectives = globals.config()?.objectives();
-        let cluster = Cluster::connect(context.as_deref())?;
+        let config = globals.config()?;
+        let settings = place.settings(&config);
+        let cluster = Cluster::connect(settings.context.as_deref())?;
         let request = Request {
-            wanted: Wanted {
-                namespace: namespace.unwrap_or_else(|| cluster.default_namespace().to_owned()),
-                cluster: name,
-                service,
-                database,
-            },
+            image: settings.image()?.to_owned(),
+            wanted: Wanted { settings, service, database },
             node,
             how,
             command,
             undo,
-            image: image
-                .context("failed to choose the probe's image: give --image, one that holds state-lab")?,
             probe_node,
             writers,
             rate_hz: rate,
             deadline,
             rejoin,
             settle,
-            objective_ms: objectives.rto_ms.unwrap_or(TRANSIENT_MS),
+            objective_ms: config.objectives().rto_ms.unwrap_or(TRANSIENT_MS),
         };
         let outcome = failover::drill(&cluster, &request, &|doing| storing::tell_step(globals, doing))?;
         print(&outcome, globals)?;

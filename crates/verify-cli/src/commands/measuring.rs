@@ -40,7 +40,7 @@ pub(crate) enum Hash {
 /// Where evidence goes besides standard output.
 #[derive(Args)]
 pub(crate) struct Evidence {
-    /// Also write the report, as JSON, to this file; `state-lab show` reads it
+    /// Also write the report, as JSON, to this file or s3://bucket/key; `state-lab show` reads it
     #[arg(long, value_name = "PATH")]
     report: Option<PathBuf>,
     /// Replace the file if it is there
@@ -75,9 +75,9 @@ impl From<Hash> for HashAlgorithm {
 
 impl Evidence {
     /// The file of the report in the making, before the work that it reports begins.
-    pub(crate) fn open(&self) -> Result<Option<Draft>> {
+    pub(crate) fn open(&self, config: &Config) -> Result<Option<Draft>> {
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };
-        self.report.as_deref().map(|path| Draft::new(path, existing)).transpose()
+        self.report.as_deref().map(|path| Draft::new(path, config.s3(), existing)).transpose()
     }
 }
 

@@ -5,30 +5,40 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
+use verify_core::finding::Verdict;
 use verify_core::plan::Plan;
+use verify_core::report::Report;
 
+use super::cluster_flags::{ClusterFlags, Provider};
 use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::interrupt;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, RestoreRequest, Restored};
+use crate::provider::velero;
 use crate::render::restore;
 use crate::terminal;
 
-/// Restore a backup on this machine, verify every row, and measure RTO and RPO
+/// Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
 ///
-/// The copy runs on a private socket, with nothing of the source's configuration, so that it reaches nobody. The stored
-/// backup is only read. Whatever is made is removed at the end, also after Ctrl-C; what a killed run left is removed
-/// by the next one. The report is kept beside the backup.
+/// The copy runs on a private socket, with nothing of the source's configuration. The stored backup is only read. Whatever
+/// is made is removed at the end, also after Ctrl-C; what a killed run left is removed by the next one. The report is kept
+/// beside the backup.
 ///
-/// Needs room for a copy in the temporary directory (TMPDIR), and a PostgreSQL server of the same major version.
+/// On this machine it needs room for a copy in the temporary directory (TMPDIR), and a PostgreSQL server of the same major
+/// version. A backup of Velero's is restored into a namespace of its own, which lets nothing in or out; only the
+/// database's volume comes back, and nothing starts on it but the server that verifies it.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
     /// The backup's name
     #[arg(long, value_name = "NAME")]
     snapshot: BackupName,
+    /// Who made it [default: velero where the configuration has a [velero] table, else local]
+    #[arg(long, value_enum, value_name = "WHO")]
+    provider: Option<Provider>,
     #[command(flatten)]
     store: StoreFlag,
     /// How many connections load and read at once
@@ -40,26 +50,71 @@ pub(crate) struct Restore {
     /// Leave the restored server running
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    cluster: ClusterFlags,
 }
 
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab restore --snapshot nightly-001
     state-lab restore --snapshot nightly-001 --incident 2026-11-21T03:14:00Z --output json | jq .rpo
-    state-lab restore --snapshot nightly-001 --keep";
+    state-lab restore --snapshot nightly-001 --keep
+    state-lab restore --snapshot nightly-001 --provider velero --context recovery --location region-b";
 
 impl Restore {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        storing::with_status("restore_status", globals, || self.restore(globals))
+        storing::with_status("restore_status", globals, || {
+            let config = globals.config()?;
+            match Provider::choose(self.provider, &config) {
+                Provider::Local => self.with_local(&config, globals),
+                Provider::Velero => self.with_velero(&config, globals),
+            }
+        })
     }
 
-    fn restore(self, globals: &Globals) -> Result<Exit> {
-        let Self { snapshot, store, jobs, incident, keep } = self;
-        let config = globals.config()?;
-        let request = RestoreRequest {
-            store: store.open(&config)?,
+    fn with_velero(self, config: &Config, globals: &Globals) -> Result<Exit> {
+        let Self { snapshot, provider: _, store: _, jobs, incident, keep, cluster } = self;
+        let request = velero::RestoreRequest {
             name: snapshot,
-            plan: Plan { jobs, invariants: config.invariants(), limits: config.limits(), ..Plan::default() },
+            settings: cluster.settings(config),
+            plan: plan(jobs, config),
+            objectives: config.objectives(),
+            incident,
+            keep,
+        };
+        let progress = globals.terminal().progress("restoring");
+        let on_step = |doing: &str| storing::tell_step(globals, doing);
+        let watch =
+            Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
+        let restored = velero::restore(&request, &watch)?;
+        drop(progress);
+        let outcome = Outcome {
+            reports: &restored.reports,
+            databases: &restored.databases,
+            report_files: &restored.report_files,
+            integrity: restored.integrity(),
+            verdict: restored.verdict(),
+        };
+        outcome.print(globals)?;
+        for warning in &restored.warnings {
+            terminal::tell(&format!("Velero warns: {warning}\n"));
+        }
+        storing::tell_left(&restored.left);
+        if let Some(velero::Kept { namespace, pod, conninfo }) = &restored.kept {
+            terminal::tell(&format!(
+                "the restored server runs on; connect to it with\n    kubectl -n {namespace} exec -it {pod} -- psql \
+                 \"{conninfo}\"\nremove it with\n    state-lab cleanup\n"
+            ));
+        }
+        Ok(restored.verdict().into())
+    }
+
+    fn with_local(self, config: &Config, globals: &Globals) -> Result<Exit> {
+        let Self { snapshot, provider: _, store, jobs, incident, keep, cluster: _ } = self;
+        let request = RestoreRequest {
+            store: store.open(config)?,
+            name: snapshot,
+            plan: plan(jobs, config),
             objectives: config.objectives(),
             incident,
         };
@@ -69,7 +124,17 @@ impl Restore {
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let restored = local::restore(&request, &watch)?;
         drop(progress);
-        print(&restored, globals)?;
+        let databases: Vec<String> =
+            restored.databases.iter().map(|database| database.database().to_owned()).collect();
+        let files: Vec<String> = restored.report_files.iter().map(|file| file.display().to_string()).collect();
+        let outcome = Outcome {
+            reports: &restored.reports,
+            databases: &databases,
+            report_files: &files,
+            integrity: restored.integrity(),
+            verdict: restored.verdict(),
+        };
+        outcome.print(globals)?;
         let exit = restored.verdict().into();
         if keep {
             tell_kept(restored)?;
@@ -78,26 +143,40 @@ impl Restore {
     }
 }
 
-fn print(restored: &Restored, globals: &Globals) -> Result<()> {
-    let first = restored.reports.first();
-    let json = serde_json::json!({
-        "restore_status": "success",
-        "integrity_checks": restored.integrity(),
-        "verdict": restored.verdict(),
-        "rto": first.and_then(|report| report.rto.as_ref()),
-        "rpo": first.and_then(|report| report.rpo.as_ref()),
-        "reports": restored.reports,
-        "report_files": restored.report_files,
-    });
-    let databases: Vec<String> =
-        restored.databases.iter().map(|database| database.database().to_owned()).collect();
-    globals.terminal().result(&json, |style| {
-        let mut text = restore::restore(&restored.reports, &databases, restored.integrity(), style);
-        for file in &restored.report_files {
-            text.push_str(&format!("report: {}\n", file.display()));
-        }
-        text
-    })
+fn plan(jobs: NonZeroUsize, config: &Config) -> Plan {
+    Plan { jobs, invariants: config.invariants(), limits: config.limits(), ..Plan::default() }
+}
+
+/// What is printed of a restore, whoever made it.
+struct Outcome<'a> {
+    reports: &'a [Report],
+    databases: &'a [String],
+    report_files: &'a [String],
+    integrity: Verdict,
+    verdict: Verdict,
+}
+
+impl Outcome<'_> {
+    fn print(&self, globals: &Globals) -> Result<()> {
+        let Self { reports, databases, report_files, integrity, verdict } = self;
+        let first = reports.first();
+        let json = serde_json::json!({
+            "restore_status": "success",
+            "integrity_checks": integrity,
+            "verdict": verdict,
+            "rto": first.and_then(|report| report.rto.as_ref()),
+            "rpo": first.and_then(|report| report.rpo.as_ref()),
+            "reports": reports,
+            "report_files": report_files,
+        });
+        globals.terminal().result(&json, |style| {
+            let mut text = restore::restore(reports, databases, *integrity, style);
+            for file in *report_files {
+                text.push_str(&format!("report: {file}\n"));
+            }
+            text
+        })
+    }
 }
 
 fn tell_kept(restored: Restored) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::store::{Stored, read};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Show {
-    /// The file
+    /// A file, or s3://bucket/key
     #[arg(value_name = "PATH")]
     path: PathBuf,
 }
@@ -32,7 +32,7 @@ EXAMPLES:
 impl Show {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let Self { path } = self;
-        match read(&path)? {
+        match read(&path, globals.config()?.s3())? {
             Stored::Manifest(manifest) => {
                 let summary = Summary::new(&manifest);
                 globals.terminal().result(&summary, |style| summary.text(true, style))?;

@@ -36,6 +36,16 @@ pub(crate) fn tell_step(globals: &Globals, doing: &str) {
     }
 }
 
+/// Tells what could not be removed again.
+pub(crate) fn tell_left(left: &[String]) {
+    for object in left {
+        terminal::tell(&format!("not removed: {object}\n"));
+    }
+    if !left.is_empty() {
+        terminal::tell("`state-lab cleanup` tries again\n");
+    }
+}
+
 /// Runs work whose first line of output says whether it could be done.
 pub(crate) fn with_status(
     field: &str,

@@ -22,7 +22,7 @@ use crate::store;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
-    /// The manifest
+    /// The manifest: a file, or s3://bucket/key
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// The restored database: a connection string, a URI, or a name from the configuration
@@ -46,8 +46,8 @@ impl Verify {
         let beginning = Beginning::now();
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
-        let draft = evidence.open()?;
-        let manifest = store::read_manifest(&path)?;
+        let draft = evidence.open(&config)?;
+        let manifest = store::read_manifest(&path, config.s3())?;
         let plan = effort.plan(&config, manifest.header.hash);
         let progress = globals.terminal().progress("verifying");
         let comparison =

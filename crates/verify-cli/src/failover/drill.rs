@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::event::{Event, How, Target};
 use super::impact::Impact;
+use super::leftovers;
 use super::outcome::{Outcome, Reading};
 use super::probe::ProbeOrder;
 use super::probe_pod::{ProbePod, ReadBack, record_path};
@@ -15,7 +16,7 @@ use super::sample::Sample;
 use super::scene::{Scene, Wanted};
 use super::seat::{Move, Seat};
 use super::watching::Watching;
-use crate::cluster::{AgentPod, Cluster, Component, Placing, Run};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, Run};
 use crate::duration::Period;
 
 /// The user of our image.
@@ -60,16 +61,33 @@ pub(crate) struct Request {
 pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
     let scene = Scene::find(cluster, &request.wanted)?;
     refuse_elsewhere(&scene, &request.node)?;
+    // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
+    let _ = leftovers::sweep(cluster);
     let run = Run::new();
+    let live = LiveRun::begin(cluster, &scene.namespace, &run, Component::Probe)?;
+    let outcome = drill_at(cluster, request, &scene, &run, tell);
+    let ended = live.end();
+    let outcome = outcome?;
+    ended.map(|()| outcome)
+}
+
+/// The drill of a run that others know to be alive. Everything that it made is gone when this returns.
+fn drill_at(
+    cluster: &Cluster,
+    request: &Request,
+    scene: &Scene,
+    run: &Run,
+    tell: &dyn Fn(&str),
+) -> Result<Outcome> {
     tell(&format!(
         "the primary is {} on {}; writing through the Service {}",
         scene.seat.pod, scene.seat.node, scene.service
     ));
     // Dropped in the reverse order: the node comes back before the probe goes.
     let pods = cluster.of::<Pod>(&scene.namespace);
-    let mut probe = ProbePod::create(pods, &pod(request, &scene, &run), order(request, &scene, &run))?;
+    let mut probe = ProbePod::create(pods, &pod(request, scene, run), order(request, scene, run))?;
     let (_, ahead) = probe.begin()?;
-    let mut watching = Watching::begin(cluster, &scene, &request.node, &probe, tell)?;
+    let mut watching = Watching::begin(cluster, scene, &request.node, &probe, tell)?;
     if !watching.until(FIRST_WRITE_TIMEOUT, |watching| watching.progress.acknowledged > 0)? {
         let error = watching.progress.last_error.as_deref().unwrap_or("no error came either");
         bail!("failed to write through the Service {}: {error}", scene.service);
@@ -85,7 +103,7 @@ pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -
     let event_at = Timestamp::now();
     let event = Event::begin(Target {
         cluster,
-        run: &run,
+        run,
         node: &request.node,
         namespace: &scene.namespace,
         pod: &scene.seat.pod,

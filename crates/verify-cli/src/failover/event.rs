@@ -1,5 +1,6 @@
 //! The event that drives the primary away, and its undoing.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -102,9 +103,7 @@ impl Drop for Event<'_> {
 impl Target<'_> {
     fn undo(&self) -> Result<()> {
         match self.how {
-            How::CordonEvict | How::Drain => {
-                uncordon(self.cluster, self.node, Some(self.run.as_str())).map(drop)
-            }
+            How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()),
             How::DeletePod => Ok(()),
             // Also after Ctrl-C.
             How::Command => self.undo.map_or(Ok(()), |undo| shell(undo, self, &|| false)),
@@ -167,28 +166,28 @@ fn is_drained(pod: &Pod, node: &str) -> bool {
     here && !over && !daemon && !mirror && !pod.labels().contains_key(RUN)
 }
 
-/// Makes a node schedulable again that `run`, or for `None` any run of ours, made unschedulable; whether it did.
-fn uncordon(cluster: &Cluster, node: &str, run: Option<&str>) -> Result<bool> {
+/// Makes a node schedulable again if this run made it unschedulable.
+fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<()> {
     let nodes = cluster.global::<Node>();
     let found = nodes.get(node)?;
-    let by = found.and_then(|node| node.annotations().get(CORDONED_BY).cloned());
-    if by.is_none() || run.is_some_and(|run| by.as_deref() != Some(run)) {
-        return Ok(false);
+    if found.is_none_or(|node| node.annotations().get(CORDONED_BY).is_none_or(|by| by != run)) {
+        return Ok(());
     }
     let annotations = json!({ CORDONED_BY: null });
     nodes.merge(
         node,
         &json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": null } }),
-    )?;
-    Ok(true)
+    )
 }
 
-/// Makes every node schedulable again that a run which was killed left unschedulable; their names.
-#[expect(dead_code, reason = "called by `cleanup` once that removes what lies in clusters")]
-pub(crate) fn uncordon_leftovers(cluster: &Cluster) -> Result<Vec<String>> {
+/// Makes the nodes schedulable again that other runs than these made unschedulable; their names.
+pub(super) fn uncordon_all_but(cluster: &Cluster, alive: &BTreeSet<Run>) -> Result<Vec<String>> {
     let mut freed = Vec::new();
     for node in cluster.global::<Node>().list("")? {
-        if uncordon(cluster, &node.name_any(), None)? {
+        if let Some(run) = node.annotations().get(CORDONED_BY)
+            && !alive.iter().any(|live| live.as_str() == run)
+        {
+            uncordon(cluster, &node.name_any(), run)?;
             freed.push(node.name_any());
         }
     }

@@ -8,6 +8,7 @@
 mod drill;
 mod event;
 mod impact;
+mod leftovers;
 mod outcome;
 mod probe;
 mod probe_pod;
@@ -22,6 +23,7 @@ mod watching;
 pub(crate) use drill::{Request, drill};
 pub(crate) use event::How;
 pub(crate) use impact::{Impact, Span, writes};
+pub(crate) use leftovers::sweep;
 #[cfg(test)]
 pub(crate) use outcome::tests::outcome;
 pub(crate) use outcome::{Outcome, Reading, TRANSIENT_MS};

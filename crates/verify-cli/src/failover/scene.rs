@@ -1,21 +1,20 @@
 //! Where the drill takes place: the cluster of PostgreSQL, the Service that clients write through, who may write.
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use kube::ResourceExt;
 
 use super::seat::Seat;
 use crate::agent::Conninfo;
-use crate::cluster::{Cluster, Credentials, Operator, PostgresCluster, User};
+use crate::cluster::{Cluster, Operator, PostgresCluster};
+use crate::provider::velero::{Settings, choose, login};
 
 const PORT: u16 = 5432;
 
 /// What to look for.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
-    pub(crate) namespace: String,
-    /// The cluster of PostgreSQL; needed where there are several.
-    pub(crate) cluster: Option<String>,
+    pub(crate) settings: Settings,
     pub(crate) service: Option<String>,
     pub(crate) database: String,
 }
@@ -38,8 +37,12 @@ impl Scene {
     ///
     /// If there is no such cluster, several, none with a primary, or no way to write to it.
     pub(crate) fn find(cluster: &Cluster, wanted: &Wanted) -> Result<Self> {
-        let Wanted { namespace, cluster: name, service, database } = wanted;
-        let postgres = find_postgres(cluster, namespace, name.as_deref())?;
+        let Wanted { settings, service, database } = wanted;
+        let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace());
+        let pods = cluster.of::<Pod>(namespace).list("")?;
+        let endpoints = cluster.of::<Endpoints>(namespace).list("")?;
+        let found = PostgresCluster::among(&pods, &endpoints);
+        let postgres = choose(found, settings.cluster.as_deref(), namespace)?;
         let Some(seat) = seat(&postgres) else {
             bail!(
                 "failed to find the primary of {namespace}/{}: no pod of it claims to be one",
@@ -58,8 +61,9 @@ impl Scene {
                 })?
             }
         };
-        let database = conninfo(cluster, namespace, &postgres, &service, database)?;
-        Ok(Self { namespace: namespace.clone(), postgres, seat, service, database })
+        let (user, password) = login(cluster, namespace, &postgres, settings)?;
+        let database = Conninfo::new(&service, PORT, &user, &password, database);
+        Ok(Self { namespace: namespace.to_owned(), postgres, seat, service, database })
     }
 
     /// The same cluster of PostgreSQL as it is now; no pods where none are left.
@@ -74,35 +78,6 @@ impl Scene {
 /// The primary's seat, where there is a primary.
 pub(crate) fn seat(postgres: &PostgresCluster) -> Option<Seat> {
     postgres.primary.as_deref().and_then(|name| postgres.pod(name)).map(Seat::of)
-}
-
-fn find_postgres(cluster: &Cluster, namespace: &str, name: Option<&str>) -> Result<PostgresCluster> {
-    let pods = cluster.of::<Pod>(namespace).list("")?;
-    let endpoints = cluster.of::<Endpoints>(namespace).list("")?;
-    let mut found = PostgresCluster::among(&pods, &endpoints);
-    let names: Vec<String> = found.iter().map(|cluster| cluster.name.clone()).collect();
-    found.retain(|cluster| name.is_none_or(|name| cluster.name == name));
-    match (found.pop(), found.is_empty()) {
-        (Some(only), true) => Ok(only),
-        (Some(_), false) => {
-            bail!(
-                "failed to choose between the clusters of PostgreSQL in {namespace}: give --cluster {}",
-                names.join("|")
-            )
-        }
-        (None, _) if names.is_empty() => {
-            bail!(
-                "failed to find a cluster of PostgreSQL in the namespace {namespace}: give another with --namespace"
-            )
-        }
-        (None, _) => {
-            let name = name.unwrap_or_default();
-            bail!(
-                "failed to find the cluster {name} in the namespace {namespace}: there are {}",
-                names.join(", ")
-            )
-        }
-    }
 }
 
 /// The Service that leads to the primary, by the custom of whoever runs the cluster.
@@ -138,34 +113,6 @@ fn service_of(postgres: &PostgresCluster, services: &[Service]) -> Option<String
 
 fn is_headless(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
-}
-
-/// How to connect through the Service, as a role that may create a table.
-fn conninfo(
-    cluster: &Cluster,
-    namespace: &str,
-    postgres: &PostgresCluster,
-    service: &str,
-    database: &str,
-) -> Result<Conninfo> {
-    let doing = || format!("failed to find a role that may write to {namespace}/{}", postgres.name);
-    let Credentials { user, secret, password_key } = Credentials::of(postgres)
-        .with_context(|| format!("{}: its container is given no password from a Secret", doing()))?;
-    let found = cluster.of::<Secret>(namespace).get(&secret)?;
-    let found = found.with_context(|| format!("{}: there is no Secret {secret}", doing()))?;
-    let value = |key: &str| -> Result<String> {
-        let bytes = found.data.as_ref().and_then(|data| data.get(key));
-        let bytes = bytes.with_context(|| format!("{}: the Secret {secret} has no key {key}", doing()))?;
-        // The cause of this error would show the value.
-        String::from_utf8(bytes.0.clone())
-            .ok()
-            .with_context(|| format!("{}: {key} in the Secret {secret} is no text", doing()))
-    };
-    let user = match user {
-        User::Named(name) => name,
-        User::Key(key) => value(&key)?,
-    };
-    Ok(Conninfo::new(service, PORT, &user, &value(&password_key)?, database))
 }
 
 #[cfg(test)]

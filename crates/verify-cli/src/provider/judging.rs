@@ -1,13 +1,15 @@
 //! From what was found in restored databases to their reports.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::Comparison;
+use verify_core::finding::Verdict;
 use verify_core::heartbeat::Rpo;
 use verify_core::manifest::Manifest;
 use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
 use verify_core::timeline::Timeline;
 
-use super::local::BackupRecord;
+use super::local::{BackupRecord, file_safe};
 
 /// What all reports of a restore share.
 pub(crate) struct Judging<'a> {
@@ -56,5 +58,43 @@ impl Judging<'_> {
         };
         let recovery = Recovery { rto: self.timeline.rto(), rpo, objectives: self.objectives };
         Report::new(circumstances, comparison, recovery)
+    }
+}
+
+/// The worst verdict of several databases.
+pub(crate) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    let rank = |verdict: &Verdict| match verdict {
+        Verdict::Fail => 2,
+        Verdict::Inconclusive => 1,
+        Verdict::Pass => 0,
+    };
+    // Nothing that was judged is no pass.
+    verdicts.max_by_key(rank).unwrap_or(Verdict::Inconclusive)
+}
+
+/// What the file of a report is called, when it is one of so many of the same restore.
+pub(crate) fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
+    let time = now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ");
+    match reports {
+        1 => format!("{time}.json"),
+        _ => format!("{time}-{}.json", file_safe(database)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_fails_and_nothing_is_no_pass() {
+        use Verdict::{Fail, Inconclusive, Pass};
+        for (verdicts, expected) in [
+            (vec![Pass, Pass], Pass),
+            (vec![Pass, Inconclusive], Inconclusive),
+            (vec![Inconclusive, Fail, Pass], Fail),
+            (vec![], Inconclusive),
+        ] {
+            assert_eq!(worst(verdicts.into_iter()), expected);
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 mod judging;
 pub mod local;
+pub mod velero;
 mod watch;
 
-pub(crate) use judging::{Found, Judging};
+pub(crate) use judging::{Found, Judging, report_file, worst};
 pub use watch::Watch;
 pub(crate) use watch::interrupted;

@@ -4,8 +4,10 @@ mod advice;
 pub(crate) mod failover;
 pub mod manifest;
 pub(crate) mod quantity;
+pub(crate) mod replica;
 pub(crate) mod restore;
 mod style;
 pub mod text;
+pub(crate) mod velero;
 
 pub use style::Style;

@@ -130,7 +130,7 @@ fn list(text: &mut String, findings: &[&Finding], style: &Style) {
     }
 }
 
-fn severity(severity: Severity) -> &'static str {
+pub(super) fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Fail => "fail",
         Severity::Inconclusive => "inconclusive",

@@ -25,6 +25,17 @@ pub(crate) struct DataUploadSpec {
     /// The claim.
     #[serde(rename = "sourcePVC")]
     pub(crate) source_pvc: String,
+    /// The snapshot that is moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) csi_snapshot: Option<MovedSnapshot>,
+}
+
+/// A snapshot on its way to the object store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct MovedSnapshot {
+    /// The VolumeSnapshot.
+    pub(crate) volume_snapshot: String,
 }
 
 /// What is filled, and from what.

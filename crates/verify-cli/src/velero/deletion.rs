@@ -1,4 +1,6 @@
-//! DeleteBackupRequest: the only way to delete a backup with its data; whoever deletes the object gets it back from the store.
+//! DeleteBackupRequest: the only way to delete a backup with its data.
+//!
+//! A Backup that is merely deleted comes back from the object store.
 
 use std::collections::BTreeMap;
 

@@ -111,6 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn each_artefact_has_the_word_that_velero_knows() {
+        let table = [
+            (Artefact::BackupLog, "BackupLog"),
+            (Artefact::BackupResults, "BackupResults"),
+            (Artefact::BackupVolumeInfos, "BackupVolumeInfos"),
+            (Artefact::RestoreLog, "RestoreLog"),
+            (Artefact::RestoreResults, "RestoreResults"),
+        ];
+        for (artefact, kind) in table {
+            assert_eq!(artefact.kind(), kind);
+        }
+    }
+
+    #[test]
     fn the_address_comes_with_the_phase() {
         for (name, phase, address) in
             [("none.1", "New", false), ("Processed.1", "Processed", true), ("missing.1", "New", false)]

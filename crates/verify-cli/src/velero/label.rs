@@ -14,6 +14,16 @@ const VALUE_LEN_MAX: usize = 63;
 /// How much of a name's hash stands in for its end, in hexadecimal digits.
 const HASH_LEN: usize = 6;
 
+/// The selector of what belongs to this backup.
+pub(crate) fn of_backup(name: &str) -> String {
+    format!("{BACKUP_NAME}={}", value(name))
+}
+
+/// The selector of what belongs to this restore.
+pub(crate) fn of_restore(name: &str) -> String {
+    format!("{RESTORE_NAME}={}", value(name))
+}
+
 /// The value of a label for this name, as Velero's `label.GetValidName` makes it: a name that is too long keeps its
 /// first 57 bytes, followed by the first 6 hexadecimal digits of its SHA-256.
 pub(crate) fn value(name: &str) -> String {
@@ -23,7 +33,7 @@ pub(crate) fn value(name: &str) -> String {
     let hash: String =
         Sha256::digest(name).iter().take(HASH_LEN / 2).map(|byte| format!("{byte:02x}")).collect();
     // Names of objects are ASCII; another text is cut before the character that would be torn.
-    let kept = name.floor_char_boundary(VALUE_LEN_MAX - HASH_LEN);
+    let kept = (0..=VALUE_LEN_MAX - HASH_LEN).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
     format!("{}{hash}", &name[..kept])
 }
 
@@ -44,5 +54,7 @@ mod tests {
             assert_eq!(value(name), expected, "{name}");
         }
         assert_eq!(value(&"é".repeat(40)).len(), 62);
+        assert_eq!(of_backup("nightly-001"), "velero.io/backup-name=nightly-001");
+        assert_eq!(of_restore(&long), format!("velero.io/restore-name={}ffe054", "a".repeat(57)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,19 @@ pub(crate) struct LocationSpec {
     pub(crate) object_storage: ObjectStorage,
     /// The plugin's settings, as `region` and `s3Url`.
     pub(crate) config: BTreeMap<String, String>,
+    /// Credentials of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credential: Option<CredentialReference>,
+}
+
+/// A key of a Secret beside the location.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct CredentialReference {
+    /// The Secret.
+    pub(crate) name: String,
+    /// The key.
+    pub(crate) key: String,
 }
 
 /// A bucket, or a folder of it.
@@ -40,6 +54,9 @@ pub(crate) struct ObjectStorage {
     /// The folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) prefix: Option<String>,
+    /// Authorities of certificates, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_cert: Option<ByteString>,
 }
 
 /// How Velero last found it.

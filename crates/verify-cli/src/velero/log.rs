@@ -37,7 +37,11 @@ pub(crate) struct Lines {
 ///
 /// If it is not gzip or is cut.
 pub(crate) fn decode(packed: &[u8]) -> Result<Complaints> {
-    let mut unpacked = BufReader::new(MultiGzDecoder::new(packed).take(UNPACKED_LEN_MAX));
+    decode_within(packed, UNPACKED_LEN_MAX)
+}
+
+fn decode_within(packed: &[u8], len_max: u64) -> Result<Complaints> {
+    let mut unpacked = BufReader::new(MultiGzDecoder::new(packed).take(len_max));
     let mut complaints = Complaints::default();
     let mut line = Vec::new();
     while unpacked.read_until(b'\n', &mut line).context("failed to unpack Velero's log")? > 0 {
@@ -184,10 +188,11 @@ mod tests {
 
     #[test]
     fn a_log_that_is_too_long_is_read_as_far_as_the_limit() {
-        let mut log = b"level=error msg=first\n".to_vec();
-        log.resize(UNPACKED_LEN_MAX as usize + 1, b'\n');
-        let complaints = decode(&pack(&log)).unwrap();
-        assert_eq!((complaints.errors.shown, complaints.cut), (vec!["first".to_owned()], true));
+        let log = pack(b"level=error msg=first\nlevel=error msg=second\n");
+        let first = decode_within(&log, 22).unwrap();
+        assert_eq!((first.errors.shown, first.cut), (vec!["first".to_owned()], true));
+        let both = decode_within(&log, 100).unwrap();
+        assert_eq!((both.errors.shown.len(), both.cut), (2, false));
         assert!(decode(b"plain").is_err());
     }
 }

@@ -10,7 +10,6 @@ use super::message::shown;
 
 /// What Velero complained of. Empty where it could not be had: the counts in the status tell whether there is more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
 pub(crate) struct Results {
     /// Errors.
     pub(crate) errors: Messages,
@@ -65,7 +64,12 @@ mod tests {
         let errors: Vec<String> = results.errors.shown().collect();
         assert_eq!(errors, [r"namespace app: resource: /pods name: /pg-0 message: /Error\u{1b}[2J"]);
         assert_eq!(results.warnings.shown().collect::<Vec<_>>(), ["slow", "exists"]);
-        assert_eq!(decode(&pack(b"{}")).unwrap(), Results::default());
-        assert!(decode(&pack(b"[]")).is_err());
+        let silent = br#"{"errors": {}, "warnings": {}}"#;
+        assert_eq!(decode(&pack(silent)).unwrap(), Results::default());
+        // Velero writes both, so that what lacks one is something else.
+        for other in [&b"[]"[..], b"{}", br#"{"errors": {}}"#, b"null"] {
+            let error = decode(&pack(other)).unwrap_err();
+            assert_eq!(error.to_string(), "failed to read Velero's results", "{error:#}");
+        }
     }
 }

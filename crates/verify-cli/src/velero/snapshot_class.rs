@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn class(name: &str, metadata: serde_json::Value) -> VolumeSnapshotClass {
+    fn class(name: &str, metadata: &serde_json::Value) -> VolumeSnapshotClass {
         let mut class = json!({"metadata": metadata, "driver": "csi.example", "deletionPolicy": "Delete"});
         class["metadata"]["name"] = name.into();
         serde_json::from_value(class).unwrap()
@@ -57,9 +57,9 @@ mod tests {
 
     #[test]
     fn the_class_is_the_one_that_velero_takes() {
-        let plain = || class("plain", json!({}));
-        let default = || class("default", json!({"annotations": {DEFAULT_ANNOTATION: "true"}}));
-        let labelled = || class("labelled", json!({"labels": {VELERO_LABEL: "true"}}));
+        let plain = || class("plain", &json!({}));
+        let default = || class("default", &json!({"annotations": {DEFAULT_ANNOTATION: "true"}}));
+        let labelled = || class("labelled", &json!({"labels": {VELERO_LABEL: "true"}}));
         let table = [
             (vec![plain(), default(), labelled()], Some("labelled")),
             (vec![plain(), default()], Some("default")),

@@ -37,6 +37,10 @@ pub(crate) struct ExpectedVolumes {
 
 impl fmt::Display for ExpectedVolume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "volume {} of pod {}/{} (claim {})", self.volume, self.namespace, self.pod, self.claim)
+        write!(
+            f,
+            "volume {} of pod {}/{} (claim {}/{})",
+            self.volume, self.namespace, self.pod, self.namespace, self.claim
+        )
     }
 }

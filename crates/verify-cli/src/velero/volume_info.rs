@@ -1,5 +1,6 @@
-//! The artefact `BackupVolumeInfos`: what a backup holds of each volume. It lies beside the backup, so that it is there in
-//! another cluster too, where the objects that moved the data are not.
+//! The artefact `BackupVolumeInfos`: what a backup holds of each volume.
+//!
+//! It lies beside the backup, so that it is there in another cluster too, where the objects that moved the data are not.
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -101,9 +102,10 @@ pub(crate) fn decode(packed: &[u8]) -> Result<Vec<VolumeInfo>> {
     decode_json(packed, "Velero's list of volumes")
 }
 
-/// What the backup says of this volume.
+/// What the backup says of this volume. Where it says several things, its data counts.
 pub(crate) fn of<'a>(volumes: &'a [VolumeInfo], volume: &ExpectedVolume) -> Option<&'a VolumeInfo> {
-    volumes.iter().find(|info| info.is_of(volume))
+    let mut own = volumes.iter().filter(|info| info.is_of(volume));
+    own.clone().find(|info| info.copy().is_some()).or_else(|| own.next())
 }
 
 impl VolumeInfo {

@@ -1,6 +1,7 @@
 //! What a backup or a restore hangs on, for progress and for the end of our patience.
 //!
-//! Velero waits for hours where a node agent is gone, and says nothing.
+//! Velero waits for hours where a node agent is gone, and says nothing. What hangs is told as the problem that it
+//! becomes when our own deadline passes; its way out is for that moment.
 
 use jiff::Timestamp;
 use kube::Resource;
@@ -12,6 +13,7 @@ use super::problem::Problem;
 use super::restore::Restore;
 use super::transfer::{Transfer, moving};
 use crate::duration::Period;
+use crate::render::quantity::bytes;
 
 /// What a backup hangs on; none once it and all of its transfers have ended. `others` are the backups of the same
 /// Velero, among which it may be queued.
@@ -92,7 +94,9 @@ fn transfer(transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
     }
     let progress = &oldest.status.progress;
     if progress.total_bytes > 0 {
-        what.push_str(&format!(", {} of {} bytes done", progress.bytes_done, progress.total_bytes));
+        let [done, total] =
+            [progress.bytes_done, progress.total_bytes].map(|number| bytes(number.max(0) as u64));
+        what.push_str(&format!(", {done} of {total}"));
     }
     match running().count() - 1 {
         0 => {}
@@ -169,4 +173,125 @@ fn whole<K: Resource<DynamicType = ()>>(
 fn elapsed(since: Timestamp, now: Timestamp) -> Period {
     let seconds = u64::try_from(now.as_second() - since.as_second()).unwrap_or(0);
     Period::from_ms(seconds * 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::sample;
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-11-21T{time}Z").parse().unwrap()
+    }
+
+    fn told(waiting: Option<Problem>) -> Option<(String, bool)> {
+        waiting.map(|problem| (problem.to_string(), problem.way_out.is_some()))
+    }
+
+    fn some(text: &str, way_out: bool) -> Option<(String, bool)> {
+        Some((text.to_owned(), way_out))
+    }
+
+    #[test]
+    fn a_backup_tells_what_it_hangs_on() {
+        let table = [
+            ("none.1", some("Backup big-1 is New since 34s: Velero has not looked at it yet", true)),
+            ("ReadyToStart.1", some("Backup big-1 is ReadyToStart", false)),
+            (
+                "WaitingForPluginOperations.1",
+                some(
+                    "Backup move-001 is WaitingForPluginOperations, 0 of 2 operations of plugins done",
+                    false,
+                ),
+            ),
+            ("Finalizing.1", some("Backup big-1 is Finalizing, 15 of 15 objects done", false)),
+            ("Completed.1", None),
+            ("Failed.1", None),
+        ];
+        for (name, expected) in table {
+            let object: Backup = sample::load(&format!("Backup/{name}"));
+            assert_eq!(told(backup(&object, &[], &[], at("08:24:00"))), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_backup_in_the_queue_names_what_is_ahead() {
+        let named = |name: &str, sample: &str, position| {
+            let mut object: Backup = sample::load(&format!("Backup/{sample}"));
+            object.metadata.name = Some(name.to_owned());
+            object.status.queue_position = position;
+            object
+        };
+        let own = named("own", "Queued.1", 2);
+        let others = [
+            own.clone(),
+            named("done", "Completed.1", 0),
+            named("running", "InProgress.1", 0),
+            named("earlier", "Queued.1", 1),
+            named("later", "Queued.1", 3),
+        ];
+        let now = at("08:24:00");
+        let queued = told(backup(&own, &[], &others, now));
+        assert_eq!(queued, some("Backup own is Queued behind running, earlier", true));
+        let alone = told(backup(&own, &[], &others[..2], now));
+        assert_eq!(alone, some("Backup own is Queued at position 2, behind nothing that we see", true));
+    }
+
+    #[test]
+    fn the_transfer_that_is_least_far_is_told() {
+        let restored: Restore = sample::load("Restore/Completed.1");
+        let table: [(&[&str], &str, bool); 5] = [
+            (
+                &["none.1"],
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is New since 33s",
+                true,
+            ),
+            (
+                &["InProgress.1", "Prepared.1", "Completed.1"],
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is Prepared on worker-2 \
+                 since 32s; another one is on its way",
+                true,
+            ),
+            (
+                &["InProgress.1", "Accepted.1", "Accepted.1"],
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is Accepted on worker-2 \
+                 since 32s; 2 others are on their way",
+                true,
+            ),
+            (
+                &["InProgress.1"],
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is InProgress on worker-2 \
+                 since 31s",
+                false,
+            ),
+            (&["Completed.1", "Failed.1"], "", false),
+        ];
+        for (names, text, way_out) in table {
+            let objects: Vec<crate::velero::pod_volume::PodVolumeRestore> =
+                names.iter().map(|name| sample::load(&format!("PodVolumeRestore/{name}"))).collect();
+            let transfers: Vec<Transfer<'_>> = objects.iter().map(Transfer::from).collect();
+            // The restore says Completed, and still has to be waited for.
+            let expected = if text.is_empty() { None } else { some(text, way_out) };
+            assert_eq!(told(restore(&restored, &transfers, at("08:57:00"))), expected, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_told_and_time_never_runs_backwards() {
+        let object: crate::velero::pod_volume::PodVolumeBackup = sample::load("PodVolumeBackup/Canceling.1");
+        let backed_up: Backup = sample::load("Backup/Failed.1");
+        let waiting = backup(&backed_up, &[Transfer::from(&object)], &[], at("08:00:00"));
+        let text = "PodVolumeBackup big-4-7dpmq of volume d of pod big/big is Canceling on worker-3 since 0s, 1.1 GiB of \
+                    1.1 GiB";
+        assert_eq!(told(waiting), some(text, false));
+    }
+
+    #[test]
+    fn a_restore_that_was_not_begun_waits_for_the_server() {
+        let fresh: Restore = sample::load("Restore/none.1");
+        let text = "Restore csi-085525 is New since 12s: Velero has not looked at it yet";
+        assert_eq!(told(restore(&fresh, &[], at("08:58:00"))), some(text, true));
+        let ended: Restore = sample::load("Restore/FailedValidation.1");
+        assert_eq!(told(restore(&ended, &[], at("08:58:00"))), None);
+    }
 }

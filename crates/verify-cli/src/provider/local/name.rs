@@ -60,7 +60,7 @@ impl fmt::Display for BackupName {
 }
 
 /// A database's name as that of a file: what is not plain becomes `%` and two hexadecimal digits.
-pub(super) fn file_safe(database: &str) -> String {
+pub(crate) fn file_safe(database: &str) -> String {
     database.bytes().fold(String::new(), |mut name, byte| {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte.into()),

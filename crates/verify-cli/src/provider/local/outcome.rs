@@ -9,6 +9,7 @@ use verify_core::postgres::Settings;
 use verify_core::report::Report;
 
 use super::record::BackupRecord;
+use crate::provider::worst;
 use crate::scratch::Scratch;
 use crate::server::Server;
 
@@ -58,33 +59,5 @@ impl Restored {
         let path = self.scratch.keep()?;
         self.server.detach();
         Ok(path)
-    }
-}
-
-fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Fail => 2,
-        Verdict::Inconclusive => 1,
-        Verdict::Pass => 0,
-    };
-    // Nothing that was judged is no pass.
-    verdicts.max_by_key(rank).unwrap_or(Verdict::Inconclusive)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_failure_fails_and_nothing_is_no_pass() {
-        use Verdict::{Fail, Inconclusive, Pass};
-        for (verdicts, expected) in [
-            (vec![Pass, Pass], Pass),
-            (vec![Pass, Inconclusive], Inconclusive),
-            (vec![Inconclusive, Fail, Pass], Fail),
-            (vec![], Inconclusive),
-        ] {
-            assert_eq!(worst(verdicts.into_iter()), expected);
-        }
     }
 }

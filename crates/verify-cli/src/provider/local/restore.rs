@@ -10,7 +10,7 @@ use verify_core::postgres::Settings;
 use verify_core::report::{Objectives, Report};
 use verify_core::timeline::Milestone;
 
-use super::name::{BackupName, file_safe};
+use super::name::BackupName;
 use super::outcome::Restored;
 use super::physical_restore::BroughtUp;
 use super::record::Method;
@@ -18,9 +18,9 @@ use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore, tree};
 use crate::provider::Watch;
-use crate::provider::judging::{Found, Judging};
+use crate::provider::judging::{Found, Judging, report_file};
 use crate::scratch::{self, Scratch};
-use crate::store::{Draft, Existing};
+use crate::store::{Existing, FileDraft};
 
 /// Where the reports of restores lie in the directory of a backup.
 const REPORTS: &str = "reports";
@@ -106,14 +106,11 @@ pub(super) fn recovery_points(
 fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
     let directory = backup.path.join(REPORTS);
     tree::create_directory(&directory)?;
-    let time = Timestamp::now().strftime("%Y-%m-%dT%H-%M-%S%.3fZ").to_string();
+    let now = Timestamp::now();
     let keep = |(report, database): (&Report, &super::DatabaseRecord)| {
-        let name = match reports.len() {
-            1 => format!("{time}.json"),
-            _ => format!("{time}-{}.json", file_safe(&database.name)),
-        };
+        let name = report_file(now, &database.name, reports.len());
         let path = directory.join(name);
-        Draft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        FileDraft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
         Ok(path)
     };
     reports.iter().zip(&backup.record.databases).map(keep).collect()

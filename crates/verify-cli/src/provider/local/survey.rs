@@ -36,6 +36,9 @@ const SETTINGS: &str = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s W
 const TABLESPACES: &str = "SELECT t.oid, pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace t \
     WHERE pg_catalog.pg_tablespace_location(t.oid) LIKE '/%' ORDER BY t.oid";
 
+const DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate \
+    ORDER BY d.datname";
+
 const CLOCK: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
 
 /// A server, and the databases of it that are to be backed up.
@@ -123,6 +126,16 @@ fn not_physical(row: &Row) -> Result<Option<String>> {
     } else {
         None
     })
+}
+
+/// The databases of a server that a backup is for: all but the templates, and `postgres` only where it is the only one.
+pub(crate) fn databases(maintenance: &Settings) -> Result<Vec<String>> {
+    let rows = connect(maintenance)?.query(DATABASES)?;
+    let mut names = rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect::<Result<Vec<String>>>()?;
+    if names.len() > 1 {
+        names.retain(|name| name != "postgres");
+    }
+    Ok(names)
 }
 
 /// A session for few short statements.

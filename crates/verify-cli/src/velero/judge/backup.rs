@@ -115,6 +115,7 @@ fn missing(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &ExpectedVolume)
         Some(reason) => format!("is not in the backup: Velero skipped it ({reason})"),
         None if failed => "is not in the backup: its copy failed".to_owned(),
         None if elsewise => "is in the backup, but was copied in another way than asked for".to_owned(),
+        None if seen.volumes.is_empty() => "is in nothing that we know of the backup".to_owned(),
         None => "is not in the backup".to_owned(),
     };
     Some(Problem::failure(volume.to_string(), what).way_out(way_in(method, volume)))
@@ -126,11 +127,276 @@ fn way_in(method: VolumeMethod, volume: &ExpectedVolume) -> String {
     match method {
         VolumeMethod::Files => format!(
             "annotate the pod {namespace}/{pod} with backup.velero.io/backup-volumes={volume} (in its StatefulSet's pod \
-             template, so that it stays; several volumes are separated by commas), and see that node-agent runs on its node"
+             template, so that it stays; several volumes are separated by commas), and see that node-agent runs on its \
+             node"
         ),
         VolumeMethod::Snapshot | VolumeMethod::MovedSnapshot => format!(
             "the storage of claim {namespace}/{claim} needs a CSI driver and a VolumeSnapshotClass labelled \
              {VELERO_LABEL}=true, and Velero the feature EnableCSI (before 1.14 its CSI plugin)"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::judge::{BackupSeen, backup_problems};
+    use crate::velero::phase::Phase;
+    use crate::velero::sample;
+
+    /// A backup of one volume, copied as files, with nothing wrong.
+    struct Case {
+        backup: Backup,
+        pod_volume_backups: Vec<PodVolumeBackup>,
+        uploads: Vec<DataUpload>,
+        results: Results,
+        volumes: Vec<VolumeInfo>,
+        expected: ExpectedVolumes,
+    }
+
+    impl Case {
+        fn healthy() -> Self {
+            let volume = ExpectedVolume {
+                namespace: "big".to_owned(),
+                pod: "big".to_owned(),
+                volume: "d".to_owned(),
+                claim: "d".to_owned(),
+            };
+            Self {
+                backup: sample::load("Backup/Completed.1"),
+                pod_volume_backups: vec![sample::load("PodVolumeBackup/Completed.1")],
+                uploads: Vec::new(),
+                results: Results::default(),
+                volumes: Vec::new(),
+                expected: ExpectedVolumes { method: VolumeMethod::Files, volumes: vec![volume] },
+            }
+        }
+
+        /// The same for a volume whose snapshot was moved.
+        fn moved() -> Self {
+            let volume =
+                ExpectedVolume { claim: "data-pg-0".to_owned(), ..sample::expected_volume("appcsi", "data") };
+            Self {
+                backup: sample::load("Backup/Completed.3"),
+                pod_volume_backups: Vec::new(),
+                uploads: vec![sample::load("DataUpload/Completed.1")],
+                expected: ExpectedVolumes { method: VolumeMethod::MovedSnapshot, volumes: vec![volume] },
+                ..Self::healthy()
+            }
+        }
+
+        /// The same for a volume whose snapshot stays where it is.
+        fn snapshot() -> Self {
+            Self {
+                backup: sample::load("Backup/Completed.2"),
+                pod_volume_backups: Vec::new(),
+                volumes: volume_infos(),
+                expected: ExpectedVolumes {
+                    method: VolumeMethod::Snapshot,
+                    volumes: vec![sample::expected_volume("app", "local")],
+                },
+                ..Self::healthy()
+            }
+        }
+
+        fn with(mut self, damage: impl FnOnce(&mut Self)) -> Self {
+            damage(&mut self);
+            self
+        }
+
+        fn problems(&self) -> Vec<Problem> {
+            let seen = BackupSeen {
+                backup: &self.backup,
+                pod_volume_backups: &self.pod_volume_backups,
+                uploads: &self.uploads,
+                results: &self.results,
+                volumes: &self.volumes,
+            };
+            backup_problems(&seen, &self.expected)
+        }
+
+        fn told(&self) -> Vec<String> {
+            self.problems().iter().map(Problem::to_string).collect()
+        }
+    }
+
+    fn volume_infos() -> Vec<VolumeInfo> {
+        serde_json::from_str(sample::VOLUME_INFOS).unwrap()
+    }
+
+    #[test]
+    fn healthy_backups_have_no_problem() {
+        for case in [Case::healthy(), Case::moved(), Case::snapshot()] {
+            assert_eq!(case.problems(), [], "{:?}", case.backup.metadata.name);
+        }
+    }
+
+    #[test]
+    fn a_backup_that_is_no_success_says_why() {
+        let table = [
+            ("InProgress.1", "Backup big-1 has not ended: it is InProgress"),
+            ("Deleting.1", "Backup big-1 is being deleted"),
+            ("PartiallyFailed.1", "Backup big-3 ended as PartiallyFailed; Backup big-3 has 1 error"),
+            (
+                "Failed.1",
+                "Backup big-4 ended as Failed: found a backup with status \"InProgress\" during the server \
+                 starting, mark it as \"Failed\"",
+            ),
+            (
+                "FailedValidation.1",
+                "Backup down-085525 ended as FailedValidation: backup can't be created because \
+                 BackupStorageLocation default is in Unavailable status.",
+            ),
+        ];
+        for (name, expected) in table {
+            // Its volume is complete all the same, as it was beside `Failed.1`.
+            let case = Case::healthy().with(|case| case.backup = sample::load(&format!("Backup/{name}")));
+            assert_eq!(case.told().join("; "), expected, "{name}");
+        }
+        let refused =
+            Case::healthy().with(|case| case.backup = sample::load("Backup/Failed.2")).told().join("; ");
+        assert!(
+            refused.starts_with("Backup s3down-1 ended as Failed: backup execution failed: "),
+            "{refused}"
+        );
+        assert!(refused.ends_with("dial tcp 10.89.0.254:9100: connect: connection refused"), "{refused}");
+    }
+
+    #[test]
+    fn every_count_of_the_status_is_told() {
+        type Damage = fn(&mut Case);
+        let table: [(Damage, &[&str]); 5] = [
+            (
+                |case| {
+                    case.backup.status.hook_status =
+                        crate::velero::backup::HookStatus { hooks_attempted: 2, hooks_failed: 1 }
+                },
+                &["Backup csi-001 ran 2 hooks, of which 1 failed"],
+            ),
+            (
+                |case| case.backup.status.backup_item_operations_failed = 1,
+                &["Backup csi-001 began 2 operations of plugins, of which 1 failed"],
+            ),
+            (
+                |case| case.backup.status.csi_volume_snapshots_completed = 1,
+                &["Backup csi-001 took 1 of 2 snapshots"],
+            ),
+            (
+                |case| {
+                    case.backup.status.errors = 3;
+                    case.results.errors.velero = vec!["no space".to_owned()];
+                },
+                &["Backup csi-001 has the error: no space", "Backup csi-001 has 2 more errors"],
+            ),
+            (
+                |case| case.results.errors.cluster = vec!["x".to_owned(); 12],
+                &["Backup csi-001 has the error: x", "Backup csi-001 has 2 more errors"],
+            ),
+        ];
+        for (damage, expected) in table {
+            let mut told = Case::snapshot().with(damage).told();
+            told.dedup();
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
+    fn a_warning_is_told_and_does_not_decide() {
+        let case = Case::healthy().with(|case| case.backup.status.warnings = 1);
+        let problems = case.problems();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(
+            (problems[0].to_string(), problems[0].is_failure()),
+            ("Backup big-1 has 1 warning".to_owned(), false)
+        );
+    }
+
+    #[test]
+    fn snapshots_are_not_counted_before_the_end() {
+        let case = Case::snapshot().with(|case| {
+            case.backup.status.phase = Phase::from("Finalizing");
+            case.backup.status.csi_volume_snapshots_completed = 0;
+        });
+        assert_eq!(case.told(), ["Backup csi-001 has not ended: it is Finalizing"]);
+    }
+
+    #[test]
+    fn a_transfer_that_is_not_complete_is_a_problem() {
+        let load = |name: &str| sample::load(&format!("PodVolumeBackup/{name}"));
+        let canceled =
+            Case::healthy().with(|case| case.pod_volume_backups = vec![load("Canceled.1")]).problems();
+        let expected = Problem::failure(
+            "PodVolumeBackup big-3-p4glv of volume d of pod big/big",
+            "ended as Canceled on worker-3, and Velero gives no reason",
+        )
+        .way_out("seen when the object store was away for minutes: look at the location, and at the node agent's log");
+        assert_eq!(canceled, [expected]);
+        let prepared = Case::healthy().with(|case| case.pod_volume_backups = vec![load("Prepared.1")]).told();
+        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not ended: it is Prepared on worker-3";
+        assert_eq!(prepared, [text]);
+        let upload = Case::moved().with(|case| {
+            case.uploads[0].status.phase = Phase::from("Failed");
+            case.uploads[0].status.message = "no\nspace".to_owned();
+        });
+        let text =
+            "DataUpload move-001-5bl4k of claim appcsi/data-pg-0 ended as Failed on worker-1: no space";
+        assert_eq!(upload.told(), [text]);
+    }
+
+    #[test]
+    fn a_complete_copy_of_nothing_is_a_problem() {
+        let case = Case::healthy().with(|case| case.pod_volume_backups[0].status.snapshot_id = None);
+        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed and holds nothing: the volume \
+                    was empty";
+        assert_eq!(case.told(), [text]);
+    }
+
+    #[test]
+    fn a_volume_that_is_missing_comes_with_what_it_takes() {
+        let wanted = |claim: &str, method| {
+            Case::snapshot().with(|case| {
+                case.expected =
+                    ExpectedVolumes { method, volumes: vec![sample::expected_volume("app", claim)] };
+            })
+        };
+        let table = [
+            ("gone", VolumeMethod::Files, "is not in the backup"),
+            (
+                "skipped",
+                VolumeMethod::Files,
+                "is not in the backup: Velero skipped it (podvolume: opted out;)",
+            ),
+            ("failed", VolumeMethod::Files, "is not in the backup: its copy failed"),
+            (
+                "local",
+                VolumeMethod::MovedSnapshot,
+                "is in the backup, but was copied in another way than asked for",
+            ),
+            ("gone", VolumeMethod::Snapshot, "is not in the backup"),
+        ];
+        for (claim, method, what) in table {
+            let problems = wanted(claim, method).problems();
+            let object = format!("volume {claim} of pod app/pg-0 (claim app/{claim})");
+            let way_out = way_in(method, &sample::expected_volume("app", claim));
+            assert_eq!(problems, [Problem::failure(object, what).way_out(way_out)], "{claim}");
+        }
+        let unknown = wanted("gone", VolumeMethod::Files).with(|case| case.volumes.clear()).told();
+        assert_eq!(
+            unknown,
+            ["volume gone of pod app/pg-0 (claim app/gone) is in nothing that we know of the backup"]
+        );
+        let way_out = way_in(VolumeMethod::Files, &sample::expected_volume("app", "basebackup"));
+        assert!(
+            way_out.starts_with("annotate the pod app/pg-0 with backup.velero.io/backup-volumes=basebackup ")
+        );
+    }
+
+    #[test]
+    fn the_copy_of_another_pods_volume_is_not_taken_for_ours() {
+        let case = Case::healthy().with(|case| case.expected.volumes[0].pod = "big-0".to_owned());
+        assert_eq!(
+            case.told(),
+            ["volume d of pod big/big-0 (claim big/d) is in nothing that we know of the backup"]
+        );
     }
 }

@@ -51,3 +51,51 @@ pub(crate) fn location_problem(location: &BackupStorageLocation) -> Option<Probl
         None => Problem::failure(object, format!("cannot use {place}: {}", shown(&status.message))),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::judge::location_problem;
+    use crate::velero::phase::Phase;
+    use crate::velero::sample;
+
+    fn location(message: &str) -> BackupStorageLocation {
+        let mut location: BackupStorageLocation = sample::load("BackupStorageLocation/Unavailable.1");
+        location.status.message = message.to_owned();
+        location
+    }
+
+    #[test]
+    fn an_available_location_is_no_problem_and_a_new_one_is() {
+        let mut location: BackupStorageLocation = sample::load("BackupStorageLocation/Available.1");
+        assert_eq!(location_problem(&location), None);
+        location.status.phase = Phase::default();
+        let problem = location_problem(&location).unwrap();
+        assert_eq!(problem.to_string(), "BackupStorageLocation default was never looked at by Velero");
+    }
+
+    #[test]
+    fn what_the_client_says_is_told_in_words() {
+        let unavailable: BackupStorageLocation = sample::load("BackupStorageLocation/Unavailable.1");
+        let expected = Problem::failure(
+            "BackupStorageLocation default",
+            "cannot use bucket velero at http://10.89.0.254:9100: nothing listens there (connection refused)",
+        )
+        .way_out("start the store, or correct the location's s3Url");
+        assert_eq!(location_problem(&unavailable), Some(expected));
+        let table = [
+            ("api error NoSuchBucket: no", "there is no such bucket (NoSuchBucket)"),
+            ("StatusCode: 403, api error AccessDenied: x", "the access key may not use it (AccessDenied)"),
+            ("StatusCode: 403, Forbidden", "the store refuses the access key (StatusCode: 403)"),
+            ("something\u{1b}[2J\nelse", r"something\u{1b}[2J else"),
+        ];
+        for (message, told) in table {
+            let what = location_problem(&location(message)).unwrap().what;
+            assert_eq!(
+                what,
+                format!("cannot use bucket velero at http://10.89.0.254:9100: {told}"),
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Whether a backup holds what we need, and whether a restore brought it back.
 //!
-//! Every judgment is a function of what was seen. Velero's phase is one witness among others: `Completed` has been seen on
-//! restores that filled no volume, and `Failed` beside volumes that were copied completely.
+//! Every judgment is a function of what was seen. Velero's phase is one witness among others: `Completed` has been seen
+//! on restores that filled no volume, and `Failed` beside volumes that were copied completely.
 
 mod backup;
 mod location;

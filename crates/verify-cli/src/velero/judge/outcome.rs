@@ -32,12 +32,7 @@ impl Outcome<'_> {
 
     /// Why it is not `Completed`, with whatever reason the status gives.
     fn phase(&self) -> Option<Problem> {
-        let verb = match self.phase.progress() {
-            Progress::Succeeded => return None,
-            Progress::Running => "has not ended: it is",
-            Progress::Failed => "ended as",
-        };
-        let mut what = format!("{verb} {}", self.phase);
+        let mut what = ending(self.phase)?;
         let reasons: Vec<String> =
             self.validation_errors.iter().map(|text| shown(text)).chain(told(self.failure_reason)).collect();
         if !reasons.is_empty() {
@@ -81,6 +76,16 @@ impl Outcome<'_> {
     }
 }
 
+/// How it ended, if not well.
+fn ending(phase: &Phase) -> Option<String> {
+    match phase.progress() {
+        Progress::Succeeded => None,
+        Progress::Running => Some(format!("has not ended: it is {phase}")),
+        Progress::Failed if phase.is("Deleting") => Some("is being deleted".to_owned()),
+        Progress::Failed => Some(format!("ended as {phase}")),
+    }
+}
+
 /// One problem for each text, and one for those whose text is missing: `count` is what the status says.
 pub(super) fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<Problem> {
     let noun = match weight {
@@ -104,14 +109,15 @@ pub(super) fn texts(object: &str, weight: Weight, count: u64, messages: &Message
 /// Why this volume's data did not arrive as a whole.
 pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
     let status = transfer.status;
-    let verb = match status.phase.progress() {
-        Progress::Succeeded => return None,
-        Progress::Running => "has not ended: it is",
-        Progress::Failed => "ended as",
-    };
+    let ending = ending(&status.phase)?;
     let place = transfer.node.map(|node| format!(" on {node}")).unwrap_or_default();
-    let why = told(&status.message).unwrap_or_else(|| "Velero gives no reason".to_owned());
-    let problem = Problem::failure(&transfer.object, format!("{verb} {}{place}: {why}", status.phase));
+    let mut what = format!("{ending}{place}");
+    match told(&status.message) {
+        Some(why) => what.push_str(&format!(": {why}")),
+        None if status.phase.ended() => what.push_str(", and Velero gives no reason"),
+        None => {}
+    }
+    let problem = Problem::failure(&transfer.object, what);
     Some(match transfer_way_out(transfer) {
         Some(way_out) => problem.way_out(way_out),
         None => problem,

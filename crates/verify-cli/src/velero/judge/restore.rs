@@ -144,3 +144,178 @@ const fn kind(copy: Copy<'_>) -> &'static str {
         Copy::Snapshot(_) => "VolumeSnapshotContent",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::velero::judge::{RestoreSeen, restore_problems};
+    use crate::velero::sample;
+    use crate::velero::volume::VolumeMethod;
+
+    /// A restore of one volume, with nothing wrong but the warning that real ones have.
+    struct Case {
+        restore: Restore,
+        pod_volume_restores: Vec<PodVolumeRestore>,
+        downloads: Vec<DataDownload>,
+        contents: Vec<VolumeSnapshotContent>,
+        results: Results,
+        volumes: Vec<VolumeInfo>,
+        expected: ExpectedVolumes,
+    }
+
+    impl Case {
+        fn of(claim: &str, method: VolumeMethod, target: &str) -> Self {
+            let mut restore: Restore = sample::load("Restore/Completed.1");
+            restore.spec.namespace_mapping = [("app".to_owned(), target.to_owned())].into();
+            Self {
+                restore,
+                pod_volume_restores: Vec::new(),
+                downloads: Vec::new(),
+                contents: Vec::new(),
+                results: Results::default(),
+                volumes: serde_json::from_str(sample::VOLUME_INFOS).unwrap(),
+                expected: ExpectedVolumes { method, volumes: vec![sample::expected_volume("app", claim)] },
+            }
+        }
+
+        fn files() -> Self {
+            let filled = vec![sample::load("PodVolumeRestore/Completed.1")];
+            Self { pod_volume_restores: filled, ..Self::of("basebackup", VolumeMethod::Files, "dr-085525") }
+        }
+
+        fn moved() -> Self {
+            let mut filled: DataDownload = sample::load("DataDownload/Completed.1");
+            filled.spec.source_namespace = "app".to_owned();
+            filled.spec.target_volume.pvc = "moved".to_owned();
+            Self { downloads: vec![filled], ..Self::of("moved", VolumeMethod::MovedSnapshot, "move-085525") }
+        }
+
+        fn snapshot() -> Self {
+            let contents = vec![sample::load("VolumeSnapshotContent/readyToUse=True.1")];
+            Self { contents, ..Self::of("local", VolumeMethod::Snapshot, "csivalidate") }
+        }
+
+        fn with(mut self, damage: impl FnOnce(&mut Self)) -> Self {
+            damage(&mut self);
+            self
+        }
+
+        fn problems(&self) -> Vec<Problem> {
+            let seen = RestoreSeen {
+                restore: &self.restore,
+                pod_volume_restores: &self.pod_volume_restores,
+                downloads: &self.downloads,
+                contents: &self.contents,
+                results: &self.results,
+                volumes: &self.volumes,
+            };
+            restore_problems(&seen, &self.expected)
+        }
+
+        fn failures(&self) -> Vec<String> {
+            self.problems().iter().filter(|problem| problem.is_failure()).map(Problem::to_string).collect()
+        }
+    }
+
+    #[test]
+    fn healthy_restores_have_their_warning_and_nothing_else() {
+        for case in [Case::files(), Case::moved(), Case::snapshot()] {
+            let warning =
+                Problem::warning("Restore csi-085525", "has 1 warning").way_out("its log has the text");
+            assert_eq!(case.problems(), [warning], "{:?}", case.expected);
+            assert_eq!(case.with(|case| case.restore.status.warnings = 0).problems(), []);
+        }
+    }
+
+    #[test]
+    fn completed_is_not_believed() {
+        let files = "volume basebackup of pod app/pg-0 (claim app/basebackup)";
+        let table = [
+            // Seen when the namespace existed, and when the backup's hook had failed.
+            (
+                Case::files().with(|case| case.pod_volume_restores.clear()),
+                format!("{files} was not restored: there is no PodVolumeRestore"),
+            ),
+            (
+                Case::moved().with(|case| case.downloads.clear()),
+                "volume moved of pod app/pg-0 (claim app/moved) was not restored: there is no DataDownload".to_owned(),
+            ),
+            (
+                Case::snapshot().with(|case| case.contents.clear()),
+                "volume local of pod app/pg-0 (claim app/local) was not restored: there is no VolumeSnapshotContent"
+                    .to_owned(),
+            ),
+            (
+                Case::files().with(|case| case.pod_volume_restores[0].spec.volume = "data".to_owned()),
+                format!("{files} was not restored: there is no PodVolumeRestore"),
+            ),
+            (
+                Case::files().with(|case| case.pod_volume_restores[0].spec.pod.name = "pg-1".to_owned()),
+                format!("{files} was not restored: there is no PodVolumeRestore"),
+            ),
+            (
+                Case::files().with(|case| case.pod_volume_restores[0].spec.snapshot_id = "older".to_owned()),
+                format!(
+                    "{files} was filled from snapshot older, where the backup holds a5a4bf59e09ee8a2018b67ad17ab1ec2"
+                ),
+            ),
+            (
+                Case::files().with(|case| case.restore.spec.namespace_mapping.clear()),
+                format!("{files} was restored into namespace dr-085525, where app was asked for"),
+            ),
+            (
+                Case::files().with(|case| case.pod_volume_restores.extend(case.pod_volume_restores.clone())),
+                format!("{files} was filled by 2 objects of kind PodVolumeRestore, one over the other"),
+            ),
+            // A volume that was not in the backup comes back as a fresh, empty one.
+            (
+                Case::files().with(|case| case.volumes.retain(|info| info.pvc_name != "basebackup")),
+                format!("{files} was not restored: the backup does not hold its data"),
+            ),
+        ];
+        for (case, expected) in table {
+            assert_eq!(case.failures(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_filling_that_failed_says_why_and_the_way_out() {
+        let case = Case::files().with(|case| {
+            case.restore = sample::load("Restore/PartiallyFailed.1");
+            case.pod_volume_restores = vec![sample::load("PodVolumeRestore/Failed.1")];
+        });
+        let problems = case.problems();
+        let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        assert_eq!(texts.len(), 4, "{texts:?}");
+        assert_eq!(texts[0], "Restore miss-085525 ended as PartiallyFailed");
+        let told = "PodVolumeRestore miss-085525-tccd6 of volume basebackup of pod miss-085525/pg-0 ended as Failed on \
+                    worker-2: data path restore failed: ";
+        assert!(texts[1].starts_with(told) && texts[1].ends_with("BLOB not found"), "{}", texts[1]);
+        assert!(
+            problems[1].way_out.as_deref().is_some_and(|way_out| way_out.contains("restore an older backup"))
+        );
+        assert_eq!(texts[2..], ["Restore miss-085525 has 1 error", "Restore miss-085525 has 1 warning"]);
+    }
+
+    #[test]
+    fn a_filling_that_has_not_ended_is_a_problem_whatever_the_restore_says() {
+        let case = Case::files().with(|case| {
+            case.pod_volume_restores = vec![sample::load("PodVolumeRestore/Prepared.1")];
+        });
+        let text = "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has not ended: \
+                    it is Prepared on worker-2";
+        assert_eq!(case.failures(), [text]);
+    }
+
+    #[test]
+    fn a_restore_that_never_began_says_why() {
+        let case = Case::files().with(|case| {
+            case.restore = sample::load("Restore/FailedValidation.1");
+            case.pod_volume_restores.clear();
+            case.expected.volumes.clear();
+        });
+        let text = "Restore ghost-r1 ended as FailedValidation: Error retrieving backup: can't find backup velero/nothere: \
+                    Backup.velero.io \"nothere\" not found";
+        assert_eq!(case.failures(), [text]);
+    }
+}

@@ -1,0 +1,61 @@
+//! `replicas`: is another region's copy of a backup complete and equal.
+
+use anyhow::Result;
+use clap::Args;
+use jiff::Timestamp;
+
+use super::storing::tell_step;
+use crate::cli::Globals;
+use crate::exit::Exit;
+use crate::render::replica;
+use crate::replicas::{self, Reading};
+use crate::s3::Bucket;
+
+/// Check that another region's copy of a Velero backup is complete and equal, by content
+///
+/// Every object of the backup, and of the repositories that hold its volumes' data, must be in the copy with the same
+/// content: by checksums that both services keep, else by reading both sides. Replication that says COMPLETED proves
+/// nothing. Nothing is written.
+///
+/// Volumes whose data are not in the bucket, as CSI snapshots that were not moved, are listed; the exit status is then 3.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Replicas {
+    /// The backup's name
+    #[arg(value_name = "BACKUP")]
+    backup: String,
+    /// The original: a [regions.NAME] of the configuration
+    #[arg(long, value_name = "NAME", default_value = "a")]
+    from: String,
+    /// The copy, likewise
+    #[arg(long, value_name = "NAME", default_value = "b")]
+    to: String,
+    /// Read every object on both sides, whatever their checksums say
+    #[arg(long)]
+    read: bool,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab replicas nightly-001
+    state-lab replicas nightly-001 --from frankfurt --to dublin --read
+    state-lab replicas nightly-001 --output json | jq .newest_complete";
+
+impl Replicas {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self { backup, from, to, read } = self;
+        let (a, b) = replicas::sides(&globals.config()?, &from, &to)?;
+        let reading = if read { Reading::Everything } else { Reading::WhereNeeded };
+        let on_step = |doing: &str| tell_step(globals, doing);
+        let found = replicas::compare(
+            &Bucket::open(&a)?,
+            &Bucket::open(&b)?,
+            &backup,
+            reading,
+            Timestamp::now(),
+            &on_step,
+        )?;
+        globals.terminal().result(&found, |style| replica::replica(&found, style))?;
+        Ok(found.verdict.into())
+    }
+}

@@ -1,0 +1,198 @@
+//! Work that runs in a pod, as its caller sees it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, Verified, parts};
+use crate::cluster::{Kind, Said, Session, TOOL};
+use crate::duration::Period;
+use crate::provider::local::BackupRecord;
+use crate::provider::{Watch, interrupted};
+
+/// How often the wish to stop is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// An agent at work. It stops when this value goes.
+pub(super) struct AgentCall<'a> {
+    session: Session,
+    watch: &'a Watch<'a>,
+    /// How long it may say nothing while we wait for it.
+    patience: Period,
+    /// Answers that came while we looked at something else.
+    answers: RefCell<VecDeque<Message>>,
+}
+
+impl<'a> AgentCall<'a> {
+    /// Starts the work of an order in a pod.
+    pub(super) fn start(
+        pods: &Kind<Pod>,
+        pod: &str,
+        order: &Order,
+        patience: Period,
+        watch: &'a Watch<'a>,
+    ) -> Result<Self> {
+        let session = Session::start(pods, pod, &[TOOL, "agent", "work"])?;
+        session.keep_sending(serde_json::to_string(&Order::GoOn)?, SIGN_OF_LIFE);
+        let call = Self { session, watch, patience, answers: RefCell::default() };
+        call.order(order)?;
+        Ok(call)
+    }
+
+    /// Sends an order.
+    pub(super) fn order(&self, order: &Order) -> Result<()> {
+        self.session.send(serde_json::to_string(order)?)
+    }
+
+    /// Sends the files of manifests.
+    pub(super) fn send_manifests(&self, files: &[Vec<u8>]) -> Result<()> {
+        let all = files.iter().enumerate().flat_map(|(index, file)| parts(index, file));
+        all.into_iter().try_for_each(|part| self.order(&Order::Manifest(part)))
+    }
+
+    /// Waits until every instant is fixed.
+    pub(super) fn held(&self) -> Result<()> {
+        match self.next()? {
+            Message::Held => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Fails if the agent has. What it tells besides is passed on, and its answers are kept.
+    pub(super) fn check(&self) -> Result<()> {
+        let done = || matches!(self.answers.borrow().back(), Some(Message::Done));
+        while !done() {
+            let Some(message) = self.heard(Duration::ZERO)? else { return Ok(()) };
+            if let Some(answer) = self.pass_on(message) {
+                self.answers.borrow_mut().push_back(answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the record and the files of its manifests, and for the end of the work.
+    pub(super) fn backup(self) -> Result<(BackupRecord, Vec<Vec<u8>>)> {
+        let record = match self.next()? {
+            Message::Backup(record) => *record,
+            other => return Err(unexpected(&other)),
+        };
+        let mut assembly = Assembly::default();
+        loop {
+            match self.next()? {
+                Message::Manifest(part) => assembly.take(&part)?,
+                Message::Done => break,
+                other => return Err(unexpected(&other)),
+            }
+        }
+        let files = assembly.finish(record.databases.len())?;
+        // What arrived is what was captured, or it is worth nothing.
+        for (database, file) in record.databases.iter().zip(&files) {
+            database.open(file)?;
+        }
+        Ok((record, files))
+    }
+
+    /// Waits for what was found, and for the end of the work.
+    pub(super) fn verified(self) -> Result<Verified> {
+        let verified = match self.next()? {
+            Message::Verified(verified) => *verified,
+            other => return Err(unexpected(&other)),
+        };
+        match self.next()? {
+            Message::Done => Ok(verified),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The next message that is an answer.
+    fn next(&self) -> Result<Message> {
+        if let Some(answer) = self.answers.borrow_mut().pop_front() {
+            return Ok(answer);
+        }
+        let mut heard_at = Instant::now();
+        loop {
+            if (self.watch.asked)() {
+                return Err(interrupted().into());
+            }
+            match self.heard(POLL)? {
+                Some(message) => {
+                    heard_at = Instant::now();
+                    if let Some(answer) = self.pass_on(message) {
+                        return Ok(answer);
+                    }
+                }
+                None if heard_at.elapsed() > self.patience.duration() => {
+                    bail!("gave up on the agent in the pod: it has said nothing for {}", self.patience)
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A message within some time.
+    fn heard(&self, timeout: Duration) -> Result<Option<Message>> {
+        match self.session.next(timeout) {
+            Said::Nothing => Ok(None),
+            Said::Line(line) => match serde_json::from_str(&line) {
+                Ok(Message::Failed { told }) => Err(failed(&told)),
+                Ok(message) => Ok(Some(message)),
+                Err(_) => bail!(
+                    "failed to understand the agent in the pod: is `image` the same version as this state-lab, {}?",
+                    env!("CARGO_PKG_VERSION")
+                ),
+            },
+            Said::Ended(reason) => {
+                let reason = reason.unwrap_or_else(|| "it ended too early".to_owned());
+                let said = self.session.stderr();
+                let said = if said.is_empty() { said } else { format!("\n{said}") };
+                bail!("failed to hear the agent in the pod: {reason}{said}")
+            }
+        }
+    }
+
+    /// Tells steps and events; gives back what is neither.
+    fn pass_on(&self, message: Message) -> Option<Message> {
+        match message {
+            Message::Step(doing) => (self.watch.on_step)(&doing),
+            Message::Event(event) => {
+                // The wish to stop is looked at where we wait.
+                let _ = (self.watch.on_event)(event);
+            }
+            answer => return Some(answer),
+        }
+        None
+    }
+}
+
+/// An agent's error as one of ours: its first line, then its causes.
+fn failed(told: &str) -> anyhow::Error {
+    let plain = |line: &str| {
+        let line = line.trim_start();
+        ["error: ", "because: "].iter().find_map(|head| line.strip_prefix(head)).unwrap_or(line).to_owned()
+    };
+    let lines = told.lines().rev().map(plain).collect::<Vec<String>>();
+    let mut lines = lines.into_iter();
+    let innermost = lines.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
+    lines.fold(anyhow!(innermost), |error, line| error.context(line))
+}
+
+fn unexpected(message: &Message) -> anyhow::Error {
+    let kind = serde_json::to_value(message).ok();
+    let kind = kind.as_ref().and_then(|kind| kind.as_object()?.keys().next()).cloned();
+    anyhow!("failed to follow the agent in the pod: it said {} out of turn", kind.unwrap_or_else(|| "done".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_a_pod_keeps_its_causes() {
+        let error = failed("error: failed to capture a\n  because: failed to connect\nhint: is it up?\n");
+        let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+        assert_eq!(chain, ["failed to capture a", "failed to connect", "hint: is it up?"]);
+    }
+}

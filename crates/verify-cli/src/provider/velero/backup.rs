@@ -1,0 +1,321 @@
+//! Taking a backup with Velero: captured, copied, followed to its end, judged, and only then called one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde_json::json;
+use verify_core::plan::{Mode, Plan};
+
+use super::agent_call::AgentCall;
+use super::evidence::Evidence;
+use super::following::{Ended, Followed};
+use super::method::Method;
+use super::preflight::{self, OPT_IN};
+use super::record::{Facts, Record, Volume};
+use super::removal::{self, UNPROVEN};
+use super::settings::Settings;
+use super::source::Source;
+use super::waiting::running;
+use crate::agent::{CaptureOrder, Order, StageOrder};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
+use crate::duration::Period;
+use crate::provider::local::{self, BackupName, BackupRecord};
+use crate::provider::Watch;
+use crate::velero::backup::{self, Backup, BackupOrder};
+use crate::velero::judge::backup_problems;
+use crate::velero::problem::Problem;
+use crate::velero::snapshot::VolumeSnapshot;
+use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
+use crate::velero::volume_info;
+
+/// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
+const SNAPSHOT_LABEL: &str = "velero.io/volume-snapshot-name";
+/// Where a claim is mounted in our pods.
+pub(super) const VOLUME_PATH: &str = "/volume";
+/// The store of base backups and dumps on their volume.
+const STORE: &str = "state-lab";
+/// When the cluster ends our pod, whatever became of us.
+const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
+const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
+const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
+
+/// What to back up, and how.
+pub(crate) struct BackupRequest {
+    pub(crate) name: BackupName,
+    pub(crate) settings: Settings,
+    pub(crate) method: Method,
+    /// How the databases are measured. Its mode is the method's.
+    pub(crate) plan: Plan,
+}
+
+/// A backup that Velero ended.
+pub(crate) struct TakenBackup {
+    /// What proves it; nothing where it is no success.
+    pub(crate) record: Option<Record>,
+    /// Every reason why it is no success, and what Velero warns of.
+    pub(crate) problems: Vec<Problem>,
+    /// What Velero's log complains of, where it is no success.
+    pub(crate) complaints: Vec<String>,
+    /// Where it is: the location's name and its bucket.
+    pub(crate) place: String,
+    /// What could not be removed again.
+    pub(crate) left: Vec<String>,
+}
+
+/// Takes a backup.
+///
+/// # Errors
+///
+/// If it could not be taken, or what became of it could not be learnt. That Velero ended it badly is no error.
+pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup> {
+    let BackupRequest { name, settings, method, plan } = request;
+    let velero = settings.velero_namespace();
+    let cluster = Cluster::connect(settings.context.as_deref())?;
+    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
+    evidence.expect_free(name)?;
+    watch.step("looking at the database and at Velero")?;
+    let source = Source::find(&cluster, settings)?;
+    preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
+    let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
+    // What could not be removed was told, and is no obstacle.
+    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
+    let run = Run::new();
+    let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
+    let taking = Taking { cluster: &cluster, evidence: &evidence, source: &source, settings, method: *method, name, run: &run, watch };
+    let taken = taking.take(plan, &claims);
+    if taken.is_err() {
+        (watch.on_step)("removing what was made for the backup");
+    }
+    // Also a Backup that was never judged: nobody is to take it for one that was.
+    let removal = removal::remove(&cluster, velero, &run, watch.on_step);
+    drop(live);
+    Ok(TakenBackup { left: removal.left, ..taken? })
+}
+
+/// A backup that is being taken.
+struct Taking<'a> {
+    cluster: &'a Cluster,
+    evidence: &'a Evidence,
+    source: &'a Source,
+    settings: &'a Settings,
+    method: Method,
+    name: &'a BackupName,
+    run: &'a Run,
+    watch: &'a Watch<'a>,
+}
+
+type Copied = (Ended, BackupRecord, Vec<Vec<u8>>, Volume);
+
+impl Taking<'_> {
+    /// Captures and copies the database, and judges what Velero made of it.
+    fn take(&self, plan: &Plan, claims: &[PersistentVolumeClaim]) -> Result<TakenBackup> {
+        let Self { cluster, evidence, source, method, run, .. } = *self;
+        let pod = self.pod()?;
+        let (ended, record, files, volume) = match method.is_snapshot() {
+            true => self.snapshot(&pod, plan)?,
+            false => self.files(&pod, plan)?,
+        };
+        // Its sessions would hold up the database's vacuum.
+        cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
+        let expected = ExpectedVolumes {
+            method: method.into(),
+            volumes: vec![ExpectedVolume {
+                namespace: volume.namespace.clone(),
+                pod: volume.pod.clone(),
+                volume: volume.volume.clone(),
+                claim: volume.claim.clone(),
+            }],
+        };
+        let mut problems = backup_problems(&ended.seen(), &expected);
+        problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
+        let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
+        let left = Vec::new();
+        if problems.iter().any(Problem::is_failure) {
+            self.release()?;
+            return Ok(TakenBackup { record: None, problems, complaints: ended.complaints, place, left });
+        }
+        self.watch.step("storing the manifests beside the backup")?;
+        let record = Record::new(Facts {
+            backup: record,
+            method,
+            run: run.to_string(),
+            volume: Volume { labels: volume_labels(method, &ended, &volume, run), ..volume },
+            image: source.image.clone(),
+            image_pull_secrets: source.image_pull_secrets.clone(),
+            account: source.account,
+            source_handles: source.handles.clone(),
+        });
+        evidence.keep(&record, &files)?;
+        self.release()?;
+        Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place, left })
+    }
+
+    /// Gives the Backup out of our hands: it has ended, and what is to be said of it is said.
+    fn release(&self) -> Result<()> {
+        let proven = json!({ "metadata": { "labels": { UNPROVEN: null } } });
+        self.cluster.of::<Backup>(self.settings.velero_namespace()).merge(self.name.as_str(), &proven)
+    }
+
+    /// Starts our pod beside the database.
+    fn pod(&self) -> Result<AgentPod> {
+        let claim = match self.method.is_snapshot() {
+            true => None,
+            false => self.settings.basebackup_claim.clone(),
+        };
+        // Velero copies the files of this pod's volume, or leaves the whole pod out.
+        let annotations = claim.iter().map(|claim| (OPT_IN.to_owned(), claim.clone()));
+        let pod = AgentPod {
+            name: format!("state-lab-{}", self.run),
+            namespace: self.source.namespace.clone(),
+            run: self.run.clone(),
+            component: Component::Backup,
+            tool_image: self.settings.image()?.to_owned(),
+            image: self.source.image.clone(),
+            image_pull_secrets: self.source.image_pull_secrets.clone(),
+            account: self.source.account,
+            annotations: annotations.collect(),
+            mounts: claim.map(|claim| Mount { claim, path: VOLUME_PATH.to_owned() }).into_iter().collect(),
+            scratch: None,
+            deadline: POD_DEADLINE,
+            gated: false,
+            placing: None,
+        };
+        self.watch.step("starting a pod beside the database")?;
+        let pods = self.cluster.of::<Pod>(&pod.namespace);
+        pods.create(&pod.pod())?;
+        if let Err(error) = running(&pods, &pod.name, self.settings.patience(), self.watch) {
+            let _ = pods.delete(&pod.name);
+            return Err(error);
+        }
+        Ok(pod)
+    }
+
+    fn call(&self, pod: &AgentPod, order: &Order) -> Result<AgentCall<'_>> {
+        let pods = self.cluster.of::<Pod>(&pod.namespace);
+        AgentCall::start(&pods, &pod.name, order, self.settings.patience(), self.watch)
+    }
+
+    /// A snapshot of the primary's volume, while the pod keeps the instant.
+    fn snapshot(&self, pod: &AgentPod, plan: &Plan) -> Result<Copied> {
+        let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
+        let order = CaptureOrder { name: self.name.clone(), access: self.source.access.clone(), plan };
+        let call = self.call(pod, &Order::Capture(order))?;
+        call.held()?;
+        self.begin()?;
+        let mut released = false;
+        let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
+            call.check()?;
+            if !released && (is_cut(snapshots, &self.source.data.claim) || backup.status.phase.ended()) {
+                (self.watch.on_step)("the snapshot is taken; the database's instant need not be kept any more");
+                call.order(&Order::Release)?;
+                released = true;
+            }
+            Ok(())
+        })?;
+        let (record, files) = call.backup()?;
+        let data = &self.source.data;
+        let volume = Volume {
+            namespace: self.source.namespace.clone(),
+            pod: kube::ResourceExt::name_any(&self.source.primary),
+            volume: data.volume.clone(),
+            claim: data.claim.clone(),
+            path: data.path.clone(),
+            labels: BTreeMap::new(),
+        };
+        Ok((ended, record, files, volume))
+    }
+
+    /// A base backup or a dump on a volume of its own, whose files Velero then copies.
+    fn files(&self, pod: &AgentPod, plan: &Plan) -> Result<Copied> {
+        let method = match self.method {
+            Method::FsDump => local::Method::Logical,
+            Method::Fs | Method::Csi | Method::CsiMove => local::Method::Physical,
+        };
+        let order = StageOrder {
+            name: self.name.clone(),
+            access: self.source.access.clone(),
+            method: Some(method),
+            store: format!("{VOLUME_PATH}/{STORE}").into(),
+            plan: plan.clone(),
+        };
+        let (record, files) = self.call(pod, &Order::Stage(order))?.backup()?;
+        self.begin()?;
+        let ended = self.followed().to_the_end(self.evidence, self.watch, |_, _| Ok(()))?;
+        let claim = pod.mounts.first().context("failed to find the claim for base backups")?.claim.clone();
+        let volume = Volume {
+            namespace: self.source.namespace.clone(),
+            pod: pod.name.clone(),
+            volume: claim.clone(),
+            claim,
+            path: STORE.to_owned(),
+            labels: BTreeMap::new(),
+        };
+        Ok((ended, record, files, volume))
+    }
+
+    /// Asks Velero for the backup.
+    fn begin(&self) -> Result<()> {
+        self.watch.step("asking Velero for the backup")?;
+        let mut labels = labels(self.run, Component::Backup);
+        labels.insert(UNPROVEN.to_owned(), "true".to_owned());
+        let mut order = backup::create(BackupOrder {
+            name: self.name.to_string(),
+            labels,
+            included_namespaces: vec![self.source.namespace.clone()],
+            storage_location: Some(self.evidence.name().to_owned()),
+            ttl: self.settings.ttl(),
+            method: self.method.into(),
+            csi_snapshot_timeout: CSI_SNAPSHOT_TIMEOUT,
+            item_operation_timeout: ITEM_OPERATION_TIMEOUT,
+        });
+        order.metadata.namespace = Some(self.settings.velero_namespace().to_owned());
+        self.cluster.of::<Backup>(self.settings.velero_namespace()).create(&order)?;
+        Ok(())
+    }
+
+    fn followed(&self) -> Followed<'_> {
+        Followed {
+            cluster: self.cluster,
+            velero: self.settings.velero_namespace(),
+            namespace: &self.source.namespace,
+            name: self.name.as_str(),
+            patience: self.settings.patience(),
+        }
+    }
+}
+
+/// Whether the snapshot of a claim shows its instant: from here on its source may change.
+fn is_cut(snapshots: &[VolumeSnapshot], claim: &str) -> bool {
+    let of_claim = |snapshot: &&VolumeSnapshot| {
+        snapshot.spec.source.persistent_volume_claim_name.as_deref() == Some(claim)
+    };
+    snapshots.iter().filter(of_claim).any(VolumeSnapshot::ready)
+}
+
+/// The labels by which a restore finds the volume's claim, or its pod, in the backup.
+fn volume_labels(method: Method, ended: &Ended, volume: &Volume, run: &Run) -> BTreeMap<String, String> {
+    match method.is_snapshot() {
+        true => {
+            let snapshot = ended.snapshots.get(&volume.claim);
+            snapshot.map(|snapshot| (SNAPSHOT_LABEL.to_owned(), snapshot.clone())).into_iter().collect()
+        }
+        false => [(RUN.to_owned(), run.to_string())].into(),
+    }
+}
+
+/// Volumes of the application that are in no backup, although nobody said that they are to stay out.
+fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
+    let missing = bystanders.iter().filter(|volume| {
+        volume_info::of(&ended.volumes, volume).and_then(volume_info::VolumeInfo::copy).is_none()
+    });
+    let problem = |volume: &ExpectedVolume| {
+        Problem::failure(volume.to_string(), "is not in the backup").way_out(format!(
+            "annotate the pod {}/{} with {OPT_IN}={}, or say that it is to stay out with \
+             {OPT_IN}-excludes={} (in its template, so that it stays)",
+            volume.namespace, volume.pod, volume.volume, volume.volume
+        ))
+    };
+    missing.map(problem).collect()
+}

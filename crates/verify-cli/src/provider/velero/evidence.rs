@@ -1,0 +1,193 @@
+//! What proves backups, in the bucket of a backup storage location, beside what Velero keeps there.
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use verify_core::manifest::Manifest;
+
+use super::record::Record;
+use crate::cluster::Cluster;
+use crate::provider::local::BackupName;
+use crate::s3::{self, Bucket, Credentials, Location};
+use crate::velero::judge::location_problem;
+use crate::velero::location::BackupStorageLocation;
+
+/// The Secret of Velero's own installation, and its key.
+const DEFAULT_SECRET: (&str, &str) = ("cloud-credentials", "cloud");
+/// A record has some thousand bytes a database.
+const RECORD_BYTES_MAX: u64 = 256 << 20;
+/// Half a MiB for a large table.
+const MANIFEST_BYTES_MAX: u64 = 8 << 30;
+/// Velero's own artefacts, packed.
+const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
+
+/// A backup storage location, and the way into its bucket.
+pub(crate) struct Evidence {
+    pub(crate) location: BackupStorageLocation,
+    bucket: Bucket,
+}
+
+impl Evidence {
+    /// The location of this name, or Velero's default.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, Velero cannot reach it, or its bucket cannot be reached from here.
+    pub(crate) fn open(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<Self> {
+        let location = find(cluster, velero, name)?;
+        if let Some(problem) = location_problem(&location) {
+            let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
+            bail!("failed to use the backup storage location: {problem}{way_out}");
+        }
+        Self::of(cluster, velero, location)
+    }
+
+    /// The way into the bucket of a location, whatever Velero thinks of it.
+    pub(crate) fn of(cluster: &Cluster, velero: &str, location: BackupStorageLocation) -> Result<Self> {
+        let s3 = s3_location(cluster, velero, &location)?;
+        Ok(Self { bucket: Bucket::open(&s3)?, location })
+    }
+
+    /// The location's name.
+    pub(crate) fn name(&self) -> &str {
+        self.location.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The bucket.
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Whether nothing is to be written there.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.location.spec.access_mode.as_deref() == Some("ReadOnly")
+    }
+
+    /// Fails where anything of a backup of this name is there.
+    pub(super) fn expect_free(&self, name: &BackupName) -> Result<()> {
+        let there = self.bucket.list(&format!("backups/{name}/"))?;
+        if there.is_empty() {
+            return Ok(());
+        }
+        bail!("failed to begin the backup {name}: {} holds one of this name; choose another", self.bucket.location())
+    }
+
+    /// Keeps the manifests, then the record that names them.
+    pub(super) fn keep(&self, record: &Record, manifests: &[Vec<u8>]) -> Result<()> {
+        let name = &record.backup.name;
+        for (database, manifest) in record.backup.databases.iter().zip(manifests) {
+            self.bucket.put_new(&key(name, &database.manifest), manifest)?;
+        }
+        let text = serde_json::to_vec_pretty(record).context("failed to write the backup's record")?;
+        self.bucket.put_new(&key(name, RECORD), &text)
+    }
+
+    /// The record of a backup.
+    ///
+    /// # Errors
+    ///
+    /// If there is none: then the backup was not made, or not proven, by us.
+    pub(crate) fn record(&self, name: &BackupName) -> Result<Record> {
+        let text = self.bucket.get(&key(name, RECORD), RECORD_BYTES_MAX)?;
+        let text = text.with_context(|| {
+            format!(
+                "failed to find what proves the backup {name}: {} has no {}. Only backups that `state-lab backup` made, \
+                 and found whole, can be proven",
+                self.bucket.location(),
+                key(name, RECORD)
+            )
+        })?;
+        Record::read(&text)
+    }
+
+    /// The files of the manifests that a record names, each the one that was written with the backup.
+    pub(crate) fn manifests(&self, record: &Record) -> Result<(Vec<Vec<u8>>, Vec<Manifest>)> {
+        let name = &record.backup.name;
+        let read = record.backup.databases.iter().map(|database| {
+            let key = key(name, &database.manifest);
+            let file = self.bucket.get(&key, MANIFEST_BYTES_MAX)?;
+            let file = file.with_context(|| format!("failed to find the manifest {key} in {}", self.bucket.location()))?;
+            let manifest = database.open(&file)?;
+            Ok((file, manifest))
+        });
+        Ok(read.collect::<Result<Vec<_>>>()?.into_iter().unzip())
+    }
+
+    /// Keeps a report; says where.
+    pub(crate) fn keep_report(&self, name: &BackupName, file: &str, text: &[u8]) -> Result<String> {
+        let key = key(name, &format!("reports/{file}"));
+        self.bucket.put_new(&key, text)?;
+        Ok(format!("{}/{key}", self.bucket.location()))
+    }
+
+    /// An artefact that Velero keeps of a backup, such as its results; nothing where it was not written.
+    pub(super) fn of_backup(&self, name: &str, artefact: &str) -> Result<Option<Vec<u8>>> {
+        self.bucket.get(&format!("backups/{name}/{name}-{artefact}"), ARTEFACT_BYTES_MAX)
+    }
+
+    /// An artefact that Velero keeps of a restore.
+    pub(crate) fn of_restore(&self, name: &str, artefact: &str) -> Result<Option<Vec<u8>>> {
+        self.bucket.get(&format!("restores/{name}/restore-{name}-{artefact}"), ARTEFACT_BYTES_MAX)
+    }
+}
+
+const RECORD: &str = "backup.json";
+
+fn key(name: &BackupName, file: &str) -> String {
+    format!("backups/{name}/state-lab/{file}")
+}
+
+fn find(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<BackupStorageLocation> {
+    let locations = cluster.of::<BackupStorageLocation>(velero).list("")?;
+    let names: Vec<&str> = locations.iter().filter_map(|location| location.metadata.name.as_deref()).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let wanted = |location: &&BackupStorageLocation| match name {
+        Some(name) => location.metadata.name.as_deref() == Some(name),
+        None => location.spec.default,
+    };
+    let found = locations.iter().find(wanted).cloned();
+    found.with_context(|| match name {
+        Some(name) => format!("failed to find the backup storage location {name}: the namespace {velero} has {known}"),
+        None => format!(
+            "failed to find Velero's default backup storage location: the namespace {velero} has {known}; name one with \
+             --location"
+        ),
+    })
+}
+
+/// The bucket of a location, with the credentials of the environment, else with those that Velero has.
+pub(crate) fn s3_location(cluster: &Cluster, velero: &str, location: &BackupStorageLocation) -> Result<Location> {
+    let spec = &location.spec;
+    if !matches!(spec.provider.as_str(), "aws" | "velero.io/aws") {
+        bail!(
+            "failed to use the backup storage location {}: its provider is {}, and state-lab speaks to S3 alone",
+            location.metadata.name.as_deref().unwrap_or_default(),
+            spec.provider
+        );
+    }
+    let environment_has = s3::environment_has_credentials();
+    let of_velero = match environment_has {
+        true => None,
+        false => velero_credentials(cluster, velero, location)?,
+    };
+    let credentials = s3::credentials(environment_has, of_velero);
+    let storage = &spec.object_storage;
+    let ca = storage.ca_cert.as_ref().map(|ByteString(pem)| pem.clone());
+    let prefix = storage.prefix.as_deref().unwrap_or_default();
+    Location::of_backup_location(&storage.bucket, prefix, &spec.config, ca, credentials)
+}
+
+fn velero_credentials(
+    cluster: &Cluster,
+    velero: &str,
+    location: &BackupStorageLocation,
+) -> Result<Option<Credentials>> {
+    let own = location.spec.credential.as_ref();
+    let (name, key) = own.map_or(DEFAULT_SECRET, |own| (own.name.as_str(), own.key.as_str()));
+    let secret = cluster.of::<Secret>(velero).get(name)?;
+    let file = secret.and_then(|secret| secret.data?.remove(key));
+    if own.is_some() && file.is_none() {
+        bail!("failed to find the credentials of the backup storage location: the Secret {velero}/{name} has no key {key}");
+    }
+    Ok(file.map(|ByteString(ini)| Credentials::File { ini: s3::Secret::new(ini), profile: "default".to_owned() }))
+}

@@ -1,0 +1,403 @@
+//! What becomes of the objects that outlive a validation namespace, where the wrong answer destroys a backup or
+//! production itself. Decided here without a client; whatever cannot be proven to be ours alone is kept.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::cluster::Run;
+use crate::velero::backup::Backup;
+use crate::velero::label::RESTORE_NAME;
+use crate::velero::snapshot::VolumeSnapshotContent;
+
+/// Set on a Velero Backup until its rows are proven: the run that made it may still ask Velero to delete it.
+///
+/// Velero keeps a backup's labels beside its data, so that a copy of the object that Velero reads back from there, in
+/// this cluster or in another one, has this label for ever. It is never enough by itself.
+pub(crate) const UNPROVEN: &str = "state-lab.dev/unproven";
+
+/// Who provisioned a volume, where it was not made by hand.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+/// How Velero renames a volume that it restores as it was beside the original.
+const VELERO_CLONE: &str = "velero-clone-";
+
+/// What becomes of a PersistentVolume of our namespace.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum VolumeFate {
+    /// Its storage was made for our claim alone: both go.
+    Remove,
+    /// The object goes, its storage stays, for this reason.
+    KeepStorage(String),
+}
+
+/// What becomes of a PersistentVolume; `None` where it is of no claim in `namespace`. `claims` are the uids of the
+/// claims that were seen there, `all` are the volumes of the cluster.
+///
+/// Velero restores a volume whose reclaim policy is `Retain` as the object that it was: it points at production's own
+/// storage then.
+pub(super) fn volume(
+    volume: &PersistentVolume,
+    namespace: &str,
+    claims: &BTreeSet<String>,
+    all: &[PersistentVolume],
+) -> Option<VolumeFate> {
+    let spec = volume.spec.as_ref()?;
+    let claim = spec.claim_ref.as_ref().filter(|claim| claim.namespace.as_deref() == Some(namespace))?;
+    let keep = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
+    let name = volume.name_any();
+    if name.starts_with(VELERO_CLONE) || volume.labels().contains_key(RESTORE_NAME) {
+        return keep("Velero restored it as it was, so that it may be production's own");
+    }
+    if !volume.annotations().contains_key(PROVISIONED_BY) {
+        return keep("it was not provisioned for a claim");
+    }
+    let Some(storage) = storage(spec) else { return keep("state-lab does not know this kind of storage") };
+    let other = all.iter().find(|other| {
+        other.metadata.uid != volume.metadata.uid
+            && other.spec.as_ref().and_then(self::storage).is_some_and(|others| others == storage)
+    });
+    if let Some(other) = other {
+        return keep(&format!("it is also that of the PersistentVolume {}", other.name_any()));
+    }
+    // Provisioners name a volume after the uid of the claim that it is for, which still tells once the claim is gone.
+    match &claim.uid {
+        Some(uid) if claims.contains(uid) || name.ends_with(uid.as_str()) && !uid.is_empty() => {
+            Some(VolumeFate::Remove)
+        }
+        _ => keep("nothing shows that it was provisioned for this claim"),
+    }
+}
+
+/// The uids of claims.
+pub(super) fn uids(claims: &[PersistentVolumeClaim]) -> BTreeSet<String> {
+    claims.iter().filter_map(ResourceExt::uid).collect()
+}
+
+/// Which storage is behind a volume, comparable with that of another one; `None` for kinds that we do not know.
+pub(super) fn storage(spec: &PersistentVolumeSpec) -> Option<Value> {
+    if let Some(csi) = &spec.csi {
+        return Some(json!(["csi", csi.driver, csi.volume_handle]));
+    }
+    if let Some(nfs) = &spec.nfs {
+        return Some(json!(["nfs", nfs.server, nfs.path.trim_end_matches('/')]));
+    }
+    // The same path on two nodes is two directories; where the node is not said, they are taken for one.
+    if let Some(local) = &spec.local {
+        return Some(json!(["local", local.path.trim_end_matches('/'), spec.node_affinity]));
+    }
+    let ebs = spec.aws_elastic_block_store.as_ref().map(|disk| json!(["ebs", disk.volume_id]));
+    let gce = spec.gce_persistent_disk.as_ref().map(|disk| json!(["gce", disk.pd_name]));
+    ebs.or(gce)
+}
+
+/// What becomes of a VolumeSnapshotContent of our namespace.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ContentFate {
+    /// It shows a snapshot that exists, which is the backup's: the object goes, and must say `Retain` until then.
+    RemoveObject,
+    /// Its snapshot was taken of a volume in our namespace, by somebody else.
+    LeaveAlone,
+}
+
+/// What becomes of a VolumeSnapshotContent; `None` where it is of no snapshot in `namespace`.
+pub(super) fn content(content: &VolumeSnapshotContent, namespace: &str) -> Option<ContentFate> {
+    let source = &content.spec.source;
+    (content.spec.volume_snapshot_ref.namespace == namespace).then_some(match source.snapshot_handle {
+        Some(_) => ContentFate::RemoveObject,
+        None => ContentFate::LeaveAlone,
+    })
+}
+
+/// Whether the storage's snapshot stays when the object goes.
+pub(super) fn retains(content: &VolumeSnapshotContent) -> bool {
+    content.spec.deletion_policy == "Retain"
+}
+
+/// What becomes of a Velero Backup that its run never proved.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BackupFate {
+    /// Velero is asked to delete it, with its data.
+    Delete,
+    /// Velero deletes it already.
+    Going,
+    /// It is left, for this reason.
+    Leave(&'static str),
+}
+
+/// What becomes of a Backup; `None` where it is not an unproven one of this run. `lease` is the run's, where it has one.
+///
+/// Only the object that the run itself created is deleted, and only where its lease tells that the run ended without
+/// having removed it: neither holds for a copy that Velero has read back from the object store.
+pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Option<BackupFate> {
+    let unproven = backup.labels().get(UNPROVEN).is_some_and(|value| value == "true");
+    if !unproven || Run::of(backup).as_ref() != Some(run) {
+        return None;
+    }
+    let leave = |reason| Some(BackupFate::Leave(reason));
+    let status = &backup.status;
+    if status.phase.is("Deleting") {
+        return Some(BackupFate::Going);
+    }
+    if !status.phase.ended() {
+        return leave("Velero is still at it; clean up again when it has ended");
+    }
+    if !lease.is_some_and(|lease| Run::of(lease).as_ref() == Some(run)) {
+        return leave("nothing in this cluster tells what became of the run that made it");
+    }
+    // Velero never reads back one that failed its validation, and such a one never began.
+    let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let began = status.start_timestamp.as_ref().map(|time| time.0);
+    match (created, began) {
+        (Some(created), Some(began)) if created <= began => Some(BackupFate::Delete),
+        (Some(_), None) if status.phase.is("FailedValidation") => Some(BackupFate::Delete),
+        _ => leave("Velero read it back from the object store, so that it may have been proven since"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Component, RUN, labels};
+
+    const OURS: &str = "state-lab-0123";
+    const UID: &str = "6f1c";
+
+    /// A volume that was provisioned for our claim.
+    fn provisioned() -> Value {
+        json!({
+            "metadata": { "name": "pvc-6f1c", "uid": "1", "annotations": { PROVISIONED_BY: "csi.test" } },
+            "spec": {
+                "claimRef": { "namespace": OURS, "name": "data", "uid": UID },
+                "persistentVolumeReclaimPolicy": "Retain",
+                "csi": { "driver": "csi.test", "volumeHandle": "handle-1" },
+            },
+        })
+    }
+
+    fn production() -> Value {
+        json!({
+            "metadata": { "name": "pvc-0000", "uid": "2", "annotations": { PROVISIONED_BY: "csi.test" } },
+            "spec": {
+                "claimRef": { "namespace": "app", "name": "data", "uid": "0000" },
+                "csi": { "driver": "csi.test", "volumeHandle": "handle-0" },
+            },
+        })
+    }
+
+    fn read<K: serde::de::DeserializeOwned>(value: Value) -> K {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn judged(ours: Value, claims: &[&str]) -> Option<VolumeFate> {
+        let (ours, other): (PersistentVolume, PersistentVolume) = (read(ours), read(production()));
+        let claims = claims.iter().map(|&uid| uid.to_owned()).collect();
+        volume(&ours, OURS, &claims, &[ours.clone(), other])
+    }
+
+    /// A volume that differs in one thing.
+    fn but(pointer: &str, value: Value) -> Value {
+        let mut volume = provisioned();
+        let (parent, last) = pointer.rsplit_once('/').unwrap();
+        volume.pointer_mut(parent).unwrap()[last.replace("~1", "/")] = value;
+        volume
+    }
+
+    #[test]
+    fn storage_goes_only_if_it_was_made_for_our_claim_alone() {
+        let kept = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
+        let as_it_was = "Velero restored it as it was, so that it may be production's own";
+        let table = [
+            ("as it should be", provisioned(), Some(VolumeFate::Remove)),
+            ("of another namespace", but("/spec/claimRef/namespace", json!("app")), None),
+            ("of no claim", but("/spec/claimRef", Value::Null), None),
+            ("Velero's clone", but("/metadata/name", json!("velero-clone-6f1c")), kept(as_it_was)),
+            (
+                "restored under its name",
+                but("/metadata/labels", json!({ RESTORE_NAME: "r" })),
+                kept(as_it_was),
+            ),
+            (
+                "made by hand",
+                but("/metadata/annotations", json!({})),
+                kept("it was not provisioned for a claim"),
+            ),
+            (
+                "production's storage",
+                but("/spec/csi/volumeHandle", json!("handle-0")),
+                kept("it is also that of the PersistentVolume pvc-0000"),
+            ),
+            (
+                "the same handle of another driver",
+                but("/spec/csi", json!({ "driver": "other.test", "volumeHandle": "handle-0" })),
+                Some(VolumeFate::Remove),
+            ),
+            (
+                "storage that we do not know",
+                but("/spec/csi", Value::Null),
+                kept("state-lab does not know this kind of storage"),
+            ),
+            (
+                "bound to a claim that we did not see",
+                but("/metadata/name", json!("pvc-9999")),
+                Some(VolumeFate::Remove),
+            ),
+        ];
+        for (name, volume, fate) in table {
+            assert_eq!(judged(volume, &[UID]), fate, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_is_gone_is_known_by_the_name_of_its_volume() {
+        assert_eq!(judged(provisioned(), &[]), Some(VolumeFate::Remove));
+        let reason = "nothing shows that it was provisioned for this claim".to_owned();
+        for (volume, claims) in [
+            (but("/metadata/name", json!("pvc-9999")), &[][..]),
+            (but("/spec/claimRef/uid", json!("another")), &[UID]),
+            (but("/spec/claimRef/uid", json!("")), &[]),
+            (but("/spec/claimRef/uid", Value::Null), &[UID]),
+        ] {
+            assert_eq!(judged(volume, claims), Some(VolumeFate::KeepStorage(reason.clone())));
+        }
+    }
+
+    #[test]
+    fn storage_is_the_same_wherever_it_is_written_so() {
+        let node = |name: &str| json!({ "required": { "nodeSelectorTerms": [{ "matchFields": [{ "key": name, "operator": "Exists" }] }] } });
+        let same = [
+            (
+                json!({ "nfs": { "server": "s", "path": "/a/" } }),
+                json!({ "nfs": { "server": "s", "path": "/a" } }),
+                true,
+            ),
+            (
+                json!({ "nfs": { "server": "s", "path": "/a" } }),
+                json!({ "nfs": { "server": "t", "path": "/a" } }),
+                false,
+            ),
+            (
+                json!({ "local": { "path": "/a" }, "nodeAffinity": node("x") }),
+                json!({ "local": { "path": "/a" }, "nodeAffinity": node("y") }),
+                false,
+            ),
+            (
+                json!({ "awsElasticBlockStore": { "volumeID": "v" } }),
+                json!({ "awsElasticBlockStore": { "volumeID": "v", "fsType": "xfs" } }),
+                true,
+            ),
+        ];
+        for (one, other, expected) in same {
+            let told = format!("{one} {other}");
+            let of = |spec: Value| storage(&read::<PersistentVolumeSpec>(spec)).expect("known");
+            assert_eq!(of(one) == of(other), expected, "{told}");
+        }
+        assert_eq!(storage(&read(json!({ "hostPath": { "path": "/" } }))), None);
+    }
+
+    #[test]
+    fn a_backups_snapshot_never_goes_with_an_object_of_ours() {
+        let of = |namespace: &str, source: Value| -> VolumeSnapshotContent {
+            read(json!({ "spec": {
+                "deletionPolicy": "Delete", "source": source, "volumeSnapshotRef": { "namespace": namespace, "name": "s" },
+            }}))
+        };
+        let exists = json!({ "snapshotHandle": "snapshot-1" });
+        let table = [
+            (of(OURS, exists.clone()), Some(ContentFate::RemoveObject)),
+            (of("app", exists.clone()), None),
+            (of("state-lab-01234", exists), None),
+            (of(OURS, json!({ "volumeHandle": "volume-1" })), Some(ContentFate::LeaveAlone)),
+        ];
+        for (found, fate) in table {
+            assert_eq!(content(&found, OURS), fate, "{found:?}");
+            assert!(!retains(&found), "it has to be set first");
+        }
+    }
+
+    #[test]
+    fn only_the_runs_own_object_of_an_unproven_backup_is_deleted() {
+        let run = Run::new();
+        let ours = labels(&run, Component::Backup);
+        let lease = Lease {
+            metadata: kube::api::ObjectMeta { labels: Some(ours.clone()), ..Default::default() },
+            spec: None,
+        };
+        let other = Lease {
+            metadata: kube::api::ObjectMeta {
+                labels: Some(labels(&Run::new(), Component::Backup)),
+                ..Default::default()
+            },
+            spec: None,
+        };
+        let unproven = || {
+            let mut labels = ours.clone();
+            labels.insert(UNPROVEN.to_owned(), "true".to_owned());
+            json!({
+                "metadata": { "name": "b", "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z" },
+                "status": { "phase": "Completed", "startTimestamp": "2026-01-01T00:00:00Z" },
+            })
+        };
+        let but = |pointer: &str, value: Value| {
+            let mut backup = unproven();
+            *backup.pointer_mut(pointer).unwrap() = value;
+            read::<Backup>(backup)
+        };
+        let proven = {
+            let mut backup: Backup = read(unproven());
+            backup.metadata.labels.as_mut().unwrap().remove(UNPROVEN);
+            backup
+        };
+        let never_began = {
+            let mut backup = but("/status/phase", json!("FailedValidation"));
+            backup.status.start_timestamp = None;
+            backup
+        };
+        let read_back = "Velero read it back from the object store, so that it may have been proven since";
+        let unknown = "nothing in this cluster tells what became of the run that made it";
+        let busy = "Velero is still at it; clean up again when it has ended";
+        let table = [
+            ("unproven", read(unproven()), Some(&lease), Some(BackupFate::Delete)),
+            (
+                "failed",
+                but("/status/phase", json!("PartiallyFailed")),
+                Some(&lease),
+                Some(BackupFate::Delete),
+            ),
+            ("never began", never_began, Some(&lease), Some(BackupFate::Delete)),
+            ("proven", proven, Some(&lease), None),
+            (
+                "another run's",
+                but(&format!("/metadata/labels/{}", RUN.replace('/', "~1")), json!("beef")),
+                Some(&lease),
+                None,
+            ),
+            (
+                "not by us",
+                but("/metadata/labels/app.kubernetes.io~1managed-by", json!("Helm")),
+                Some(&lease),
+                None,
+            ),
+            (
+                "under way",
+                but("/status/phase", json!("Finalizing")),
+                Some(&lease),
+                Some(BackupFate::Leave(busy)),
+            ),
+            ("being deleted", but("/status/phase", json!("Deleting")), Some(&lease), Some(BackupFate::Going)),
+            ("of a run unknown here", read(unproven()), None, Some(BackupFate::Leave(unknown))),
+            ("with another's lease", read(unproven()), Some(&other), Some(BackupFate::Leave(unknown))),
+            (
+                "read back",
+                but("/metadata/creationTimestamp", json!("2026-01-01T00:00:09Z")),
+                Some(&lease),
+                Some(BackupFate::Leave(read_back)),
+            ),
+        ];
+        for (name, found, lease, fate) in table {
+            assert_eq!(backup(&found, &run, lease), fate, "{name}");
+        }
+    }
+}

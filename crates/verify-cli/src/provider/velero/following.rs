@@ -1,0 +1,155 @@
+//! Following a Backup of Velero until it and all that moves data for it have ended.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+
+use super::evidence::Evidence;
+use super::waiting::{Look, wait};
+use crate::cluster::Cluster;
+use crate::duration::Period;
+use crate::provider::Watch;
+use crate::velero::backup::Backup;
+use crate::velero::data_movement::DataUpload;
+use crate::velero::judge::BackupSeen;
+use crate::velero::label;
+use crate::velero::pod_volume::PodVolumeBackup;
+use crate::velero::problem::Problem;
+use crate::velero::results::{self, Results};
+use crate::velero::snapshot::VolumeSnapshot;
+use crate::velero::transfer::{Transfer, moving};
+use crate::velero::volume_info::{self, VolumeInfo};
+use crate::velero::{log, waiting};
+
+/// The artefacts that Velero writes when a backup ends.
+const RESULTS: &str = "results.gz";
+const VOLUME_INFOS: &str = "volumeinfo.json.gz";
+const LOGS: &str = "logs.gz";
+
+/// A backup that has ended, and all that belongs to it.
+pub(super) struct Ended {
+    pub(super) backup: Backup,
+    pod_volume_backups: Vec<PodVolumeBackup>,
+    uploads: Vec<DataUpload>,
+    results: Results,
+    pub(super) volumes: Vec<VolumeInfo>,
+    /// The VolumeSnapshots that were seen, by the claims that they are of.
+    pub(super) snapshots: BTreeMap<String, String>,
+    /// What Velero's log complains of.
+    pub(super) complaints: Vec<String>,
+}
+
+impl Ended {
+    /// As the judgment takes it.
+    pub(super) fn seen(&self) -> BackupSeen<'_> {
+        BackupSeen {
+            backup: &self.backup,
+            pod_volume_backups: &self.pod_volume_backups,
+            uploads: &self.uploads,
+            results: &self.results,
+            volumes: &self.volumes,
+        }
+    }
+}
+
+/// What is followed.
+pub(super) struct Followed<'a> {
+    pub(super) cluster: &'a Cluster,
+    /// Velero's namespace.
+    pub(super) velero: &'a str,
+    /// The database's.
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) patience: Period,
+}
+
+impl Followed<'_> {
+    /// Waits for the end. `each` is called at every look, with the snapshots of that moment.
+    ///
+    /// # Errors
+    ///
+    /// If the backup goes, or nothing moves for too long; then it says what hangs.
+    pub(super) fn to_the_end(
+        &self,
+        evidence: &Evidence,
+        watch: &Watch<'_>,
+        mut each: impl FnMut(&[VolumeSnapshot], &Backup) -> Result<()>,
+    ) -> Result<Ended> {
+        let selector = format!("{}={}", label::BACKUP_NAME, label::value(self.name));
+        let mut snapshots = BTreeMap::new();
+        let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
+            let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
+            let Some(backup) = backup else { bail!("failed to follow the Backup {}: it is gone", self.name) };
+            let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list(&selector).unwrap_or_default();
+            for snapshot in &seen {
+                if let (Some(claim), Some(name)) =
+                    (&snapshot.spec.source.persistent_volume_claim_name, &snapshot.metadata.name)
+                {
+                    snapshots.insert(claim.clone(), name.clone());
+                }
+            }
+            each(&seen, &backup)?;
+            let files = self.cluster.of::<PodVolumeBackup>(self.velero).list(&selector)?;
+            let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;
+            let transfers: Vec<Transfer<'_>> =
+                files.iter().map(Transfer::from).chain(uploads.iter().map(Transfer::from)).collect();
+            if backup.status.phase.ended() && !moving(&transfers) {
+                drop(transfers);
+                return Ok(Look::Done((backup, files, uploads)));
+            }
+            let others = match backup.status.phase.is("Queued") {
+                true => self.cluster.of::<Backup>(self.velero).list("")?,
+                false => Vec::new(),
+            };
+            let on = waiting::backup(&backup, &transfers, &others, Timestamp::now());
+            let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
+            let state = serde_json::to_string(&(&backup.status, statuses, seen.len()))?;
+            let on = on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
+            Ok(Look::Waiting { on, state })
+        })?;
+        for upload in &uploads {
+            if let Some(snapshot) = &upload.spec.csi_snapshot {
+                snapshots.entry(upload.spec.source_pvc.clone()).or_insert_with(|| snapshot.volume_snapshot.clone());
+            }
+        }
+        self.read_artefacts(evidence, backup, pod_volume_backups, uploads, snapshots)
+    }
+
+    /// What Velero wrote beside the backup. It writes nothing for one that it refused.
+    fn read_artefacts(
+        &self,
+        evidence: &Evidence,
+        backup: Backup,
+        pod_volume_backups: Vec<PodVolumeBackup>,
+        uploads: Vec<DataUpload>,
+        snapshots: BTreeMap<String, String>,
+    ) -> Result<Ended> {
+        let completed = backup.status.phase.is("Completed");
+        let read = |artefact: &str| match evidence.of_backup(self.name, artefact) {
+            // A failed backup may have failed because the bucket cannot be reached: it is judged without.
+            Err(_) if !completed => Ok(None),
+            other => other,
+        };
+        let results = read(RESULTS)?.map(|packed| results::decode(&packed)).transpose()?;
+        let volumes = read(VOLUME_INFOS)?.map(|packed| volume_info::decode(&packed)).transpose()?;
+        if completed && volumes.is_none() {
+            bail!("failed to learn what the backup {} holds: Velero wrote no list of its volumes", self.name);
+        }
+        let complaints = match completed {
+            true => Vec::new(),
+            false => read(LOGS)?.map(|packed| log::decode(&packed)).transpose()?.map_or_else(Vec::new, |complaints| {
+                complaints.errors.shown
+            }),
+        };
+        Ok(Ended {
+            backup,
+            pod_volume_backups,
+            uploads,
+            results: results.unwrap_or_default(),
+            volumes: volumes.unwrap_or_default(),
+            snapshots,
+            complaints,
+        })
+    }
+}

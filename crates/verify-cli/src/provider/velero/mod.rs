@@ -1,0 +1,37 @@
+//! Backups by Velero in a Kubernetes cluster, and their restores into a namespace of our own.
+//!
+//! [`backup`] captures a database in the mode that its copy needs, lets Velero take the copy, and believes only what
+//! every object of it says. [`restore`] has Velero fill volumes where nothing runs, brings them up where nothing can be
+//! reached, and holds them against the manifests. What proves a backup lies beside it in the bucket of its location:
+//!
+//! ```text
+//! backups/NAME/state-lab/backup.json            what was backed up, and the hashes of the manifests
+//!              state-lab/manifests/DB.manifest  what every table held
+//!              state-lab/reports/TIME-DB.json   what restores found
+//! ```
+
+mod agent_call;
+mod backup;
+mod evidence;
+mod fate;
+mod following;
+mod method;
+mod modifier;
+mod place;
+mod preflight;
+mod record;
+mod refilling;
+mod removal;
+mod restore;
+mod settings;
+mod source;
+mod waiting;
+
+pub(crate) use backup::{BackupRequest, TakenBackup, backup};
+pub(crate) use evidence::Evidence;
+pub use method::Method;
+pub(crate) use record::{Record, Volume};
+pub(crate) use removal::{Removal, sweep};
+pub(crate) use restore::{Kept, RestoreRequest, RestoredCopy, restore};
+pub use settings::Settings;
+pub(crate) use source::{Source, choose, login};

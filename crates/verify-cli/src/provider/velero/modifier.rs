@@ -1,0 +1,196 @@
+//! What Velero is to change in the pods that it restores, so that nothing of the application starts.
+//!
+//! Velero fills the volumes of file-system backups only in a pod that it restores itself. Every restored pod is held
+//! back by a scheduling gate. The one pod that carries the volume loses it together with all else that it was: it is
+//! left with that volume, and with Velero's own init container, which waits for the data.
+//!
+//! Velero restores an object unchanged where a patch fails, and goes on. So the gate comes first, in a rule of its own:
+//! a pod that cannot be changed stays behind it.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, json};
+
+use crate::cluster::{Component, Run, labels, lease};
+
+/// The container that Velero puts first when it has data for a pod's volume.
+const VELERO_WAIT: &str = "restore-wait";
+const GATE: &str = "state-lab.dev/hold";
+const CONTAINER: &str = "hold";
+const GRACE_SECONDS: i64 = 1;
+
+/// The pod that is to be left of an application, and what it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Modifier {
+    /// The namespace that was backed up.
+    pub(crate) source_namespace: String,
+    /// The pod that carried the volume.
+    pub(crate) pod: String,
+    /// What the volume was called in it. Velero finds it by this name.
+    pub(crate) volume: String,
+    /// The claim behind it.
+    pub(crate) claim: String,
+    /// An image that has `sleep`: the database's.
+    pub(crate) image: String,
+    pub(crate) image_pull_secrets: Vec<String>,
+    /// The user and group that own the database's files.
+    pub(crate) account: (i64, i64),
+}
+
+impl Modifier {
+    /// The ConfigMap that a Restore of this run names, for Velero's namespace.
+    pub(crate) fn config_map(&self, run: &Run, velero_namespace: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some(lease::name(run));
+        map.metadata.namespace = Some(velero_namespace.to_owned());
+        map.metadata.labels = Some(labels(run, Component::Validation));
+        // JSON is YAML.
+        map.data = Some([("rules.yaml".to_owned(), self.rules(run).to_string())].into());
+        map
+    }
+
+    fn rules(&self, run: &Run) -> Value {
+        let patch = |operation: &str, path: &str, value: Value| json!({ "operation": operation, "path": path, "value": text(value) });
+        let labels = || json!(labels(run, Component::Validation));
+        let hold_back = [
+            patch("add", "/spec/schedulingGates", json!([{ "name": GATE }])),
+            // No Service and no controller is to find it.
+            patch("add", "/metadata/labels", labels()),
+        ];
+        let keep_one = [
+            // Without Velero's container there is no data to wait for, and the pod stays behind the gate.
+            patch("test", "/spec/initContainers/0/name", json!(VELERO_WAIT)),
+            json!({ "operation": "move", "from": "/spec/initContainers/0", "path": "/held" }),
+            patch("replace", "/spec", self.spec()),
+            json!({ "operation": "move", "from": "/held", "path": "/spec/initContainers/0" }),
+            patch("add", "/metadata/labels", labels()),
+            patch("add", "/metadata/annotations", json!({})),
+        ];
+        let pods = |name: Option<String>, patches: &[Value]| {
+            let mut conditions = json!({ "groupResource": "pods", "namespaces": [self.source_namespace] });
+            if let Some(name) = name {
+                conditions["resourceNameRegex"] = json!(name);
+            }
+            json!({ "conditions": conditions, "patches": patches })
+        };
+        let this_one = format!("^{}$", self.pod.replace('.', "\\."));
+        json!({
+            "version": "v1",
+            "resourceModifierRules": [pods(None, &hold_back), pods(Some(this_one), &keep_one)],
+        })
+    }
+
+    fn spec(&self) -> Value {
+        let (user, group) = self.account;
+        let secrets: Vec<Value> =
+            self.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+        json!({
+            "restartPolicy": "Never",
+            "serviceAccountName": "default",
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "imagePullSecrets": secrets,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": user,
+                "runAsGroup": group,
+                "seccompProfile": { "type": "RuntimeDefault" },
+            },
+            "initContainers": [],
+            "containers": [{
+                "name": CONTAINER,
+                "image": self.image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["sleep", "infinity"],
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                "volumeMounts": [{ "name": self.volume, "mountPath": "/volume" }],
+            }],
+            "volumes": [{ "name": self.volume, "persistentVolumeClaim": { "claimName": self.claim } }],
+        })
+    }
+}
+
+/// A value as Velero wants it: text, which it quotes again unless it looks like an object or an array.
+fn text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::PodSpec;
+
+    fn modifier() -> Modifier {
+        Modifier {
+            source_namespace: "app".to_owned(),
+            pod: "pg.0".to_owned(),
+            volume: "basebackup".to_owned(),
+            claim: "pg-basebackup".to_owned(),
+            image: "postgres:15".to_owned(),
+            image_pull_secrets: Vec::new(),
+            account: (999, 998),
+        }
+    }
+
+    fn rules(run: &Run) -> Value {
+        let data = modifier().config_map(run, "velero").data.unwrap();
+        assert_eq!(data.len(), 1, "Velero refuses a ConfigMap with more");
+        serde_json::from_str(&data["rules.yaml"]).unwrap()
+    }
+
+    #[test]
+    fn the_gate_comes_first_and_does_not_depend_on_the_rest() {
+        let rules = rules(&Run::new());
+        let rules = rules["resourceModifierRules"].as_array().unwrap();
+        let conditions: Vec<&Value> = rules.iter().map(|rule| &rule["conditions"]).collect();
+        let pods = json!({ "groupResource": "pods", "namespaces": ["app"] });
+        let one = json!({ "groupResource": "pods", "namespaces": ["app"], "resourceNameRegex": "^pg\\.0$" });
+        assert_eq!(conditions, [&pods, &one]);
+        let first = json!({
+            "operation": "add", "path": "/spec/schedulingGates", "value": r#"[{"name":"state-lab.dev/hold"}]"#,
+        });
+        assert_eq!(rules[0]["patches"][0], first);
+    }
+
+    #[test]
+    fn the_one_pod_keeps_nothing_but_the_volume_and_veleros_container() {
+        let run = Run::new();
+        let rules = rules(&run);
+        let patches = rules["resourceModifierRules"][1]["patches"].as_array().unwrap();
+        let steps: Vec<String> = patches
+            .iter()
+            .map(|patch| {
+                let from = patch["from"].as_str().unwrap_or("value");
+                format!("{} {from} {}", patch["operation"].as_str().unwrap(), patch["path"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                "test value /spec/initContainers/0/name",
+                "move /spec/initContainers/0 /held",
+                "replace value /spec",
+                "move /held /spec/initContainers/0",
+                "add value /metadata/labels",
+                "add value /metadata/annotations",
+            ]
+        );
+        assert_eq!(patches[0]["value"], "restore-wait");
+        let value = |index: usize| -> Value {
+            serde_json::from_str(patches[index]["value"].as_str().unwrap()).unwrap()
+        };
+        assert_eq!(value(4), json!(labels(&run, Component::Validation)));
+        let spec: PodSpec = serde_json::from_value(value(2)).unwrap();
+        assert_eq!(spec.scheduling_gates, None);
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        assert_eq!(spec.init_containers, Some(Vec::new()));
+        let [volume] = &spec.volumes.unwrap()[..] else { panic!("one volume") };
+        assert_eq!(volume.name, "basebackup");
+        assert_eq!(volume.persistent_volume_claim.as_ref().unwrap().claim_name, "pg-basebackup");
+        let [container] = &spec.containers[..] else { panic!("one container") };
+        assert_eq!((&container.env, &container.env_from), (&None, &None));
+    }
+}

@@ -1,0 +1,107 @@
+//! `backup.json` of a backup by Velero: what proves it, and what a restore has to know of where it was taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::method::Method;
+use crate::provider::local::BackupRecord;
+
+const FORMAT: &str = "state-lab-velero-backup";
+const FORMAT_VERSION: u32 = 1;
+
+/// What was backed up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    format: String,
+    version: u32,
+    /// What was captured.
+    pub(crate) backup: BackupRecord,
+    /// How Velero copied it.
+    pub(crate) method: Method,
+    /// The run that made it, which the Backup is labelled with in every cluster: another one of the same name proves
+    /// nothing.
+    pub(crate) run: String,
+    /// The volume that holds the copy.
+    pub(crate) volume: Volume,
+    /// The image that the database ran in.
+    pub(crate) image: String,
+    /// The secrets that pulled it.
+    pub(crate) image_pull_secrets: Vec<String>,
+    /// The user and group that own its files.
+    pub(crate) account: (i64, i64),
+    /// The storage handles of the source's volumes: what a restore binds must be none of them.
+    pub(crate) source_handles: BTreeSet<String>,
+}
+
+/// The volume that holds the copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Volume {
+    /// The namespace of pod and claim.
+    pub(crate) namespace: String,
+    /// The pod that mounted it.
+    pub(crate) pod: String,
+    /// Its name in that pod.
+    pub(crate) volume: String,
+    pub(crate) claim: String,
+    /// Where the copy lies in it: a data directory, or a store of backups.
+    pub(crate) path: String,
+    /// The labels that its claim, or the pod that mounted it, has in the backup and nothing else has; none where that
+    /// could not be learnt.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// What a record says besides its format.
+pub(super) struct Facts {
+    pub(super) backup: BackupRecord,
+    pub(super) method: Method,
+    pub(super) run: String,
+    pub(super) volume: Volume,
+    pub(super) image: String,
+    pub(super) image_pull_secrets: Vec<String>,
+    pub(super) account: (i64, i64),
+    pub(super) source_handles: BTreeSet<String>,
+}
+
+impl Record {
+    pub(super) fn new(facts: Facts) -> Self {
+        let Facts { backup, method, run, volume, image, image_pull_secrets, account, source_handles } = facts;
+        Self {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
+            backup,
+            method,
+            run,
+            volume,
+            image,
+            image_pull_secrets,
+            account,
+            source_handles,
+        }
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    ///
+    /// If it is none, or of another version.
+    pub(super) fn read(text: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+            version: u32,
+        }
+        let doing = "failed to read the backup's record";
+        let Version { format, version } = serde_json::from_slice(text).context(doing)?;
+        if format != FORMAT {
+            bail!("{doing}: it is no record of a backup by Velero");
+        }
+        if version != FORMAT_VERSION {
+            bail!("{doing}: it is of version {version}; use the state-lab that wrote it");
+        }
+        serde_json::from_slice(text).context(doing)
+    }
+}

@@ -1,0 +1,400 @@
+//! Restoring a backup into a namespace of our own, where nothing starts on its data but what we start, and proving it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use verify_core::finding::Verdict;
+use verify_core::manifest::Manifest;
+use verify_core::plan::Plan;
+use verify_core::report::{Objectives, Report};
+use verify_core::timeline::{Milestone, Timeline};
+
+use super::agent_call::AgentCall;
+use super::backup::VOLUME_PATH;
+use super::evidence::Evidence;
+use super::method::Method;
+use super::modifier::Modifier;
+use super::place::Place;
+use super::record::Record;
+use super::refilling::Refilled;
+use super::removal;
+use super::settings::Settings;
+use super::source::handle;
+use super::waiting::{Look, running, wait};
+use crate::agent::{Order, RestoreOrder};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
+use crate::duration::Period;
+use crate::provider::local::{self, BackupName};
+use crate::provider::{Judging, Watch, report_file};
+use crate::velero::backup::Backup;
+use crate::velero::problem::Problem;
+use crate::velero::restore::{self, Restore};
+use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
+use crate::velero::volume_info;
+
+/// What is restored of a snapshot: nothing that could run.
+const CLAIMS_ONLY: [&str; 4] = [
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
+/// What is restored of files: Velero fills a volume only for a pod that mounts it.
+const WITH_POD: [&str; 3] = ["pods", "persistentvolumeclaims", "persistentvolumes"];
+/// When the cluster ends our job, whatever became of us.
+const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
+const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
+
+/// What to restore, and what it is to keep to.
+pub(crate) struct RestoreRequest {
+    pub(crate) name: BackupName,
+    pub(crate) settings: Settings,
+    /// How it is measured. The manifests' hash and invariants count before the plan's.
+    pub(crate) plan: Plan,
+    pub(crate) objectives: Objectives,
+    /// When the source was lost, by our clock; the beginning of the restore unless given.
+    pub(crate) incident: Option<Timestamp>,
+    /// Whether to leave the restored server running.
+    pub(crate) keep: bool,
+}
+
+/// What a restore came to.
+pub(crate) struct RestoredCopy {
+    /// The databases' names, in the record's order.
+    pub(crate) databases: Vec<String>,
+    /// What was found in each.
+    pub(crate) reports: Vec<Report>,
+    /// Where the reports are kept.
+    pub(crate) report_files: Vec<String>,
+    /// What Velero warns of.
+    pub(crate) warnings: Vec<Problem>,
+    /// What could not be removed again.
+    pub(crate) left: Vec<String>,
+    /// Where the server runs on, where it was kept.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// A restored server that was left running.
+pub(crate) struct Kept {
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    /// How to connect from inside the pod.
+    pub(crate) conninfo: String,
+}
+
+impl RestoredCopy {
+    /// The worst verdict of all databases.
+    pub(crate) fn verdict(&self) -> Verdict {
+        crate::provider::worst(self.reports.iter().map(|report| report.verdict))
+    }
+
+    /// The worst verdict on the data alone, whatever the objectives.
+    pub(crate) fn integrity(&self) -> Verdict {
+        crate::provider::worst(self.reports.iter().map(|report| report.comparison.verdict))
+    }
+}
+
+/// Restores a backup and verifies it inside the cluster. What was made for it is removed in the end.
+///
+/// # Errors
+///
+/// If it could not be restored, or not be compared. What was found is no error.
+pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
+    let (clock, started_at) = (Instant::now(), Timestamp::now());
+    let RestoreRequest { name, settings, .. } = request;
+    let velero = settings.velero_namespace();
+    let cluster = Cluster::connect(settings.context.as_deref())?;
+    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
+    watch.step("reading what proves the backup")?;
+    let record = evidence.record(name)?;
+    let (files, manifests) = evidence.manifests(&record)?;
+    check_backup(&cluster, velero, &evidence, &record)?;
+    // What could not be removed was told, and is no obstacle.
+    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
+    let run = Run::new();
+    let live = LiveRun::begin(&cluster, velero, &run, Component::Validation)?;
+    let restoring = Restoring {
+        cluster: &cluster,
+        evidence: &evidence,
+        request,
+        record: &record,
+        run: &run,
+        watch,
+        clock,
+    };
+    let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
+    if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
+        live.end()?;
+        return restored;
+    }
+    (watch.on_step)("removing what was made for the restore");
+    let removal = removal::remove(&cluster, velero, &run, watch.on_step);
+    drop(live);
+    let restored = restored?;
+    Ok(RestoredCopy { left: removal.left, ..restored })
+}
+
+/// Fails unless the Backup that Velero would restore is the one that was proven, in this location.
+fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &Record) -> Result<()> {
+    let name = record.backup.name.as_str();
+    let Some(backup) = cluster.of::<Backup>(velero).get(name)? else {
+        bail!(
+            "failed to find the Backup {name} in the namespace {velero}, although it lies in {}: Velero takes over what \
+             it finds there once a minute; wait, or look at the BackupStorageLocation {}",
+            evidence.bucket().location(),
+            evidence.name()
+        );
+    };
+    let location = backup.spec.storage_location.as_deref().unwrap_or_default();
+    if location != evidence.name() {
+        bail!(
+            "failed to restore {name} from {}: Velero knows it as a backup of the location {location}, and would read that \
+             one. Restore it in a cluster whose Velero has {} alone, or remove the record of it here (`kubectl -n {velero} \
+             delete backups.velero.io {name}` leaves the bucket as it is) while {location} cannot be reached",
+            evidence.name(),
+            evidence.name()
+        );
+    }
+    if backup.labels().get(RUN) != Some(&record.run) {
+        bail!("failed to restore {name}: the Backup is not the one that was proven, but another one of the same name");
+    }
+    if !backup.status.phase.is("Completed") {
+        bail!("failed to restore {name}: the Backup is {} and not Completed any more", backup.status.phase);
+    }
+    Ok(())
+}
+
+/// A restore that is being made.
+struct Restoring<'a> {
+    cluster: &'a Cluster,
+    evidence: &'a Evidence,
+    request: &'a RestoreRequest,
+    record: &'a Record,
+    run: &'a Run,
+    watch: &'a Watch<'a>,
+    clock: Instant,
+}
+
+impl Restoring<'_> {
+    fn restore(&self, files: &[Vec<u8>], manifests: &[Manifest], mut timeline: Timeline) -> Result<RestoredCopy> {
+        let RestoreRequest { name, plan, objectives, incident, keep, .. } = self.request;
+        self.watch.step("making a namespace that reaches nobody")?;
+        let place = Place::of(self.run);
+        place.create(self.cluster)?;
+        let namespace = place.name();
+        timeline.reach(Milestone::Prepared, self.clock.elapsed());
+        let warnings = self.fill(&namespace)?;
+        timeline.reach(Milestone::Fetched, self.clock.elapsed());
+        let pod = self.start(&namespace)?;
+        self.check_volume(&namespace)?;
+        timeline.reach(Milestone::Started, self.clock.elapsed());
+        let volume = &self.record.volume;
+        let path = [VOLUME_PATH, &volume.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        let order = RestoreOrder {
+            record: self.record.backup.clone(),
+            place: match self.record.method.is_snapshot() {
+                true => local::Place::DataDirectory(path.into()),
+                false => local::Place::Store(path.into()),
+            },
+            plan: plan.clone(),
+            incident: incident.unwrap_or(timeline.started_at),
+            keep: *keep,
+        };
+        let pods = self.cluster.of::<Pod>(&namespace);
+        let before = self.clock.elapsed();
+        let order = Order::Restore(Box::new(order));
+        let call = AgentCall::start(&pods, &pod, &order, self.request.settings.patience(), self.watch)?;
+        call.send_manifests(files)?;
+        let verified = call.verified()?;
+        for reached in &verified.timeline.reached {
+            timeline.reach(reached.milestone, before + Duration::from_millis(reached.after_ms));
+        }
+        let judging = Judging {
+            record: &self.record.backup,
+            manifests,
+            timeline: &timeline,
+            duration_ms: u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            objectives: *objectives,
+        };
+        let in_place = verified.found.into_iter().map(|found| crate::provider::Found {
+            place: format!("{} in the pod {namespace}/{pod}", found.place),
+            ..found
+        });
+        let reports = judging.reports(in_place);
+        let databases: Vec<String> =
+            self.record.backup.databases.iter().map(|database| database.name.clone()).collect();
+        let report_files = self.keep_reports(name, &reports, &databases);
+        let kept = verified.conninfo.map(|conninfo| Kept { namespace, pod, conninfo });
+        Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
+    }
+
+    /// Has Velero fill the volume; what it warns of.
+    fn fill(&self, namespace: &str) -> Result<Vec<Problem>> {
+        let (velero, volume) = (self.request.settings.velero_namespace(), &self.record.volume);
+        let name = self.record.backup.name.as_str();
+        let volumes = self.evidence.of_backup(name, "volumeinfo.json.gz")?;
+        let volumes = volumes.with_context(|| format!("failed to learn what the backup {name} holds"))?;
+        let volumes = volume_info::decode(&volumes)?;
+        let snapshot = self.record.method.is_snapshot();
+        let mut labels = labels(self.run, Component::Validation);
+        let restore_name = format!("state-lab-{}", self.run);
+        let modifier = match snapshot {
+            true => None,
+            false => {
+                let modifier = Modifier {
+                    source_namespace: volume.namespace.clone(),
+                    pod: volume.pod.clone(),
+                    volume: volume.volume.clone(),
+                    claim: volume.claim.clone(),
+                    image: self.record.image.clone(),
+                    image_pull_secrets: Vec::new(),
+                    account: self.record.account,
+                };
+                self.cluster.of::<ConfigMap>(velero).create(&modifier.config_map(self.run, velero))?;
+                Some(restore_name.clone())
+            }
+        };
+        labels.insert("state-lab.dev/backup".to_owned(), crate::velero::label::value(name));
+        let mut object = restore::create(restore::RestoreOrder {
+            name: restore_name.clone(),
+            labels,
+            backup: name.to_owned(),
+            source_namespace: volume.namespace.clone(),
+            target_namespace: namespace.to_owned(),
+            included_resources: if snapshot { CLAIMS_ONLY.map(str::to_owned).into() } else { WITH_POD.map(str::to_owned).into() },
+            match_labels: volume.labels.clone(),
+            modifier,
+            item_operation_timeout: ITEM_OPERATION_TIMEOUT,
+        });
+        object.metadata.namespace = Some(velero.to_owned());
+        self.watch.step("asking Velero to fill the volume")?;
+        self.cluster.of::<Restore>(velero).create(&object)?;
+        let expected = ExpectedVolumes {
+            method: self.record.method.into(),
+            volumes: vec![ExpectedVolume {
+                namespace: volume.namespace.clone(),
+                pod: volume.pod.clone(),
+                volume: volume.volume.clone(),
+                claim: volume.claim.clone(),
+            }],
+        };
+        let refilled = Refilled {
+            cluster: self.cluster,
+            velero,
+            name: &restore_name,
+            volumes: &volumes,
+            expected: &expected,
+            patience: self.request.settings.patience(),
+        };
+        let problems = refilled.to_the_end(self.evidence, self.watch)?;
+        let (failures, warnings): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(Problem::is_failure);
+        if !failures.is_empty() {
+            let told = failures.iter().map(|problem| {
+                let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
+                format!("{problem}{way_out}")
+            });
+            bail!("failed to restore the backup {name}: {}", told.collect::<Vec<_>>().join("\n"));
+        }
+        if !snapshot {
+            self.remove_holding_pod(namespace)?;
+        }
+        Ok(warnings)
+    }
+
+    /// The pod that Velero needed to fill the volume has done its work.
+    fn remove_holding_pod(&self, namespace: &str) -> Result<()> {
+        let pods = self.cluster.of::<Pod>(namespace);
+        for pod in pods.list("")? {
+            pods.delete(&pod.name_any())?;
+        }
+        wait(self.request.settings.patience(), self.watch, || {
+            Ok(match pods.list("")?.first() {
+                None => Look::Done(()),
+                Some(pod) => {
+                    let on = Problem::failure(format!("the pod {}", pod.name_any()), "is being removed");
+                    Look::Waiting { on, state: String::new() }
+                }
+            })
+        })
+    }
+
+    /// Starts our job on the volume; the name of its pod.
+    fn start(&self, namespace: &str) -> Result<String> {
+        let volume = &self.record.volume;
+        let pod = AgentPod {
+            name: format!("state-lab-{}", self.run),
+            namespace: namespace.to_owned(),
+            run: self.run.clone(),
+            component: Component::Validation,
+            tool_image: self.request.settings.image()?.to_owned(),
+            image: self.record.image.clone(),
+            // They are the application's, and stay with it.
+            image_pull_secrets: Vec::new(),
+            account: self.record.account,
+            mounts: vec![Mount { claim: volume.claim.clone(), path: VOLUME_PATH.to_owned() }],
+            // What a dump is loaded into has to have room, and only the volume is known to have it.
+            scratch: (self.record.method == Method::FsDump).then(|| VOLUME_PATH.to_owned()),
+            annotations: std::collections::BTreeMap::new(),
+            deadline: JOB_DEADLINE,
+            gated: true,
+            placing: None,
+        };
+        self.watch.step("starting a pod on the restored volume")?;
+        self.cluster.of::<Job>(namespace).create(&pod.job())?;
+        let pods = self.cluster.of::<Pod>(namespace);
+        let patience = self.request.settings.patience();
+        let name = wait(patience, self.watch, || {
+            Ok(match pods.list(&self.run.selector())?.first() {
+                Some(pod) => Look::Done(pod.name_any()),
+                None => {
+                    let on = Problem::failure(format!("the job {}", pod.name), "has no pod yet")
+                        .way_out(format!("`kubectl -n {namespace} describe job` tells why"));
+                    Look::Waiting { on, state: String::new() }
+                }
+            })
+        })?;
+        running(&pods, &name, patience, self.watch)?;
+        Ok(name)
+    }
+
+    /// Fails if the volume that was bound is one of the source's: PostgreSQL must never start on that.
+    fn check_volume(&self, namespace: &str) -> Result<()> {
+        let claim = &self.record.volume.claim;
+        let found = self.cluster.of::<PersistentVolumeClaim>(namespace).get(claim)?;
+        let volume = found.and_then(|claim| claim.spec?.volume_name);
+        let volume = volume.with_context(|| format!("failed to find the volume of the claim {claim}"))?;
+        let found = self.cluster.global::<PersistentVolume>().get(&volume)?;
+        let handle = found.as_ref().and_then(handle);
+        if handle.as_ref().is_none_or(|handle| self.record.source_handles.contains(handle)) {
+            bail!(
+                "failed to use the restored volume {volume}: it is, or may be, the very volume that was backed up, which \
+                 Velero restores as it is where it has no copy of it. Nothing was started on it"
+            );
+        }
+        Ok(())
+    }
+
+    fn keep_reports(&self, name: &BackupName, reports: &[Report], databases: &[String]) -> Vec<String> {
+        if self.evidence.is_read_only() {
+            (self.watch.on_step)("the report is not stored: the location is read only");
+            return Vec::new();
+        }
+        let now = Timestamp::now();
+        let keep = |(report, database): (&Report, &String)| {
+            let text = serde_json::to_vec_pretty(report)?;
+            self.evidence.keep_report(name, &report_file(now, database, reports.len()), &text)
+        };
+        match reports.iter().zip(databases).map(keep).collect::<Result<Vec<String>>>() {
+            Ok(files) => files,
+            Err(error) => {
+                // It takes nothing away from the verdict.
+                (self.watch.on_step)(&format!("the report was not stored: {error:#}"));
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `[velero]` in state-lab.toml: where the database, Velero and our own image are.
+
+use anyhow::{Context, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::method::Method;
+use crate::duration::Period;
+
+/// A database in Kubernetes that Velero backs up.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The context of the kubeconfig; the current one unless given.
+    pub(crate) context: Option<String>,
+    /// The database's namespace; the context's unless given.
+    pub(crate) namespace: Option<String>,
+    /// The cluster of PostgreSQL: its operator's name for it, or that of its StatefulSet; needed where there are several.
+    pub(crate) cluster: Option<String>,
+    /// The databases to prove; all of the server's but `postgres` unless given.
+    #[serde(default)]
+    pub(crate) databases: Vec<String>,
+    /// How Velero copies: csi unless given.
+    pub(crate) method: Option<Method>,
+    /// The image of state-lab that the cluster can pull.
+    pub(crate) image: Option<String>,
+    /// Velero's namespace; velero unless given.
+    pub(crate) velero_namespace: Option<String>,
+    /// The BackupStorageLocation; Velero's default unless given.
+    pub(crate) location: Option<String>,
+    /// The BackupStorageLocation of the other region's copy, for `replicas`.
+    pub(crate) replica_location: Option<String>,
+    /// The claim for base backups and dumps, for the methods fs and fs-dump.
+    pub(crate) basebackup_claim: Option<String>,
+    /// Where the credentials of a superuser are; found at the database's own containers unless given.
+    pub(crate) credentials: Option<CredentialsTable>,
+    /// How long Velero keeps backups; 30d unless given.
+    pub(crate) ttl: Option<Period>,
+    /// How long Velero may stand still before we give up; 15m unless given.
+    pub(crate) patience: Option<Period>,
+}
+
+/// A Secret with a superuser's credentials, in the database's namespace.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CredentialsTable {
+    /// The Secret.
+    pub(crate) secret: String,
+    /// The key of the password; password unless given.
+    pub(crate) password_key: Option<String>,
+    /// The role; postgres unless given.
+    pub(crate) user: Option<String>,
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+impl Settings {
+    /// Velero's namespace.
+    pub(crate) fn velero_namespace(&self) -> &str {
+        self.velero_namespace.as_deref().unwrap_or("velero")
+    }
+
+    /// How Velero copies, where that is said.
+    pub(crate) fn method(&self) -> Option<Method> {
+        self.method
+    }
+
+    /// Our image.
+    pub(crate) fn image(&self) -> Result<&str> {
+        self.image.as_deref().context(
+            "failed to choose an image: state-lab works inside the cluster; give an image of it that the cluster can \
+             pull, as `image` in [velero] of state-lab.toml or with --image",
+        )
+    }
+
+    /// How long Velero keeps backups.
+    pub(crate) fn ttl(&self) -> Period {
+        self.ttl.unwrap_or(Period::from_ms(30 * 24 * 60 * MINUTE_MS))
+    }
+
+    /// How long Velero may stand still.
+    pub(crate) fn patience(&self) -> Period {
+        self.patience.unwrap_or(Period::from_ms(15 * MINUTE_MS))
+    }
+}

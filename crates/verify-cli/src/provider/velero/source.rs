@@ -1,0 +1,300 @@
+//! The database as it runs: its primary, the volume of its data, its user, and the way in.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Container, Endpoints, PersistentVolume, Pod, Secret};
+use kube::ResourceExt;
+
+use super::settings::Settings;
+use crate::agent::Access;
+use crate::cluster::{Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of};
+
+const PORT: u16 = 5432;
+/// How long the container may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The data directory, its owner, and where its WAL is: the postmaster works in the first.
+const INSPECT: &str = r#"for process in /proc/[0-9]*; do
+  case "$(cat "$process/comm" 2>/dev/null)" in postgres|postmaster)
+    directory=$(readlink "$process/cwd") && [ -s "$directory/PG_VERSION" ] && break;;
+  esac
+  directory=
+done
+[ -n "$directory" ] || exit 3
+echo "$directory"
+stat -c '%u %g' "$directory"
+readlink "$directory/pg_wal" || echo"#;
+
+/// A database in a namespace.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) namespace: String,
+    pub(crate) cluster: PostgresCluster,
+    /// The pod of the primary.
+    pub(crate) primary: Pod,
+    pub(crate) image: String,
+    pub(crate) image_pull_secrets: Vec<String>,
+    /// The user and group that own the files.
+    pub(crate) account: (i64, i64),
+    pub(crate) data: DataVolume,
+    pub(crate) access: Access,
+    /// All pods of the namespace.
+    pub(crate) pods: Vec<Pod>,
+    /// The storage handles of the namespace's volumes.
+    pub(crate) handles: BTreeSet<String>,
+}
+
+/// The volume of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DataVolume {
+    /// Its name in the pod.
+    pub(crate) volume: String,
+    pub(crate) claim: String,
+    /// Where the data directory lies in it; empty for its root.
+    pub(crate) path: String,
+}
+
+impl Source {
+    /// Finds the database that the settings mean.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or several; if it has no primary, or one whose files or credentials cannot be found.
+    pub(crate) fn find(cluster: &Cluster, settings: &Settings) -> Result<Self> {
+        let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
+        let pods = cluster.of::<Pod>(&namespace).list("")?;
+        let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
+        let found = choose(PostgresCluster::among(&pods, &endpoints), settings.cluster.as_deref(), &namespace)?;
+        let name = found.primary.as_deref().with_context(|| {
+            format!("failed to find the primary of {}: none of its pods is marked as one, so it may have none", found.name)
+        })?;
+        let primary = found.pod(name).with_context(|| format!("failed to find the pod {name}"))?.clone();
+        if !is_ready(&primary) {
+            bail!("failed to use the primary {name}: its pod is not ready; `kubectl -n {namespace} describe pod {name}`");
+        }
+        let container = database_container(&primary).context("failed to find the database's container")?;
+        let inspected = output_of(
+            &cluster.of(&namespace),
+            name,
+            &container.name,
+            &["sh", "-c", INSPECT],
+            ANSWER_TIMEOUT,
+        )
+        .with_context(|| format!("failed to find the data directory of {name}"))?;
+        let Inspected { directory, account } = inspected.parse()?;
+        let data = volume_of(&primary, container, &directory)?;
+        let access = access(cluster, &namespace, &found, &primary, settings)?;
+        let spec = primary.spec.as_ref();
+        let image_pull_secrets = spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        Ok(Self {
+            image: container.image.clone().context("failed to find the database's image")?,
+            image_pull_secrets: image_pull_secrets.map(|secret| secret.name.clone()).collect(),
+            account,
+            data,
+            access,
+            handles: handles(&cluster.global::<PersistentVolume>().list("")?, &namespace),
+            namespace,
+            cluster: found,
+            primary,
+            pods,
+        })
+    }
+}
+
+/// The only cluster, or the one of this name.
+pub(crate) fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace: &str) -> Result<PostgresCluster> {
+    let names: Vec<String> = found.iter().map(|cluster| cluster.name.clone()).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let mut wanted = found.into_iter().filter(|cluster| name.is_none_or(|name| cluster.name == name));
+    match (wanted.next(), wanted.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => {
+            bail!("failed to choose a database in the namespace {namespace}: it has {known}; name one with --cluster")
+        }
+        (None, _) => bail!(
+            "failed to find the database{} in the namespace {namespace}: it has {known}. A database is a pod of a \
+             StatefulSet, Patroni, CloudNativePG, Zalando, Crunchy or Bitnami with a container on port 5432",
+            name.map(|name| format!(" {name}")).unwrap_or_default()
+        ),
+    }
+}
+
+/// What the database's container told of its files.
+#[derive(Debug, PartialEq, Eq)]
+struct Inspected {
+    directory: String,
+    account: (i64, i64),
+}
+
+impl std::str::FromStr for Inspected {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut lines = text.lines();
+        let (directory, owner) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let account = owner.split_once(' ').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+        let Some(account) = account.filter(|_| directory.starts_with('/')) else {
+            bail!("failed to find the data directory: the container's answer makes no sense");
+        };
+        if let Some(wal) = lines.next().filter(|wal| !wal.is_empty()) {
+            bail!(
+                "failed to prepare a backup: pg_wal leads to {wal}, outside the data directory, and snapshots of two \
+                 volumes are not of one instant; use --method fs"
+            );
+        }
+        if account.0 == 0 {
+            bail!("failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root");
+        }
+        Ok(Self { directory: directory.to_owned(), account })
+    }
+}
+
+/// The claim behind a directory of a container: that of the longest path at which a volume is mounted above it.
+fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVolume> {
+    let below = |path: &str| {
+        let path = path.trim_end_matches('/');
+        directory == path || directory.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let mounts = container.volume_mounts.iter().flatten().filter(|mount| below(&mount.mount_path));
+    let mount = mounts.max_by_key(|mount| mount.mount_path.len());
+    let volumes = || pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claim = mount.and_then(|mount| {
+        let volume = volumes().find(|volume| volume.name == mount.name)?;
+        Some((mount, volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
+    });
+    let Some((mount, claim)) = claim else {
+        bail!("failed to prepare a backup: the data directory {directory} of {} is on no claim", pod.name_any());
+    };
+    let within = directory[mount.mount_path.trim_end_matches('/').len()..].trim_start_matches('/');
+    let parts = [mount.sub_path.as_deref().unwrap_or_default().trim_matches('/'), within];
+    let path = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+    Ok(DataVolume { volume: mount.name.clone(), claim, path })
+}
+
+/// A superuser's way in, by the pod's own address: nothing else is sure to be the pod whose volume is copied.
+fn access(
+    cluster: &Cluster,
+    namespace: &str,
+    found: &PostgresCluster,
+    primary: &Pod,
+    settings: &Settings,
+) -> Result<Access> {
+    let (user, password) = login(cluster, namespace, found, settings)?;
+    let host = primary.status.as_ref().and_then(|status| status.pod_ip.clone());
+    Ok(Access {
+        host: host.with_context(|| format!("failed to reach {}: it has no address", primary.name_any()))?,
+        port: PORT,
+        user,
+        password,
+        databases: settings.databases.clone(),
+    })
+}
+
+/// The name and password of a superuser.
+pub(crate) fn login(
+    cluster: &Cluster,
+    namespace: &str,
+    found: &PostgresCluster,
+    settings: &Settings,
+) -> Result<(String, String)> {
+    let given = settings.credentials.as_ref().map(|table| Credentials {
+        user: User::Named(table.user.clone().unwrap_or_else(|| "postgres".to_owned())),
+        secret: table.secret.clone(),
+        password_key: table.password_key.clone().unwrap_or_else(|| "password".to_owned()),
+    });
+    let credentials = given.or_else(|| Credentials::of(found)).with_context(|| {
+        format!(
+            "failed to find the credentials of {}: its container is given none from a Secret; name one as \
+             [velero.credentials] in state-lab.toml",
+            found.name
+        )
+    })?;
+    let Credentials { user, secret, password_key } = credentials;
+    let data = cluster.of::<Secret>(namespace).get(&secret)?;
+    let data = data.with_context(|| format!("failed to find the Secret {namespace}/{secret} with the credentials"))?;
+    let value = |key: &str| {
+        let value = data.data.as_ref().and_then(|data| data.get(key));
+        let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());
+        value.with_context(|| format!("failed to find the key {key} in the Secret {namespace}/{secret}"))
+    };
+    let user = match user {
+        User::Named(name) => name,
+        User::Key(key) => value(&key)?,
+    };
+    Ok((user, value(&password_key)?))
+}
+
+/// What the storage calls the volumes of a namespace.
+pub(crate) fn handles(volumes: &[PersistentVolume], namespace: &str) -> BTreeSet<String> {
+    let of_namespace = |volume: &&PersistentVolume| {
+        let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+        claim.is_some_and(|claim| claim.namespace.as_deref() == Some(namespace))
+    };
+    volumes.iter().filter(of_namespace).filter_map(handle).collect()
+}
+
+/// What the storage calls a volume.
+pub(crate) fn handle(volume: &PersistentVolume) -> Option<String> {
+    let spec = volume.spec.as_ref()?;
+    let csi = spec.csi.as_ref().map(|csi| format!("{}/{}", csi.driver, csi.volume_handle));
+    let local = || spec.local.as_ref().map(|local| format!("local/{}", local.path));
+    let host = || spec.host_path.as_ref().map(|host| format!("hostPath/{}", host.path));
+    let nfs = || spec.nfs.as_ref().map(|nfs| format!("nfs/{}/{}", nfs.server, nfs.path));
+    csi.or_else(local).or_else(host).or_else(nfs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_container_tells_is_understood_or_refused() {
+        let inspected = |text: &str| text.parse::<Inspected>().map_err(|error| error.to_string());
+        let expected = Inspected { directory: "/data/pg".to_owned(), account: (999, 998) };
+        assert_eq!(inspected("/data/pg\n999 998\n\n"), Ok(expected));
+        for (text, reason) in [
+            ("", "makes no sense"),
+            ("pg\n999 999\n\n", "makes no sense"),
+            ("/pg\nroot root\n\n", "makes no sense"),
+            ("/pg\n999 999\n/wal/pg_wal\n", "pg_wal leads to /wal/pg_wal"),
+            ("/pg\n0 0\n\n", "root owns"),
+        ] {
+            let refused = inspected(text).unwrap_err();
+            assert!(refused.contains(reason), "{text:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn the_claim_is_that_of_the_nearest_mount() {
+        let pod = |mounts: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": { "name": "pg-0" },
+                "spec": {
+                    "containers": [{ "name": "c", "volumeMounts": mounts }],
+                    "volumes": [
+                        { "name": "data", "persistentVolumeClaim": { "claimName": "data-pg-0" } },
+                        { "name": "scratch", "emptyDir": {} },
+                    ],
+                },
+            }))
+            .unwrap()
+        };
+        let found = |mounts, directory| {
+            let pod = pod(mounts);
+            let container = &pod.spec.as_ref().unwrap().containers[0];
+            volume_of(&pod, container, directory).map(|found| found.path)
+        };
+        let data = |path: &str| json!({ "name": "data", "mountPath": path });
+        assert_eq!(found(json!([data("/var/lib/pg")]), "/var/lib/pg/pgdata").unwrap(), "pgdata");
+        assert_eq!(found(json!([data("/var/lib/pg/")]), "/var/lib/pg").unwrap(), "");
+        let nested = json!([{ "name": "scratch", "mountPath": "/var" }, data("/var/lib/pg")]);
+        assert_eq!(found(nested, "/var/lib/pg/a/b").unwrap(), "a/b");
+        let sub = json!([{ "name": "data", "mountPath": "/pg", "subPath": "one/" }]);
+        assert_eq!(found(sub, "/pg/data").unwrap(), "one/data");
+        assert!(found(json!([data("/var/lib/pg")]), "/var/lib/pg2").is_err());
+        assert!(found(json!([{ "name": "scratch", "mountPath": "/pg" }]), "/pg").is_err());
+    }
+}

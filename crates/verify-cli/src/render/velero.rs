@@ -1,0 +1,81 @@
+//! A backup by Velero as text: first the line that machines may read.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::quantity::counted;
+use super::style::{Ink, Style};
+use crate::provider::velero::{Method, TakenBackup};
+use crate::velero::problem::Problem;
+
+/// What Velero made, and why it is no success where it is none.
+pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
+    let Some(record) = &taken.record else {
+        let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Bad, "failed"));
+        text.push_str(&problems(&taken.problems, style));
+        if !taken.complaints.is_empty() {
+            text.push_str("Velero's log says:\n");
+        }
+        for line in &taken.complaints {
+            let _ = writeln!(text, "    {}", style.cut(line));
+        }
+        return text;
+    };
+    let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Good, "success"));
+    let backup = &record.backup;
+    let _ = writeln!(text, "method: {}, PostgreSQL {}", method(record.method), style.cut(&backup.server.version));
+    for database in &backup.databases {
+        let (tables, rows) = (counted(database.tables, "table"), counted(database.rows, "row"));
+        let _ = writeln!(text, "database: {}: {tables}, {rows}", style.cut(&database.place));
+        if let Some(reason) = &database.unproven {
+            let _ = writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
+        }
+    }
+    let volume = &record.volume;
+    let _ = writeln!(text, "volume: {}/{} of {}", volume.namespace, style.cut(&volume.claim), style.cut(&volume.pod));
+    let _ = writeln!(text, "stored: {}", style.cut(&taken.place));
+    text.push_str(&problems(&taken.problems, style));
+    text
+}
+
+/// The same for machines.
+pub(crate) fn json(taken: &TakenBackup) -> Value {
+    let problem = |problem: &Problem| {
+        json!({
+            "fails": problem.is_failure(), "object": problem.object, "what": problem.what, "way_out": problem.way_out,
+        })
+    };
+    json!({
+        "backup_status": if taken.record.is_some() { "success" } else { "failed" },
+        "place": taken.place,
+        "backup": taken.record,
+        "problems": taken.problems.iter().map(problem).collect::<Vec<_>>(),
+        "complaints": taken.complaints,
+    })
+}
+
+/// Each on a line, with its way out below.
+pub(crate) fn problems(problems: &[Problem], style: &Style) -> String {
+    let mut text = String::new();
+    for problem in problems {
+        let (ink, weight) = match problem.is_failure() {
+            true => (Ink::Bad, "problem"),
+            false => (Ink::Doubtful, "warning"),
+        };
+        let _ = writeln!(text, "{}: {}", style.paint(ink, weight), style.cut(&problem.to_string()));
+        if let Some(way_out) = &problem.way_out {
+            let _ = writeln!(text, "    {}", style.cut(way_out));
+        }
+    }
+    text
+}
+
+fn method(method: Method) -> &'static str {
+    match method {
+        Method::Csi => "CSI snapshot",
+        Method::CsiMove => "CSI snapshot, moved to the object store",
+        Method::Fs => "files of a base backup",
+        Method::FsDump => "files of a dump",
+    }
+}

@@ -1,0 +1,338 @@
+//! What belongs to a backup, as Velero's own files in the bucket tell it.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use flate2::read::MultiGzDecoder;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use verify_core::compare::NotCovered;
+
+use super::repository::{Kind, Repository};
+
+/// The folder of all backups.
+pub(super) const BACKUPS: &str = "backups/";
+/// A file of Velero's that is longer, compressed or not, is refused.
+pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// A backup as its `velero-backup.json` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackupRecord {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When it began, from which on writes to the source need not be in it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+}
+
+/// Where a backup stands, in Velero's words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Phase(String);
+
+/// Where the data of a backup's volumes are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Volumes {
+    /// Repositories in the bucket that hold some of it.
+    pub(super) repositories: BTreeSet<Repository>,
+    /// Volumes whose data are not in the bucket.
+    pub(super) elsewhere: Vec<NotCovered>,
+}
+
+/// `velero-backup.json`, as much of it as is needed.
+#[derive(Deserialize)]
+struct BackupFile {
+    #[serde(default)]
+    status: StatusField,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusField {
+    phase: Option<Phase>,
+    start_timestamp: Option<Timestamp>,
+    completion_timestamp: Option<Timestamp>,
+}
+
+/// An entry of `NAME-volumeinfo.json.gz`, as much of it as is needed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumeEntry {
+    #[serde(default)]
+    pvc_name: String,
+    #[serde(default)]
+    pvc_namespace: String,
+    #[serde(default)]
+    pv_name: String,
+    #[serde(default)]
+    backup_method: String,
+    #[serde(default)]
+    snapshot_data_moved: bool,
+    #[serde(default)]
+    skipped: bool,
+    #[serde(default)]
+    result: String,
+    snapshot_data_movement_info: Option<MovementField>,
+    pvb_info: Option<UploadField>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MovementField {
+    #[serde(default)]
+    data_mover: String,
+    #[serde(default)]
+    uploader_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadField {
+    #[serde(default)]
+    uploader_type: String,
+    #[serde(default)]
+    pod_namespace: String,
+}
+
+impl Phase {
+    /// Whether Velero will not write to this backup any more.
+    pub fn is_final(&self) -> bool {
+        matches!(self.0.as_str(), "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
+    }
+
+    /// Whether everything went well.
+    pub fn is_completed(&self) -> bool {
+        self.0 == "Completed"
+    }
+
+    /// Velero's word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl BackupRecord {
+    /// The keys of its objects begin with this.
+    pub(super) fn folder(name: &str) -> String {
+        format!("{BACKUPS}{name}/")
+    }
+
+    /// The key of the file that it is read from.
+    pub(super) fn key(name: &str) -> String {
+        format!("{BACKUPS}{name}/velero-backup.json")
+    }
+
+    pub(super) fn parse(name: &str, file: &[u8]) -> Result<Self> {
+        let BackupFile { status } = serde_json::from_slice(file).context("it is no backup of Velero's")?;
+        Ok(Self {
+            name: name.to_owned(),
+            phase: status.phase.unwrap_or_else(|| Phase("New".to_owned())),
+            started_at: status.start_timestamp,
+            completed_at: status.completion_timestamp,
+        })
+    }
+}
+
+impl Volumes {
+    /// The key of the file that they are read from.
+    pub(super) fn key(backup: &str) -> String {
+        format!("{BACKUPS}{backup}/{backup}-volumeinfo.json.gz")
+    }
+
+    pub(super) fn parse(file: &[u8]) -> Result<Self> {
+        let mut text = Vec::new();
+        let unpacked = MultiGzDecoder::new(file).take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
+        unpacked.context("it is not compressed with gzip")?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            bail!("it holds more than {FILE_BYTES_MAX} bytes");
+        }
+        let entries: Vec<VolumeEntry> =
+            serde_json::from_slice(&text).context("it is no list of volumes of Velero's")?;
+        let mut volumes = Self::default();
+        for entry in entries.into_iter().filter(|entry| !entry.skipped) {
+            match entry.place() {
+                Ok(repository) => {
+                    volumes.repositories.insert(repository);
+                }
+                Err(reason) => {
+                    let object = entry.shown();
+                    volumes.elsewhere.push(NotCovered { object, reason: reason.to_owned() });
+                }
+            }
+        }
+        Ok(volumes)
+    }
+}
+
+impl VolumeEntry {
+    /// The repository that holds the volume's data, or why none does.
+    fn place(&self) -> Result<Repository, &'static str> {
+        if self.result == "failed" {
+            return Err("Velero failed to back it up");
+        }
+        let (uploader, namespace) = match (self.backup_method.as_str(), &self.pvb_info) {
+            ("PodVolumeBackup", Some(upload)) if !upload.pod_namespace.is_empty() => {
+                (upload.uploader_type.as_str(), upload.pod_namespace.as_str())
+            }
+            ("PodVolumeBackup", upload) => {
+                let uploader = upload.as_ref().map_or("", |upload| upload.uploader_type.as_str());
+                (uploader, self.pvc_namespace.as_str())
+            }
+            (_, _) if self.snapshot_data_moved => {
+                let movement = self.snapshot_data_movement_info.as_ref();
+                if movement.is_some_and(|movement| !matches!(movement.data_mover.as_str(), "" | "velero")) {
+                    return Err(
+                        "a data mover that is not Velero's moved its data, nobody here knows where to",
+                    );
+                }
+                let uploader = movement.map_or("", |movement| movement.uploader_type.as_str());
+                (uploader, self.pvc_namespace.as_str())
+            }
+            ("CSISnapshot", _) => {
+                return Err(
+                    "its data are in a CSI snapshot, which is not in the bucket; back up with --snapshot-move-data",
+                );
+            }
+            ("NativeSnapshot", _) => {
+                return Err("its data are in a snapshot of the cloud's, which is not in the bucket");
+            }
+            _ => return Err("how it was backed up is not known here"),
+        };
+        let kind = match uploader {
+            // Velero's default since 1.10.
+            "" | "kopia" => Kind::Kopia,
+            "restic" => Kind::Restic,
+            _ => return Err("an uploader that is not known here stored its data"),
+        };
+        match namespace {
+            "" => Err("Velero does not say of which namespace it is"),
+            namespace => Ok(Repository { kind, namespace: namespace.to_owned() }),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match (self.pvc_namespace.as_str(), self.pvc_name.as_str()) {
+            ("", "") => format!("volume {}", self.pv_name),
+            (namespace, name) => format!("volume {namespace}/{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use serde_json::{Value, json};
+    use std::io::Write;
+
+    fn packed(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn volumes(entry: &Value) -> Volumes {
+        Volumes::parse(&packed(json!([entry]).to_string().as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn where_the_data_of_a_volume_are_follows_from_how_it_was_backed_up() {
+        let kopia = |namespace: &str| Some(Repository { kind: Kind::Kopia, namespace: namespace.to_owned() });
+        let volume = |rest: Value| {
+            let mut entry =
+                json!({"pvcName": "data", "pvcNamespace": "shop", "pvName": "pv-1", "result": "succeeded"});
+            entry.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            volumes(&entry)
+        };
+        for (rest, repository, reason) in [
+            (
+                json!({"backupMethod": "PodVolumeBackup", "pvbInfo": {"uploaderType": "kopia"}}),
+                kopia("shop"),
+                "",
+            ),
+            (
+                json!({"backupMethod": "PodVolumeBackup", "pvbInfo": {"uploaderType": "kopia", "podNamespace": "pod"}}),
+                kopia("pod"),
+                "",
+            ),
+            (
+                json!({"backupMethod": "PodVolumeBackup", "pvbInfo": {"uploaderType": "restic"}}),
+                Some(Repository { kind: Kind::Restic, namespace: "shop".to_owned() }),
+                "",
+            ),
+            (json!({"backupMethod": "CSISnapshot", "snapshotDataMoved": true}), kopia("shop"), ""),
+            (
+                json!({"backupMethod": "CSISnapshot", "snapshotDataMoved": true,
+                       "snapshotDataMovementInfo": {"dataMover": "velero", "uploaderType": "kopia"}}),
+                kopia("shop"),
+                "",
+            ),
+            (
+                json!({"backupMethod": "CSISnapshot", "snapshotDataMoved": true,
+                       "snapshotDataMovementInfo": {"dataMover": "other"}}),
+                None,
+                "a data mover that is not Velero's",
+            ),
+            (json!({"backupMethod": "CSISnapshot", "snapshotDataMoved": false}), None, "in a CSI snapshot"),
+            (json!({"backupMethod": "NativeSnapshot"}), None, "a snapshot of the cloud's"),
+            (
+                json!({"backupMethod": "PodVolumeBackup", "result": "failed"}),
+                None,
+                "Velero failed to back it up",
+            ),
+            (json!({"backupMethod": "Telepathy"}), None, "is not known here"),
+            (json!({}), None, "is not known here"),
+            (json!({"skipped": true, "skippedReason": "opted out"}), None, ""),
+        ] {
+            let found = volume(rest.clone());
+            assert_eq!(found.repositories.into_iter().next(), repository, "{rest}");
+            match found.elsewhere.as_slice() {
+                [] => assert_eq!(reason, "", "{rest}"),
+                [gap] => {
+                    assert!(
+                        gap.object == "volume shop/data" && gap.reason.contains(reason) && !reason.is_empty(),
+                        "{gap:?}"
+                    );
+                }
+                more => panic!("{more:?}"),
+            }
+        }
+        let none = Volumes::parse(&packed(b"[]")).unwrap();
+        assert_eq!(none, Volumes::default());
+    }
+
+    #[test]
+    fn a_file_that_is_no_list_of_volumes_is_refused() {
+        for (file, reason) in [
+            (b"[]".to_vec(), "it is not compressed with gzip"),
+            (packed(b"{}"), "it is no list of volumes"),
+            (packed(b"[{\"skipped\": 1}]"), "it is no list of volumes"),
+            (Vec::new(), "it is not compressed with gzip"),
+        ] {
+            let refused = format!("{:#}", Volumes::parse(&file).unwrap_err());
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_backup_tells_where_it_stands_and_when_it_was() {
+        let file = json!({"kind": "Backup", "metadata": {"name": "n"}, "status": {
+            "phase": "PartiallyFailed", "startTimestamp": "2026-11-21T01:00:00Z", "completionTimestamp": "2026-11-21T01:05:00Z"}});
+        let record = BackupRecord::parse("n", file.to_string().as_bytes()).unwrap();
+        let expected = BackupRecord {
+            name: "n".to_owned(),
+            phase: Phase("PartiallyFailed".to_owned()),
+            started_at: Some("2026-11-21T01:00:00Z".parse().unwrap()),
+            completed_at: Some("2026-11-21T01:05:00Z".parse().unwrap()),
+        };
+        assert_eq!(record, expected);
+        assert!(record.phase.is_final() && !record.phase.is_completed());
+        assert!(!BackupRecord::parse("n", b"{}").unwrap().phase.is_final());
+        BackupRecord::parse("n", b"<html>").unwrap_err();
+    }
+}

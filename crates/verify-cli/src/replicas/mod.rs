@@ -1,0 +1,17 @@
+//! Whether another region's copy of a Velero backup is complete and equal, by content.
+//!
+//! Replication that says COMPLETED proves that something was sent once. A copy counts when its content is that of the
+//! original now.
+
+mod inventory;
+mod judgement;
+mod reading;
+mod repository;
+mod sides;
+mod survey;
+
+pub use inventory::{BackupRecord, Phase};
+pub use judgement::{Depth, NewestComplete, ObjectCode, ObjectFinding, Replica};
+pub use reading::Reading;
+pub(crate) use sides::sides;
+pub use survey::compare;

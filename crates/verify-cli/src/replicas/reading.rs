@@ -1,0 +1,122 @@
+//! Comparing the content of an object with that of its copy.
+
+use std::io::{self, Write};
+use std::panic;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Result, bail};
+use sha2::{Digest, Sha256};
+
+use super::judgement::{Outcome, difference, same_by_checksum};
+use crate::interrupt;
+use crate::s3::{Bucket, Object};
+
+/// So many objects that cannot be read are findings; with more, a side is not there.
+const UNREADABLE_MAX: usize = 20;
+/// So many objects are compared at once.
+const JOBS: usize = 8;
+
+/// Which objects are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Those for which the services keep no checksum of the same kind.
+    WhereNeeded,
+    /// All of them, on both sides.
+    Everything,
+}
+
+/// An object and its copy, where there is one.
+pub(super) type Pair = (Object, Option<Object>);
+
+/// Compares each original with its copy; the outcomes are in the order of the pairs.
+pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading) -> Result<Vec<Outcome>> {
+    let queue = Mutex::new(pairs.iter().enumerate());
+    let next = || queue.lock().ok().and_then(|mut queue| queue.next());
+    let unreadable = AtomicUsize::new(0);
+    let go_on = || !interrupt::asked() && unreadable.load(Ordering::Relaxed) <= UNREADABLE_MAX;
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((place, (original, copy))) = next().filter(|_| go_on()) {
+            let outcome = outcome(a, b, original, copy.as_ref(), reading);
+            let failed = usize::from(matches!(outcome, Outcome::Unreadable(_)));
+            unreadable.fetch_add(failed, Ordering::Relaxed);
+            done.push((place, outcome));
+        }
+        done
+    };
+    let mut done: Vec<(usize, Outcome)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..JOBS.min(pairs.len())).map(|_| scope.spawn(work)).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
+    if interrupt::asked() {
+        bail!("interrupted");
+    }
+    if done.len() != pairs.len() {
+        let mut reasons = done.into_iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Unreadable(reason) => Some(reason),
+            _ => None,
+        });
+        let last = reasons.next_back().unwrap_or_default();
+        bail!(
+            "failed to compare the objects: more than {UNREADABLE_MAX} could not be read, the last because: {last}"
+        );
+    }
+    done.sort_by_key(|(place, _)| *place);
+    Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+fn outcome(a: &Bucket, b: &Bucket, original: &Object, copy: Option<&Object>, reading: Reading) -> Outcome {
+    match copy {
+        None => Outcome::Missing,
+        Some(copy) if copy.size != original.size => difference(original, copy),
+        Some(copy) => compare_content(a, b, original, copy, reading)
+            .unwrap_or_else(|error| Outcome::Unreadable(format!("{error:#}"))),
+    }
+}
+
+fn compare_content(
+    a: &Bucket,
+    b: &Bucket,
+    original: &Object,
+    copy: &Object,
+    reading: Reading,
+) -> Result<Outcome> {
+    if reading == Reading::WhereNeeded {
+        let (Some(of_original), of_copy) = (a.head(&original.key)?, b.head(&copy.key)?) else {
+            return Ok(Outcome::Gone);
+        };
+        let Some(of_copy) = of_copy else { return Ok(Outcome::Missing) };
+        match same_by_checksum(&of_original, &of_copy) {
+            Some(true) if of_original.size == of_copy.size => return Ok(Outcome::EqualByChecksum),
+            Some(_) => return Ok(difference(original, copy)),
+            None => {}
+        }
+    }
+    let Some(of_original) = digest(a, &original.key)? else { return Ok(Outcome::Gone) };
+    let Some(of_copy) = digest(b, &copy.key)? else { return Ok(Outcome::Missing) };
+    Ok(if of_original == of_copy { Outcome::EqualByReading } else { difference(original, copy) })
+}
+
+/// The SHA-256 of what is read now.
+fn digest(bucket: &Bucket, key: &str) -> Result<Option<[u8; 32]>> {
+    let mut hashing = Hashing(Sha256::new());
+    Ok(bucket.read(key, &mut hashing)?.map(|_| hashing.0.finalize().into()))
+}
+
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

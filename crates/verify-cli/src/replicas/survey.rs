@@ -1,0 +1,237 @@
+//! Looking at both sides: the objects of one backup, then which backup is the newest with a complete copy.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use verify_core::compare::NotCovered;
+use verify_core::finding::Severity;
+
+use super::inventory::{BACKUPS, BackupRecord, FILE_BYTES_MAX, Volumes};
+use super::judgement::{Depth, NewestComplete, ObjectFinding, Outcome, Replica, finding, verdict};
+use super::reading::{Pair, Reading, outcomes};
+use super::repository::{Absence, Repository, absence};
+use crate::s3::{Bucket, Object};
+
+/// So many backups are looked at for the newest complete copy.
+const CANDIDATES_MAX: usize = 100;
+/// So many findings ask the original's service how replication of the object stands.
+const REPLICATION_ASKED_MAX: usize = 50;
+
+/// Holds the copy of a backup in `b` against the original in `a`.
+///
+/// # Errors
+///
+/// Either side cannot be listed, or `a` has no such backup. What cannot be read of a single object is a finding.
+pub fn compare(
+    a: &Bucket,
+    b: &Bucket,
+    backup: &str,
+    reading: Reading,
+    now: Timestamp,
+    on_step: &dyn Fn(&str),
+) -> Result<Replica> {
+    let record = record(a, backup)?.map_or_else(|| no_such_backup(a, backup), Ok)?;
+    let mut survey = Survey { a, b, reading, repositories: BTreeMap::new(), on_step };
+    let mut view = survey.view(&record)?;
+    let (from, to) = (a.location().to_string(), b.location().to_string());
+    for finding in view.findings.iter_mut().take(REPLICATION_ASKED_MAX) {
+        // What replication says explains; without it the finding stands all the same.
+        finding.replication = a.head(&finding.key).ok().flatten().and_then(|head| head.replication);
+    }
+    let newest_complete = survey.newest_complete(&record, &view, now)?;
+    let View { depth, findings, not_covered, extra, .. } = view;
+    let verdict = verdict(&depth, &findings, &not_covered);
+    Ok(Replica { verdict, backup: record, from, to, depth, findings, not_covered, extra, newest_complete })
+}
+
+/// The backup as the bucket has it, where it has it.
+fn record(a: &Bucket, backup: &str) -> Result<Option<BackupRecord>> {
+    let key = BackupRecord::key(backup);
+    let Some(file) = a.get(&key, FILE_BYTES_MAX)? else { return Ok(None) };
+    BackupRecord::parse(backup, &file)
+        .map(Some)
+        .with_context(|| format!("failed to read {key} in {}", a.location()))
+}
+
+fn no_such_backup(a: &Bucket, backup: &str) -> Result<BackupRecord> {
+    let names = a.folders(BACKUPS)?;
+    let last = &names[names.len().saturating_sub(5)..];
+    if names.iter().any(|name| name == backup) {
+        bail!(
+            "failed to find the backup {backup:?} in {}: it has no velero-backup.json; is it being written?",
+            a.location()
+        );
+    }
+    match last {
+        [] => bail!("failed to find the backup {backup:?} in {}: there are no backups", a.location()),
+        last => {
+            bail!("failed to find the backup {backup:?} in {}: there are {}", a.location(), last.join(", "))
+        }
+    }
+}
+
+struct Survey<'a> {
+    a: &'a Bucket,
+    b: &'a Bucket,
+    reading: Reading,
+    /// Backups share repositories; each is compared once.
+    repositories: BTreeMap<Repository, Compared>,
+    on_step: &'a dyn Fn(&str),
+}
+
+/// A folder, compared.
+#[derive(Clone, Debug, Default)]
+struct Compared {
+    objects: Vec<(Object, Outcome)>,
+    extra: u64,
+    last_maintenance: Option<Timestamp>,
+}
+
+/// What was found of one backup.
+#[derive(Debug, Default)]
+struct View {
+    depth: Depth,
+    findings: Vec<ObjectFinding>,
+    not_covered: Vec<NotCovered>,
+    extra: u64,
+    volumes_elsewhere: u64,
+}
+
+impl Survey<'_> {
+    fn view(&mut self, record: &BackupRecord) -> Result<View> {
+        let mut view = View::default();
+        let metadata = self.folder(&BackupRecord::folder(&record.name), |_| true)?;
+        view.add(&metadata, |_| Absence::Needed);
+        if !record.phase.is_final() {
+            let reason = format!("it is not finished: Velero says {}", record.phase.as_str());
+            view.not_covered.push(NotCovered { object: format!("backup {}", record.name), reason });
+        }
+        let volumes = match self.volumes(&record.name) {
+            Ok(volumes) => volumes,
+            Err(error) => {
+                let object = "the data of its volumes".to_owned();
+                view.not_covered.push(NotCovered { object, reason: format!("{error:#}") });
+                Volumes::default()
+            }
+        };
+        view.volumes_elsewhere = volumes.elsewhere.len() as u64;
+        view.not_covered.extend(volumes.elsewhere);
+        for repository in volumes.repositories {
+            let compared = self.repository(&repository)?;
+            if compared.objects.is_empty() {
+                let reason =
+                    "the backup says that data of its volumes are there, and the original has nothing";
+                view.not_covered.push(NotCovered { object: repository.folder(), reason: reason.to_owned() });
+            }
+            view.add(compared, |object| {
+                absence(object.modified, record.completed_at, compared.last_maintenance)
+            });
+        }
+        view.findings.sort_by(|one, other| (one.severity, &one.key).cmp(&(other.severity, &other.key)));
+        Ok(view)
+    }
+
+    fn volumes(&self, backup: &str) -> Result<Volumes> {
+        let key = Volumes::key(backup);
+        match self.a.get(&key, FILE_BYTES_MAX)? {
+            None => bail!("the backup has no {key}, which says where they are; Velero writes it since 1.13"),
+            Some(file) => Volumes::parse(&file).with_context(|| format!("failed to read {key}")),
+        }
+    }
+
+    fn repository(&mut self, repository: &Repository) -> Result<&Compared> {
+        if !self.repositories.contains_key(repository) {
+            let folder = repository.folder();
+            let mut compared = self.folder(&folder, |name| repository.needs(name))?;
+            if let Some(key) = repository.maintenance_key() {
+                compared.last_maintenance = self.a.head(&key)?.map(|head| head.modified);
+            }
+            self.repositories.insert(repository.clone(), compared);
+        }
+        self.repositories.get(repository).context("a repository was forgotten")
+    }
+
+    /// Compares all needed objects of a folder. The copy is listed last, so that what comes meanwhile is not missing.
+    fn folder(&self, folder: &str, needed: impl Fn(&str) -> bool) -> Result<Compared> {
+        let needed = |object: &Object| object.key.strip_prefix(folder).is_some_and(&needed);
+        let originals: Vec<Object> = self.a.list(folder)?.into_iter().filter(needed).collect();
+        let copies = self.b.list(folder)?.into_iter().filter(needed);
+        let mut copies: BTreeMap<String, Object> = copies.map(|copy| (copy.key.clone(), copy)).collect();
+        (self.on_step)(&format!("comparing {folder}: {} objects", originals.len()));
+        let pairs: Vec<Pair> =
+            originals.into_iter().map(|object| (object.clone(), copies.remove(&object.key))).collect();
+        let outcomes = outcomes(self.a, self.b, &pairs, self.reading)?;
+        let objects = pairs.into_iter().map(|(object, _)| object).zip(outcomes).collect();
+        Ok(Compared { objects, extra: copies.len() as u64, last_maintenance: None })
+    }
+
+    /// The newest backup whose objects are all in the copy and equal. The one that was asked for is looked at already.
+    fn newest_complete(
+        &mut self,
+        asked: &BackupRecord,
+        view: &View,
+        now: Timestamp,
+    ) -> Result<NewestComplete> {
+        let mut candidates: Vec<Object> = self
+            .a
+            .list(BACKUPS)?
+            .into_iter()
+            .filter(|object| name_of_record(&object.key).is_some())
+            .collect();
+        candidates.sort_by_key(|object| Reverse(object.modified));
+        let mut looked_at = 0;
+        for name in candidates.iter().filter_map(|object| name_of_record(&object.key)).take(CANDIDATES_MAX) {
+            looked_at += 1;
+            let found = if name == asked.name {
+                (asked.phase.is_completed() && view.is_complete())
+                    .then(|| (asked.clone(), view.volumes_elsewhere))
+            } else {
+                self.complete(name)?
+            };
+            if let Some((record, volumes_elsewhere)) = found {
+                let age_s = record.started_at.map(|started| now.duration_since(started).as_secs());
+                let (backup, started_at) = (record.name, record.started_at);
+                return Ok(NewestComplete::Found { backup, started_at, age_s, volumes_elsewhere });
+            }
+        }
+        Ok(NewestComplete::None { looked_at })
+    }
+
+    /// The backup and how many of its volumes are elsewhere, where it went well and its copy is complete.
+    fn complete(&mut self, name: &str) -> Result<Option<(BackupRecord, u64)>> {
+        // One that cannot be read, or is being deleted, is no copy to count on.
+        let Ok(Some(record)) = record(self.a, name) else { return Ok(None) };
+        if !record.phase.is_completed() {
+            return Ok(None);
+        }
+        let view = self.view(&record)?;
+        Ok(view.is_complete().then_some((record, view.volumes_elsewhere)))
+    }
+}
+
+/// The name of the backup whose `velero-backup.json` this is.
+fn name_of_record(key: &str) -> Option<&str> {
+    key.strip_prefix(BACKUPS)?.strip_suffix("/velero-backup.json").filter(|name| !name.contains('/'))
+}
+
+impl View {
+    fn add(&mut self, compared: &Compared, absence: impl Fn(&Object) -> Absence) {
+        for (object, outcome) in &compared.objects {
+            self.depth.objects += 1;
+            self.depth.bytes += object.size;
+            self.depth.by_checksum += u64::from(*outcome == Outcome::EqualByChecksum);
+            self.depth.by_reading += u64::from(*outcome == Outcome::EqualByReading);
+            self.findings.extend(finding(object, outcome, absence(object), None));
+        }
+        self.extra += compared.extra;
+    }
+
+    /// Whether all that is in the bucket is in the copy. Volumes that are elsewhere are told beside it.
+    fn is_complete(&self) -> bool {
+        let known = self.not_covered.len() as u64 == self.volumes_elsewhere;
+        let sound = self.findings.iter().all(|finding| finding.severity == Severity::Notice);
+        known && sound && self.depth.objects > 0
+    }
+}

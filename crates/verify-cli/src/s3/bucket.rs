@@ -1,0 +1,331 @@
+//! A bucket, for callers that wait: reading, listing, deleting.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
+use jiff::Timestamp;
+
+use super::failure::Failure;
+use super::retention::BucketLock;
+use super::{Location, client};
+use crate::interrupt;
+use crate::runtime::block_on;
+
+/// An answer that breaks off is taken up again so many times.
+const RESUMPTIONS_MAX: u32 = 4;
+/// More objects than this are not listed: memory is bounded.
+const OBJECTS_MAX: usize = 2_000_000;
+
+/// A folder of a bucket. Keys are those below its prefix.
+#[derive(Debug)]
+pub struct Bucket {
+    pub(super) client: Client,
+    pub(super) location: Location,
+    pub(super) lock: OnceLock<BucketLock>,
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The key below the prefix of the bucket.
+    pub key: String,
+    /// In bytes.
+    pub size: u64,
+    /// What the service calls this content; it need not be a hash of it.
+    pub etag: Option<String>,
+    /// When it was written; a replica may bear the time of its original.
+    pub modified: Timestamp,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// In bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
+    /// Checksums of the whole object, in Base64.
+    pub checksums: BTreeMap<Checksum, String>,
+    /// `x-amz-replication-status`: PENDING, COMPLETED or FAILED at the source, REPLICA at the copy.
+    pub replication: Option<String>,
+}
+
+/// A kind of checksum, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Checksum {
+    /// SHA-256
+    Sha256,
+    /// SHA-1
+    Sha1,
+    /// CRC-64/NVME
+    Crc64Nvme,
+    /// CRC-32C
+    Crc32C,
+    /// CRC-32
+    Crc32,
+}
+
+impl Bucket {
+    /// Makes the client. Nothing is asked of the bucket yet, but its region where nobody names it.
+    pub fn open(location: &Location) -> Result<Self> {
+        let client =
+            block_on(client::client(location)).with_context(|| format!("failed to use {location}"))?;
+        Ok(Self { client, location: location.clone(), lock: OnceLock::new() })
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The content of an object of at most `bytes_max`; nothing where there is no such object.
+    pub fn get(&self, key: &str, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let mut content = Limited { content: Vec::new(), bytes_max };
+        Ok(self.read(key, &mut content)?.map(|_| content.content))
+    }
+
+    /// Copies the content of an object to `to`, and says how long it is; nothing where there is no such object.
+    pub fn read(&self, key: &str, to: &mut dyn Write) -> Result<Option<u64>> {
+        block_on(self.read_resuming(key, to)).with_context(|| self.doing("read", key))
+    }
+
+    async fn read_resuming(&self, key: &str, to: &mut dyn Write) -> Result<Option<u64>> {
+        let (mut done, mut size, mut etag) = (0_u64, None, None);
+        for resumption in 0.. {
+            let request = self.client.get_object().bucket(&self.location.bucket).key(self.full_key(key));
+            let request =
+                request.set_if_match(etag.clone()).set_range((done > 0).then(|| format!("bytes={done}-")));
+            let answer = match request.send().await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let failure = Failure::new(&error);
+                    return match failure.is_absence() && done == 0 {
+                        true => Ok(None),
+                        false if failure.is_condition() => bail!("it was replaced while it was read"),
+                        false => Err(failure.into()),
+                    };
+                }
+            };
+            let rest = answer.content_length().and_then(|length| u64::try_from(length).ok());
+            size = size.or(rest);
+            etag = etag.or(answer.e_tag().map(str::to_owned));
+            let mut body = answer.body;
+            let broken = loop {
+                if interrupt::asked() {
+                    bail!("interrupted");
+                }
+                match body.try_next().await {
+                    Ok(Some(bytes)) => {
+                        to.write_all(&bytes)?;
+                        done += bytes.len() as u64;
+                    }
+                    Ok(None) => break None,
+                    Err(error) => break Some(Failure::broken(&error)),
+                }
+            };
+            match (broken, size) {
+                (None, None) => return Ok(Some(done)),
+                (None, Some(size)) if done == size => return Ok(Some(done)),
+                (Some(failure), _) if resumption == RESUMPTIONS_MAX || etag.is_none() => {
+                    return Err(failure.into());
+                }
+                (None, Some(size)) if resumption == RESUMPTIONS_MAX || etag.is_none() || done > size => {
+                    bail!("{done} bytes came of {size}")
+                }
+                _ => {}
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// What is known of an object without reading it; nothing where there is no such object.
+    pub fn head(&self, key: &str) -> Result<Option<Head>> {
+        let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
+        match block_on(request.checksum_mode(ChecksumMode::Enabled).send()) {
+            Ok(found) => Head::of(&found).map(Some).with_context(|| self.doing("look at", key)),
+            Err(error) => {
+                let failure = Failure::new(&error);
+                if failure.is_absence() {
+                    self.absent(key)
+                } else {
+                    Err(failure).with_context(|| self.doing("look at", key))
+                }
+            }
+        }
+    }
+
+    /// HEAD answers 404 without saying of what; a bucket that is not there must not pass for an absent object.
+    fn absent(&self, key: &str) -> Result<Option<Head>> {
+        match block_on(self.client.head_bucket().bucket(&self.location.bucket).send()) {
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) => {
+                let doing = self.doing("look at", key);
+                Err(Failure::no_such_bucket(&self.location.bucket)).context(doing)
+            }
+            // Who may read objects need not be allowed to look at buckets.
+            _ => Ok(None),
+        }
+    }
+
+    /// All objects whose keys begin with `prefix`, sorted by key.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        let doing = || self.doing("list", prefix);
+        let mut objects = Vec::new();
+        let listed = block_on(self.each_page(prefix, None, |page| {
+            for object in page.contents() {
+                objects.push(self.object(object)?);
+            }
+            if objects.len() > OBJECTS_MAX {
+                bail!("there are more than {OBJECTS_MAX} objects");
+            }
+            Ok(())
+        }));
+        listed.with_context(doing)?;
+        objects.sort_by(|one: &Object, other| one.key.cmp(&other.key));
+        Ok(objects)
+    }
+
+    /// The names of the folders in the folder `prefix`, which ends with a slash; sorted, without slashes.
+    pub fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let whole = self.full_key(prefix);
+        let mut names = Vec::new();
+        let listed = block_on(self.each_page(prefix, Some("/"), |page| {
+            let folders = page.common_prefixes().iter().filter_map(|folder| folder.prefix());
+            let name =
+                |folder: &str| folder.strip_prefix(&whole).map(|rest| rest.trim_end_matches('/').to_owned());
+            names.extend(folders.filter_map(name));
+            Ok(())
+        }));
+        listed.with_context(|| self.doing("list", prefix))?;
+        names.sort();
+        Ok(names)
+    }
+
+    async fn each_page(
+        &self,
+        prefix: &str,
+        delimiter: Option<&str>,
+        mut take: impl FnMut(&aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output) -> Result<()>,
+    ) -> Result<()> {
+        let request =
+            self.client.list_objects_v2().bucket(&self.location.bucket).prefix(self.full_key(prefix));
+        let mut pages = request.set_delimiter(delimiter.map(str::to_owned)).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            if interrupt::asked() {
+                bail!("interrupted");
+            }
+            take(&page.map_err(|error| Failure::new(&error))?)?;
+        }
+        Ok(())
+    }
+
+    fn object(&self, object: &aws_sdk_s3::types::Object) -> Result<Object> {
+        let whole = object.key().context("the service lists an object without a key")?;
+        let key =
+            whole.strip_prefix(&self.full_key("")).with_context(|| format!("{whole:?} was not asked for"))?;
+        let size = object.size().and_then(|size| u64::try_from(size).ok());
+        Ok(Object {
+            key: key.to_owned(),
+            size: size.with_context(|| format!("the service does not tell the size of {whole:?}"))?,
+            etag: object.e_tag().map(str::to_owned),
+            modified: timestamp(object.last_modified()).with_context(|| format!("of {whole:?}"))?,
+        })
+    }
+
+    /// Removes an object; where the bucket keeps versions, the older ones stay.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        let request = self.client.delete_object().bucket(&self.location.bucket).key(self.full_key(key));
+        block_on(request.send())
+            .map_err(|error| Failure::new(&error))
+            .with_context(|| self.doing("delete", key))?;
+        Ok(())
+    }
+
+    pub(super) fn full_key(&self, key: &str) -> String {
+        match self.location.prefix.as_str() {
+            "" => key.to_owned(),
+            prefix => format!("{prefix}/{key}"),
+        }
+    }
+
+    /// `failed to read s3://bucket/key at https://minio.example:9000`
+    pub(super) fn doing(&self, verb: &str, key: &str) -> String {
+        let at = self.location.endpoint.as_ref().map_or(String::new(), |endpoint| format!(" at {endpoint}"));
+        format!("failed to {verb} s3://{}/{}{at}", self.location.bucket, self.full_key(key))
+    }
+
+    /// What the bucket does by itself, asked once.
+    pub(super) fn lock(&self) -> Result<&BucketLock> {
+        if let Some(lock) = self.lock.get() {
+            return Ok(lock);
+        }
+        let lock = match block_on(
+            self.client.get_object_lock_configuration().bucket(&self.location.bucket).send(),
+        ) {
+            Ok(found) => BucketLock::of(found.object_lock_configuration()),
+            Err(error) => {
+                let failure = Failure::new(&error);
+                if failure.code() != Some("ObjectLockConfigurationNotFoundError") {
+                    return Err(failure).with_context(|| self.doing("find out about object lock of", ""));
+                }
+                BucketLock::None
+            }
+        };
+        Ok(self.lock.get_or_init(|| lock))
+    }
+}
+
+impl Head {
+    fn of(found: &HeadObjectOutput) -> Result<Self> {
+        let size = found.content_length().and_then(|size| u64::try_from(size).ok());
+        let all = [
+            (Checksum::Sha256, found.checksum_sha256()),
+            (Checksum::Sha1, found.checksum_sha1()),
+            (Checksum::Crc64Nvme, found.checksum_crc64_nvme()),
+            (Checksum::Crc32C, found.checksum_crc32_c()),
+            (Checksum::Crc32, found.checksum_crc32()),
+        ];
+        // A checksum of the parts' checksums depends on how the object was cut.
+        let whole =
+            |value: &str| found.checksum_type() != Some(&ChecksumType::Composite) && !value.contains('-');
+        let checksums =
+            all.into_iter().filter_map(|(kind, value)| Some((kind, value.filter(|value| whole(value))?)));
+        Ok(Self {
+            size: size.context("the service does not tell its size")?,
+            modified: timestamp(found.last_modified())?,
+            checksums: checksums.map(|(kind, value)| (kind, value.to_owned())).collect(),
+            replication: found.replication_status().map(|status| status.as_str().to_owned()),
+        })
+    }
+}
+
+fn timestamp(time: Option<&DateTime>) -> Result<Timestamp> {
+    let time = time.context("the service does not tell when it was written")?;
+    let nanoseconds = i32::try_from(time.subsec_nanos()).unwrap_or(0);
+    Timestamp::new(time.secs(), nanoseconds).context("the service tells an impossible time")
+}
+
+/// Takes no more than it may.
+struct Limited {
+    content: Vec<u8>,
+    bytes_max: u64,
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if (self.content.len() + bytes.len()) as u64 > self.bytes_max {
+            return Err(std::io::Error::other(format!("it is longer than {} bytes", self.bytes_max)));
+        }
+        self.content.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! The client of a bucket's service: TLS, proxies, credentials, timeouts.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Credentials as StaticCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient,
+};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::credentials::Keys;
+use super::{Credentials, Location};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the request to the first byte of the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same where the request is a large part: a slow line needs this for 64 MiB at 2 Mbit/s.
+pub(super) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+const ATTEMPTS_MAX: u32 = 4;
+/// What services other than AWS take where nobody says otherwise; AWS answers there for buckets elsewhere, too.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// A client for the bucket, in the region where the bucket is.
+pub(super) async fn client(location: &Location) -> Result<Client> {
+    let builder = builder(location).await?;
+    let config = builder.build();
+    if config.region().is_some() {
+        return Ok(Client::from_conf(config));
+    }
+    let asking = config.to_builder().region(Region::new(DEFAULT_REGION)).build();
+    let region = region_of_bucket(&Client::from_conf(asking), &location.bucket).await;
+    let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    Ok(Client::from_conf(config.to_builder().region(Region::new(region)).build()))
+}
+
+/// Time for large parts, and no attempt but the first: a second one of the SDK's could find what the first one wrote.
+pub(super) fn one_long_attempt() -> aws_sdk_s3::config::Builder {
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(UPLOAD_TIMEOUT).build();
+    aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
+}
+
+async fn builder(location: &Location) -> Result<aws_sdk_s3::config::Builder> {
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client(location)?)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
+    match &location.credentials {
+        Credentials::Chain => {}
+        Credentials::Profile(profile) => loader = loader.profile_name(profile),
+        Credentials::File { ini, profile } => {
+            let Keys { id, secret, token } = Keys::of_file(ini, profile)?;
+            let text = |secret: &super::Secret| String::from_utf8_lossy(secret.reveal()).into_owned();
+            let token = token.as_ref().map(text);
+            let keys = StaticCredentials::new(id, text(&secret), token, None, "Velero's Secret");
+            loader = loader.credentials_provider(keys);
+        }
+    }
+    if let Some(endpoint) = &location.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(region) = &location.region {
+        loader = loader.region(Region::new(region.clone()));
+    } else if location.endpoint.is_some() {
+        // Elsewhere than on AWS there is no machine role to ask.
+        let named =
+            ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| std::env::var(name).ok());
+        loader = loader.region(Region::new(named.unwrap_or_else(|| DEFAULT_REGION.to_owned())));
+    }
+    let shared = loader.load().await;
+    let elsewhere = shared.endpoint_url().is_some();
+    let mut builder = aws_sdk_s3::config::Builder::from(&shared)
+        .force_path_style(location.path_style || elsewhere_by_environment(location, elsewhere));
+    if elsewhere {
+        // Services that do not know the newer checksums refuse requests that carry them.
+        builder = builder
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    }
+    Ok(builder)
+}
+
+/// Whether `AWS_ENDPOINT_URL` alone says where the service is, and so nothing whether its hosts are named for buckets.
+fn elsewhere_by_environment(location: &Location, elsewhere: bool) -> bool {
+    elsewhere && location.endpoint.is_none()
+}
+
+/// TLS by ring alone, the system's authorities and those given, and the proxies of the environment.
+fn http_client(location: &Location) -> Result<SharedHttpClient> {
+    let mut trust = TrustStore::default();
+    if let Some(pem) = &location.ca_pem {
+        check_authorities(pem)
+            .with_context(|| format!("failed to use the certificate authorities for {location}"))?;
+        trust = trust.with_pem_certificate(pem.clone());
+    }
+    let tls = TlsContext::builder().with_trust_store(trust).build().context("failed to set up TLS")?;
+    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::rustls(CryptoMode::Ring))
+            .tls_context(tls.clone());
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.build()
+    }))
+}
+
+/// The HTTP client panics at what is no certificate.
+fn check_authorities(pem: &[u8]) -> Result<()> {
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| anyhow::anyhow!("it is no PEM file: {error}"))?;
+        store.add(certificate).context("a certificate in it is malformed")?;
+    }
+    if store.is_empty() {
+        bail!("the PEM file holds no certificate");
+    }
+    Ok(())
+}
+
+/// Where the bucket is: AWS says it in the header of every answer, also of a refusal.
+async fn region_of_bucket(client: &Client, bucket: &str) -> Option<String> {
+    match client.head_bucket().bucket(bucket).send().await {
+        Ok(found) => found.bucket_region().map(str::to_owned),
+        Err(error) => error
+            .raw_response()
+            .and_then(|response| response.headers().get("x-amz-bucket-region"))
+            .map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_that_are_none_are_refused_before_they_make_the_client_panic() {
+        for (pem, reason) in [
+            ("", "the PEM file holds no certificate"),
+            ("hello", "the PEM file holds no certificate"),
+            ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "it is no PEM file"),
+            ("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", "is malformed"),
+        ] {
+            let refused = check_authorities(pem.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{pem:?}: {refused}");
+        }
+    }
+}

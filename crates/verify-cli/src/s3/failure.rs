@@ -1,0 +1,215 @@
+//! What a service answered, or why it did not, with the way out.
+
+use std::error::Error;
+use std::fmt;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+/// A request that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The service's own word for it, or the status of its answer where it gave none.
+    code: Option<String>,
+    status: Option<u16>,
+    told: String,
+    /// Whether the request may have been carried out all the same.
+    unsure: bool,
+}
+
+impl Failure {
+    pub(super) fn new<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        if let SdkError::ServiceError(answer) = error {
+            let code = answer.err().code().map(str::to_owned);
+            let told = answer.err().message().unwrap_or_default().to_owned();
+            return Self { unsure: status.is_some_and(|status| status >= 500), code, status, told };
+        }
+        let sent = !matches!(error, SdkError::ConstructionFailure(_));
+        Self { code: None, status, told: causes(error), unsure: sent }
+    }
+
+    /// An answer that broke off.
+    pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
+        Self { code: None, status: None, told: causes(error), unsure: true }
+    }
+
+    /// There is no such bucket, where the service itself had no room to say so.
+    pub(super) fn no_such_bucket(bucket: &str) -> Self {
+        let told = format!("there is no bucket {bucket:?}");
+        Self { code: Some("NoSuchBucket".to_owned()), status: Some(404), told, unsure: false }
+    }
+
+    /// Whether there is no such object. A bucket that is not there is something else.
+    pub(super) fn is_absence(&self) -> bool {
+        self.status == Some(404) && self.code.as_deref() != Some("NoSuchBucket")
+    }
+
+    /// Whether the condition of a conditional request did not hold.
+    pub(super) fn is_condition(&self) -> bool {
+        self.status == Some(412)
+    }
+
+    /// Whether another request for the same object was under way.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.status == Some(409)
+            && matches!(self.code.as_deref(), Some("ConditionalRequestConflict" | "OperationAborted"))
+    }
+
+    /// Whether the same request may do better later, and whether this one may have been carried out.
+    pub(super) fn is_passing(&self) -> bool {
+        self.unsure || self.is_conflict() || self.status == Some(429)
+    }
+
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
+    pub(super) fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// The way out, where there is a general one.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let refused = "the credentials lack a permission, or the bucket's policy denies it: docs/s3.md lists what is needed";
+        Some(match (self.code.as_deref(), self.status) {
+            (Some("NoSuchBucket"), _) => {
+                "is the bucket's name right, and the endpoint or region that of the bucket?"
+            }
+            (
+                Some(
+                    "InvalidAccessKeyId"
+                    | "SignatureDoesNotMatch"
+                    | "InvalidToken"
+                    | "AuthorizationHeaderMalformed",
+                ),
+                _,
+            ) => {
+                "are the credentials those of this service? AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
+                 choose others; the region must be that of the bucket"
+            }
+            (Some("ExpiredToken"), _) => "the credentials have expired: log in anew",
+            (Some("RequestTimeTooSkewed"), _) => "the clock of this machine or of the service is wrong",
+            (Some("PermanentRedirect" | "IllegalLocationConstraintException"), _) | (None, Some(301)) => {
+                "the bucket is in another region: set `region`"
+            }
+            (Some("AccessDenied"), _) | (None, Some(403)) => refused,
+            (None, None) if self.told.contains("credential") => {
+                "no credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
+            (None, None) if self.told.contains("certificate") => {
+                "is the endpoint's certificate signed by an authority of your own? name its PEM file as `ca_file`"
+            }
+            (None, None) => {
+                "is the endpoint right, and reachable from here? a proxy may be set in HTTPS_PROXY or NO_PROXY"
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    /// `AccessDenied: Access Denied.`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.code, self.status) {
+            (Some(code), _) => f.write_str(code)?,
+            (None, Some(403)) => f.write_str("HTTP status 403, forbidden")?,
+            (None, Some(status)) => write!(f, "HTTP status {status}")?,
+            (None, None) => return f.write_str(&self.told),
+        }
+        if self.told.is_empty() { Ok(()) } else { write!(f, ": {}", self.told) }
+    }
+}
+
+impl Error for Failure {}
+
+/// Layers of the client that say nothing.
+const NOISE: [&str; 5] = ["dispatch failure", "io error", "other", "service error", "client error (Connect)"];
+
+/// What lies beneath an error, the innermost last, nothing twice.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut told: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // An outer one may quote an inner one.
+        if !told.iter().any(|known| known.contains(&text)) {
+            told.push(text);
+        }
+        next = cause.source();
+    }
+    let telling = |text: &&String| !NOISE.contains(&text.as_str());
+    match told.iter().filter(telling).cloned().collect::<Vec<_>>() {
+        nothing if nothing.is_empty() => told.join(": "),
+        telling => telling.join(": "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_causes_of_an_error_are_told_once_and_without_the_layers_that_say_nothing() {
+        let inner = anyhow::anyhow!("Connection refused").context("tcp connect error");
+        let error = inner.context("io error").context("io error").context("dispatch failure");
+        assert_eq!(causes(error.as_ref()), "tcp connect error: Connection refused");
+        assert_eq!(
+            causes(anyhow::anyhow!("other").context("dispatch failure").as_ref()),
+            "dispatch failure: other"
+        );
+    }
+
+    fn answer(code: Option<&str>, status: Option<u16>, told: &str) -> Failure {
+        Failure { code: code.map(str::to_owned), status, told: told.to_owned(), unsure: false }
+    }
+
+    #[test]
+    fn an_answer_is_told_in_the_words_of_the_service_with_the_way_out() {
+        for (code, status, told, shown, hint) in [
+            (Some("AccessDenied"), Some(403), "Access Denied.", "AccessDenied: Access Denied.", "docs/s3.md"),
+            (None, Some(403), "", "HTTP status 403, forbidden", "docs/s3.md"),
+            (
+                Some("NoSuchBucket"),
+                Some(404),
+                "The bucket does not exist",
+                "NoSuchBucket: The bucket does not exist",
+                "name right",
+            ),
+            (Some("SignatureDoesNotMatch"), Some(403), "", "SignatureDoesNotMatch", "are the credentials"),
+            (
+                None,
+                None,
+                "dispatch failure: connection refused",
+                "dispatch failure: connection refused",
+                "reachable",
+            ),
+            (
+                None,
+                None,
+                "invalid peer certificate: UnknownIssuer",
+                "invalid peer certificate: UnknownIssuer",
+                "ca_file",
+            ),
+        ] {
+            let failure = answer(code, status, told);
+            assert_eq!(failure.to_string(), shown);
+            assert!(failure.hint().unwrap().contains(hint), "{shown}: {:?}", failure.hint());
+        }
+        assert_eq!(answer(Some("EntityTooLarge"), Some(400), "").hint(), None);
+    }
+
+    #[test]
+    fn an_absent_object_an_absent_bucket_and_a_taken_name_are_told_apart() {
+        let gone = answer(Some("NoSuchKey"), Some(404), "");
+        assert!(gone.is_absence() && answer(None, Some(404), "").is_absence());
+        assert!(!answer(Some("NoSuchBucket"), Some(404), "").is_absence());
+        assert!(answer(Some("PreconditionFailed"), Some(412), "").is_condition());
+        assert!(answer(Some("ConditionalRequestConflict"), Some(409), "").is_passing());
+        assert!(!answer(Some("BucketNotEmpty"), Some(409), "").is_passing());
+        assert!(!answer(Some("AccessDenied"), Some(403), "").is_passing());
+    }
+}

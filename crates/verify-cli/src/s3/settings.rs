@@ -1,0 +1,87 @@
+//! Tables of `state-lab.toml` that say where S3 is.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::location::{Location, checked_endpoint};
+use super::{Address, Credentials};
+use crate::duration::Period;
+
+/// The table `[s3]`: the service that `s3://bucket/key` means.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The URL of a service other than AWS, as in https://minio.example:9000.
+    pub endpoint: Option<String>,
+    /// The region; that of the environment or of the bucket unless given.
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path of a URL, not in its host; yes where an endpoint is given.
+    pub path_style: Option<bool>,
+    /// A PEM file of certificate authorities to trust besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The profile in ~/.aws; what the environment says unless given.
+    pub profile: Option<String>,
+    /// How long evidence may not be deleted, by object lock.
+    pub retain: Option<Period>,
+}
+
+/// A table `[regions.NAME]`: a place where backups are.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionTable {
+    /// The bucket.
+    pub bucket: String,
+    /// What the keys of all backups begin with.
+    #[serde(default)]
+    pub prefix: String,
+    /// The URL of a service other than AWS, as in https://minio.example:9000.
+    pub endpoint: Option<String>,
+    /// The region; that of the environment or of the bucket unless given.
+    pub region: Option<String>,
+    /// Whether the bucket stands in the path of a URL, not in its host; yes where an endpoint is given.
+    pub path_style: Option<bool>,
+    /// A PEM file of certificate authorities to trust besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The profile in ~/.aws; what the environment says unless given.
+    pub profile: Option<String>,
+}
+
+impl Settings {
+    /// The bucket of an object.
+    pub fn location(&self, address: &Address) -> Result<Location> {
+        self.clone().into_location(address.bucket.clone(), "")
+    }
+
+    fn into_location(self, bucket: String, prefix: &str) -> Result<Location> {
+        let Self { endpoint, region, path_style, ca_file, profile, retain } = self;
+        let ca_pem = match ca_file {
+            None => None,
+            Some(path) => Some(fs::read(&path).with_context(|| {
+                format!("failed to read the certificate authorities in {}", path.display())
+            })?),
+        };
+        Ok(Location {
+            bucket,
+            prefix: prefix.trim_matches('/').to_owned(),
+            region,
+            path_style: path_style.unwrap_or(endpoint.is_some()),
+            endpoint: endpoint.map(|endpoint| checked_endpoint(&endpoint)).transpose()?,
+            ca_pem,
+            credentials: profile.map_or(Credentials::Chain, Credentials::Profile),
+            retain,
+        })
+    }
+}
+
+impl RegionTable {
+    /// The place.
+    pub fn location(&self) -> Result<Location> {
+        let Self { bucket, prefix, endpoint, region, path_style, ca_file, profile } = self.clone();
+        Settings { endpoint, region, path_style, ca_file, profile, retain: None }
+            .into_location(bucket, &prefix)
+    }
+}

@@ -1,0 +1,231 @@
+//! Writing an object: whole or not at all, and never over one that is there unless told to.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::Bucket;
+use super::client::one_long_attempt;
+use super::failure::Failure;
+use super::retention::Retention;
+use crate::interrupt;
+use crate::runtime::block_on;
+use crate::store::Existing;
+
+/// What is longer goes in parts of this size, of which a service takes 10,000.
+const PART_BYTES: usize = 64 << 20;
+const ATTEMPTS_MAX: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const ANY: &str = "*";
+
+/// The way out for one who finds the name taken.
+const TAKEN: &str = "it is there already, and evidence is never overwritten; use another key";
+
+impl Bucket {
+    /// Writes an object that must not be there yet.
+    pub fn put_new(&self, key: &str, content: &[u8]) -> Result<()> {
+        self.put(key, &mut &content[..], Existing::Refuse)
+    }
+
+    /// Writes what `from` gives. It is in the bucket when this returns without an error, and not before.
+    pub(crate) fn put(&self, key: &str, from: &mut dyn Read, existing: Existing) -> Result<()> {
+        let mut put = || {
+            let retention = self.retention()?;
+            let first = part(from)?;
+            if first.len() < PART_BYTES {
+                block_on(self.put_whole(key, &first, existing, retention.as_ref()))
+            } else {
+                block_on(self.put_parts(key, first, from, existing, retention.as_ref()))
+            }
+        };
+        put().with_context(|| self.doing("write", key))
+    }
+
+    /// Whether an object could be written there, as far as can be told without writing.
+    pub(crate) fn check_free(&self, key: &str, existing: Existing) -> Result<()> {
+        let there = self.head(key)?.is_some();
+        if there && existing == Existing::Refuse {
+            bail!("{}: it is there already; --force replaces it", self.doing("write", key));
+        }
+        self.retention().map(drop).with_context(|| self.doing("write", key))
+    }
+
+    fn retention(&self) -> Result<Option<Retention>> {
+        match self.location.retain {
+            None => Ok(None),
+            asked => self.lock()?.retention(asked, SystemTime::now()),
+        }
+    }
+
+    /// One request. The retries are ours: one that follows a lost answer may find what the first one wrote.
+    async fn put_whole(
+        &self,
+        key: &str,
+        content: &[u8],
+        existing: Existing,
+        retention: Option<&Retention>,
+    ) -> Result<()> {
+        let sha256 = STANDARD.encode(Sha256::digest(content));
+        let (mut pause, mut unsure) = (FIRST_PAUSE, false);
+        for attempt in 1.. {
+            let mut request = self
+                .client
+                .put_object()
+                .bucket(&self.location.bucket)
+                .key(self.full_key(key))
+                .set_if_none_match(condition(existing))
+                .checksum_sha256(&sha256)
+                .body(ByteStream::from(content.to_vec()));
+            if let Some(Retention { mode, until }) = retention {
+                request = request
+                    .object_lock_mode(mode.as_str().into())
+                    .object_lock_retain_until_date(DateTime::from(*until));
+            }
+            let Err(error) = request.customize().config_override(one_long_attempt()).send().await else {
+                return Ok(());
+            };
+            let failure = Failure::new(&error);
+            if failure.is_condition() {
+                return if unsure && self.holds(key, content, &sha256).await? {
+                    Ok(())
+                } else {
+                    bail!(TAKEN)
+                };
+            }
+            unsure |= failure.is_unsure();
+            if !failure.is_passing() || attempt == ATTEMPTS_MAX || interrupt::asked() {
+                return Err(failure.into());
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Whether the object there is this content.
+    async fn holds(&self, key: &str, content: &[u8], sha256: &str) -> Result<bool> {
+        let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
+        let mode = aws_sdk_s3::types::ChecksumMode::Enabled;
+        let found = request.checksum_mode(mode).send().await.map_err(|error| Failure::new(&error))?;
+        let same_size =
+            found.content_length().and_then(|size| usize::try_from(size).ok()) == Some(content.len());
+        Ok(same_size && found.checksum_sha256() == Some(sha256))
+    }
+
+    /// Several requests; the object appears with the last one.
+    async fn put_parts(
+        &self,
+        key: &str,
+        first: Vec<u8>,
+        from: &mut dyn Read,
+        existing: Existing,
+        retention: Option<&Retention>,
+    ) -> Result<()> {
+        let mut request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.location.bucket)
+            .key(self.full_key(key))
+            .checksum_algorithm(ChecksumAlgorithm::Sha256);
+        if let Some(Retention { mode, until }) = retention {
+            request = request
+                .object_lock_mode(mode.as_str().into())
+                .object_lock_retain_until_date(DateTime::from(*until));
+        }
+        let begun = request.send().await.map_err(|error| Failure::new(&error))?;
+        let upload = begun.upload_id().context("the service gave the upload no name")?;
+        let sent = self.send_parts(key, upload, first, from).await;
+        let put = match sent {
+            Ok(parts) => self.complete(key, upload, parts, existing).await,
+            Err(error) => Err(error),
+        };
+        if put.is_err() {
+            // Parts cost money until a rule of the bucket removes them; there is nothing else to do about it.
+            let abort = self.client.abort_multipart_upload().bucket(&self.location.bucket);
+            let _ = abort.key(self.full_key(key)).upload_id(upload).send().await;
+        }
+        put
+    }
+
+    async fn send_parts(
+        &self,
+        key: &str,
+        upload: &str,
+        first: Vec<u8>,
+        from: &mut dyn Read,
+    ) -> Result<Vec<CompletedPart>> {
+        let (mut parts, mut content) = (Vec::new(), first);
+        while !content.is_empty() {
+            if interrupt::asked() {
+                bail!("interrupted");
+            }
+            let number = i32::try_from(parts.len() + 1)?;
+            let sha256 = STANDARD.encode(Sha256::digest(&content));
+            let request = self.client.upload_part().bucket(&self.location.bucket).key(self.full_key(key));
+            let request = request.upload_id(upload).part_number(number).checksum_sha256(&sha256);
+            let request = request.body(ByteStream::from(content));
+            let long = one_long_attempt().retry_config(aws_sdk_s3::config::retry::RetryConfig::standard());
+            let sent = request
+                .customize()
+                .config_override(long)
+                .send()
+                .await
+                .map_err(|error| Failure::new(&error))?;
+            let done = CompletedPart::builder().part_number(number).checksum_sha256(sha256);
+            parts.push(done.set_e_tag(sent.e_tag().map(str::to_owned)).build());
+            content = part(from)?;
+        }
+        Ok(parts)
+    }
+
+    async fn complete(
+        &self,
+        key: &str,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+        existing: Existing,
+    ) -> Result<()> {
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.location.bucket)
+            .key(self.full_key(key))
+            .upload_id(upload)
+            .set_if_none_match(condition(existing))
+            .multipart_upload(parts);
+        match request.customize().config_override(one_long_attempt()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let failure = Failure::new(&error);
+                if failure.is_condition() || failure.is_conflict() {
+                    bail!(TAKEN);
+                }
+                let unsure = failure.is_unsure();
+                let failed = Err(failure);
+                if unsure {
+                    failed.context("the answer was lost, so look whether it is there")
+                } else {
+                    Ok(failed?)
+                }
+            }
+        }
+    }
+}
+
+fn condition(existing: Existing) -> Option<String> {
+    (existing == Existing::Refuse).then(|| ANY.to_owned())
+}
+
+/// The next part, shorter than the others only at the end.
+fn part(from: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    from.take(PART_BYTES as u64).read_to_end(&mut content).context("failed to read what is to be written")?;
+    Ok(content)
+}

@@ -1,0 +1,177 @@
+//! What goes over the wire when a service falters: requests to a server that answers from a script.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+
+use anyhow::Result;
+
+use super::{Bucket, Credentials, Draft, Location, Secret};
+use crate::store::Existing;
+
+/// A server that gives each request the next answer, and says at the end what was asked.
+struct Script {
+    endpoint: String,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Script {
+    fn new(answers: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let answer_all = move || answers.iter().map(|answer| answer_one(&listener, answer)).collect();
+        Self { endpoint, thread: thread::spawn(answer_all) }
+    }
+
+    fn bucket(&self) -> Bucket {
+        let ini = Secret::new("[p]\naws_access_key_id=id\naws_secret_access_key=secret\n");
+        let location = Location {
+            bucket: "b".to_owned(),
+            prefix: String::new(),
+            region: Some("r".to_owned()),
+            endpoint: Some(self.endpoint.clone()),
+            path_style: true,
+            ca_pem: None,
+            credentials: Credentials::File { ini, profile: "p".to_owned() },
+            retain: None,
+        };
+        Bucket::open(&location).unwrap()
+    }
+
+    /// Each request: method, path, and the headers that make it conditional.
+    fn asked(self) -> Vec<String> {
+        self.thread.join().unwrap()
+    }
+}
+
+/// Takes one request on a connection of its own, and closes it after the answer.
+fn answer_one(listener: &TcpListener, answer: &str) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let head = read_head(&mut stream);
+    let header = |name: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    };
+    let length: usize = header("content-length").map_or(0, |length| length.parse().unwrap());
+    stream.read_exact(&mut vec![0; length]).unwrap();
+    stream.write_all(answer.as_bytes()).unwrap();
+    let request =
+        head.lines().next().unwrap().split('?').next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
+    ["range", "if-match", "if-none-match"].into_iter().fold(request, |text, name| match header(name) {
+        Some(value) => format!("{text} {name}: {value}"),
+        None => text,
+    })
+}
+
+fn read_head(stream: &mut TcpStream) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// An answer with this status line, headers and body.
+fn answer(status: &str, headers: &str, length: usize, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+}
+
+fn refused(status: &str, code: &str) -> String {
+    let body = format!("<Error><Code>{code}</Code><Message>told</Message></Error>");
+    answer(status, "", body.len(), &body)
+}
+
+/// `"1"`, as SHA-256 in Base64.
+const SHA256_OF_1: &str = "x-amz-checksum-sha256: a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s=\r\n";
+const LOST: &str = "";
+
+fn shown<T>(result: Result<T>) -> Result<T, String> {
+    result.map_err(|error| {
+        format!("{error:#}").rsplit_once(": ").map_or(String::new(), |(_, last)| last.to_owned())
+    })
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_taken_up_where_it_broke() {
+    let first = answer("200 OK", "etag: \"e\"\r\n", 10, "01234");
+    let rest = answer("206 Partial Content", "etag: \"e\"\r\n", 5, "56789");
+    let script = Script::new(&[&first, &rest]);
+    assert_eq!(script.bucket().get("k", 10).unwrap().unwrap(), b"0123456789");
+    assert_eq!(script.asked(), ["GET /b/k", "GET /b/k range: bytes=5- if-match: \"e\""]);
+}
+
+#[test]
+fn an_object_that_was_replaced_while_it_was_read_is_not_mixed_with_the_new_one() {
+    let first = answer("200 OK", "etag: \"e\"\r\n", 10, "01234");
+    let script = Script::new(&[&first, &refused("412 Precondition Failed", "PreconditionFailed")]);
+    assert_eq!(shown(script.bucket().get("k", 10)), Err("it was replaced while it was read".to_owned()));
+}
+
+#[test]
+fn a_put_whose_answer_was_lost_is_ours_where_the_object_is() {
+    let taken = refused("412 Precondition Failed", "PreconditionFailed");
+    let conditional = "PUT /b/k if-none-match: *";
+    for (head, expected) in [
+        (answer("200 OK", SHA256_OF_1, 1, ""), Ok(())),
+        (answer("200 OK", SHA256_OF_1, 2, ""), Err(())),
+        (answer("200 OK", "", 1, ""), Err(())),
+    ] {
+        let script = Script::new(&[LOST, &taken, &head]);
+        let put = script.bucket().put_new("k", b"1").map_err(|error| {
+            assert!(format!("{error:#}").contains("it is there already"), "{error:#}");
+        });
+        assert_eq!(put, expected, "{head}");
+        assert_eq!(script.asked(), [conditional, conditional, "HEAD /b/k"]);
+    }
+    // Without a lost answer the object is somebody else's, whatever it is.
+    let script = Script::new(&[&taken]);
+    assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).contains("it is there already"));
+    assert_eq!(script.asked(), [conditional]);
+}
+
+#[test]
+fn what_passes_is_tried_again_and_what_does_not_is_told_at_once() {
+    let busy = refused("503 Slow Down", "SlowDown");
+    let conflict = refused("409 Conflict", "ConditionalRequestConflict");
+    let done = answer("200 OK", "", 0, "");
+    let script = Script::new(&[&busy, &conflict, &done]);
+    script.bucket().put_new("k", b"1").unwrap();
+    assert_eq!(script.asked().len(), 3);
+    let script = Script::new(&[&refused("403 Forbidden", "AccessDenied")]);
+    let error = format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err());
+    assert!(
+        error.ends_with(&format!("failed to write s3://b/k at {}: AccessDenied: told", script.endpoint)),
+        "{error}"
+    );
+    assert_eq!(script.asked().len(), 1);
+    let script = Script::new(&[&busy, &busy, &busy, &busy]);
+    assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).ends_with("SlowDown: told"));
+    assert_eq!(script.asked().len(), 4);
+}
+
+#[test]
+fn what_cannot_be_stored_stays_on_this_machine() {
+    let (absent, found) = (answer("404 Not Found", "", 0, ""), answer("200 OK", "", 0, ""));
+    let script = Script::new(&[&absent, &found, &refused("403 Forbidden", "AccessDenied")]);
+    let draft = Draft::in_bucket(script.bucket(), "k", Existing::Refuse).unwrap();
+    let error = draft.keep(|to| Ok(to.write_all(b"hours of work")?)).unwrap_err();
+    let told = error.to_string();
+    let path = told.strip_prefix("failed to store what was written; it is whole in ").unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "hours of work");
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/", "PUT /b/k if-none-match: *"]);
+}
+
+#[test]
+fn what_was_not_finished_is_nowhere() {
+    let (absent, found) = (answer("404 Not Found", "", 0, ""), answer("200 OK", "", 0, ""));
+    let script = Script::new(&[&absent, &found]);
+    let draft = Draft::in_bucket(script.bucket(), "k", Existing::Refuse).unwrap();
+    let path = draft.path().to_owned();
+    assert!(path.exists());
+    draft.keep(|_| anyhow::bail!("the connection broke")).unwrap_err();
+    assert!(!path.exists());
+    assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/"]);
+}
