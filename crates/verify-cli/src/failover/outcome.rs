@@ -171,7 +171,7 @@ pub(crate) mod tests {
             ),
             (
                 with(|impact| {
-                    (impact.outage_ms, impact.lost, impact.duplicated) = (73_500, span(5, 7), span(9, 9))
+                    (impact.outage_ms, impact.lost, impact.duplicated) = (73_500, span(5, 7), span(9, 9));
                 }),
                 "74 s without writes, 3 acknowledged writes lost, 1 acknowledged write duplicated",
                 Verdict::Fail,

@@ -120,7 +120,7 @@ impl Sample {
                 Some(member) if member.going => missing.push(format!("{name} is being removed")),
                 Some(member) if !member.ready => missing.push(format!("{name} is not ready")),
                 Some(member) => {
-                    missing.extend(member.not_following(primary).map(|why| format!("{name} {why}")))
+                    missing.extend(member.not_following(primary).map(|why| format!("{name} {why}")));
                 }
             }
         }
@@ -275,7 +275,7 @@ mod tests {
             ),
             (
                 |now| {
-                    now.members.get_mut("pg-1").unwrap().patroni.as_mut().unwrap().1 = "starting".to_owned()
+                    now.members.get_mut("pg-1").unwrap().patroni.as_mut().unwrap().1 = "starting".to_owned();
                 },
                 &["pg-1 is starting"],
             ),

@@ -121,11 +121,11 @@ mod tests {
 
     use super::*;
 
-    fn service(name: &str, spec: Value) -> Service {
+    fn service(name: &str, spec: &Value) -> Service {
         serde_json::from_value(json!({ "metadata": { "name": name }, "spec": spec })).unwrap()
     }
 
-    fn pod(name: &str, labels: Value) -> Pod {
+    fn pod(name: &str, labels: &Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {
                 "name": name, "labels": labels,
@@ -142,27 +142,27 @@ mod tests {
         let native = json!({ "cnpg.io/cluster": "c", "cnpg.io/podRole": "instance", "cnpg.io/instanceRole": "primary" });
         let plain = json!({ "app": "db" });
         let services = [
-            service("pg-repl", json!({ "selector": { "role": "replica" } })),
-            service("pg", json!({})),
-            service("c-r", json!({ "selector": { "cnpg.io/cluster": "c" } })),
-            service("c-rw", json!({})),
-            service("db-all", json!({ "clusterIP": "None", "selector": { "app": "db" } })),
-            service("shop", json!({ "clusterIP": "10.0.0.1", "selector": { "app": "db" } })),
-            service("other", json!({ "clusterIP": "10.0.0.2", "selector": { "app": "other" } })),
+            service("pg-repl", &json!({ "selector": { "role": "replica" } })),
+            service("pg", &json!({})),
+            service("c-r", &json!({ "selector": { "cnpg.io/cluster": "c" } })),
+            service("c-rw", &json!({})),
+            service("db-all", &json!({ "clusterIP": "None", "selector": { "app": "db" } })),
+            service("shop", &json!({ "clusterIP": "10.0.0.1", "selector": { "app": "db" } })),
+            service("other", &json!({ "clusterIP": "10.0.0.2", "selector": { "app": "other" } })),
         ];
         for (pods, expected) in [
-            (vec![pod("pg-0", patroni.clone())], Some("pg")),
-            (vec![pod("c-1", native)], Some("c-rw")),
-            (vec![pod("db-0", plain.clone())], Some("shop")),
+            (vec![pod("pg-0", &patroni)], Some("pg")),
+            (vec![pod("c-1", &native)], Some("c-rw")),
+            (vec![pod("db-0", &plain)], Some("shop")),
             // Which of several servers a Service leads to, its selector does not tell.
-            (vec![pod("db-0", plain.clone()), pod("db-1", plain)], None),
+            (vec![pod("db-0", &plain), pod("db-1", &plain)], None),
         ] {
             let postgres = &PostgresCluster::among(&pods, &[])[0];
             assert_eq!(service_of(postgres, &services).as_deref(), expected, "{}", postgres.name);
         }
         let headless = &services[4..5];
-        let postgres = &PostgresCluster::among(&[pod("db-0", json!({ "app": "db" }))], &[])[0];
+        let postgres = &PostgresCluster::among(&[pod("db-0", &json!({ "app": "db" }))], &[])[0];
         assert_eq!(service_of(postgres, headless).as_deref(), Some("db-all"));
-        assert_eq!(service_of(&PostgresCluster::among(&[pod("pg-0", patroni)], &[])[0], headless), None);
+        assert_eq!(service_of(&PostgresCluster::among(&[pod("pg-0", &patroni)], &[])[0], headless), None);
     }
 }

@@ -73,8 +73,8 @@ fn write_impact(text: &mut String, impact: &Impact, objective_ms: u64, style: &S
         seconds(impact.usual_gap_ms)
     );
     let _ = match impact.first_write_after_ms {
-        Some(ms) => writeln!(text, "first write: {} s after the event", seconds(ms)),
-        None => writeln!(text, "first write: none after the event"),
+        Some(ms) => writeln!(text, "first write after it: {} s after the event", seconds(ms)),
+        None => writeln!(text, "first write after it: none"),
     };
     let (errors, retries) = (counted(impact.errors, "error"), count(impact.retries));
     let _ = writeln!(text, "clients: {errors}, {retries} retries");
@@ -137,7 +137,7 @@ mod tests {
         verdict: pass
         new primary: pg-1 on worker-2 (timeline 3 → 4); was pg-0 on worker-1
         outage: 19.1 s without a write that lasted (objective 30.0 s, before the event 0.1 s)
-        first write: 19.1 s after the event
+        first write after it: 19.1 s after the event
         clients: 31 errors, 31 retries
                31  connect to postgres@pg:5432/postgres: timed out
         acknowledged: 2,417 writes, each looked for
@@ -170,7 +170,7 @@ mod tests {
         verdict: fail
         new primary: pg-1 on worker-2 (timeline 3 → 4); was pg-0 on worker-1
         outage: 73.6 s without a write that lasted (objective 30.0 s, before the event 0.1 s)
-        first write: none after the event
+        first write after it: none
         clients: 31 errors, 31 retries
                31  connect to postgres@pg:5432/postgres: timed out
         acknowledged: 2,417 writes, each looked for
