@@ -9,6 +9,7 @@ mod connect;
 mod demo;
 mod duration;
 pub mod exit;
+mod failover;
 mod failure;
 mod interrupt;
 mod progress;

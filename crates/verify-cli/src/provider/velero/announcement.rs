@@ -83,7 +83,10 @@ impl Said {
 
     fn event(self, backup: &Backup, run: &Run, now: Timestamp) -> Event {
         let Self { reason, message } = self;
-        let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+        let mut end = message.len().min(MESSAGE_BYTES_MAX);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
         Event {
             metadata: ObjectMeta {
                 name: Some(lease::name(run)),

@@ -196,6 +196,7 @@ impl Taking<'_> {
             scratch: None,
             deadline: POD_DEADLINE,
             gated: false,
+            placing: None,
         };
         self.watch.step("starting a pod beside the database")?;
         let pods = self.cluster.of::<Pod>(&pod.namespace);

@@ -37,3 +37,4 @@ pub use method::Method;
 pub(crate) use removal::{Removal, sweep};
 pub(crate) use restore::{Kept, RestoreRequest, restore};
 pub use settings::Settings;
+pub(crate) use source::{choose, login};

@@ -363,6 +363,7 @@ impl Restoring<'_> {
             annotations: std::collections::BTreeMap::new(),
             deadline: JOB_DEADLINE,
             gated: true,
+            placing: None,
         };
         self.watch.step("starting a pod on the restored volume")?;
         self.cluster.of::<Job>(namespace).create(&pod.job())?;

@@ -125,7 +125,11 @@ fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Proble
 }
 
 /// The only cluster, or the one of this name.
-fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace: &str) -> Result<PostgresCluster> {
+pub(crate) fn choose(
+    found: Vec<PostgresCluster>,
+    name: Option<&str>,
+    namespace: &str,
+) -> Result<PostgresCluster> {
     let names: Vec<String> = found.iter().map(|cluster| cluster.name.clone()).collect();
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut wanted = found.into_iter().filter(|cluster| name.is_none_or(|name| cluster.name == name));
@@ -210,6 +214,24 @@ fn access(
     primary: &Pod,
     settings: &Settings,
 ) -> Result<Access> {
+    let (user, password) = login(cluster, namespace, found, settings)?;
+    let host = primary.status.as_ref().and_then(|status| status.pod_ip.clone());
+    Ok(Access {
+        host: host.with_context(|| format!("failed to reach {}: it has no address", primary.name_any()))?,
+        port: PORT,
+        user,
+        password,
+        databases: settings.databases.clone(),
+    })
+}
+
+/// The name and password of a superuser.
+pub(crate) fn login(
+    cluster: &Cluster,
+    namespace: &str,
+    found: &PostgresCluster,
+    settings: &Settings,
+) -> Result<(String, String)> {
     let given = settings.credentials.as_ref().map(|table| Credentials {
         user: User::Named(table.user.clone().unwrap_or_else(|| "postgres".to_owned())),
         secret: table.secret.clone(),
@@ -231,17 +253,11 @@ fn access(
         let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());
         value.with_context(|| format!("failed to find the key {key} in the Secret {namespace}/{secret}"))
     };
-    let host = primary.status.as_ref().and_then(|status| status.pod_ip.clone());
-    Ok(Access {
-        host: host.with_context(|| format!("failed to reach {}: it has no address", primary.name_any()))?,
-        port: PORT,
-        user: match user {
-            User::Named(name) => name,
-            User::Key(key) => value(&key)?,
-        },
-        password: value(&password_key)?,
-        databases: settings.databases.clone(),
-    })
+    let user = match user {
+        User::Named(name) => name,
+        User::Key(key) => value(&key)?,
+    };
+    Ok((user, value(&password_key)?))
 }
 
 /// What the storage calls the volumes of a namespace.
