@@ -201,6 +201,9 @@ spec:
         patiently(120, "a database", || {
             super::kubectl::tried(&["-n", namespace, "wait", "--for=condition=Ready", "pod/pg-0", "--timeout=5s"]).ok()
         });
+        // As the official image, it lets nobody replicate from elsewhere.
+        let allow = "echo host replication postgres all scram-sha-256 >>$PGDATA/pg_hba.conf && kill -HUP 1";
+        kubectl(&["exec", "-n", namespace, "pg-0", "--", "sh", "-c", allow]);
         // The server of the first start may still be about to stop.
         patiently(30, "its tables", || self.tried_sql(DATA).ok());
         if !options.quiet {
