@@ -16,8 +16,11 @@ struct Labels<'a> {
 
 /// The outcome of a restore, whose reports stand in the databases' order. A value that was not measured is left out.
 pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) -> String {
-    let of: Vec<(Labels<'_>, &Report)> =
-        databases.iter().zip(reports).map(|(database, report)| (Labels { database, backup }, report)).collect();
+    let of: Vec<(Labels<'_>, &Report)> = databases
+        .iter()
+        .zip(reports)
+        .map(|(database, report)| (Labels { database, backup }, report))
+        .collect();
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Report) -> Option<Seconds>| {
         family(&mut text, name, "seconds", help);
@@ -38,14 +41,19 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
     gauge("statelab_rto_seconds", "From the beginning of the restore to the verdict.", &|report| {
         report.rto.as_ref().map(|rto| Seconds { ms: rto.total_ms })
     });
-    gauge("statelab_rpo_seconds", "Writes older than the incident by more than this are recovered.", &|report| {
-        report.rpo.as_ref().map(|rpo| Seconds { ms: rpo.at_most_ms })
-    });
+    gauge(
+        "statelab_rpo_seconds",
+        "Writes older than the incident by more than this are recovered.",
+        &|report| report.rpo.as_ref().map(|rpo| Seconds { ms: rpo.at_most_ms }),
+    );
     family(&mut text, "statelab_findings", "", "Findings of the verification, missed objectives among them.");
     for (labels, report) in &of {
         for ((severity, code), count) in counted(report) {
             let severity = text::severity(severity);
-            let _ = writeln!(text, "statelab_findings{{{labels},code=\"{code}\",severity=\"{severity}\"}} {count}");
+            let _ = writeln!(
+                text,
+                "statelab_findings{{{labels},code=\"{code}\",severity=\"{severity}\"}} {count}"
+            );
         }
     }
     text.push_str("# EOF\n");
@@ -150,14 +158,16 @@ statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
     #[test]
     fn no_other_verdict_is_a_success_and_findings_are_counted_without_their_rows() {
         let mut failed = report(Verdict::Fail);
-        let missing = |object: &str| Finding::new(Code::RowMissing, Severity::Fail, object, "id=42 is missing");
+        let missing =
+            |object: &str| Finding::new(Code::RowMissing, Severity::Fail, object, "id=42 is missing");
         failed.comparison.findings = vec![missing("shop.orders"), missing("shop.items")];
         failed.missed = vec![Finding::new(Code::RowAdded, Severity::Notice, "rto", "told")];
         for verdict in [Verdict::Fail, Verdict::Inconclusive] {
             failed.verdict = verdict;
             let text = metrics("n", &["app".to_owned()], std::slice::from_ref(&failed));
             assert!(!text.contains("success_timestamp_seconds{"), "{text}");
-            let findings: Vec<&str> = text.lines().filter(|line| line.starts_with("statelab_findings{")).collect();
+            let findings: Vec<&str> =
+                text.lines().filter(|line| line.starts_with("statelab_findings{")).collect();
             assert_eq!(
                 findings,
                 [

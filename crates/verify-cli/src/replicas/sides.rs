@@ -38,7 +38,10 @@ impl<'a> Sides<'a> {
         let (a, b, names) = match self {
             Self::Regions { config, from, to } => {
                 let region = |name: &str| {
-                    config.region(name)?.location().with_context(|| format!("failed to use the region {name:?}"))
+                    config
+                        .region(name)?
+                        .location()
+                        .with_context(|| format!("failed to use the region {name:?}"))
                 };
                 (region(from)?, region(to)?, format!("two regions: {from:?} and {to:?}"))
             }
@@ -46,7 +49,11 @@ impl<'a> Sides<'a> {
                 let cluster = Cluster::connect(settings.context.as_deref())?;
                 let place = |name| velero::place_of(&cluster, settings.velero_namespace(), name);
                 let from_name = from.unwrap_or("Velero's default");
-                (place(*from)?, place(Some(to))?, format!("two backup storage locations: {from_name} and {to}"))
+                (
+                    place(*from)?,
+                    place(Some(to))?,
+                    format!("two backup storage locations: {from_name} and {to}"),
+                )
             }
         };
         // A place compared with itself would always pass.

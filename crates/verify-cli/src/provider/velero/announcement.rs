@@ -170,8 +170,12 @@ mod tests {
             "app: integrity checks: fail; rto: 41s; rpo: unknown (the incident lies before what was recovered: is --incident \
              right, or did a clock jump?); report: s3://b/r.json"
         );
-        let error = anyhow!("ERROR: duplicate key (email)=(jane@example.com)").context("failed to start the copy");
-        assert_eq!(Said::failed(&error), Said { reason: "RestoreFailed", message: "failed to start the copy".to_owned() });
+        let error =
+            anyhow!("ERROR: duplicate key (email)=(jane@example.com)").context("failed to start the copy");
+        assert_eq!(
+            Said::failed(&error),
+            Said { reason: "RestoreFailed", message: "failed to start the copy".to_owned() }
+        );
     }
 
     #[test]
@@ -181,13 +185,20 @@ mod tests {
         backup.metadata.namespace = Some("velero".to_owned());
         backup.metadata.uid = Some("u".to_owned());
         let (run, now) = (Run::new(), Timestamp::UNIX_EPOCH);
-        for (reason, kind) in [(PROVEN, "Normal"), ("RestoreFailed", "Warning"), ("RestoreDiffers", "Warning")] {
+        for (reason, kind) in
+            [(PROVEN, "Normal"), ("RestoreFailed", "Warning"), ("RestoreDiffers", "Warning")]
+        {
             let event = Said { reason, message: "ä".repeat(MESSAGE_BYTES_MAX) }.event(&backup, &run, now);
             assert_eq!(event.type_.as_deref(), Some(kind));
             assert_eq!(event.message.unwrap().len(), MESSAGE_BYTES_MAX);
             let about = event.involved_object;
             assert_eq!(
-                (about.kind.as_deref(), about.name.as_deref(), about.namespace.as_deref(), about.uid.as_deref()),
+                (
+                    about.kind.as_deref(),
+                    about.name.as_deref(),
+                    about.namespace.as_deref(),
+                    about.uid.as_deref()
+                ),
                 (Some("Backup"), Some("nightly-001"), Some("velero"), Some("u"))
             );
             assert_eq!(event.metadata.namespace.as_deref(), Some("velero"));
