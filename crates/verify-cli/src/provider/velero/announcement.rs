@@ -83,7 +83,8 @@ impl Said {
 
     fn event(self, backup: &Backup, run: &Run, now: Timestamp) -> Event {
         let Self { reason, message } = self;
-        let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+        let ends = message.char_indices().map(|(at, char)| at + char.len_utf8());
+        let end = ends.take_while(|end| *end <= MESSAGE_BYTES_MAX).last().unwrap_or(0);
         Event {
             metadata: ObjectMeta {
                 name: Some(lease::name(run)),
