@@ -43,6 +43,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 DB is a libpq connection string or URI, or the name of a [databases.NAME] table in state-lab.toml.
 The PG* variables, ~/.pgpass and service files work as in libpq; \"\" stands for these alone.
+PATH is a file, or s3://bucket/key.
 
 Exit status:
     0  pass
@@ -120,6 +121,7 @@ enum Command {
     Heartbeat(commands::heartbeat::Heartbeat),
     Backup(commands::backup::Backup),
     Restore(commands::restore::Restore),
+    Failover(commands::failover::Failover),
     Replicas(commands::replicas::Replicas),
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
@@ -139,6 +141,7 @@ impl Command {
             Self::Heartbeat(command) => command.run(globals),
             Self::Backup(command) => command.run(globals),
             Self::Restore(command) => command.run(globals),
+            Self::Failover(command) => command.run(globals),
             Self::Replicas(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),

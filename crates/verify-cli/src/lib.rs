@@ -2,13 +2,14 @@
 
 mod agent;
 pub mod cli;
+mod cluster;
 mod commands;
 pub mod config;
-mod cluster;
 mod connect;
 mod demo;
 mod duration;
 pub mod exit;
+mod failover;
 mod failure;
 mod interrupt;
 mod progress;

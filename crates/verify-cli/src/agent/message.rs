@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use verify_core::event::Event;
 use verify_core::timeline::Timeline;
 
+use crate::failover::{Begun, Progress, Stored};
 use crate::provider::Found;
 use crate::provider::local::BackupRecord;
 
@@ -26,6 +27,12 @@ pub(crate) enum Message {
     Backup(Box<BackupRecord>),
     /// A piece of a manifest.
     Manifest(Part),
+    /// The probe writes.
+    Probing(Begun),
+    /// How the probe fares.
+    Progress(Progress),
+    /// What is there of what the probe wrote; its record follows as the file of a manifest does.
+    Stored(Vec<Stored>),
     /// What was found in the restored databases.
     Verified(Box<Verified>),
     /// The work could not be done; the error as people read it.

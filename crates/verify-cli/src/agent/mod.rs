@@ -11,14 +11,17 @@ mod message;
 mod order;
 mod orders;
 pub(crate) mod pod;
+mod probe;
 mod restore;
 mod stage;
 mod voice;
 
 pub(crate) use manifests::Assembly;
-pub(crate) use message::{Message, Part, Verified, parts};
+pub(crate) use message::{Message, Verified, parts};
 pub(crate) use order::{Access, CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
-pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
+pub(crate) use orders::SIGN_OF_LIFE;
+
+pub(crate) use probe::probe;
 
 use anyhow::{Result, bail};
 
@@ -36,7 +39,13 @@ pub(crate) fn work() -> Result<Exit> {
         Order::Capture(order) => capture::capture(order, &orders),
         Order::Stage(order) => stage::stage(&order),
         Order::Restore(order) => restore::restore(*order, &orders),
-        Order::GoOn | Order::Release | Order::Manifest(_) => bail!("failed to begin: the first order names no work"),
+        Order::Probe(order) => probe::begin(&order),
+        Order::Follow(order) => probe::follow(&order),
+        Order::ReadBack(order) => probe::read_back(&order),
+        Order::Discard(order) => probe::discard(&order),
+        Order::GoOn | Order::Release | Order::Manifest(_) => {
+            bail!("failed to begin: the first order names no work")
+        }
     };
     match done {
         Ok(()) => {

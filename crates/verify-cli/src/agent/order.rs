@@ -12,6 +12,7 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 
 use super::message::Part;
+use crate::failover::ProbeOrder;
 use crate::interrupt;
 use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
 
@@ -29,6 +30,14 @@ pub(crate) enum Order {
     Stage(StageOrder),
     /// Bring a restored copy up and verify it; its manifests follow.
     Restore(Box<RestoreOrder>),
+    /// Begin to write, and go on when the caller is gone.
+    Probe(ProbeOrder),
+    /// Say how the probe fares, until the caller is gone.
+    Follow(ProbeOrder),
+    /// End the probe; hand its record over, and what is there of what it wrote.
+    ReadBack(ProbeOrder),
+    /// End the probe, and remove its table.
+    Discard(ProbeOrder),
     /// A piece of a manifest.
     Manifest(Part),
     /// The copy is cut.
@@ -96,16 +105,23 @@ impl Conninfo {
         let port = port.to_string();
         let parameters =
             [("host", host), ("port", &port), ("user", user), ("password", password), ("dbname", database)];
-        let quoted = |(name, value): (&str, &str)| {
-            format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
-        };
-        Self(parameters.map(quoted).join(" "))
+        Self(parameters.map(|(name, value)| quoted(name, value)).join(" "))
+    }
+
+    /// The same with one parameter more.
+    #[must_use]
+    pub(crate) fn with(self, name: &str, value: &str) -> Self {
+        Self(format!("{} {}", self.0, quoted(name, value)))
     }
 
     /// As settings, untouched by the environment of the pod.
-    pub(super) fn settings(&self) -> Result<Settings> {
+    pub(crate) fn settings(&self) -> Result<Settings> {
         Ok(Settings::parse(&self.0, &Environment::default())?)
     }
+}
+
+fn quoted(name: &str, value: &str) -> String {
+    format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 impl fmt::Debug for Conninfo {

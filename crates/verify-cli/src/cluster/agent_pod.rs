@@ -49,6 +49,15 @@ pub(crate) struct AgentPod {
     pub(crate) deadline: Duration,
     /// Whether it has to wait until it reaches nobody.
     pub(crate) gated: bool,
+    /// Where it has to run; anywhere unless said.
+    pub(crate) placing: Option<Placing>,
+}
+
+/// Where a pod has to run. It stays there when the node is lost, with all that it has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Placing {
+    On(String),
+    Off(String),
 }
 
 /// A claim in a pod. The volume has the claim's name.
@@ -145,7 +154,27 @@ impl AgentPod {
                 "volumeMounts": mounts,
             }],
             "volumes": volumes,
+            "affinity": self.placing.as_ref().map(Placing::affinity),
+            "tolerations": self.placing.as_ref().map(|_| Placing::tolerations()),
         }))
+    }
+}
+
+impl Placing {
+    fn affinity(&self) -> Value {
+        let (operator, node) = match self {
+            Self::On(node) => ("In", node),
+            Self::Off(node) => ("NotIn", node),
+        };
+        let term =
+            json!({ "matchFields": [{ "key": "metadata.name", "operator": operator, "values": [node] }] });
+        json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] } } })
+    }
+
+    /// Only of what a lost node gets: it must not be placed where nothing else may run.
+    fn tolerations() -> Value {
+        let stays = |key: &str| json!({ "key": key, "operator": "Exists", "effect": "NoExecute" });
+        json!([stays("node.kubernetes.io/unreachable"), stays("node.kubernetes.io/not-ready")])
     }
 }
 
@@ -160,7 +189,8 @@ fn resources() -> Value {
 
 /// An object from the form that everybody writes it in.
 fn object<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
+    serde_json::from_value(value)
+        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
 #[cfg(test)]
@@ -182,6 +212,28 @@ mod tests {
             annotations: BTreeMap::new(),
             deadline: Duration::from_secs(60),
             gated,
+            placing: None,
+        }
+    }
+
+    #[test]
+    fn it_runs_where_it_has_to_and_stays_there() {
+        let placed = |placing| AgentPod { placing, ..pod(false) }.pod().spec.unwrap();
+        assert_eq!((placed(None).affinity, placed(None).tolerations), (None, None));
+        for (placing, operator) in
+            [(Placing::On("n".to_owned()), "In"), (Placing::Off("n".to_owned()), "NotIn")]
+        {
+            let spec = placed(Some(placing));
+            let required = spec.affinity.unwrap().node_affinity.unwrap();
+            let terms =
+                required.required_during_scheduling_ignored_during_execution.unwrap().node_selector_terms;
+            let fields = terms[0].match_fields.as_ref().unwrap();
+            assert_eq!(
+                (fields[0].operator.as_str(), fields[0].values.as_deref()),
+                (operator, Some(&["n".to_owned()][..]))
+            );
+            let tolerations = spec.tolerations.unwrap();
+            assert!(tolerations.iter().all(|toleration| toleration.effect.as_deref() == Some("NoExecute")));
         }
     }
 

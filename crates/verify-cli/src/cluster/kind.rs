@@ -5,7 +5,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -140,6 +141,33 @@ where
 
     fn called(name: &str) -> String {
         format!("the {} {name}", K::kind(&()))
+    }
+}
+
+/// What became of an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Evicted {
+    /// The pod is on its way out, or was gone already.
+    Going,
+    /// A disruption budget forbids it for now.
+    Refused(String),
+}
+
+impl Kind<Pod> {
+    /// Asks for a pod to be evicted, once.
+    pub(crate) fn evict(&self, name: &str) -> Result<Evicted> {
+        let doing = format!("evict the pod {name}");
+        let params = EvictParams::default();
+        let asked = async { tokio::time::timeout(REQUEST_TIMEOUT, self.api.evict(name, &params)).await };
+        match block_on(asked) {
+            Ok(Ok(_)) => Ok(Evicted::Going),
+            Ok(Err(refusal)) if error::is_absent(&refusal) => Ok(Evicted::Going),
+            Ok(Err(refusal)) if error::is_passing(&refusal) => {
+                Ok(Evicted::Refused(format!("{:#}", error::told(refusal, &doing))))
+            }
+            Ok(Err(refusal)) => Err(error::told(refusal, &doing)),
+            Err(_) => Err(error::silent(REQUEST_TIMEOUT, &doing)),
+        }
     }
 }
 

@@ -26,6 +26,8 @@ enum Role {
     Wait,
     /// Do what standard input says
     Work,
+    /// Write, as the order on standard input says, until told to end
+    Probe,
 }
 
 impl Agent {
@@ -34,6 +36,7 @@ impl Agent {
             Role::Install { path } => pod::install(&path)?,
             Role::Gate => pod::gate()?,
             Role::Wait => pod::rest(),
+            Role::Probe => agent::probe()?,
             Role::Work => return agent::work(),
         }
         Ok(Exit::PASS)

@@ -9,6 +9,7 @@ use super::storing::{StoreFlag, tell_step};
 use crate::cli::Globals;
 use crate::cluster::Cluster;
 use crate::exit::Exit;
+use crate::failover;
 use crate::provider::velero::{Removal, sweep};
 use crate::scratch;
 
@@ -61,7 +62,9 @@ impl Cleanup {
     fn sweep_cluster(&self, globals: &Globals) -> Result<Removal> {
         let cluster = Cluster::connect(self.context.as_deref())?;
         let velero_namespace = self.velero_namespace.as_deref().unwrap_or(VELERO_NAMESPACE);
-        sweep(&cluster, velero_namespace, &|doing| tell_step(globals, doing))
+        let mut swept = sweep(&cluster, velero_namespace, &|doing| tell_step(globals, doing))?;
+        swept.add(failover::sweep(&cluster)?);
+        Ok(swept)
     }
 }
 

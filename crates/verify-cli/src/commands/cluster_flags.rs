@@ -7,9 +7,9 @@ use crate::provider::velero::Settings;
 
 const KUBERNETES: &str = "Kubernetes";
 
-/// Where things are in a cluster.
+/// Where a database is in a cluster.
 #[derive(Args)]
-pub(crate) struct ClusterFlags {
+pub(crate) struct DatabaseFlags {
     /// The context of the kubeconfig [default: the configuration's, else the current one]
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
     context: Option<String>,
@@ -22,6 +22,13 @@ pub(crate) struct ClusterFlags {
     /// The image of state-lab, for the pods that it works in
     #[arg(long, value_name = "IMAGE", help_heading = KUBERNETES)]
     image: Option<String>,
+}
+
+/// Where a database and its backups are in a cluster.
+#[derive(Args)]
+pub(crate) struct ClusterFlags {
+    #[command(flatten)]
+    database: DatabaseFlags,
     /// Velero's BackupStorageLocation [default: Velero's own default]
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
     location: Option<String>,
@@ -49,16 +56,27 @@ impl Provider {
     }
 }
 
-impl ClusterFlags {
+impl DatabaseFlags {
     /// The configuration's settings with these flags over them.
     pub(crate) fn settings(self, config: &Config) -> Settings {
-        let Self { context, namespace, cluster, image, location, velero_namespace } = self;
+        let Self { context, namespace, cluster, image } = self;
         let of_file = config.velero().cloned().unwrap_or_default();
         Settings {
             context: context.or(of_file.context),
             namespace: namespace.or(of_file.namespace),
             cluster: cluster.or(of_file.cluster),
             image: image.or(of_file.image),
+            ..of_file
+        }
+    }
+}
+
+impl ClusterFlags {
+    /// The configuration's settings with these flags over them.
+    pub(crate) fn settings(self, config: &Config) -> Settings {
+        let Self { database, location, velero_namespace } = self;
+        let of_file = database.settings(config);
+        Settings {
             location: location.or(of_file.location),
             velero_namespace: velero_namespace.or(of_file.velero_namespace),
             ..of_file

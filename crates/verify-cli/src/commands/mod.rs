@@ -9,6 +9,7 @@ mod cluster_flags;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod failover;
 pub(crate) mod heartbeat;
 pub(crate) mod measuring;
 pub(crate) mod replicas;

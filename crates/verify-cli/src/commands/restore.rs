@@ -87,7 +87,8 @@ impl Restore {
     }
 
     fn with_velero(self, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { snapshot, latest: _, provider: _, store: _, jobs, incident, keep, metrics, cluster } = self;
+        let Self { snapshot, latest: _, provider: _, store: _, jobs, incident, keep, metrics, cluster } =
+            self;
         let metrics = MetricsFile::begin(metrics)?;
         let settings = cluster.settings(config);
         let on_step = |doing: &str| storing::tell_step(globals, doing);
@@ -134,9 +135,12 @@ impl Restore {
     }
 
     fn with_local(self, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { snapshot, latest: _, provider: _, store, jobs, incident, keep, metrics, cluster: _ } = self;
+        let Self { snapshot, latest: _, provider: _, store, jobs, incident, keep, metrics, cluster: _ } =
+            self;
         let Some(snapshot) = snapshot else {
-            bail!("failed to choose a backup: --latest asks Velero; name one of this machine's with --snapshot");
+            bail!(
+                "failed to choose a backup: --latest asks Velero; name one of this machine's with --snapshot"
+            );
         };
         let metrics = MetricsFile::begin(metrics)?;
         let request = RestoreRequest {
@@ -154,7 +158,8 @@ impl Restore {
         drop(progress);
         let databases: Vec<String> =
             restored.databases.iter().map(|database| database.database().to_owned()).collect();
-        let files: Vec<String> = restored.report_files.iter().map(|file| file.display().to_string()).collect();
+        let files: Vec<String> =
+            restored.report_files.iter().map(|file| file.display().to_string()).collect();
         let outcome = Outcome {
             reports: &restored.reports,
             databases: &databases,

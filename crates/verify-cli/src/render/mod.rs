@@ -1,6 +1,7 @@
 //! Results as people read them: pure functions of what was measured.
 
 mod advice;
+pub(crate) mod failover;
 pub mod manifest;
 pub(crate) mod openmetrics;
 pub(crate) mod quantity;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::panic;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Result, bail};
@@ -12,6 +13,8 @@ use super::judgement::{Outcome, difference, same_by_checksum};
 use crate::interrupt;
 use crate::s3::{Bucket, Object};
 
+/// So many objects that cannot be read are findings; with more, a side is not there.
+const UNREADABLE_MAX: usize = 20;
 /// So many objects are compared at once.
 const JOBS: usize = 8;
 
@@ -31,10 +34,15 @@ pub(super) type Pair = (Object, Option<Object>);
 pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading) -> Result<Vec<Outcome>> {
     let queue = Mutex::new(pairs.iter().enumerate());
     let next = || queue.lock().ok().and_then(|mut queue| queue.next());
+    let unreadable = AtomicUsize::new(0);
+    let go_on = || !interrupt::asked() && unreadable.load(Ordering::Relaxed) <= UNREADABLE_MAX;
     let work = || {
         let mut done = Vec::new();
-        while let Some((place, (original, copy))) = next().filter(|_| !interrupt::asked()) {
-            done.push((place, outcome(a, b, original, copy.as_ref(), reading)));
+        while let Some((place, (original, copy))) = next().filter(|_| go_on()) {
+            let outcome = outcome(a, b, original, copy.as_ref(), reading);
+            let failed = usize::from(matches!(outcome, Outcome::Unreadable(_)));
+            unreadable.fetch_add(failed, Ordering::Relaxed);
+            done.push((place, outcome));
         }
         done
     };
@@ -45,8 +53,18 @@ pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading)
         };
         workers.into_iter().flat_map(join).collect()
     });
-    if interrupt::asked() || done.len() != pairs.len() {
+    if interrupt::asked() {
         bail!("interrupted");
+    }
+    if done.len() != pairs.len() {
+        let mut reasons = done.into_iter().filter_map(|(_, outcome)| match outcome {
+            Outcome::Unreadable(reason) => Some(reason),
+            _ => None,
+        });
+        let last = reasons.next_back().unwrap_or_default();
+        bail!(
+            "failed to compare the objects: more than {UNREADABLE_MAX} could not be read, the last because: {last}"
+        );
     }
     done.sort_by_key(|(place, _)| *place);
     Ok(done.into_iter().map(|(_, outcome)| outcome).collect())

@@ -20,7 +20,7 @@ use crate::runtime::block_on;
 /// An answer that breaks off is taken up again so many times.
 const RESUMPTIONS_MAX: u32 = 4;
 /// More objects than this are not listed: memory is bounded.
-const OBJECTS_MAX: usize = 5_000_000;
+const OBJECTS_MAX: usize = 2_000_000;
 
 /// A folder of a bucket. Keys are those below its prefix.
 #[derive(Debug)]

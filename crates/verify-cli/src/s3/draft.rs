@@ -20,10 +20,18 @@ pub(crate) struct Draft {
 impl Draft {
     /// Looks whether the object may be written, before the work begins.
     pub(crate) fn new(address: &Address, settings: &Settings, existing: Existing) -> Result<Self> {
-        let bucket = Bucket::open(&settings.location(address)?)?;
-        bucket.check_free(&address.key, existing)?;
+        Self::in_bucket(Bucket::open(&settings.location(address)?)?, &address.key, existing)
+    }
+
+    pub(super) fn in_bucket(bucket: Bucket, key: &str, existing: Existing) -> Result<Self> {
+        bucket.check_free(key, existing)?;
         let file = NamedTempFile::with_prefix("state-lab-").context("failed to create a file in TMPDIR")?;
-        Ok(Self { bucket, key: address.key.clone(), existing, file })
+        Ok(Self { bucket, key: key.to_owned(), existing, file })
+    }
+
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &std::path::Path {
+        self.file.path()
     }
 
     /// Writes the content to the bucket. Where only that fails, the content stays on this machine, for it may have taken

@@ -126,6 +126,9 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
+/// Layers of the client that say nothing.
+const NOISE: [&str; 5] = ["dispatch failure", "io error", "other", "service error", "client error (Connect)"];
+
 /// What lies beneath an error, the innermost last, nothing twice.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
@@ -138,12 +141,27 @@ fn causes(error: &(dyn Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    told.join(": ")
+    let telling = |text: &&String| !NOISE.contains(&text.as_str());
+    match told.iter().filter(telling).cloned().collect::<Vec<_>>() {
+        nothing if nothing.is_empty() => told.join(": "),
+        telling => telling.join(": "),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_causes_of_an_error_are_told_once_and_without_the_layers_that_say_nothing() {
+        let inner = anyhow::anyhow!("Connection refused").context("tcp connect error");
+        let error = inner.context("io error").context("io error").context("dispatch failure");
+        assert_eq!(causes(error.as_ref()), "tcp connect error: Connection refused");
+        assert_eq!(
+            causes(anyhow::anyhow!("other").context("dispatch failure").as_ref()),
+            "dispatch failure: other"
+        );
+    }
 
     fn answer(code: Option<&str>, status: Option<u16>, told: &str) -> Failure {
         Failure { code: code.map(str::to_owned), status, told: told.to_owned(), unsure: false }

@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Result;
 
-use super::{Bucket, Credentials, Location, Secret};
+use super::{Bucket, Credentials, Draft, Location, Secret};
+use crate::store::Existing;
 
 /// A server that gives each request the next answer, and says at the end what was asked.
 struct Script {
@@ -148,4 +149,29 @@ fn what_passes_is_tried_again_and_what_does_not_is_told_at_once() {
     let script = Script::new(&[&busy, &busy, &busy, &busy]);
     assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).ends_with("SlowDown: told"));
     assert_eq!(script.asked().len(), 4);
+}
+
+#[test]
+fn what_cannot_be_stored_stays_on_this_machine() {
+    let (absent, found) = (answer("404 Not Found", "", 0, ""), answer("200 OK", "", 0, ""));
+    let script = Script::new(&[&absent, &found, &refused("403 Forbidden", "AccessDenied")]);
+    let draft = Draft::in_bucket(script.bucket(), "k", Existing::Refuse).unwrap();
+    let error = draft.keep(|to| Ok(to.write_all(b"hours of work")?)).unwrap_err();
+    let told = error.to_string();
+    let path = told.strip_prefix("failed to store what was written; it is whole in ").unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "hours of work");
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/", "PUT /b/k if-none-match: *"]);
+}
+
+#[test]
+fn what_was_not_finished_is_nowhere() {
+    let (absent, found) = (answer("404 Not Found", "", 0, ""), answer("200 OK", "", 0, ""));
+    let script = Script::new(&[&absent, &found]);
+    let draft = Draft::in_bucket(script.bucket(), "k", Existing::Refuse).unwrap();
+    let path = draft.path().to_owned();
+    assert!(path.exists());
+    draft.keep(|_| anyhow::bail!("the connection broke")).unwrap_err();
+    assert!(!path.exists());
+    assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/"]);
 }

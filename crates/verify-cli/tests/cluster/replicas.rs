@@ -137,6 +137,9 @@ fn an_object_that_is_missing_changed_or_left_behind_is_found() {
     let manifest = "backups/nightly-002/state-lab/shop.manifest";
     b.delete(manifest).unwrap();
     assert_eq!(regions.verdict(), failing("object.missing", manifest, Some("nightly-001")));
+    // Now both have a checksum, then the copy has none.
+    b.put_new(manifest, b"manifesT").unwrap();
+    assert_eq!(regions.verdict(), failing("object.different", manifest, Some("nightly-001")));
     restore(manifest, b"manifesT");
     assert_eq!(regions.verdict(), failing("object.different", manifest, Some("nightly-001")));
     restore(manifest, b"manifest");

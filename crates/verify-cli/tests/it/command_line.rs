@@ -20,6 +20,7 @@ fn every_command_has_help_with_examples() {
         &["heartbeat"],
         &["backup"],
         &["restore"],
+        &["replicas"],
         &["cleanup"],
         &["bench"],
         &["completions"],
@@ -44,6 +45,7 @@ fn every_command_has_help_with_examples() {
       heartbeat    Keep the heartbeat that the recovery point (RPO) is read from
       backup       Back databases up, with manifests of the same instant
       restore      Restore a backup on this machine, verify every row, and measure RTO and RPO
+      replicas     Check that another region's copy of a Velero backup is complete and equal, by content
       cleanup      Remove what earlier runs left behind
       bench        Measure how fast a database is verified, beside the raw COPY floor
       completions  Print a script that makes a shell complete the command line
@@ -63,6 +65,7 @@ fn every_command_has_help_with_examples() {
 
     DB is a libpq connection string or URI, or the name of a [databases.NAME] table in state-lab.toml.
     The PG* variables, ~/.pgpass and service files work as in libpq; "" stands for these alone.
+    PATH is a file, or s3://bucket/key.
 
     Exit status:
         0  pass

@@ -83,8 +83,10 @@ impl Said {
 
     fn event(self, backup: &Backup, run: &Run, now: Timestamp) -> Event {
         let Self { reason, message } = self;
-        let ends = message.char_indices().map(|(at, char)| at + char.len_utf8());
-        let end = ends.take_while(|end| *end <= MESSAGE_BYTES_MAX).last().unwrap_or(0);
+        let mut end = message.len().min(MESSAGE_BYTES_MAX);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
         Event {
             metadata: ObjectMeta {
                 name: Some(lease::name(run)),

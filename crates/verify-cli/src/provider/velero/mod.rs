@@ -31,11 +31,10 @@ mod source;
 mod waiting;
 
 pub(crate) use backup::{BackupRequest, TakenBackup, backup};
-pub(crate) use evidence::{Evidence, place_of};
+pub(crate) use evidence::place_of;
 pub(crate) use latest::latest;
 pub use method::Method;
-pub(crate) use record::{Record, Volume};
 pub(crate) use removal::{Removal, sweep};
-pub(crate) use restore::{Kept, RestoreRequest, RestoredCopy, restore};
+pub(crate) use restore::{Kept, RestoreRequest, restore};
 pub use settings::Settings;
-pub(crate) use source::Source;
+pub(crate) use source::{choose, login};

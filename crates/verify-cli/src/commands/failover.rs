@@ -1,0 +1,123 @@
+//! `failover`: the primary is driven off its node while a probe writes, and everything acknowledged is read back.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::cluster_flags::DatabaseFlags;
+use super::storing;
+use crate::cli::Globals;
+use crate::cluster::Cluster;
+use crate::duration::Period;
+use crate::exit::Exit;
+use crate::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
+use crate::render;
+
+/// Move the primary away while a probe writes: outage, errors, lost acknowledged writes
+///
+/// Writers in a pod of the application's namespace insert numbered rows through the Service, into a table of their own
+/// (state_lab.probe_…, dropped at the end), and keep a record of every acknowledgement. The node's primary is driven
+/// away; once a new one takes writes the node is brought back, the old primary has to rejoin, and every acknowledged
+/// write is looked for. Refuses to begin unless the primary runs on the node. Ctrl-C brings the node back first.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Failover {
+    /// The node that the primary runs on
+    #[arg(long, value_name = "NODE")]
+    node: String,
+    /// How to drive the primary away
+    #[arg(long, value_enum, value_name = "HOW", default_value = "cordon-evict")]
+    how: How,
+    /// The shell command for `--how command`; STATE_LAB_NODE, STATE_LAB_NAMESPACE and STATE_LAB_POD are set
+    #[arg(long, value_name = "COMMAND", required_if_eq("how", "command"))]
+    command: Option<String>,
+    /// The shell command that brings the node back afterwards
+    #[arg(long, value_name = "COMMAND", requires = "command")]
+    undo: Option<String>,
+    #[command(flatten)]
+    place: DatabaseFlags,
+    /// The Service to write through [default: that of the primary, by its operator's custom]
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// The database to write to
+    #[arg(long, value_name = "NAME", default_value = "postgres")]
+    database: String,
+    /// The node to write from [default: any other than the drilled]
+    #[arg(long, value_name = "NODE")]
+    probe_node: Option<String>,
+    /// Writes a second, of all writers together
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// How many clients write
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
+    writers: u32,
+    /// How long to wait for a new primary that takes writes
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    deadline: Period,
+    /// How long to wait until the old primary has rejoined
+    #[arg(long, value_name = "TIME", default_value = "3m")]
+    rejoin: Period,
+    /// How long to write before the event, and after the recovery
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    settle: Period,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab failover --node worker-1 --namespace app --image registry/state-lab:0.1.0
+    state-lab failover --node worker-1 -n app --image … --how drain
+    state-lab failover --node worker-1 -n app --image … --how command \\
+        --command 'virsh destroy \"$STATE_LAB_NODE\"' --undo 'virsh start \"$STATE_LAB_NODE\"'";
+
+impl Failover {
+    pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        let Self {
+            node,
+            how,
+            command,
+            undo,
+            place,
+            service,
+            database,
+            probe_node,
+            rate,
+            writers,
+            deadline,
+            rejoin,
+            settle,
+        } = self;
+        if how != How::Command && command.is_some() {
+            bail!("failed to choose the event: --command goes with --how command");
+        }
+        let config = globals.config()?;
+        let settings = place.settings(&config);
+        let cluster = Cluster::connect(settings.context.as_deref())?;
+        let request = Request {
+            image: settings.image()?.to_owned(),
+            wanted: Wanted { settings, service, database },
+            node,
+            how,
+            command,
+            undo,
+            probe_node,
+            writers,
+            rate_hz: rate,
+            deadline,
+            rejoin,
+            settle,
+            objective_ms: config.objectives().rto_ms.unwrap_or(TRANSIENT_MS),
+        };
+        let outcome = failover::drill(&cluster, &request, &|doing| storing::tell_step(globals, doing))?;
+        print(&outcome, globals)?;
+        Ok(outcome.verdict().into())
+    }
+}
+
+fn print(outcome: &Outcome, globals: &Globals) -> Result<()> {
+    let json = serde_json::json!({
+        "event": outcome.event(),
+        "service_impact": outcome.service_impact(),
+        "verdict": outcome.verdict(),
+        "drill": outcome,
+    });
+    globals.terminal().result(&json, |style| render::failover::failover(outcome, style))
+}

@@ -1,0 +1,252 @@
+//! The failover drill, from its first write to its last row.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::event::{Event, How, Target};
+use super::impact::Impact;
+use super::leftovers;
+use super::outcome::{Outcome, Reading};
+use super::probe::ProbeOrder;
+use super::probe_pod::{ProbePod, ReadBack, record_path};
+use super::sample::Sample;
+use super::scene::{Scene, Wanted};
+use super::seat::{Move, Seat};
+use super::watching::Watching;
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, Run};
+use crate::duration::Period;
+
+/// The user of our image.
+const ACCOUNT: (i64, i64) = (65_532, 65_532);
+/// A probe that has written nothing after this is no probe.
+const FIRST_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an eviction that a disruption budget forbids is tried.
+const EVICTION_PATIENCE: Duration = Duration::from_secs(60);
+/// What is whole has to stay so.
+const STEADY: Duration = Duration::from_secs(2);
+/// What a pod lives longer than everything else may take together.
+const MARGIN: Duration = Duration::from_secs(600);
+
+/// What to drill.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) wanted: Wanted,
+    pub(crate) node: String,
+    pub(crate) how: How,
+    pub(crate) command: Option<String>,
+    pub(crate) undo: Option<String>,
+    /// The image that holds this program.
+    pub(crate) image: String,
+    /// The node that the probe is to run on; without one any other than the drilled.
+    pub(crate) probe_node: Option<String>,
+    pub(crate) writers: u32,
+    pub(crate) rate_hz: u32,
+    /// How long to wait for a new primary that takes writes.
+    pub(crate) deadline: Period,
+    /// How long to wait until the cluster is whole again.
+    pub(crate) rejoin: Period,
+    /// How long to write before the event and after the recovery.
+    pub(crate) settle: Period,
+    pub(crate) objective_ms: u64,
+}
+
+/// Drills.
+///
+/// # Errors
+///
+/// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about or undone.
+pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
+    let scene = Scene::find(cluster, &request.wanted)?;
+    refuse_elsewhere(&scene, &request.node)?;
+    // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
+    let _ = leftovers::sweep(cluster);
+    let run = Run::new();
+    let live = LiveRun::begin(cluster, &scene.namespace, &run, Component::Probe)?;
+    let outcome = drill_at(cluster, request, &scene, &run, tell);
+    let ended = live.end();
+    let outcome = outcome?;
+    ended.map(|()| outcome)
+}
+
+/// The drill of a run that others know to be alive. Everything that it made is gone when this returns.
+fn drill_at(
+    cluster: &Cluster,
+    request: &Request,
+    scene: &Scene,
+    run: &Run,
+    tell: &dyn Fn(&str),
+) -> Result<Outcome> {
+    tell(&format!(
+        "the primary is {} on {}; writing through the Service {}",
+        scene.seat.pod, scene.seat.node, scene.service
+    ));
+    // Dropped in the reverse order: the node comes back before the probe goes.
+    let pods = cluster.of::<Pod>(&scene.namespace);
+    let mut probe = ProbePod::create(pods, &pod(request, scene, run), order(request, scene, run))?;
+    let (_, ahead) = probe.begin()?;
+    let mut watching = Watching::begin(cluster, scene, &request.node, &probe, tell)?;
+    if !watching.until(FIRST_WRITE_TIMEOUT, |watching| watching.progress.acknowledged > 0)? {
+        let error = watching.progress.last_error.as_deref().unwrap_or("no error came either");
+        bail!("failed to write through the Service {}: {error}", scene.service);
+    }
+    watching.rest(request.settle.duration())?;
+    let before = watching.now.clone();
+    refuse_elsewhere(
+        &Scene { seat: before.primary.clone().unwrap_or(scene.seat.clone()), ..scene.clone() },
+        &request.node,
+    )?;
+
+    tell("the event begins");
+    let event_at = Timestamp::now();
+    let event = Event::begin(Target {
+        cluster,
+        run,
+        node: &request.node,
+        namespace: &scene.namespace,
+        pod: &scene.seat.pod,
+        how: request.how,
+        command: request.command.as_deref(),
+        undo: request.undo.as_deref(),
+        patience: EVICTION_PATIENCE,
+    })?;
+    if watching
+        .until(request.deadline.duration(), |watching| is_over(watching, &scene.seat, event_at, ahead))?
+    {
+        watching.rest(request.settle.duration())?;
+    } else {
+        tell(&format!("no new primary takes writes after {}", request.deadline));
+    }
+    let during = watching.now.primary.clone();
+
+    tell("bringing the node back");
+    event.undo()?;
+    let whole_after_ms = wait_until_whole(&mut watching, &before, request.rejoin.duration(), event_at)?;
+    // A probe that was cut off needs a moment to find the new primary.
+    watching.listen_again(&probe);
+    watching
+        .until(request.settle.duration() + FIRST_WRITE_TIMEOUT, |watching| !is_behind(watching, ahead))?;
+    watching.rest(request.settle.duration())?;
+
+    tell("reading everything back");
+    let reading = match probe.read_back() {
+        Ok(ReadBack { record, stored }) => {
+            let event_us = record.offset_us(event_at + ahead);
+            Reading::Read(Box::new(Impact::of(&record, event_us, &stored)))
+        }
+        Err(error) => Reading::Unread(format!("{error:#}")),
+    };
+    let missing = match whole_after_ms {
+        Some(_) => Vec::new(),
+        None => watching.now.missing_since(&before),
+    };
+    let after = watching.now.primary.clone().or(during);
+    Ok(Outcome {
+        moved: after.as_ref().map_or(Move::None, |after| scene.seat.moved_to(after)),
+        primary_before: scene.seat.clone(),
+        primary_after: after,
+        namespace: scene.namespace.clone(),
+        cluster: scene.postgres.name.clone(),
+        service: scene.service.clone(),
+        node: request.node.clone(),
+        how: request.how,
+        event_at,
+        reading,
+        whole_after_ms,
+        missing,
+        changes: watching.changes.clone(),
+        objective_ms: request.objective_ms,
+    })
+}
+
+/// Drilling a node that the primary is not on would prove nothing.
+fn refuse_elsewhere(scene: &Scene, node: &str) -> Result<()> {
+    let Seat { pod, node: runs_on, .. } = &scene.seat;
+    if runs_on != node {
+        bail!(
+            "failed to drill the node {node}: the primary of {}/{} is {pod}, which runs on {runs_on}; give --node {runs_on}",
+            scene.namespace,
+            scene.postgres.name
+        );
+    }
+    Ok(())
+}
+
+fn order(request: &Request, scene: &Scene, run: &Run) -> ProbeOrder {
+    ProbeOrder {
+        run: run.to_string(),
+        database: scene.database.clone(),
+        writers: request.writers,
+        rate_hz: request.rate_hz,
+        record: record_path(),
+        limit: duration_max(request),
+    }
+}
+
+fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
+    let placing = match &request.probe_node {
+        Some(node) => Placing::On(node.clone()),
+        None => Placing::Off(request.node.clone()),
+    };
+    AgentPod {
+        name: format!("state-lab-probe-{run}"),
+        namespace: scene.namespace.clone(),
+        run: run.clone(),
+        component: Component::Probe,
+        tool_image: request.image.clone(),
+        image: request.image.clone(),
+        image_pull_secrets: Vec::new(),
+        account: ACCOUNT,
+        mounts: Vec::new(),
+        scratch: None,
+        annotations: std::collections::BTreeMap::new(),
+        deadline: duration_max(request),
+        gated: false,
+        placing: Some(placing),
+    }
+}
+
+fn duration_max(request: &Request) -> Duration {
+    let Request { deadline, rejoin, settle, .. } = request;
+    deadline.duration() + rejoin.duration() + settle.duration() * 4 + MARGIN
+}
+
+/// Whether there is a new primary, and it takes writes. A probe that cannot be heard is asked afterwards.
+fn is_over(watching: &Watching<'_>, before: &Seat, event_at: Timestamp, ahead: SignedDuration) -> bool {
+    let Some(primary) = &watching.now.primary else { return false };
+    let moved = before.moved_to(primary) != Move::None;
+    let ready = watching.now.members.get(&primary.pod).is_some_and(|member| member.ready);
+    // The old primary may have taken writes until it was gone.
+    let since = watching.changes.iter().rev().find(|change| change.what.starts_with("primary: "));
+    let since = since.map_or(event_at, |change| change.at);
+    let written = watching.progress.last_acknowledged_at.is_some_and(|at| at > since + ahead);
+    moved && ready && (written || !watching.hears())
+}
+
+/// Whether the probe can be heard, and has not written for a second.
+fn is_behind(watching: &Watching<'_>, ahead: SignedDuration) -> bool {
+    let late = SignedDuration::from_secs(1);
+    let last = watching.progress.last_acknowledged_at;
+    watching.hears() && last.is_none_or(|at| (Timestamp::now() + ahead).duration_since(at) > late)
+}
+
+/// Waits until nothing is missing any more, and nothing comes to be for a while; when that began.
+fn wait_until_whole(
+    watching: &mut Watching<'_>,
+    before: &Sample,
+    timeout: Duration,
+    event_at: Timestamp,
+) -> Result<Option<u64>> {
+    let end = Instant::now() + timeout;
+    while watching
+        .until(end.saturating_duration_since(Instant::now()), |w| w.now.missing_since(before).is_empty())?
+    {
+        let since = Timestamp::now().duration_since(event_at).as_millis();
+        if !watching.until(STEADY, |w| !w.now.missing_since(before).is_empty())? {
+            return Ok(Some(u64::try_from(since).unwrap_or(0)));
+        }
+    }
+    Ok(None)
+}

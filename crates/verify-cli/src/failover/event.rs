@@ -1,0 +1,263 @@
+//! The event that drives the primary away, and its undoing.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cluster::{Cluster, Evicted, RUN, Run};
+use crate::interrupt;
+use crate::provider::interrupted;
+use crate::terminal;
+
+/// Which run made a node unschedulable; by this a later run finds what a dead one left.
+const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
+/// How often what is refused or under way is looked at again.
+const POLL: Duration = Duration::from_millis(500);
+/// A command of the user's that takes longer is ended.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How to drive the primary away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum How {
+    /// Cordon the node and evict the primary's pod: the least harm
+    CordonEvict,
+    /// Cordon the node and evict every pod on it, as `kubectl drain` does
+    Drain,
+    /// Delete the primary's pod
+    DeletePod,
+    /// Run a command of yours, given with --command
+    Command,
+}
+
+/// An event that has begun. It is undone when this value goes, should it not have been before.
+pub(crate) struct Event<'a> {
+    target: Target<'a>,
+    undone: bool,
+}
+
+/// What an event is done to.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) run: &'a Run,
+    pub(crate) node: &'a str,
+    pub(crate) namespace: &'a str,
+    /// The primary's pod.
+    pub(crate) pod: &'a str,
+    pub(crate) how: How,
+    pub(crate) command: Option<&'a str>,
+    pub(crate) undo: Option<&'a str>,
+    /// How long to try what is refused for now.
+    pub(crate) patience: Duration,
+}
+
+impl<'a> Event<'a> {
+    /// Does it. What was done before an error is undone.
+    ///
+    /// # Errors
+    ///
+    /// If the API server or a disruption budget refuses, or the command fails.
+    pub(crate) fn begin(target: Target<'a>) -> Result<Self> {
+        let event = Self { target, undone: false };
+        match target.how {
+            How::CordonEvict => {
+                event.target.cordon()?;
+                event.target.evict(target.namespace, target.pod)?;
+            }
+            How::Drain => {
+                event.target.cordon()?;
+                event.target.drain()?;
+            }
+            How::DeletePod => drop(target.cluster.of::<Pod>(target.namespace).delete(target.pod)?),
+            How::Command => shell(target.command.unwrap_or_default(), &target, &interrupt::asked)?,
+        }
+        Ok(event)
+    }
+
+    /// Brings the node back.
+    pub(crate) fn undo(mut self) -> Result<()> {
+        self.undone = true;
+        self.target.undo()
+    }
+}
+
+impl Drop for Event<'_> {
+    fn drop(&mut self) {
+        if !self.undone
+            && let Err(error) = self.target.undo()
+        {
+            terminal::tell(&format!("the node {} is not back: {error:#}\n", self.target.node));
+        }
+    }
+}
+
+impl Target<'_> {
+    fn undo(&self) -> Result<()> {
+        match self.how {
+            How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()),
+            How::DeletePod => Ok(()),
+            // Also after Ctrl-C.
+            How::Command => self.undo.map_or(Ok(()), |undo| shell(undo, self, &|| false)),
+        }
+    }
+
+    /// Makes the node unschedulable. One that is already is not ours to change back.
+    fn cordon(&self) -> Result<()> {
+        let nodes = self.cluster.global::<Node>();
+        let node = nodes.get(self.node)?;
+        let node = node.with_context(|| format!("failed to find the node {}", self.node))?;
+        if node.spec.and_then(|spec| spec.unschedulable) == Some(true) {
+            return Ok(());
+        }
+        let annotations = json!({ CORDONED_BY: self.run.as_str() });
+        nodes.merge(
+            self.node,
+            &json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": true } }),
+        )
+    }
+
+    /// Evicts a pod; again while a disruption budget forbids it.
+    fn evict(&self, namespace: &str, pod: &str) -> Result<()> {
+        let pods = self.cluster.of::<Pod>(namespace);
+        let began = Instant::now();
+        loop {
+            match pods.evict(pod)? {
+                Evicted::Going => return Ok(()),
+                Evicted::Refused(reason) if began.elapsed() > self.patience => bail!(
+                    "failed to evict the pod {namespace}/{pod} for {} s: {reason}",
+                    self.patience.as_secs()
+                ),
+                Evicted::Refused(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
+                Evicted::Refused(_) => {}
+            }
+        }
+    }
+
+    /// Evicts what runs on the node, the primary first.
+    fn drain(&self) -> Result<()> {
+        let all = self.cluster.everywhere::<Pod>().list("")?;
+        self.evict(self.namespace, self.pod)?;
+        for pod in all.iter().filter(|pod| is_drained(pod, self.node)) {
+            let namespace = pod.namespace().unwrap_or_default();
+            if (namespace.as_str(), pod.name_any().as_str()) != (self.namespace, self.pod) {
+                self.evict(&namespace, &pod.name_any())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `kubectl drain --ignore-daemonsets --delete-emptydir-data` evicts a pod. Ours stay: they keep the record.
+fn is_drained(pod: &Pod, node: &str) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let over = matches!(phase, Some("Succeeded" | "Failed"));
+    let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
+    let daemon = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
+    let mirror = pod.annotations().contains_key("kubernetes.io/config.mirror");
+    here && !over && !daemon && !mirror && !pod.labels().contains_key(RUN)
+}
+
+/// Makes a node schedulable again if this run made it unschedulable.
+fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<()> {
+    let nodes = cluster.global::<Node>();
+    let found = nodes.get(node)?;
+    if found.is_none_or(|node| node.annotations().get(CORDONED_BY).is_none_or(|by| by != run)) {
+        return Ok(());
+    }
+    let annotations = json!({ CORDONED_BY: null });
+    nodes.merge(
+        node,
+        &json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": null } }),
+    )
+}
+
+/// Makes the nodes schedulable again that other runs than these made unschedulable; their names.
+pub(super) fn uncordon_all_but(cluster: &Cluster, alive: &BTreeSet<Run>) -> Result<Vec<String>> {
+    let mut freed = Vec::new();
+    for node in cluster.global::<Node>().list("")? {
+        if let Some(run) = node.annotations().get(CORDONED_BY)
+            && !alive.iter().any(|live| live.as_str() == run)
+        {
+            uncordon(cluster, &node.name_any(), run)?;
+            freed.push(node.name_any());
+        }
+    }
+    Ok(freed)
+}
+
+/// Runs a command of the user's. Its output goes to standard error: standard output is for results.
+fn shell(command: &str, target: &Target<'_>, asked: &dyn Fn() -> bool) -> Result<()> {
+    let doing = || format!("failed to run the command {command:?}");
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("exec >&2\n{command}")])
+        .env("STATE_LAB_NODE", target.node)
+        .env("STATE_LAB_NAMESPACE", target.namespace)
+        .env("STATE_LAB_POD", target.pod)
+        .stdin(Stdio::null())
+        // Ctrl-C is ours to handle: a node that is half killed is worse than one that is killed and brought back.
+        .process_group(0)
+        .spawn()
+        .with_context(doing)?;
+    let status = wait(&mut child, asked).with_context(doing)?;
+    if !status.success() {
+        bail!("{}: it ended with {status}", doing());
+    }
+    Ok(())
+}
+
+fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if asked() || began.elapsed() > COMMAND_TIMEOUT {
+            child.kill()?;
+            child.wait()?;
+            bail!("it was ended after {:.0} s", began.elapsed().as_secs_f64());
+        }
+        std::thread::sleep(POLL / 10);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_drain_takes_what_kubectl_takes() {
+        let pod = |change: Value| -> Pod {
+            let mut pod =
+                json!({ "metadata": { "name": "x" }, "spec": { "nodeName": "worker-1", "containers": [] } });
+            for (part, fields) in change.as_object().unwrap() {
+                for (name, value) in fields.as_object().unwrap() {
+                    pod[part][name] = value.clone();
+                }
+            }
+            serde_json::from_value(pod).unwrap()
+        };
+        let owner = |kind: &str| json!([{ "apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "1" }]);
+        for (change, drained) in [
+            (json!({}), true),
+            (json!({ "metadata": { "ownerReferences": owner("ReplicaSet") } }), true),
+            (json!({ "metadata": { "ownerReferences": owner("DaemonSet") } }), false),
+            (json!({ "metadata": { "annotations": { "kubernetes.io/config.mirror": "1" } } }), false),
+            (json!({ "metadata": { "labels": { RUN: "1" } } }), false),
+            (json!({ "spec": { "nodeName": "worker-2" } }), false),
+            (json!({ "status": { "phase": "Succeeded" } }), false),
+        ] {
+            assert_eq!(is_drained(&pod(change.clone()), "worker-1"), drained, "{change}");
+        }
+    }
+}

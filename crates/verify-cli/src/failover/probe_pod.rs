@@ -1,0 +1,269 @@
+//! The probe's pod, from outside. It goes with this value, and its table with it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::probe::{Begun, ProbeOrder};
+use super::progress::Progress;
+use super::record::Record;
+use super::table::Stored;
+use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE};
+use crate::cluster::{AgentPod, Kind, Said, Session, TOOL};
+use crate::interrupt;
+use crate::provider::interrupted;
+use crate::terminal;
+
+/// How long a pod may take to run.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(300);
+/// Longer than the agent itself tries.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The probe's pod.
+pub(crate) struct ProbePod {
+    pods: Kind<Pod>,
+    name: String,
+    order: ProbeOrder,
+    /// Whether there may be a table to remove.
+    begun: bool,
+}
+
+/// How the probe fares, as it says itself.
+pub(crate) struct Following {
+    session: Session,
+}
+
+/// What the probe and the database know.
+pub(crate) struct ReadBack {
+    pub(crate) record: Record,
+    pub(crate) stored: Vec<Stored>,
+}
+
+impl ProbePod {
+    /// Creates the pod and waits until it runs.
+    pub(crate) fn create(pods: Kind<Pod>, pod: &AgentPod, order: ProbeOrder) -> Result<Self> {
+        pods.create(&pod.pod())?;
+        let made = Self { pods, name: pod.name.clone(), order, begun: false };
+        let began = Instant::now();
+        loop {
+            let pod = made.pods.get(&made.name)?.context("failed to start the probe: its pod was removed")?;
+            match state(&pod) {
+                State::Running => return Ok(made),
+                State::Over(why) => bail!("failed to start the probe: its pod ended: {why}"),
+                State::Waiting(why) if began.elapsed() > START_TIMEOUT => {
+                    bail!(
+                        "failed to start the probe: its pod does not run after {} s: {why}",
+                        START_TIMEOUT.as_secs()
+                    )
+                }
+                State::Waiting(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
+                State::Waiting(_) => {}
+            }
+        }
+    }
+
+    /// Starts the writers. What the pod's clock is ahead of ours comes with the answer.
+    pub(crate) fn begin(&mut self) -> Result<(Begun, SignedDuration)> {
+        self.begun = true;
+        let mut begun = None;
+        self.converse(&Order::Probe(self.order.clone()), |message| {
+            if let Message::Probing(answer) = message {
+                let ahead = answer.now.duration_since(Timestamp::now());
+                begun = Some((answer, ahead));
+            }
+            Ok(())
+        })?;
+        begun.context("failed to start the probe: it gave no answer")
+    }
+
+    /// Listens to how it fares.
+    pub(crate) fn follow(&self) -> Result<Following> {
+        let session = self.start(&Order::Follow(self.order.clone()))?;
+        Ok(Following { session })
+    }
+
+    /// Ends the writers and reads everything back.
+    pub(crate) fn read_back(&self) -> Result<ReadBack> {
+        let (mut assembly, mut stored) = (Assembly::default(), None);
+        self.converse(&Order::ReadBack(self.order.clone()), |message| {
+            match message {
+                Message::Manifest(part) => assembly.take(&part)?,
+                Message::Stored(spans) => stored = Some(spans),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let file = assembly.finish(1)?.pop().unwrap_or_default();
+        let text = String::from_utf8(file).context("failed to read the probe's record: it is no text")?;
+        let stored = stored.context("failed to read the rows back: no answer came")?;
+        Ok(ReadBack { record: Record::parse(&text)?, stored })
+    }
+
+    /// Removes the table and the pod.
+    fn remove(&self) -> Result<()> {
+        let discarded = match self.begun {
+            true => self.converse(&Order::Discard(self.order.clone()), |_| Ok(())),
+            false => Ok(()),
+        };
+        self.pods.delete(&self.name)?;
+        discarded
+    }
+
+    fn start(&self, order: &Order) -> Result<Session> {
+        let session = Session::start(&self.pods, &self.name, &[TOOL, "agent", "work"])?;
+        session.send(serde_json::to_string(order).context("failed to write an order")?)?;
+        Ok(session)
+    }
+
+    /// Gives an order and hears the answers, to the last.
+    fn converse(&self, order: &Order, mut take: impl FnMut(Message) -> Result<()>) -> Result<()> {
+        let session = self.start(order)?;
+        let go_on = serde_json::to_string(&Order::GoOn).context("failed to write an order")?;
+        let began = Instant::now();
+        while began.elapsed() < ANSWER_TIMEOUT {
+            match session.next(SIGN_OF_LIFE) {
+                Said::Line(line) => {
+                    let message = serde_json::from_str(&line);
+                    match message.with_context(|| format!("failed to understand the pod {}", self.name))? {
+                        Message::Done => return Ok(()),
+                        Message::Failed { told } => bail!("the probe failed: {}", told.trim()),
+                        message => take(message)?,
+                    }
+                }
+                Said::Nothing => session.send(go_on.clone())?,
+                Said::Ended(reason) => bail!(
+                    "failed to hear the pod {} to the end: {}\n{}",
+                    self.name,
+                    reason.unwrap_or_default(),
+                    session.stderr()
+                ),
+            }
+        }
+        bail!("failed to hear the pod {}: no answer within {} s", self.name, ANSWER_TIMEOUT.as_secs())
+    }
+}
+
+impl Drop for ProbePod {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            let table = self.order.table().name();
+            terminal::tell(&format!(
+                "the probe may have left its table {table} or its pod {} behind: {error:#}\nremove them with `state-lab \
+                 cleanup` or by hand; the next drill drops the table\n",
+                self.name
+            ));
+        }
+    }
+}
+
+impl Following {
+    /// The newest that it said, having waited so long for more; `None` where it said nothing.
+    pub(crate) fn newest(&self, wait: Duration) -> Option<Progress> {
+        let until = Instant::now() + wait;
+        let mut newest = None;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.session.next(left) {
+                Said::Line(line) => match serde_json::from_str(&line) {
+                    Ok(Message::Progress(progress)) => newest = Some(progress),
+                    Ok(Message::Failed { .. } | Message::Done) | Err(_) => return newest,
+                    Ok(_) => {}
+                },
+                Said::Nothing => return newest,
+                Said::Ended(_) => {
+                    interrupt::wait(left);
+                    return newest;
+                }
+            }
+        }
+    }
+
+    /// Says that somebody listens.
+    pub(crate) fn go_on(&self) {
+        // A probe that cannot be told is not heard either, which is noticed there.
+        let _ = serde_json::to_string(&Order::GoOn).map(|line| self.session.send(line));
+    }
+}
+
+/// Where the record lies in the pod.
+pub(crate) fn record_path() -> std::path::PathBuf {
+    Path::new(TOOL).with_file_name("probe.record")
+}
+
+enum State {
+    Running,
+    Waiting(String),
+    Over(String),
+}
+
+/// How far a pod of ours is.
+fn state(pod: &Pod) -> State {
+    let Some(status) = &pod.status else { return State::Waiting("nobody has looked at it".to_owned()) };
+    let containers = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let waiting = containers().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        Some(format!("{}: {}", waiting.reason.as_deref()?, waiting.message.as_deref().unwrap_or_default()))
+    });
+    let unplaced = status.conditions.iter().flatten().find_map(|condition| match condition.status.as_str() {
+        "False" if condition.type_ == "PodScheduled" => condition.message.clone(),
+        _ => None,
+    });
+    let ended = containers().find_map(|container| {
+        let ended = container.state.as_ref()?.terminated.as_ref()?;
+        (ended.exit_code != 0).then(|| format!("{} ended with {}", container.name, ended.exit_code))
+    });
+    let running = |container: &k8s_openapi::api::core::v1::ContainerStatus| {
+        container.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    match status.phase.as_deref() {
+        Some("Running") if status.container_statuses.iter().flatten().all(running) => State::Running,
+        Some("Failed" | "Succeeded") => {
+            State::Over(ended.or(status.message.clone()).unwrap_or_else(|| "no reason is given".to_owned()))
+        }
+        _ => State::Waiting(unplaced.or(waiting).unwrap_or_else(|| "it starts".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_pod_from_running_is_told() {
+        let told = |status: Value| {
+            let pod: Pod = serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap();
+            match state(&pod) {
+                State::Running => "running".to_owned(),
+                State::Waiting(why) | State::Over(why) => why,
+            }
+        };
+        let container = |state: Value| json!([{ "name": "tool", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state }]);
+        let unplaced = json!([{ "type": "PodScheduled", "status": "False", "message": "no node fits" }]);
+        let pulling = json!({ "waiting": { "reason": "ErrImageNeverPull", "message": "not here" } });
+        for (status, expected) in [
+            (
+                json!({ "phase": "Running", "containerStatuses": container(json!({ "running": {} })) }),
+                "running",
+            ),
+            (json!({ "phase": "Pending", "conditions": unplaced }), "no node fits"),
+            (
+                json!({ "phase": "Pending", "initContainerStatuses": container(pulling) }),
+                "ErrImageNeverPull: not here",
+            ),
+            (
+                json!({ "phase": "Failed",
+                        "initContainerStatuses": container(json!({ "terminated": { "exitCode": 2 } })) }),
+                "tool ended with 2",
+            ),
+            (json!({ "phase": "Pending" }), "it starts"),
+        ] {
+            assert_eq!(told(status.clone()), expected, "{status}");
+        }
+    }
+}

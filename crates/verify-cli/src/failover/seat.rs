@@ -1,0 +1,91 @@
+//! Where the primary sits, and whether it still does.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde::Serialize;
+
+use crate::cluster::database_container;
+
+/// The pod that the primary is, where it runs, and how often it was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Seat {
+    pub(crate) pod: String,
+    pub(crate) uid: String,
+    pub(crate) node: String,
+    pub(crate) restarts: i32,
+}
+
+/// What became of the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Move {
+    /// It is where it was.
+    None,
+    /// Another member is the primary.
+    OtherMember,
+    /// The same member runs on another node.
+    OtherNode,
+    /// The same member runs on the same node, in a new pod.
+    NewPod,
+    /// The same pod was started again.
+    Restarted,
+}
+
+impl Seat {
+    /// The seat that a pod is. One that waits for a node has none yet.
+    pub(crate) fn of(pod: &Pod) -> Self {
+        let database = database_container(pod).map(|container| container.name.as_str());
+        let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let restarts = statuses
+            .filter(|status| Some(status.name.as_str()) == database)
+            .map(|status| status.restart_count);
+        Self {
+            pod: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+            restarts: restarts.sum(),
+        }
+    }
+
+    /// What became of the primary that sat here, now that it sits there.
+    pub(crate) fn moved_to(&self, now: &Self) -> Move {
+        if self.pod != now.pod {
+            Move::OtherMember
+        } else if self.uid == now.uid {
+            if now.restarts > self.restarts { Move::Restarted } else { Move::None }
+        } else if now.node.is_empty() {
+            // It has not been placed yet.
+            Move::None
+        } else if self.node == now.node {
+            Move::NewPod
+        } else {
+            Move::OtherNode
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_moving_has_its_name() {
+        let seat = |pod: &str, uid: &str, node: &str, restarts| Seat {
+            pod: pod.to_owned(),
+            uid: uid.to_owned(),
+            node: node.to_owned(),
+            restarts,
+        };
+        let before = seat("pg-0", "a", "worker-1", 1);
+        for (now, expected) in [
+            (before.clone(), Move::None),
+            (seat("pg-1", "b", "worker-2", 0), Move::OtherMember),
+            (seat("pg-0", "c", "worker-2", 0), Move::OtherNode),
+            (seat("pg-0", "c", "", 0), Move::None),
+            (seat("pg-0", "c", "worker-1", 0), Move::NewPod),
+            (seat("pg-0", "a", "worker-1", 2), Move::Restarted),
+        ] {
+            assert_eq!(before.moved_to(&now), expected, "{now:?}");
+        }
+    }
+}
