@@ -2,9 +2,9 @@
 
 mod agent;
 pub mod cli;
+mod cluster;
 mod commands;
 pub mod config;
-mod cluster;
 mod connect;
 mod demo;
 mod duration;

@@ -31,7 +31,8 @@ impl Assembly {
         if part.database + 1 != self.files.len() {
             bail!("failed to receive a manifest: a piece is missing");
         }
-        let bytes = STANDARD.decode(&part.base64).context("failed to receive a manifest: a piece is damaged")?;
+        let bytes =
+            STANDARD.decode(&part.base64).context("failed to receive a manifest: a piece is damaged")?;
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > BYTES_MAX {
             bail!("failed to receive the manifests: they have more than {} GiB", BYTES_MAX >> 30);

@@ -17,10 +17,9 @@ mod stage;
 mod voice;
 
 pub(crate) use manifests::Assembly;
-pub(crate) use message::{Message, Part, Verified, parts};
+pub(crate) use message::{Message, Verified, parts};
 pub(crate) use order::{Access, CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
-pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
-
+pub(crate) use orders::SIGN_OF_LIFE;
 pub(crate) use probe::probe;
 
 use anyhow::{Result, bail};
@@ -43,7 +42,9 @@ pub(crate) fn work() -> Result<Exit> {
         Order::Follow(order) => probe::follow(&order),
         Order::ReadBack(order) => probe::read_back(&order),
         Order::Discard(order) => probe::discard(&order),
-        Order::GoOn | Order::Release | Order::Manifest(_) => bail!("failed to begin: the first order names no work"),
+        Order::GoOn | Order::Release | Order::Manifest(_) => {
+            bail!("failed to begin: the first order names no work")
+        }
     };
     match done {
         Ok(()) => {

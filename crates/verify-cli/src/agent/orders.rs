@@ -14,7 +14,7 @@ use crate::provider::interrupted;
 /// How often a caller says that it lives.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// A caller that says nothing for so long is gone: nobody would end what we hold open.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How often a wait looks whether to stop.
 const POLL: Duration = Duration::from_millis(20);
 

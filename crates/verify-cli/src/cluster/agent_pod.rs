@@ -166,7 +166,8 @@ impl Placing {
             Self::On(node) => ("In", node),
             Self::Off(node) => ("NotIn", node),
         };
-        let term = json!({ "matchFields": [{ "key": "metadata.name", "operator": operator, "values": [node] }] });
+        let term =
+            json!({ "matchFields": [{ "key": "metadata.name", "operator": operator, "values": [node] }] });
         json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [term] } } })
     }
 
@@ -188,7 +189,8 @@ fn resources() -> Value {
 
 /// An object from the form that everybody writes it in.
 fn object<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
+    serde_json::from_value(value)
+        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
 #[cfg(test)]
@@ -218,12 +220,18 @@ mod tests {
     fn it_runs_where_it_has_to_and_stays_there() {
         let placed = |placing| AgentPod { placing, ..pod(false) }.pod().spec.unwrap();
         assert_eq!((placed(None).affinity, placed(None).tolerations), (None, None));
-        for (placing, operator) in [(Placing::On("n".to_owned()), "In"), (Placing::Off("n".to_owned()), "NotIn")] {
+        for (placing, operator) in
+            [(Placing::On("n".to_owned()), "In"), (Placing::Off("n".to_owned()), "NotIn")]
+        {
             let spec = placed(Some(placing));
             let required = spec.affinity.unwrap().node_affinity.unwrap();
-            let terms = required.required_during_scheduling_ignored_during_execution.unwrap().node_selector_terms;
+            let terms =
+                required.required_during_scheduling_ignored_during_execution.unwrap().node_selector_terms;
             let fields = terms[0].match_fields.as_ref().unwrap();
-            assert_eq!((fields[0].operator.as_str(), fields[0].values.as_deref()), (operator, Some(&["n".to_owned()][..])));
+            assert_eq!(
+                (fields[0].operator.as_str(), fields[0].values.as_deref()),
+                (operator, Some(&["n".to_owned()][..]))
+            );
             let tolerations = spec.tolerations.unwrap();
             assert!(tolerations.iter().all(|toleration| toleration.effect.as_deref() == Some("NoExecute")));
         }

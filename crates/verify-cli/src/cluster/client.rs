@@ -41,8 +41,10 @@ impl Cluster {
         let connected = block_on(async {
             let mut config = match context {
                 Some(context) => {
-                    let options =
-                        KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+                    let options = KubeConfigOptions {
+                        context: Some(context.to_owned()),
+                        ..KubeConfigOptions::default()
+                    };
                     Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?
                 }
                 None => Config::infer().await?,

@@ -162,7 +162,9 @@ impl Kind<Pod> {
         match block_on(asked) {
             Ok(Ok(_)) => Ok(Evicted::Going),
             Ok(Err(refusal)) if error::is_absent(&refusal) => Ok(Evicted::Going),
-            Ok(Err(refusal)) if error::is_passing(&refusal) => Ok(Evicted::Refused(format!("{:#}", error::told(refusal, &doing)))),
+            Ok(Err(refusal)) if error::is_passing(&refusal) => {
+                Ok(Evicted::Refused(format!("{:#}", error::told(refusal, &doing))))
+            }
             Ok(Err(refusal)) => Err(error::told(refusal, &doing)),
             Err(_) => Err(error::silent(REQUEST_TIMEOUT, &doing)),
         }

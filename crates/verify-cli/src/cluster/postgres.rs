@@ -157,7 +157,8 @@ impl PostgresCluster {
 fn belongs_to(pod: &Pod) -> Option<(String, Operator)> {
     let labels = pod.labels();
     for marks in &MARKS {
-        let besides = marks.besides.is_none_or(|(name, value)| labels.get(name).is_some_and(|found| found == value));
+        let besides =
+            marks.besides.is_none_or(|(name, value)| labels.get(name).is_some_and(|found| found == value));
         if let Some(cluster) = labels.get(marks.cluster)
             && besides
             && database_container(pod).is_some()
@@ -172,7 +173,8 @@ fn belongs_to(pod: &Pod) -> Option<(String, Operator)> {
 /// The container of a pod that runs PostgreSQL: the one with its port, else the one with its image.
 pub(crate) fn database_container(pod: &Pod) -> Option<&Container> {
     let containers = || pod.spec.iter().flat_map(|spec| &spec.containers);
-    let port = |container: &&Container| container.ports.iter().flatten().any(|port| port.container_port == PORT);
+    let port =
+        |container: &&Container| container.ports.iter().flatten().any(|port| port.container_port == PORT);
     let image = |container: &&Container| {
         let image = container.image.as_deref().unwrap_or_default();
         ["postgres", "patroni", "spilo"].iter().any(|name| image.contains(name))
@@ -248,7 +250,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(name: &str, labels: Value, ready: bool) -> Pod {
+    fn pod(name: &str, labels: &Value, ready: bool) -> Pod {
         let secret = |key: &str| json!({ "secretKeyRef": { "name": "credentials", "key": key } });
         serde_json::from_value(json!({
             "metadata": {
@@ -268,7 +270,8 @@ mod tests {
     }
 
     fn endpoints(name: &str, leader: &str) -> Endpoints {
-        serde_json::from_value(json!({ "metadata": { "name": name, "annotations": { "leader": leader } } })).unwrap()
+        serde_json::from_value(json!({ "metadata": { "name": name, "annotations": { "leader": leader } } }))
+            .unwrap()
     }
 
     #[test]
@@ -276,19 +279,31 @@ mod tests {
         use Operator::{Bitnami, CloudNativePg, Crunchy, Patroni, StatefulSet, Zalando};
         let crunchy = "postgres-operator.crunchydata.com";
         for (labels, name, operator) in [
-            (json!({ "cnpg.io/cluster": "c", "cnpg.io/instanceRole": "primary", "cnpg.io/podRole": "instance" }),
-             "c", CloudNativePg),
-            (json!({ format!("{crunchy}/cluster"): "c", format!("{crunchy}/role"): "master",
-                     format!("{crunchy}/data"): "postgres" }), "c", Crunchy),
+            (
+                json!({ "cnpg.io/cluster": "c", "cnpg.io/instanceRole": "primary", "cnpg.io/podRole": "instance" }),
+                "c",
+                CloudNativePg,
+            ),
+            (
+                json!({ format!("{crunchy}/cluster"): "c", format!("{crunchy}/role"): "master",
+                     format!("{crunchy}/data"): "postgres" }),
+                "c",
+                Crunchy,
+            ),
             (json!({ "application": "spilo", "cluster-name": "z", "spilo-role": "master" }), "z", Zalando),
             (json!({ "application": "patroni", "cluster-name": "p", "role": "primary" }), "p", Patroni),
             (json!({ "application": "patroni", "cluster-name": "p", "role": "master" }), "p", Patroni),
-            (json!({ "app.kubernetes.io/name": "postgresql", "app.kubernetes.io/instance": "b",
-                     "app.kubernetes.io/component": "primary" }), "b", Bitnami),
+            (
+                json!({ "app.kubernetes.io/name": "postgresql", "app.kubernetes.io/instance": "b",
+                     "app.kubernetes.io/component": "primary" }),
+                "b",
+                Bitnami,
+            ),
             (json!({ "app": "anything" }), "db", StatefulSet),
         ] {
-            let found = PostgresCluster::among(&[pod("db-0", labels.clone(), true)], &[]);
-            let found: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.operator, f.primary.as_deref())).collect();
+            let found = PostgresCluster::among(&[pod("db-0", &labels, true)], &[]);
+            let found: Vec<_> =
+                found.iter().map(|f| (f.name.as_str(), f.operator, f.primary.as_deref())).collect();
             assert_eq!(found, [(name, operator, Some("db-0"))], "{labels}");
         }
     }
@@ -296,7 +311,7 @@ mod tests {
     #[test]
     fn the_leader_key_counts_before_the_label_of_a_dead_primary() {
         let labels = |role: &str| json!({ "application": "patroni", "cluster-name": "pg", "role": role });
-        let pods = [pod("pg-0", labels("primary"), false), pod("pg-1", labels("primary"), true)];
+        let pods = [pod("pg-0", &labels("primary"), false), pod("pg-1", &labels("primary"), true)];
         let primary = |endpoints: &[Endpoints]| PostgresCluster::among(&pods, endpoints)[0].primary.clone();
         assert_eq!(primary(&[]).as_deref(), Some("pg-1"), "a ready pod before one that is not");
         assert_eq!(primary(&[endpoints("pg", "pg-0")]).as_deref(), Some("pg-0"));
@@ -315,7 +330,7 @@ mod tests {
 
     #[test]
     fn credentials_are_those_that_the_container_is_given() {
-        let clusters = PostgresCluster::among(&[pod("db-0", json!({}), true)], &[]);
+        let clusters = PostgresCluster::among(&[pod("db-0", &json!({}), true)], &[]);
         let expected = Credentials {
             user: User::Named("owner".to_owned()),
             secret: "credentials".to_owned(),

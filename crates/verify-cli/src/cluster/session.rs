@@ -54,7 +54,8 @@ impl Session {
 
     /// Starts a command in any container.
     pub(crate) fn start_in(pods: &Kind<Pod>, pod: &str, container: &str, command: &[&str]) -> Result<Self> {
-        let doing = || format!("failed to run {} in the container {container} of the pod {pod}", command.join(" "));
+        let doing =
+            || format!("failed to run {} in the container {container} of the pod {pod}", command.join(" "));
         let params = AttachParams::default()
             .container(container)
             .stdin(true)
@@ -62,7 +63,9 @@ impl Session {
             .stderr(true)
             .max_stdin_buf_size(BUFFER_BYTES)
             .max_stdout_buf_size(BUFFER_BYTES);
-        let started = async { tokio::time::timeout(START_TIMEOUT, pods.api().exec(pod, command.iter().copied(), &params)).await };
+        let started = async {
+            tokio::time::timeout(START_TIMEOUT, pods.api().exec(pod, command.iter().copied(), &params)).await
+        };
         let started = block_on(started).with_context(|| format!("{}: no answer came", doing()))?;
         let mut process = started.with_context(doing)?;
         let (orders, to_send) = unbounded_channel();
@@ -159,7 +162,9 @@ pub(crate) fn output_of(
                 output.push_str(&line);
                 output.push('\n');
             }
-            Said::Nothing => bail!("{} in the pod {pod} said nothing for {} s", command.join(" "), timeout.as_secs()),
+            Said::Nothing => {
+                bail!("{} in the pod {pod} said nothing for {} s", command.join(" "), timeout.as_secs())
+            }
             Said::Ended(None) => return Ok(output),
             Said::Ended(Some(reason)) => {
                 bail!("{} in the pod {pod} failed: {reason}\n{}", command.join(" "), session.stderr())

@@ -95,7 +95,9 @@ impl By {
         let by = match method {
             None => match Provider::choose(provider, config) {
                 Provider::Local => Self::Local(None),
-                Provider::Velero => Self::Velero(config.velero().and_then(Settings::method).unwrap_or_default()),
+                Provider::Velero => {
+                    Self::Velero(config.velero().and_then(Settings::method).unwrap_or_default())
+                }
             },
             Some(Method::Physical) => Self::Local(Some(local::Method::Physical)),
             Some(Method::Logical) => Self::Local(Some(local::Method::Logical)),
@@ -105,7 +107,9 @@ impl By {
             Some(Method::FsDump) => Self::Velero(velero::Method::FsDump),
         };
         match (provider, &by) {
-            (Some(Provider::Local), Self::Velero(_)) => bail!("failed to choose a method: that one is Velero's"),
+            (Some(Provider::Local), Self::Velero(_)) => {
+                bail!("failed to choose a method: that one is Velero's")
+            }
             (Some(Provider::Velero), Self::Local(_)) => {
                 bail!("failed to choose a method: Velero takes csi, csi-move, fs or fs-dump")
             }
@@ -165,7 +169,9 @@ impl Backup {
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let taken = velero::backup(&request, &watch)?;
         drop(progress);
-        globals.terminal().result(&render::velero::json(&taken), |style| render::velero::backup(&taken, style))?;
+        globals
+            .terminal()
+            .result(&render::velero::json(&taken), |style| render::velero::backup(&taken, style))?;
         storing::tell_left(&taken.left);
         Ok(taken.record.as_ref().map_or(Exit::FAIL, |record| provable(&record.backup)))
     }

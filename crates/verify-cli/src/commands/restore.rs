@@ -126,7 +126,8 @@ impl Restore {
         drop(progress);
         let databases: Vec<String> =
             restored.databases.iter().map(|database| database.database().to_owned()).collect();
-        let files: Vec<String> = restored.report_files.iter().map(|file| file.display().to_string()).collect();
+        let files: Vec<String> =
+            restored.report_files.iter().map(|file| file.display().to_string()).collect();
         let outcome = Outcome {
             reports: &restored.reports,
             databases: &databases,

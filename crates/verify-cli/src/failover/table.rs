@@ -103,7 +103,7 @@ impl ProbeTable {
             };
             match stored.last_mut() {
                 Some(span) if *span == (Stored { first: span.first, last: number - 1, ..found }) => {
-                    span.last = number
+                    span.last = number;
                 }
                 _ => stored.push(found),
             }

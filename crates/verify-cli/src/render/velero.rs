@@ -24,16 +24,24 @@ pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
     };
     let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Good, "success"));
     let backup = &record.backup;
-    let _ = writeln!(text, "method: {}, PostgreSQL {}", method(record.method), style.cut(&backup.server.version));
+    let _ =
+        writeln!(text, "method: {}, PostgreSQL {}", method(record.method), style.cut(&backup.server.version));
     for database in &backup.databases {
         let (tables, rows) = (counted(database.tables, "table"), counted(database.rows, "row"));
         let _ = writeln!(text, "database: {}: {tables}, {rows}", style.cut(&database.place));
         if let Some(reason) = &database.unproven {
-            let _ = writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
+            let _ =
+                writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
         }
     }
     let volume = &record.volume;
-    let _ = writeln!(text, "volume: {}/{} of {}", volume.namespace, style.cut(&volume.claim), style.cut(&volume.pod));
+    let _ = writeln!(
+        text,
+        "volume: {}/{} of {}",
+        volume.namespace,
+        style.cut(&volume.claim),
+        style.cut(&volume.pod)
+    );
     let _ = writeln!(text, "stored: {}", style.cut(&taken.place));
     text.push_str(&problems(&taken.problems, style));
     text

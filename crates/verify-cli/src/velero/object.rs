@@ -84,7 +84,6 @@ mod tests {
     use crate::velero::backup::Backup;
     use crate::velero::data_movement::{DataDownload, DataUpload};
     use crate::velero::deletion::DeleteBackupRequest;
-    use crate::velero::download::DownloadRequest;
     use crate::velero::location::BackupStorageLocation;
     use crate::velero::pod_volume::{PodVolumeBackup, PodVolumeRestore};
     use crate::velero::restore::Restore;
@@ -110,7 +109,6 @@ mod tests {
                 path::<BackupStorageLocation>(velero),
                 "/apis/velero.io/v1/namespaces/velero/backupstoragelocations",
             ),
-            (path::<DownloadRequest>(velero), "/apis/velero.io/v1/namespaces/velero/downloadrequests"),
             (
                 path::<DeleteBackupRequest>(velero),
                 "/apis/velero.io/v1/namespaces/velero/deletebackuprequests",

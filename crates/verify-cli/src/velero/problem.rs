@@ -31,11 +31,6 @@ impl Problem {
         Self { weight: Weight::Failure, object: object.into(), what: what.into(), way_out: None }
     }
 
-    /// A warning without a way out.
-    pub(crate) fn warning(object: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { weight: Weight::Warning, ..Self::failure(object, what) }
-    }
-
     /// The same, with a way out.
     pub(crate) fn way_out(self, way_out: impl Into<String>) -> Self {
         Self { way_out: Some(way_out.into()), ..self }

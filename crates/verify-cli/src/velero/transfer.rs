@@ -86,66 +86,7 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// How far all of them are together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Moved {
-    /// Bytes that were moved.
-    pub(crate) done_bytes: u64,
-    /// Bytes that are to be moved, as far as it is known: objects without a size yet count nothing.
-    pub(crate) total_bytes: u64,
-    /// Objects at their end.
-    pub(crate) ended: usize,
-    /// All objects.
-    pub(crate) objects: usize,
-}
-
-/// The sum over all of them.
-pub(crate) fn progress(transfers: &[Transfer<'_>]) -> Moved {
-    let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
-    transfers.iter().fold(Moved::default(), |sum, transfer| {
-        let progress = &transfer.status.progress;
-        Moved {
-            done_bytes: sum.done_bytes.saturating_add(bytes(progress.bytes_done)),
-            total_bytes: sum.total_bytes.saturating_add(bytes(progress.total_bytes)),
-            ended: sum.ended + usize::from(transfer.status.phase.ended()),
-            objects: sum.objects + 1,
-        }
-    })
-}
-
 /// Whether one of them still moves.
 pub(crate) fn moving(transfers: &[Transfer<'_>]) -> bool {
     transfers.iter().any(|transfer| transfer.status.phase.progress() == Progress::Running)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::velero::pod_volume::PodVolumeBackup;
-    use crate::velero::sample;
-
-    #[test]
-    fn progress_is_the_sum_of_what_is_known() {
-        let objects: Vec<PodVolumeBackup> = ["none.1", "Canceled.1", "Completed.1"]
-            .map(|name| sample::load(&format!("PodVolumeBackup/{name}")))
-            .into();
-        let transfers: Vec<Transfer<'_>> = objects.iter().map(Transfer::from).collect();
-        let expected = Moved {
-            done_bytes: 960_233_472 + 1_572_864_000,
-            total_bytes: 2 * 1_572_864_000,
-            ended: 2,
-            objects: 3,
-        };
-        assert_eq!(progress(&transfers), expected);
-        assert_eq!(progress(&[]), Moved::default());
-        assert_eq!((moving(&transfers), moving(&transfers[1..])), (true, false));
-    }
-
-    #[test]
-    fn a_size_below_zero_counts_nothing() {
-        let mut object: PodVolumeBackup = sample::load("PodVolumeBackup/Completed.1");
-        object.status.progress = TransferProgress { bytes_done: -1, total_bytes: -1 };
-        let expected = Moved { ended: 1, objects: 1, ..Moved::default() };
-        assert_eq!(progress(&[Transfer::from(&object)]), expected);
-    }
 }

@@ -82,7 +82,8 @@ pub(crate) fn restore_in_place(
     let rpos = recovery_points(&backup, &databases, incident)?;
     stopwatch.reach(Milestone::Verified);
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
-    let found = found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
+    let found =
+        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
     let found = found.collect();
     Ok(Proven { server, scratch, databases, found, timeline: stopwatch.timeline })
 }

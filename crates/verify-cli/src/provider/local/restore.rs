@@ -70,7 +70,8 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
         objectives: *objectives,
     };
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
-    let found = found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
+    let found =
+        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
     let reports = judging.reports(found);
     let report_files = match keep_reports(&backup, &reports) {
         Ok(files) => files,

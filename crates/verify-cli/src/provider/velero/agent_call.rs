@@ -175,14 +175,18 @@ fn failed(told: &str) -> anyhow::Error {
     };
     let lines = told.lines().rev().map(plain).collect::<Vec<String>>();
     let mut lines = lines.into_iter();
-    let innermost = lines.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
-    lines.fold(anyhow!(innermost), |error, line| error.context(line))
+    let innermost =
+        lines.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
+    lines.fold(anyhow!(innermost), anyhow::Error::context)
 }
 
 fn unexpected(message: &Message) -> anyhow::Error {
     let kind = serde_json::to_value(message).ok();
     let kind = kind.as_ref().and_then(|kind| kind.as_object()?.keys().next()).cloned();
-    anyhow!("failed to follow the agent in the pod: it said {} out of turn", kind.unwrap_or_else(|| "done".to_owned()))
+    anyhow!(
+        "failed to follow the agent in the pod: it said {} out of turn",
+        kind.unwrap_or_else(|| "done".to_owned())
+    )
 }
 
 #[cfg(test)]

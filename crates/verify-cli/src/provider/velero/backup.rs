@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 use verify_core::plan::{Mode, Plan};
@@ -21,8 +21,8 @@ use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
 use crate::duration::Period;
-use crate::provider::local::{self, BackupName, BackupRecord};
 use crate::provider::Watch;
+use crate::provider::local::{self, BackupName, BackupRecord};
 use crate::velero::backup::{self, Backup, BackupOrder};
 use crate::velero::judge::backup_problems;
 use crate::velero::problem::Problem;
@@ -76,14 +76,24 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     evidence.expect_free(name)?;
     watch.step("looking at the database and at Velero")?;
-    let source = Source::find(&cluster, settings)?;
+    let source = Source::find(&cluster, settings, watch)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed was told, and is no obstacle.
     let _ = removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
-    let taking = Taking { cluster: &cluster, evidence: &evidence, source: &source, settings, method: *method, name, run: &run, watch };
+    let taking = Taking {
+        cluster: &cluster,
+        evidence: &evidence,
+        source: &source,
+        settings,
+        method: *method,
+        name,
+        run: &run,
+        live: &live,
+        watch,
+    };
     let taken = taking.take(plan, &claims);
     if taken.is_err() {
         (watch.on_step)("removing what was made for the backup");
@@ -103,6 +113,7 @@ struct Taking<'a> {
     method: Method,
     name: &'a BackupName,
     run: &'a Run,
+    live: &'a LiveRun,
     watch: &'a Watch<'a>,
 }
 
@@ -135,6 +146,11 @@ impl Taking<'_> {
         if problems.iter().any(Problem::is_failure) {
             self.release()?;
             return Ok(TakenBackup { record: None, problems, complaints: ended.complaints, place, left });
+        }
+        if self.live.lost() {
+            bail!(
+                "failed to keep the backup: the cluster could not be told that this run lives, so that another one may have removed it"
+            );
         }
         self.watch.step("storing the manifests beside the backup")?;
         let record = Record::new(Facts {
@@ -208,7 +224,9 @@ impl Taking<'_> {
         let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
             call.check()?;
             if !released && (is_cut(snapshots, &self.source.data.claim) || backup.status.phase.ended()) {
-                (self.watch.on_step)("the snapshot is taken; the database's instant need not be kept any more");
+                (self.watch.on_step)(
+                    "the snapshot is taken; the database's instant need not be kept any more",
+                );
                 call.order(&Order::Release)?;
                 released = true;
             }

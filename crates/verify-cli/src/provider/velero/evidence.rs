@@ -69,7 +69,10 @@ impl Evidence {
         if there.is_empty() {
             return Ok(());
         }
-        bail!("failed to begin the backup {name}: {} holds one of this name; choose another", self.bucket.location())
+        bail!(
+            "failed to begin the backup {name}: {} holds one of this name; choose another",
+            self.bucket.location()
+        )
     }
 
     /// Keeps the manifests, then the record that names them.
@@ -106,7 +109,9 @@ impl Evidence {
         let read = record.backup.databases.iter().map(|database| {
             let key = key(name, &database.manifest);
             let file = self.bucket.get(&key, MANIFEST_BYTES_MAX)?;
-            let file = file.with_context(|| format!("failed to find the manifest {key} in {}", self.bucket.location()))?;
+            let file = file.with_context(|| {
+                format!("failed to find the manifest {key} in {}", self.bucket.location())
+            })?;
             let manifest = database.open(&file)?;
             Ok((file, manifest))
         });
@@ -139,7 +144,8 @@ fn key(name: &BackupName, file: &str) -> String {
 
 fn find(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<BackupStorageLocation> {
     let locations = cluster.of::<BackupStorageLocation>(velero).list("")?;
-    let names: Vec<&str> = locations.iter().filter_map(|location| location.metadata.name.as_deref()).collect();
+    let names: Vec<&str> =
+        locations.iter().filter_map(|location| location.metadata.name.as_deref()).collect();
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let wanted = |location: &&BackupStorageLocation| match name {
         Some(name) => location.metadata.name.as_deref() == Some(name),
@@ -156,7 +162,11 @@ fn find(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<BackupSto
 }
 
 /// The bucket of a location, with the credentials of the environment, else with those that Velero has.
-pub(crate) fn s3_location(cluster: &Cluster, velero: &str, location: &BackupStorageLocation) -> Result<Location> {
+pub(crate) fn s3_location(
+    cluster: &Cluster,
+    velero: &str,
+    location: &BackupStorageLocation,
+) -> Result<Location> {
     let spec = &location.spec;
     if !matches!(spec.provider.as_str(), "aws" | "velero.io/aws") {
         bail!(
@@ -187,7 +197,12 @@ fn velero_credentials(
     let secret = cluster.of::<Secret>(velero).get(name)?;
     let file = secret.and_then(|secret| secret.data?.remove(key));
     if own.is_some() && file.is_none() {
-        bail!("failed to find the credentials of the backup storage location: the Secret {velero}/{name} has no key {key}");
+        bail!(
+            "failed to find the credentials of the backup storage location: the Secret {velero}/{name} has no key {key}"
+        );
     }
-    Ok(file.map(|ByteString(ini)| Credentials::File { ini: s3::Secret::new(ini), profile: "default".to_owned() }))
+    Ok(file.map(|ByteString(ini)| Credentials::File {
+        ini: s3::Secret::new(ini),
+        profile: "default".to_owned(),
+    }))
 }

@@ -47,28 +47,41 @@ pub(super) fn volume(
     let spec = volume.spec.as_ref()?;
     let claim = spec.claim_ref.as_ref().filter(|claim| claim.namespace.as_deref() == Some(namespace))?;
     let keep = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
-    let name = volume.name_any();
-    if name.starts_with(VELERO_CLONE) || volume.labels().contains_key(RESTORE_NAME) {
-        return keep("Velero restored it as it was, so that it may be production's own");
+    if let Some(reason) = foreign(volume, all) {
+        return keep(&reason);
     }
     if !volume.annotations().contains_key(PROVISIONED_BY) {
         return keep("it was not provisioned for a claim");
     }
-    let Some(storage) = storage(spec) else { return keep("state-lab does not know this kind of storage") };
+    if storage(spec).is_none() {
+        return keep("state-lab does not know this kind of storage");
+    }
+    if is_named_after_claim(volume) || claim.uid.as_ref().is_some_and(|uid| claims.contains(uid)) {
+        return Some(VolumeFate::Remove);
+    }
+    keep("nothing shows that it was provisioned for this claim")
+}
+
+/// Whether a volume has the name that provisioners give: that of the claim's uid. It tells also when the claim is gone.
+fn is_named_after_claim(volume: &PersistentVolume) -> bool {
+    let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    let uid = claim.and_then(|claim| claim.uid.as_deref()).filter(|uid| !uid.is_empty());
+    uid.is_some_and(|uid| volume.name_any().ends_with(uid))
+}
+
+/// Why the storage behind a volume may be somebody else's, production's above all; `None` where nothing says so.
+pub(super) fn foreign(volume: &PersistentVolume, all: &[PersistentVolume]) -> Option<String> {
+    // A volume that was provisioned for its claim may have inherited the label from one that was once restored.
+    let restored = volume.labels().contains_key(RESTORE_NAME) && !is_named_after_claim(volume);
+    if restored || volume.name_any().starts_with(VELERO_CLONE) {
+        return Some("Velero restored it as it was, so that it may be production's own".to_owned());
+    }
+    let storage = volume.spec.as_ref().and_then(storage)?;
     let other = all.iter().find(|other| {
         other.metadata.uid != volume.metadata.uid
             && other.spec.as_ref().and_then(self::storage).is_some_and(|others| others == storage)
-    });
-    if let Some(other) = other {
-        return keep(&format!("it is also that of the PersistentVolume {}", other.name_any()));
-    }
-    // Provisioners name a volume after the uid of the claim that it is for, which still tells once the claim is gone.
-    match &claim.uid {
-        Some(uid) if claims.contains(uid) || name.ends_with(uid.as_str()) && !uid.is_empty() => {
-            Some(VolumeFate::Remove)
-        }
-        _ => keep("nothing shows that it was provisioned for this claim"),
-    }
+    })?;
+    Some(format!("it is also that of the PersistentVolume {}", other.name_any()))
 }
 
 /// The uids of claims.
@@ -84,9 +97,10 @@ pub(super) fn storage(spec: &PersistentVolumeSpec) -> Option<Value> {
     if let Some(nfs) = &spec.nfs {
         return Some(json!(["nfs", nfs.server, nfs.path.trim_end_matches('/')]));
     }
-    // The same path on two nodes is two directories; where the node is not said, they are taken for one.
-    if let Some(local) = &spec.local {
-        return Some(json!(["local", local.path.trim_end_matches('/'), spec.node_affinity]));
+    // The same path on two nodes is two directories; where no node is said, they are taken for one.
+    let local = spec.local.as_ref().map(|local| &local.path);
+    if let Some(path) = local.or(spec.host_path.as_ref().map(|host| &host.path)) {
+        return Some(json!(["node", path.trim_end_matches('/'), spec.node_affinity]));
     }
     let ebs = spec.aws_elastic_block_store.as_ref().map(|disk| json!(["ebs", disk.volume_id]));
     let gce = spec.gce_persistent_disk.as_ref().map(|disk| json!(["gce", disk.pd_name]));
@@ -123,8 +137,10 @@ pub(super) enum BackupFate {
     Delete,
     /// Velero deletes it already.
     Going,
-    /// It is left, for this reason.
-    Leave(&'static str),
+    /// Velero is still at it.
+    Busy,
+    /// It is not for this run to judge, for this reason.
+    NotOurs(&'static str),
 }
 
 /// What becomes of a Backup; `None` where it is not an unproven one of this run. `lease` is the run's, where it has one.
@@ -136,16 +152,16 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
     if !unproven || Run::of(backup).as_ref() != Some(run) {
         return None;
     }
-    let leave = |reason| Some(BackupFate::Leave(reason));
+    let not_ours = |reason| Some(BackupFate::NotOurs(reason));
     let status = &backup.status;
     if status.phase.is("Deleting") {
         return Some(BackupFate::Going);
     }
     if !status.phase.ended() {
-        return leave("Velero is still at it; clean up again when it has ended");
+        return Some(BackupFate::Busy);
     }
-    if !lease.is_some_and(|lease| Run::of(lease).as_ref() == Some(run)) {
-        return leave("nothing in this cluster tells what became of the run that made it");
+    if lease.is_none_or(|lease| Run::of(lease).as_ref() != Some(run)) {
+        return not_ours("nothing in this cluster tells what became of the run that made it");
     }
     // Velero never reads back one that failed its validation, and such a one never began.
     let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -153,7 +169,7 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
     match (created, began) {
         (Some(created), Some(began)) if created <= began => Some(BackupFate::Delete),
         (Some(_), None) if status.phase.is("FailedValidation") => Some(BackupFate::Delete),
-        _ => leave("Velero read it back from the object store, so that it may have been proven since"),
+        _ => not_ours("Velero read it back from the object store, so that it may have been proven since"),
     }
 }
 
@@ -208,16 +224,19 @@ mod tests {
     #[test]
     fn storage_goes_only_if_it_was_made_for_our_claim_alone() {
         let kept = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
+        let mut restored = but("/metadata/labels", json!({ RESTORE_NAME: "r" }));
+        restored["metadata"]["name"] = json!("pvc-9999");
         let as_it_was = "Velero restored it as it was, so that it may be production's own";
         let table = [
             ("as it should be", provisioned(), Some(VolumeFate::Remove)),
             ("of another namespace", but("/spec/claimRef/namespace", json!("app")), None),
             ("of no claim", but("/spec/claimRef", Value::Null), None),
             ("Velero's clone", but("/metadata/name", json!("velero-clone-6f1c")), kept(as_it_was)),
+            ("restored under its name", restored, kept(as_it_was)),
             (
-                "restored under its name",
+                "with the label of what was restored once",
                 but("/metadata/labels", json!({ RESTORE_NAME: "r" })),
-                kept(as_it_was),
+                Some(VolumeFate::Remove),
             ),
             (
                 "made by hand",
@@ -284,6 +303,11 @@ mod tests {
                 false,
             ),
             (
+                json!({ "local": { "path": "/a" }, "nodeAffinity": node("x") }),
+                json!({ "hostPath": { "path": "/a/" }, "nodeAffinity": node("x") }),
+                true,
+            ),
+            (
                 json!({ "awsElasticBlockStore": { "volumeID": "v" } }),
                 json!({ "awsElasticBlockStore": { "volumeID": "v", "fsType": "xfs" } }),
                 true,
@@ -294,7 +318,7 @@ mod tests {
             let of = |spec: Value| storage(&read::<PersistentVolumeSpec>(spec)).expect("known");
             assert_eq!(of(one) == of(other), expected, "{told}");
         }
-        assert_eq!(storage(&read(json!({ "hostPath": { "path": "/" } }))), None);
+        assert_eq!(storage(&read(json!({ "iscsi": { "iqn": "i", "lun": 0, "targetPortal": "p" } }))), None);
     }
 
     #[test]
@@ -357,7 +381,6 @@ mod tests {
         };
         let read_back = "Velero read it back from the object store, so that it may have been proven since";
         let unknown = "nothing in this cluster tells what became of the run that made it";
-        let busy = "Velero is still at it; clean up again when it has ended";
         let table = [
             ("unproven", read(unproven()), Some(&lease), Some(BackupFate::Delete)),
             (
@@ -380,20 +403,15 @@ mod tests {
                 Some(&lease),
                 None,
             ),
-            (
-                "under way",
-                but("/status/phase", json!("Finalizing")),
-                Some(&lease),
-                Some(BackupFate::Leave(busy)),
-            ),
+            ("under way", but("/status/phase", json!("Finalizing")), Some(&lease), Some(BackupFate::Busy)),
             ("being deleted", but("/status/phase", json!("Deleting")), Some(&lease), Some(BackupFate::Going)),
-            ("of a run unknown here", read(unproven()), None, Some(BackupFate::Leave(unknown))),
-            ("with another's lease", read(unproven()), Some(&other), Some(BackupFate::Leave(unknown))),
+            ("of a run unknown here", read(unproven()), None, Some(BackupFate::NotOurs(unknown))),
+            ("with another's lease", read(unproven()), Some(&other), Some(BackupFate::NotOurs(unknown))),
             (
                 "read back",
                 but("/metadata/creationTimestamp", json!("2026-01-01T00:00:09Z")),
                 Some(&lease),
-                Some(BackupFate::Leave(read_back)),
+                Some(BackupFate::NotOurs(read_back)),
             ),
         ];
         for (name, found, lease, fate) in table {

@@ -76,7 +76,7 @@ impl Followed<'_> {
         watch: &Watch<'_>,
         mut each: impl FnMut(&[VolumeSnapshot], &Backup) -> Result<()>,
     ) -> Result<Ended> {
-        let selector = format!("{}={}", label::BACKUP_NAME, label::value(self.name));
+        let selector = label::of_backup(self.name);
         let mut snapshots = BTreeMap::new();
         let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
             let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
@@ -105,12 +105,15 @@ impl Followed<'_> {
             let on = waiting::backup(&backup, &transfers, &others, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
             let state = serde_json::to_string(&(&backup.status, statuses, seen.len()))?;
-            let on = on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
+            let on =
+                on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;
         for upload in &uploads {
             if let Some(snapshot) = &upload.spec.csi_snapshot {
-                snapshots.entry(upload.spec.source_pvc.clone()).or_insert_with(|| snapshot.volume_snapshot.clone());
+                snapshots
+                    .entry(upload.spec.source_pvc.clone())
+                    .or_insert_with(|| snapshot.volume_snapshot.clone());
             }
         }
         self.read_artefacts(evidence, backup, pod_volume_backups, uploads, snapshots)
@@ -138,9 +141,10 @@ impl Followed<'_> {
         }
         let complaints = match completed {
             true => Vec::new(),
-            false => read(LOGS)?.map(|packed| log::decode(&packed)).transpose()?.map_or_else(Vec::new, |complaints| {
-                complaints.errors.shown
-            }),
+            false => read(LOGS)?
+                .map(|packed| log::decode(&packed))
+                .transpose()?
+                .map_or_else(Vec::new, |complaints| complaints.errors.shown),
         };
         Ok(Ended {
             backup,

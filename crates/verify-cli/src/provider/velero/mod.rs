@@ -28,10 +28,8 @@ mod source;
 mod waiting;
 
 pub(crate) use backup::{BackupRequest, TakenBackup, backup};
-pub(crate) use evidence::Evidence;
 pub use method::Method;
-pub(crate) use record::{Record, Volume};
 pub(crate) use removal::{Removal, sweep};
-pub(crate) use restore::{Kept, RestoreRequest, RestoredCopy, restore};
+pub(crate) use restore::{Kept, RestoreRequest, restore};
 pub use settings::Settings;
-pub(crate) use source::{Source, choose, login};
+pub(crate) use source::{choose, login};

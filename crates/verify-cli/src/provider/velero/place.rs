@@ -7,11 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::fate;
 use crate::cluster::{Cluster, Component, Run, labels, lease};
 
 /// The name of the one policy, and of the one quota.
@@ -56,6 +58,17 @@ impl Place {
         cluster.of::<ServiceAccount>(&name).merge(ACCOUNT, &no_token).with_context(doing)
     }
 
+    /// The volumes of its claims whose storage may be production's, with the reason. Nothing must be started on these:
+    /// Velero restores some volumes as the objects that they were.
+    ///
+    /// # Errors
+    ///
+    /// If the cluster's volumes cannot be read.
+    pub(crate) fn foreign_volumes(&self, cluster: &Cluster) -> Result<Vec<String>> {
+        let all = cluster.global::<PersistentVolume>().list("")?;
+        Ok(foreign_volumes(&self.name(), &all))
+    }
+
     fn namespace(&self) -> Namespace {
         let mut labels = labels(&self.run, Component::Validation);
         // The pod that Velero fills a volume in has an init container of Velero's, which is not as strict as ours.
@@ -64,11 +77,11 @@ impl Place {
     }
 
     fn policy(&self) -> NetworkPolicy {
-        self.within(json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
+        self.within(&json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }))
     }
 
     fn quota(&self) -> ResourceQuota {
-        self.within(json!({
+        self.within(&json!({
             "hard": {
                 "pods": "4",
                 "services": "0",
@@ -85,13 +98,25 @@ impl Place {
         }))
     }
 
-    fn within<K: DeserializeOwned>(&self, spec: Value) -> K {
+    fn within<K: DeserializeOwned>(&self, spec: &Value) -> K {
         let labels = labels(&self.run, Component::Validation);
         object(json!({
             "metadata": { "name": NAME, "namespace": self.name(), "labels": labels },
             "spec": spec,
         }))
     }
+}
+
+fn foreign_volumes(namespace: &str, all: &[PersistentVolume]) -> Vec<String> {
+    let claimed = |volume: &&PersistentVolume| {
+        let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+        claim.is_some_and(|claim| claim.namespace.as_deref() == Some(namespace))
+    };
+    let foreign = all
+        .iter()
+        .filter(claimed)
+        .filter_map(|volume| Some((volume.name_any(), fate::foreign(volume, all)?)));
+    foreign.map(|(name, reason)| format!("the storage of the PersistentVolume {name}: {reason}")).collect()
 }
 
 /// Waits for what controllers add to a namespace, without which no pod can be created in it: the account that pods
@@ -164,6 +189,25 @@ mod tests {
         for metadata in [namespace, place.policy().metadata, place.quota().metadata] {
             assert_eq!(Run::of(&Namespace { metadata, ..Namespace::default() }), Some(place.run.clone()));
         }
+    }
+
+    #[test]
+    fn a_volume_that_is_productions_is_noticed_before_anything_starts_on_it() {
+        let volume = |name: &str, namespace: &str, handle: &str| -> PersistentVolume {
+            object(json!({
+                "metadata": { "name": name, "uid": name },
+                "spec": {
+                    "claimRef": { "namespace": namespace, "name": "data" },
+                    "csi": { "driver": "csi.test", "volumeHandle": handle },
+                },
+            }))
+        };
+        let all = [volume("a", "app", "1"), volume("b", "state-lab-1", "2"), volume("c", "state-lab-2", "1")];
+        assert_eq!(foreign_volumes("state-lab-1", &all), [""; 0]);
+        assert_eq!(
+            foreign_volumes("state-lab-2", &all),
+            ["the storage of the PersistentVolume c: it is also that of the PersistentVolume a"]
+        );
     }
 
     #[test]

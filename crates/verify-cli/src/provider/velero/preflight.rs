@@ -117,7 +117,8 @@ fn server(seen: &Seen<'_>) -> Option<Problem> {
     let available = velero.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
     if available == 0 {
         return Some(
-            Problem::failure("the Velero server", "does not run").way_out("look at the pods of its Deployment velero"),
+            Problem::failure("the Velero server", "does not run")
+                .way_out("look at the pods of its Deployment velero"),
         );
     }
     if !seen.method.is_snapshot() {
@@ -137,8 +138,11 @@ fn node_agent(seen: &Seen<'_>) -> Option<Problem> {
     let agent = seen.daemon_sets.iter().find(|set| set.name_any().starts_with("node-agent"));
     let ready = agent.and_then(|set| set.status.as_ref()).map_or(0, |status| status.number_ready);
     (ready == 0).then(|| {
-        Problem::failure("Velero's node agent", "does not run, and it is what copies files and moves snapshots")
-            .way_out("install Velero with --use-node-agent, or look at the pods of its DaemonSet node-agent")
+        Problem::failure(
+            "Velero's node agent",
+            "does not run, and it is what copies files and moves snapshots",
+        )
+        .way_out("install Velero with --use-node-agent, or look at the pods of its DaemonSet node-agent")
     })
 }
 
@@ -149,7 +153,10 @@ fn no_snapshots(seen: &Seen<'_>) -> Option<Problem> {
     let claim = seen.claims.iter().find(|claim| claim.name_any() == *name);
     let class = claim.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone());
     let Some(class) = class else {
-        return Some(Problem::failure(object, "is of no storage class, so that no driver takes snapshots of it").way_out("use --method fs"));
+        return Some(
+            Problem::failure(object, "is of no storage class, so that no driver takes snapshots of it")
+                .way_out("use --method fs"),
+        );
     };
     let class = seen.storage_classes.iter().find(|found| found.name_any() == class);
     let driver = class.map(|class| class.provisioner.as_str()).unwrap_or_default();
@@ -167,13 +174,19 @@ fn basebackup_claim(seen: &Seen<'_>) -> Option<Problem> {
                    `basebackup_claim` in [velero] or with --basebackup-claim";
     let Some(name) = seen.basebackup_claim else {
         return Some(
-            Problem::failure("a claim for base backups", "is not named, and Velero must not copy the files of a running server")
-                .way_out(missing),
+            Problem::failure(
+                "a claim for base backups",
+                "is not named, and Velero must not copy the files of a running server",
+            )
+            .way_out(missing),
         );
     };
     let object = format!("the claim {name}");
     if !seen.claims.iter().any(|claim| claim.name_any() == name) {
-        return Some(Problem::failure(object, format!("is not in the namespace {}", seen.source.namespace)).way_out(missing));
+        return Some(
+            Problem::failure(object, format!("is not in the namespace {}", seen.source.namespace))
+                .way_out(missing),
+        );
     }
     let mounting = seen.source.cluster.pods.iter().find(|pod| claims(pod).any(|(_, claim)| claim == name))?;
     let what = format!("belongs to the database: its pod {} mounts it", mounting.name_any());
@@ -189,15 +202,22 @@ fn claims(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The volumes of the namespace that do not belong to the database, and that nobody has said to leave out.
-pub(super) fn bystanders(source: &Source, claims_of_namespace: &[PersistentVolumeClaim]) -> Vec<ExpectedVolume> {
+pub(super) fn bystanders(
+    source: &Source,
+    claims_of_namespace: &[PersistentVolumeClaim],
+) -> Vec<ExpectedVolume> {
     let database: BTreeSet<String> = source.cluster.pods.iter().map(ResourceExt::name_any).collect();
-    let excluded = |labels: &std::collections::BTreeMap<String, String>| labels.get(EXCLUDED).is_some_and(|value| value == "true");
-    let others = source.pods.iter().filter(|pod| !database.contains(&pod.name_any()) && !excluded(pod.labels()));
+    let excluded = |labels: &std::collections::BTreeMap<String, String>| {
+        labels.get(EXCLUDED).is_some_and(|value| value == "true")
+    };
+    let others =
+        source.pods.iter().filter(|pod| !database.contains(&pod.name_any()) && !excluded(pod.labels()));
     let mut volumes = Vec::new();
     for pod in others {
         let left_out = names(pod, OPT_OUT);
         for (volume, claim) in claims(pod) {
-            let hidden = claims_of_namespace.iter().any(|found| found.name_any() == claim && excluded(found.labels()));
+            let hidden =
+                claims_of_namespace.iter().any(|found| found.name_any() == claim && excluded(found.labels()));
             if !hidden && !left_out.contains(volume) {
                 volumes.push(ExpectedVolume {
                     namespace: source.namespace.clone(),

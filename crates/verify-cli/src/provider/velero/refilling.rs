@@ -9,8 +9,8 @@ use crate::cluster::Cluster;
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::velero::data_movement::DataDownload;
-use crate::velero::judge::restore_problems;
 use crate::velero::judge::RestoreSeen;
+use crate::velero::judge::restore_problems;
 use crate::velero::label;
 use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::problem::Problem;
@@ -44,10 +44,12 @@ impl Refilled<'_> {
     ///
     /// If the Restore goes, or nothing moves for too long; then it says what hangs.
     pub(super) fn to_the_end(&self, evidence: &Evidence, watch: &Watch<'_>) -> Result<Vec<Problem>> {
-        let selector = format!("{}={}", label::RESTORE_NAME, label::value(self.name));
+        let selector = label::of_restore(self.name);
         let (restore, files, downloads) = wait(self.patience, watch, || {
             let restore = self.cluster.of::<Restore>(self.velero).get(self.name)?;
-            let Some(restore) = restore else { bail!("failed to follow the Restore {}: it is gone", self.name) };
+            let Some(restore) = restore else {
+                bail!("failed to follow the Restore {}: it is gone", self.name)
+            };
             let files = self.cluster.of::<PodVolumeRestore>(self.velero).list(&selector)?;
             let downloads = self.cluster.of::<DataDownload>(self.velero).list(&selector)?;
             let transfers: Vec<Transfer<'_>> =
@@ -59,7 +61,8 @@ impl Refilled<'_> {
             let on = waiting::restore(&restore, &transfers, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
             let state = serde_json::to_string(&(&restore.status, statuses))?;
-            let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {}", self.name), "is about to end"));
+            let on =
+                on.unwrap_or_else(|| Problem::failure(format!("Restore {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list(&selector).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Removal of everything that a run made in a cluster, and of what dead runs left.
 //!
-//! One failure does not stop the rest. Nothing is touched that has not our labels, but for the cluster-wide objects
-//! that a restore into our namespace brings about; [`super::fate`] decides on those. The run's lease goes last, and only
+//! One failure does not stop the rest. Nothing is touched that has not our labels, but for what our own restores bring
+//! about: Velero's transfers, which are cancelled, and cluster-wide objects, on which [`super::fate`] decides. The run's lease goes last, and only
 //! if all else is gone, so that the next sweep goes on with what is left.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,10 +24,12 @@ use super::fate::{self, BackupFate, ContentFate, VolumeFate};
 use super::place::Place;
 use crate::cluster::{Cluster, Component, Kind, Run, labels, lease, selector};
 use crate::velero::backup::Backup;
+use crate::velero::data_movement::DataDownload;
 use crate::velero::deletion::{self, DeleteBackupRequest};
-use crate::velero::download::DownloadRequest;
+use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::restore::Restore;
 use crate::velero::snapshot::VolumeSnapshotContent;
+use crate::velero::transfer::TransferStatus;
 
 pub(crate) use super::fate::UNPROVEN;
 
@@ -37,8 +39,6 @@ const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long Velero may take to let its own objects go.
 const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a restore may take from its start until it has made its namespaces.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
 const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];
@@ -110,9 +110,6 @@ fn runs(cluster: &Cluster, velero_namespace: &str) -> Result<BTreeSet<Run>> {
     found.extend(cluster.of::<ConfigMap>(velero_namespace).list(&selector)?.iter().filter_map(Run::of));
     found
         .extend(cluster.of::<Restore>(velero_namespace).list_if_known(&selector)?.iter().filter_map(Run::of));
-    found.extend(
-        cluster.of::<DownloadRequest>(velero_namespace).list_if_known(&selector)?.iter().filter_map(Run::of),
-    );
     Ok(found)
 }
 
@@ -120,6 +117,11 @@ fn runs(cluster: &Cluster, velero_namespace: &str) -> Result<BTreeSet<Run>> {
 /// and goes with the namespace in any case.
 fn is_restored(object: &impl ResourceExt) -> bool {
     object.namespace().is_some_and(|namespace| namespace.starts_with("state-lab-"))
+}
+
+/// Whether an object has been removed, and only waits for whoever holds it.
+fn is_going(object: &impl ResourceExt) -> bool {
+    object.meta().deletion_timestamp.is_some()
 }
 
 /// The dead among the runs that were found, and those that left nothing but their lease, each with its lease.
@@ -139,9 +141,11 @@ struct Work<'a> {
 }
 
 /// What outlives the namespace and is to be removed once it is gone.
-#[derive(Default)]
 struct Survivors {
+    /// The uids of the claims that there were.
     claims: BTreeSet<String>,
+    /// The volumes that go with them.
+    going: BTreeSet<String>,
     contents: BTreeSet<String>,
 }
 
@@ -150,10 +154,9 @@ impl Work<'_> {
         // What works for us ends before what it works with.
         self.own::<Job>(None);
         self.own::<Pod>(None);
-        self.await_begun_restores();
+        self.end_restores();
         self.own::<Restore>(Some(self.velero_namespace));
         self.own::<ConfigMap>(Some(self.velero_namespace));
-        self.own::<DownloadRequest>(Some(self.velero_namespace));
         self.place();
         self.await_restores_gone();
         self.backups();
@@ -177,24 +180,52 @@ impl Work<'_> {
         let Some(found) = self.tried(&format!("{what}s"), kind.list_if_known(&self.run.selector())) else {
             return;
         };
-        for object in
-            found.iter().filter(|object| Run::of(*object).as_ref() == Some(self.run) && !is_restored(*object))
-        {
+        let ours = |object: &&K| Run::of(*object).as_ref() == Some(self.run) && !is_restored(*object);
+        let to_go: Vec<&K> = found.iter().filter(ours).filter(|object| !is_going(*object)).collect();
+        for object in to_go {
             let (name, within) = (object.name_any(), object.namespace().unwrap_or_default());
             let deleted = self.cluster.of::<K>(&within).delete(&name);
             self.gone(&format!("{what} {within}/{name}"), deleted);
         }
     }
 
-    /// Waits until no restore can make its namespace anew, without our policy, after it has been removed. One that Velero
-    /// has not looked at yet never begins once it is removed.
-    fn await_begun_restores(&mut self) {
+    /// Ends the restores before anything that they work on goes. One that began might make the namespace anew, without
+    /// our policy; and one that cannot find its claims any more holds up everybody else's restores for ten minutes.
+    fn end_restores(&mut self) {
         let began = Instant::now();
-        while began.elapsed() < BEGIN_TIMEOUT {
-            match self.restores() {
-                Ok(found) if found.iter().any(is_beginning) => thread::sleep(POLL),
-                // What cannot be read is told when it is removed.
-                _ => return,
+        while began.elapsed() < VELERO_TIMEOUT {
+            // What cannot be read is told when it is removed.
+            let Ok(found) = self.restores() else { return };
+            let open: Vec<Restore> =
+                found.into_iter().filter(|restore| !restore.status.phase.ended()).collect();
+            if open.is_empty() {
+                return;
+            }
+            for restore in open.iter().filter(|restore| may_never_begin(restore)) {
+                let name = restore.name_any();
+                let deleted = self.cluster.of::<Restore>(self.velero_namespace).delete(&name);
+                self.gone(&format!("Restore {}/{name}", self.velero_namespace), deleted);
+            }
+            // One that was at work may have begun another volume since.
+            self.cancel(&open);
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Has Velero give up the volumes that these restores still fill. A transfer whose pod is gone would never end, and
+    /// nobody else's restore would begin for hours: Velero takes one at a time. What fails here is tried again.
+    fn cancel(&self, restores: &[Restore]) {
+        let cancel = json!({ "spec": { "cancel": true } });
+        let filling = self.cluster.of::<PodVolumeRestore>(self.velero_namespace);
+        for transfer in filling.list_if_known("").into_iter().flatten() {
+            if is_open(&transfer, &transfer.status, restores) {
+                let _ = filling.merge(&transfer.name_any(), &cancel);
+            }
+        }
+        let moving = self.cluster.of::<DataDownload>(self.velero_namespace);
+        for transfer in moving.list_if_known("").into_iter().flatten() {
+            if is_open(&transfer, &transfer.status, restores) {
+                let _ = moving.merge(&transfer.name_any(), &cancel);
             }
         }
     }
@@ -225,7 +256,7 @@ impl Work<'_> {
             }
             self.done.removed.push(format!("Namespace {name}"));
         }
-        self.volumes(&name, &survivors.claims);
+        self.volumes(&name, &survivors.claims, survivors.going);
         self.contents(&survivors.contents);
     }
 
@@ -236,8 +267,12 @@ impl Work<'_> {
         let volumes = self.cluster.global::<PersistentVolume>();
         let all = self.tried("PersistentVolumes", volumes.list(""))?;
         let mut spared = true;
+        let mut going = BTreeSet::new();
         for (volume, fate) in judged(&all, namespace, &claims) {
             spared &= self.set_policy(volume, &fate);
+            if fate == VolumeFate::Remove {
+                going.insert(volume.name_any());
+            }
         }
         let contents = self.cluster.global::<VolumeSnapshotContent>();
         let mut ours = BTreeSet::new();
@@ -258,7 +293,7 @@ impl Work<'_> {
             ));
             return None;
         }
-        Some(Survivors { claims, contents: ours })
+        Some(Survivors { claims, going, contents: ours })
     }
 
     /// Lets a volume's storage go with its claim, or stay; whether it is so now.
@@ -306,10 +341,9 @@ impl Work<'_> {
     }
 
     /// The volumes of claims that are gone: those that go by themselves are waited for, the others are removed as objects.
-    fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>) {
+    fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>, mut going: BTreeSet<String>) {
         let kind = self.cluster.global::<PersistentVolume>();
         let began = Instant::now();
-        let mut going = BTreeSet::new();
         let mut dealt_with = BTreeSet::new();
         loop {
             let Some(all) = self.tried("PersistentVolumes", kind.list("")) else { return };
@@ -384,7 +418,7 @@ impl Work<'_> {
                     self.gone(&what, deleted);
                 }
                 Some(Some(_)) => {
-                    self.left(format!("{what}: its deletion policy is not Retain any more; clean up again"))
+                    self.left(format!("{what}: its deletion policy is not Retain any more; clean up again"));
                 }
                 Some(None) => self.done.removed.push(what),
                 None => {}
@@ -403,7 +437,8 @@ impl Work<'_> {
             if began.elapsed() > VELERO_TIMEOUT {
                 for restore in found {
                     self.left(format!(
-                        "Restore {}: Velero has not let it go within {} s; does the Velero server run?",
+                        "Restore {}: Velero has not let it go within {} s; does the Velero server run, and does it \
+                         reach the backup's location?",
                         restore.name_any(),
                         VELERO_TIMEOUT.as_secs()
                     ));
@@ -432,7 +467,10 @@ impl Work<'_> {
             let what = format!("Backup {}", backup.name_any());
             match fate::backup(&backup, self.run, lease.as_ref()) {
                 None => {}
-                Some(BackupFate::Leave(reason)) => self.left(format!("{what}: {reason}")),
+                Some(BackupFate::Busy) => {
+                    self.left(format!("{what}: Velero is still at it; clean up again when it has ended"));
+                }
+                Some(BackupFate::NotOurs(reason)) => (self.tell)(&format!("the {what} stays: {reason}")),
                 Some(BackupFate::Going) => self.await_backup_gone(&kind, &backup, &what),
                 Some(BackupFate::Delete) => {
                     (self.tell)(&format!(
@@ -538,9 +576,19 @@ fn reclaim_policy(volume: &PersistentVolume) -> &str {
     spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-/// Whether a restore is at work, and has not come to its first object yet.
-fn is_beginning(restore: &Restore) -> bool {
-    restore.status.phase.is("InProgress") && restore.status.progress.total_items == 0
+/// Whether Velero has not looked at a restore yet; it never begins one that is removed before.
+fn may_never_begin(restore: &Restore) -> bool {
+    restore.status.phase.untouched() && !is_going(restore)
+}
+
+/// Whether this transfer belongs to one of these restores, and has not ended. Velero's own mark of that is the owner: it
+/// gives transfers none of our labels.
+fn is_open(transfer: &impl ResourceExt, status: &TransferStatus, restores: &[Restore]) -> bool {
+    let owners = transfer.owner_references().iter().filter(|owner| owner.kind == "Restore");
+    let ours = owners
+        .into_iter()
+        .any(|owner| restores.iter().any(|restore| restore.metadata.uid.as_ref() == Some(&owner.uid)));
+    ours && !status.phase.ended()
 }
 
 /// What keeps a namespace from going, in words that follow a statement.
@@ -605,18 +653,40 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_may_make_its_namespace_until_it_has_come_to_its_objects() {
+    fn a_restore_that_nobody_has_looked_at_is_removed_once() {
         let table = [
-            (json!({}), false),
-            (json!({ "phase": "New" }), false),
-            (json!({ "phase": "InProgress" }), true),
-            (json!({ "phase": "InProgress", "progress": { "totalItems": 3 } }), false),
-            (json!({ "phase": "Completed" }), false),
+            (json!({}), true),
+            (json!({ "status": { "phase": "New" } }), true),
+            (json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }), false),
+            (json!({ "status": { "phase": "InProgress" } }), false),
+            (json!({ "status": { "phase": "Completed" } }), false),
         ];
-        for (status, beginning) in table {
-            let restore: Restore = read(json!({ "status": status }));
-            assert_eq!(is_beginning(&restore), beginning, "{status}");
+        for (restore, expected) in table {
+            assert_eq!(may_never_begin(&read(restore.clone())), expected, "{restore}");
         }
+    }
+
+    #[test]
+    fn only_open_transfers_of_our_own_restores_are_cancelled() {
+        let restore: Restore = read(json!({ "metadata": { "name": "r", "uid": "1" } }));
+        let transfer = |kind: &str, uid: &str, phase: &str| -> PodVolumeRestore {
+            read(json!({
+                "metadata": { "ownerReferences": [{ "apiVersion": "velero.io/v1", "kind": kind, "name": "r", "uid": uid }] },
+                "status": { "phase": phase },
+            }))
+        };
+        let table = [
+            (transfer("Restore", "1", ""), true),
+            (transfer("Restore", "1", "InProgress"), true),
+            (transfer("Restore", "1", "Completed"), false),
+            (transfer("Restore", "2", "InProgress"), false),
+            (transfer("Backup", "1", "InProgress"), false),
+            (PodVolumeRestore::default(), false),
+        ];
+        for (found, open) in table {
+            assert_eq!(is_open(&found, &found.status, std::slice::from_ref(&restore)), open, "{found:?}");
+        }
+        assert!(!is_open(&transfer("Restore", "1", ""), &TransferStatus::default(), &[]));
     }
 
     #[test]

@@ -104,17 +104,17 @@ impl RestoredCopy {
 ///
 /// If it could not be restored, or not be compared. What was found is no error.
 pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
-    let (clock, started_at) = (Instant::now(), Timestamp::now());
     let RestoreRequest { name, settings, .. } = request;
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
+    // What could not be removed was told, and is no obstacle.
+    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
+    let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     watch.step("reading what proves the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
     check_backup(&cluster, velero, &evidence, &record)?;
-    // What could not be removed was told, and is no obstacle.
-    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Validation)?;
     let restoring = Restoring {
@@ -160,7 +160,9 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
         );
     }
     if backup.labels().get(RUN) != Some(&record.run) {
-        bail!("failed to restore {name}: the Backup is not the one that was proven, but another one of the same name");
+        bail!(
+            "failed to restore {name}: the Backup is not the one that was proven, but another one of the same name"
+        );
     }
     if !backup.status.phase.is("Completed") {
         bail!("failed to restore {name}: the Backup is {} and not Completed any more", backup.status.phase);
@@ -180,7 +182,12 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    fn restore(&self, files: &[Vec<u8>], manifests: &[Manifest], mut timeline: Timeline) -> Result<RestoredCopy> {
+    fn restore(
+        &self,
+        files: &[Vec<u8>],
+        manifests: &[Manifest],
+        mut timeline: Timeline,
+    ) -> Result<RestoredCopy> {
         let RestoreRequest { name, plan, objectives, incident, keep, .. } = self.request;
         self.watch.step("making a namespace that reaches nobody")?;
         let place = Place::of(self.run);
@@ -190,10 +197,14 @@ impl Restoring<'_> {
         let warnings = self.fill(&namespace)?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
         let pod = self.start(&namespace)?;
-        self.check_volume(&namespace)?;
+        self.check_volumes(&place)?;
         timeline.reach(Milestone::Started, self.clock.elapsed());
         let volume = &self.record.volume;
-        let path = [VOLUME_PATH, &volume.path].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        let path = [VOLUME_PATH, &volume.path]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("/");
         let order = RestoreOrder {
             record: self.record.backup.clone(),
             place: match self.record.method.is_snapshot() {
@@ -210,7 +221,10 @@ impl Restoring<'_> {
         let call = AgentCall::start(&pods, &pod, &order, self.request.settings.patience(), self.watch)?;
         call.send_manifests(files)?;
         let verified = call.verified()?;
-        for reached in &verified.timeline.reached {
+        // The bytes were there before: what the agent does until it begins to recover them is part of that.
+        let of_agent =
+            verified.timeline.reached.iter().filter(|reached| reached.milestone != Milestone::Fetched);
+        for reached in of_agent {
             timeline.reach(reached.milestone, before + Duration::from_millis(reached.after_ms));
         }
         let judging = Judging {
@@ -265,7 +279,11 @@ impl Restoring<'_> {
             backup: name.to_owned(),
             source_namespace: volume.namespace.clone(),
             target_namespace: namespace.to_owned(),
-            included_resources: if snapshot { CLAIMS_ONLY.map(str::to_owned).into() } else { WITH_POD.map(str::to_owned).into() },
+            included_resources: if snapshot {
+                CLAIMS_ONLY.map(str::to_owned).into()
+            } else {
+                WITH_POD.map(str::to_owned).into()
+            },
             match_labels: volume.labels.clone(),
             modifier,
             item_operation_timeout: ITEM_OPERATION_TIMEOUT,
@@ -291,7 +309,8 @@ impl Restoring<'_> {
             patience: self.request.settings.patience(),
         };
         let problems = refilled.to_the_end(self.evidence, self.watch)?;
-        let (failures, warnings): (Vec<Problem>, Vec<Problem>) = problems.into_iter().partition(Problem::is_failure);
+        let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
+            problems.into_iter().partition(Problem::is_failure);
         if !failures.is_empty() {
             let told = failures.iter().map(|problem| {
                 let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
@@ -361,8 +380,13 @@ impl Restoring<'_> {
         Ok(name)
     }
 
-    /// Fails if the volume that was bound is one of the source's: PostgreSQL must never start on that.
-    fn check_volume(&self, namespace: &str) -> Result<()> {
+    /// Fails if a volume that was bound is, or may be, one of the source's: PostgreSQL must never start on that.
+    fn check_volumes(&self, place: &Place) -> Result<()> {
+        if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {
+            bail!("failed to use what was restored: {foreign}. Nothing was started on it");
+        }
+        let namespace = place.name();
+        let namespace = namespace.as_str();
         let claim = &self.record.volume.claim;
         let found = self.cluster.of::<PersistentVolumeClaim>(namespace).get(claim)?;
         let volume = found.and_then(|claim| claim.spec?.volume_name);

@@ -8,10 +8,16 @@ use k8s_openapi::api::core::v1::{Container, Endpoints, PersistentVolume, Pod, Se
 use kube::ResourceExt;
 
 use super::settings::Settings;
+use super::waiting::{Look, wait};
 use crate::agent::Access;
 use crate::cluster::{Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of};
+use crate::duration::Period;
+use crate::provider::Watch;
+use crate::velero::problem::Problem;
 
 const PORT: u16 = 5432;
+/// How long a database may take to be ready that is being set up, or fails over.
+const READY_PATIENCE: Period = Period::from_ms(300_000);
 /// How long the container may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -62,27 +68,28 @@ impl Source {
     /// # Errors
     ///
     /// If there is none, or several; if it has no primary, or one whose files or credentials cannot be found.
-    pub(crate) fn find(cluster: &Cluster, settings: &Settings) -> Result<Self> {
-        let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
-        let pods = cluster.of::<Pod>(&namespace).list("")?;
-        let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
-        let found = choose(PostgresCluster::among(&pods, &endpoints), settings.cluster.as_deref(), &namespace)?;
-        let name = found.primary.as_deref().with_context(|| {
-            format!("failed to find the primary of {}: none of its pods is marked as one, so it may have none", found.name)
+    pub(crate) fn find(cluster: &Cluster, settings: &Settings, watch: &Watch<'_>) -> Result<Self> {
+        let namespace =
+            settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
+        let name = settings.cluster.as_deref();
+        let (pods, found, primary) = wait(READY_PATIENCE, watch, || {
+            let pods = cluster.of::<Pod>(&namespace).list("")?;
+            let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
+            let found = choose(PostgresCluster::among(&pods, &endpoints), name, &namespace)?;
+            Ok(match ready_primary(&found, &namespace) {
+                Ok(primary) => Look::Done((pods, found, primary)),
+                Err(on) => Look::Waiting { on, state: String::new() },
+            })
         })?;
-        let primary = found.pod(name).with_context(|| format!("failed to find the pod {name}"))?.clone();
-        if !is_ready(&primary) {
-            bail!("failed to use the primary {name}: its pod is not ready; `kubectl -n {namespace} describe pod {name}`");
-        }
         let container = database_container(&primary).context("failed to find the database's container")?;
         let inspected = output_of(
             &cluster.of(&namespace),
-            name,
+            &primary.name_any(),
             &container.name,
             &["sh", "-c", INSPECT],
             ANSWER_TIMEOUT,
         )
-        .with_context(|| format!("failed to find the data directory of {name}"))?;
+        .with_context(|| format!("failed to find the data directory of {}", primary.name_any()))?;
         let Inspected { directory, account } = inspected.parse()?;
         let data = volume_of(&primary, container, &directory)?;
         let access = access(cluster, &namespace, &found, &primary, settings)?;
@@ -103,6 +110,20 @@ impl Source {
     }
 }
 
+/// The primary, once it is there and ready; what is waited for until then.
+fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Problem> {
+    let object = format!("the database {}", found.name);
+    let Some(primary) = found.primary.as_deref().and_then(|name| found.pod(name)) else {
+        return Err(Problem::failure(object, "has no primary: none of its pods is marked as one"));
+    };
+    if !is_ready(primary) {
+        let name = primary.name_any();
+        let on = Problem::failure(object, format!("has a primary, {name}, that is not ready"));
+        return Err(on.way_out(format!("`kubectl -n {namespace} describe pod {name}` tells why")));
+    }
+    Ok(primary.clone())
+}
+
 /// The only cluster, or the one of this name.
 pub(crate) fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace: &str) -> Result<PostgresCluster> {
     let names: Vec<String> = found.iter().map(|cluster| cluster.name.clone()).collect();
@@ -111,7 +132,9 @@ pub(crate) fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace:
     match (wanted.next(), wanted.next()) {
         (Some(one), None) => Ok(one),
         (Some(_), Some(_)) => {
-            bail!("failed to choose a database in the namespace {namespace}: it has {known}; name one with --cluster")
+            bail!(
+                "failed to choose a database in the namespace {namespace}: it has {known}; name one with --cluster"
+            )
         }
         (None, _) => bail!(
             "failed to find the database{} in the namespace {namespace}: it has {known}. A database is a pod of a \
@@ -134,7 +157,8 @@ impl std::str::FromStr for Inspected {
     fn from_str(text: &str) -> Result<Self> {
         let mut lines = text.lines();
         let (directory, owner) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let account = owner.split_once(' ').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+        let account =
+            owner.split_once(' ').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
         let Some(account) = account.filter(|_| directory.starts_with('/')) else {
             bail!("failed to find the data directory: the container's answer makes no sense");
         };
@@ -145,7 +169,9 @@ impl std::str::FromStr for Inspected {
             );
         }
         if account.0 == 0 {
-            bail!("failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root");
+            bail!(
+                "failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root"
+            );
         }
         Ok(Self { directory: directory.to_owned(), account })
     }
@@ -165,7 +191,10 @@ fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVo
         Some((mount, volume.persistent_volume_claim.as_ref()?.claim_name.clone()))
     });
     let Some((mount, claim)) = claim else {
-        bail!("failed to prepare a backup: the data directory {directory} of {} is on no claim", pod.name_any());
+        bail!(
+            "failed to prepare a backup: the data directory {directory} of {} is on no claim",
+            pod.name_any()
+        );
     };
     let within = directory[mount.mount_path.trim_end_matches('/').len()..].trim_start_matches('/');
     let parts = [mount.sub_path.as_deref().unwrap_or_default().trim_matches('/'), within];
@@ -213,7 +242,8 @@ pub(crate) fn login(
     })?;
     let Credentials { user, secret, password_key } = credentials;
     let data = cluster.of::<Secret>(namespace).get(&secret)?;
-    let data = data.with_context(|| format!("failed to find the Secret {namespace}/{secret} with the credentials"))?;
+    let data =
+        data.with_context(|| format!("failed to find the Secret {namespace}/{secret} with the credentials"))?;
     let value = |key: &str| {
         let value = data.data.as_ref().and_then(|data| data.get(key));
         let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());

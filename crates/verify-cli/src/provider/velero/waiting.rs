@@ -40,7 +40,8 @@ pub(super) fn wait<T>(
     mut look: impl FnMut() -> Result<Look<T>>,
 ) -> Result<T> {
     let longest = patience.duration();
-    let (mut moved, mut last, mut told, mut told_at) = (Instant::now(), String::new(), String::new(), Instant::now());
+    let (mut moved, mut last, mut told, mut told_at) =
+        (Instant::now(), String::new(), String::new(), Instant::now());
     loop {
         if (watch.asked)() {
             return Err(interrupted().into());
@@ -106,10 +107,13 @@ impl State {
         if status.phase.as_deref() == Some("Failed") {
             let ended = inits.chain(containers()).find_map(failure);
             let reason = ended.or_else(|| status.message.clone()).or_else(|| status.reason.clone());
-            return Self::Failed(reason.unwrap_or_else(|| format!("the cluster ended {name} and does not say why")));
+            return Self::Failed(
+                reason.unwrap_or_else(|| format!("the cluster ended {name} and does not say why")),
+            );
         }
         let all_run = containers().count() > 0
-            && containers().all(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()));
+            && containers()
+                .all(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()));
         if all_run {
             return Self::Running;
         }
@@ -124,15 +128,19 @@ impl State {
                 let way_out = reason.contains("Image").then_some(
                     "look whether the nodes can pull the image, and whether its name is right (`image` in [velero])",
                 );
-                return waiting(format!("cannot start its container {}: {reason}{message}", container.name), way_out);
+                return waiting(
+                    format!("cannot start its container {}: {reason}{message}", container.name),
+                    way_out,
+                );
             }
             if state.is_some_and(|state| state.running.is_some()) {
                 return waiting(format!("runs its container {}", container.name), None);
             }
         }
         let conditions = status.conditions.iter().flatten();
-        let unscheduled =
-            conditions.into_iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+        let unscheduled = conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
         if let Some(condition) = unscheduled {
             let message = condition.message.as_deref().unwrap_or("no reason is given");
             return waiting(
@@ -158,21 +166,20 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn state(status: Value) -> State {
+    fn state(status: &Value) -> State {
         State::of(&serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap())
     }
 
     #[test]
     fn a_pod_runs_fails_or_waits_for_something_that_has_a_name() {
-        let container = |name: &str, state: Value| {
-            json!({ "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state })
-        };
+        let container = |name: &str, state: Value| json!({ "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state });
         let running = json!({ "running": {} });
-        assert_eq!(state(json!({ "containerStatuses": [container("c", running.clone())] })), State::Running);
+        let up = json!({ "containerStatuses": [container("c", running.clone())] });
+        assert_eq!(state(&up), State::Running);
         let gate = container("gate", json!({ "terminated": { "exitCode": 2, "message": "still open\n" } }));
         let failed = json!({ "phase": "Failed", "initContainerStatuses": [gate] });
-        assert_eq!(state(failed), State::Failed("its container gate ended with 2: still open".to_owned()));
-        let told = |status: Value| match state(status) {
+        assert_eq!(state(&failed), State::Failed("its container gate ended with 2: still open".to_owned()));
+        let told = |status: &Value| match state(status) {
             State::Waiting { on, .. } => on,
             other => panic!("{other:?}"),
         };
@@ -193,7 +200,7 @@ mod tests {
                 "is not scheduled: no nodes",
             ),
         ] {
-            assert_eq!(told(status), expected);
+            assert_eq!(told(&status), expected);
         }
     }
 
@@ -210,7 +217,11 @@ mod tests {
         let mut looks = 0;
         let moving = wait(patience, &watch, || {
             looks += 1;
-            Ok(if looks == 5 { Look::Done(looks) } else { Look::Waiting { on: on(), state: looks.to_string() } })
+            Ok(if looks == 5 {
+                Look::Done(looks)
+            } else {
+                Look::Waiting { on: on(), state: looks.to_string() }
+            })
         });
         assert_eq!(moving.unwrap(), 5);
     }

@@ -220,8 +220,10 @@ mod tests {
     #[test]
     fn healthy_restores_have_their_warning_and_nothing_else() {
         for case in [Case::files(), Case::moved(), Case::snapshot()] {
-            let warning =
-                Problem::warning("Restore csi-085525", "has 1 warning").way_out("its log has the text");
+            let warning = Problem {
+                weight: Weight::Warning,
+                ..Problem::failure("Restore csi-085525", "has 1 warning").way_out("its log has the text")
+            };
             assert_eq!(case.problems(), [warning], "{:?}", case.expected);
             assert_eq!(case.with(|case| case.restore.status.warnings = 0).problems(), []);
         }
