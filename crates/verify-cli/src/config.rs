@@ -116,7 +116,8 @@ impl Config {
         Self::parse(&text).with_context(|| format!("failed to read the configuration {}", file.display()))
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    /// Reads the text of a file.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text).map_err(|error| located(text, &error))?;
         let mut names: Vec<&str> =
             config.invariants.iter().map(|invariant| invariant.name.as_str()).collect();

@@ -41,14 +41,14 @@ impl Run {
         Self(random.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// What lists its objects.
-    pub(crate) fn selector(&self) -> String {
-        format!("{MANAGED_BY}={OURS},{RUN}={self}")
-    }
-
     /// As text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What lists its objects.
+    pub(crate) fn selector(&self) -> String {
+        format!("{MANAGED_BY}={OURS},{RUN}={self}")
     }
 
     /// The run that made an object, by labels that nobody else writes.

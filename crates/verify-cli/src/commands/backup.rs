@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::cluster_flags::{ClusterFlags, Provider};
 use super::measuring::{Effort, Hash};
@@ -33,8 +35,8 @@ use crate::terminal;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Backup {
-    /// What to call it: letters, digits, dots, dashes and underscores
-    #[arg(long, value_name = "NAME")]
+    /// What to call it: letters, digits, dots, dashes and underscores; %Y%m%d and the like stand for the time, in UTC
+    #[arg(long, value_name = "NAME", value_parser = named)]
     name: BackupName,
     /// Who takes it [default: velero where the configuration has a [velero] table, else local]
     #[arg(long, value_enum, value_name = "WHO")]
@@ -82,7 +84,19 @@ EXAMPLES:
     state-lab backup --name nightly-001 postgresql://backup@db/shop
     state-lab backup --name nightly-001 --method logical --jobs 4 shop billing
     state-lab backup --name nightly-001 --method csi --namespace app --image registry/state-lab:0.1
+    state-lab backup --name nightly-%Y%m%d-%H%M
     state-lab restore --snapshot nightly-001";
+
+/// A name as it was given, with the time that it asks for.
+fn named(pattern: &str) -> Result<BackupName, String> {
+    dated(pattern, Timestamp::now())
+}
+
+/// A pattern of strftime(3) as a name; no name has a percent sign.
+fn dated(pattern: &str, now: Timestamp) -> Result<BackupName, String> {
+    let now = now.to_zoned(TimeZone::UTC);
+    jiff::fmt::strtime::format(pattern, &now).map_err(|error| error.to_string())?.parse()
+}
 
 /// A method, and with it who can take it.
 enum By {
@@ -184,6 +198,22 @@ fn provable(record: &BackupRecord) -> Exit {
         Some(database) => {
             terminal::tell(&format!("the backup of {} is whole, yet cannot be proven\n", database.name));
             Exit::INCONCLUSIVE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_ask_for_the_time() {
+        let now: Timestamp = "2026-11-21T02:17:09Z".parse().unwrap();
+        let name = |pattern| dated(pattern, now).map(|name| name.to_string());
+        assert_eq!(name("nightly-001").unwrap(), "nightly-001");
+        assert_eq!(name("nightly-%Y%m%d-%H%M").unwrap(), "nightly-20261121-0217");
+        for refused in ["nightly-%", "nightly-%!", "nightly-%Y/%m", "%H:%M"] {
+            assert!(name(refused).is_err(), "{refused}");
         }
     }
 }

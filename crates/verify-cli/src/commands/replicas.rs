@@ -17,6 +17,9 @@ use crate::s3::Bucket;
 /// content: by checksums that both services keep, else by reading both sides. Replication that says COMPLETED proves
 /// nothing. Nothing is written.
 ///
+/// Where the configuration has a [velero] table with a `replica_location`, both sides are backup storage locations of that
+/// cluster; --from and --to name regions instead.
+///
 /// Volumes whose data are not in the bucket, as CSI snapshots that were not moved, are listed; the exit status is then 3.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -24,12 +27,12 @@ pub(crate) struct Replicas {
     /// The backup's name
     #[arg(value_name = "BACKUP")]
     backup: String,
-    /// The original: a [regions.NAME] of the configuration
-    #[arg(long, value_name = "NAME", default_value = "a")]
-    from: String,
-    /// The copy, likewise
-    #[arg(long, value_name = "NAME", default_value = "b")]
-    to: String,
+    /// The original: a [regions.NAME] of the configuration [default: the `location` of [velero], else a]
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// The copy, likewise [default: the `replica_location` of [velero], else b]
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
     /// Read every object on both sides, whatever their checksums say
     #[arg(long)]
     read: bool,
@@ -44,7 +47,7 @@ EXAMPLES:
 impl Replicas {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let Self { backup, from, to, read } = self;
-        let (a, b) = replicas::sides(&globals.config()?, &from, &to)?;
+        let (a, b) = replicas::Sides::choose(from, to, &globals.config()?).open()?;
         let reading = if read { Reading::Everything } else { Reading::WhereNeeded };
         let on_step = |doing: &str| tell_step(globals, doing);
         let found = replicas::compare(

@@ -1,10 +1,14 @@
 //! `restore`: a backup into a validation place, verified, timed, and cleaned up.
 
+use std::fs::{self, Permissions};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::Timestamp;
+use verify_core::event;
 use verify_core::finding::Verdict;
 use verify_core::plan::Plan;
 use verify_core::report::Report;
@@ -18,7 +22,8 @@ use crate::interrupt;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, RestoreRequest, Restored};
 use crate::provider::velero;
-use crate::render::restore;
+use crate::render::{openmetrics, restore};
+use crate::store::{Existing, FileDraft};
 use crate::terminal;
 
 /// Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
@@ -34,8 +39,12 @@ use crate::terminal;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
     /// The backup's name
-    #[arg(long, value_name = "NAME")]
-    snapshot: BackupName,
+    #[arg(long, value_name = "NAME", required_unless_present = "latest")]
+    snapshot: Option<BackupName>,
+    /// Instead of a name, the newest backup of the namespace that Velero completed and that can be proven; a flag of its
+    /// own, since a backup may be called "latest"
+    #[arg(long, conflicts_with = "snapshot", help_heading = "Kubernetes")]
+    latest: bool,
     /// Who made it [default: velero where the configuration has a [velero] table, else local]
     #[arg(long, value_enum, value_name = "WHO")]
     provider: Option<Provider>,
@@ -50,6 +59,10 @@ pub(crate) struct Restore {
     /// Leave the restored server running
     #[arg(long)]
     keep: bool,
+    /// Write the outcome as OpenMetrics text, as for node_exporter's textfile collector. A restore that could not be made
+    /// leaves what is there, so that its last success grows old
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterFlags,
 }
@@ -59,6 +72,7 @@ EXAMPLES:
     state-lab restore --snapshot nightly-001
     state-lab restore --snapshot nightly-001 --incident 2026-11-21T03:14:00Z --output json | jq .rpo
     state-lab restore --snapshot nightly-001 --keep
+    state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
     state-lab restore --snapshot nightly-001 --provider velero --context recovery --location region-b";
 
 impl Restore {
@@ -73,17 +87,27 @@ impl Restore {
     }
 
     fn with_velero(self, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { snapshot, provider: _, store: _, jobs, incident, keep, cluster } = self;
+        let Self { snapshot, latest: _, provider: _, store: _, jobs, incident, keep, metrics, cluster } =
+            self;
+        let metrics = MetricsFile::begin(metrics)?;
+        let settings = cluster.settings(config);
+        let on_step = |doing: &str| storing::tell_step(globals, doing);
+        let name = match snapshot {
+            Some(name) => name,
+            None => velero::latest(
+                &settings,
+                &Watch { on_event: &event::ignore, on_step: &on_step, asked: interrupt::asked },
+            )?,
+        };
         let request = velero::RestoreRequest {
-            name: snapshot,
-            settings: cluster.settings(config),
+            name,
+            settings,
             plan: plan(jobs, config),
             objectives: config.objectives(),
             incident,
             keep,
         };
         let progress = globals.terminal().progress("restoring");
-        let on_step = |doing: &str| storing::tell_step(globals, doing);
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let restored = velero::restore(&request, &watch)?;
@@ -96,6 +120,7 @@ impl Restore {
             verdict: restored.verdict(),
         };
         outcome.print(globals)?;
+        metrics.keep(&request.name, &outcome)?;
         for warning in &restored.warnings {
             terminal::tell(&format!("Velero warns: {warning}\n"));
         }
@@ -110,7 +135,14 @@ impl Restore {
     }
 
     fn with_local(self, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { snapshot, provider: _, store, jobs, incident, keep, cluster: _ } = self;
+        let Self { snapshot, latest: _, provider: _, store, jobs, incident, keep, metrics, cluster: _ } =
+            self;
+        let Some(snapshot) = snapshot else {
+            bail!(
+                "failed to choose a backup: --latest asks Velero; name one of this machine's with --snapshot"
+            );
+        };
+        let metrics = MetricsFile::begin(metrics)?;
         let request = RestoreRequest {
             store: store.open(config)?,
             name: snapshot,
@@ -136,6 +168,7 @@ impl Restore {
             verdict: restored.verdict(),
         };
         outcome.print(globals)?;
+        metrics.keep(&request.name, &outcome)?;
         let exit = restored.verdict().into();
         if keep {
             tell_kept(restored)?;
@@ -177,6 +210,26 @@ impl Outcome<'_> {
             }
             text
         })
+    }
+}
+
+/// The file of metrics, where one was asked for.
+struct MetricsFile(Option<(PathBuf, FileDraft)>);
+
+impl MetricsFile {
+    /// Made before the work begins, so that a place that cannot be written to costs no restore.
+    fn begin(path: Option<PathBuf>) -> Result<Self> {
+        let begun = path.map(|path| FileDraft::new(&path, Existing::Replace).map(|draft| (path, draft)));
+        Ok(Self(begun.transpose()?))
+    }
+
+    fn keep(self, backup: &BackupName, outcome: &Outcome<'_>) -> Result<()> {
+        let Some((path, draft)) = self.0 else { return Ok(()) };
+        let text = openmetrics::metrics(backup.as_str(), outcome.databases, outcome.reports);
+        draft.keep(|to| Ok(to.write_all(text.as_bytes())?))?;
+        // A collector is another user; there is no row in it.
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
+            .with_context(|| format!("failed to let others read {}", path.display()))
     }
 }
 

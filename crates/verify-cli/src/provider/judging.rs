@@ -1,5 +1,7 @@
 //! From what was found in restored databases to their reports.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::Comparison;
@@ -74,11 +76,20 @@ pub(crate) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
 
 /// What the file of a report is called, when it is one of so many of the same restore.
 pub(crate) fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
-    let time = now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ");
+    let time = file_time(now);
     match reports {
         1 => format!("{time}.json"),
         _ => format!("{time}-{}.json", file_safe(database)),
     }
+}
+
+/// What the file of a restore's metrics is called: they are of all its databases.
+pub(crate) fn metrics_file(now: Timestamp) -> String {
+    format!("{}.prom", file_time(now))
+}
+
+fn file_time(now: Timestamp) -> impl fmt::Display {
+    now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ")
 }
 
 #[cfg(test)]

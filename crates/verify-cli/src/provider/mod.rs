@@ -5,6 +5,6 @@ pub mod local;
 pub mod velero;
 mod watch;
 
-pub(crate) use judging::{Found, Judging, report_file, worst};
+pub(crate) use judging::{Found, Judging, metrics_file, report_file, worst};
 pub use watch::Watch;
 pub(crate) use watch::interrupted;

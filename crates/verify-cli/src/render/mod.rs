@@ -3,6 +3,7 @@
 mod advice;
 pub(crate) mod failover;
 pub mod manifest;
+pub(crate) mod openmetrics;
 pub(crate) mod quantity;
 pub(crate) mod replica;
 pub(crate) mod restore;

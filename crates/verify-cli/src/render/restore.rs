@@ -41,13 +41,10 @@ pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdi
     }
     let mut text = format!("restore_status: {}\n", style.paint(Ink::Good, "success"));
     let _ = writeln!(text, "integrity_checks: {}", style.paint(integrity.into(), &integrity.to_string()));
-    if let Some(rto) = reports.iter().find_map(|report| report.rto.as_ref()) {
-        let _ = writeln!(text, "rto: {}", text::recovery_time(rto));
+    let (rto, rpo) = recovery(reports);
+    if let Some(rto) = rto {
+        let _ = writeln!(text, "rto: {rto}");
     }
-    // The largest bound holds for all of them, and none where one of them has none.
-    let bounds: Option<Vec<&Rpo>> = reports.iter().map(|report| report.rpo.as_ref()).collect();
-    let largest = bounds.unwrap_or_default().into_iter().max_by_key(|rpo| rpo.at_most_ms);
-    let rpo = largest.map_or(text::UNKNOWN_RPO.to_owned(), text::recovery_point);
     let _ = writeln!(text, "rpo: {rpo}");
     for (report, database) in reports.iter().zip(databases) {
         let verdict = style.paint(report.verdict.into(), &report.verdict.to_string());
@@ -55,4 +52,13 @@ pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdi
         text.push_str(&text::body(report, style));
     }
     text
+}
+
+/// The recovery time and the bound on what was lost, of all databases together.
+pub(crate) fn recovery(reports: &[Report]) -> (Option<String>, String) {
+    let rto = reports.iter().find_map(|report| report.rto.as_ref()).map(text::recovery_time);
+    // The largest bound holds for all of them, and none where one of them has none.
+    let bounds: Option<Vec<&Rpo>> = reports.iter().map(|report| report.rpo.as_ref()).collect();
+    let largest = bounds.unwrap_or_default().into_iter().max_by_key(|rpo| rpo.at_most_ms);
+    (rto, largest.map_or(text::UNKNOWN_RPO.to_owned(), text::recovery_point))
 }

@@ -13,5 +13,5 @@ mod survey;
 pub use inventory::{BackupRecord, Phase};
 pub use judgement::{Depth, NewestComplete, ObjectCode, ObjectFinding, Replica};
 pub use reading::Reading;
-pub(crate) use sides::sides;
+pub(crate) use sides::Sides;
 pub use survey::compare;

@@ -103,6 +103,11 @@ impl Evidence {
         Record::read(&text)
     }
 
+    /// Whether there is a record of a backup.
+    pub(super) fn has_record(&self, name: &BackupName) -> Result<bool> {
+        Ok(self.bucket.head(&key(name, RECORD))?.is_some())
+    }
+
     /// The files of the manifests that a record names, each the one that was written with the backup.
     pub(crate) fn manifests(&self, record: &Record) -> Result<(Vec<Vec<u8>>, Vec<Manifest>)> {
         let name = &record.backup.name;
@@ -118,7 +123,7 @@ impl Evidence {
         Ok(read.collect::<Result<Vec<_>>>()?.into_iter().unzip())
     }
 
-    /// Keeps a report; says where.
+    /// Keeps a report, or its metrics; says where.
     pub(crate) fn keep_report(&self, name: &BackupName, file: &str, text: &[u8]) -> Result<String> {
         let key = key(name, &format!("reports/{file}"));
         self.bucket.put_new(&key, text)?;
@@ -159,6 +164,11 @@ fn find(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<BackupSto
              --location"
         ),
     })
+}
+
+/// The bucket of the location of this name, or of Velero's default, whatever Velero thinks of it.
+pub(crate) fn place_of(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<Location> {
+    s3_location(cluster, velero, &find(cluster, velero, name)?)
 }
 
 /// The bucket of a location, with the credentials of the environment, else with those that Velero has.

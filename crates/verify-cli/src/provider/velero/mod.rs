@@ -8,13 +8,16 @@
 //! backups/NAME/state-lab/backup.json            what was backed up, and the hashes of the manifests
 //!              state-lab/manifests/DB.manifest  what every table held
 //!              state-lab/reports/TIME-DB.json   what restores found
+//!              state-lab/reports/TIME.prom      the same as metrics
 //! ```
 
 mod agent_call;
+mod announcement;
 mod backup;
 mod evidence;
 mod fate;
 mod following;
+mod latest;
 mod method;
 mod modifier;
 mod place;
@@ -28,6 +31,8 @@ mod source;
 mod waiting;
 
 pub(crate) use backup::{BackupRequest, TakenBackup, backup};
+pub(crate) use evidence::place_of;
+pub(crate) use latest::latest;
 pub use method::Method;
 pub(crate) use removal::{Removal, sweep};
 pub(crate) use restore::{Kept, RestoreRequest, restore};

@@ -106,7 +106,9 @@ fn runs(cluster: &Cluster, velero_namespace: &str) -> Result<BTreeSet<Run>> {
     found.extend(cluster.global::<Namespace>().list(&selector)?.iter().filter_map(Run::of));
     found.extend(cluster.everywhere::<Job>().list(&selector)?.iter().filter_map(Run::of));
     let pods = cluster.everywhere::<Pod>().list(&selector)?;
-    found.extend(pods.iter().filter(|pod| !is_restored(*pod)).filter_map(Run::of));
+    // One that is on its way out was removed by its own run.
+    let there = |pod: &&Pod| !is_restored(*pod) && pod.metadata.deletion_timestamp.is_none();
+    found.extend(pods.iter().filter(there).filter_map(Run::of));
     found.extend(cluster.of::<ConfigMap>(velero_namespace).list(&selector)?.iter().filter_map(Run::of));
     found
         .extend(cluster.of::<Restore>(velero_namespace).list_if_known(&selector)?.iter().filter_map(Run::of));

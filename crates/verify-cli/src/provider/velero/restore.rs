@@ -14,6 +14,7 @@ use verify_core::report::{Objectives, Report};
 use verify_core::timeline::{Milestone, Timeline};
 
 use super::agent_call::AgentCall;
+use super::announcement::announce;
 use super::backup::VOLUME_PATH;
 use super::evidence::Evidence;
 use super::method::Method;
@@ -29,7 +30,8 @@ use crate::agent::{Order, RestoreOrder};
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
 use crate::duration::Period;
 use crate::provider::local::{self, BackupName};
-use crate::provider::{Judging, Watch, report_file};
+use crate::provider::{Judging, Watch, metrics_file, report_file};
+use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore};
@@ -114,7 +116,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     watch.step("reading what proves the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
-    check_backup(&cluster, velero, &evidence, &record)?;
+    let backup = check_backup(&cluster, velero, &evidence, &record)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Validation)?;
     let restoring = Restoring {
@@ -127,6 +129,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
         clock,
     };
     let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
+    announce(&cluster, &backup, &run, &restored, watch.on_step);
     if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
         live.end()?;
         return restored;
@@ -139,7 +142,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
 }
 
 /// Fails unless the Backup that Velero would restore is the one that was proven, in this location.
-fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &Record) -> Result<()> {
+fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &Record) -> Result<Backup> {
     let name = record.backup.name.as_str();
     let Some(backup) = cluster.of::<Backup>(velero).get(name)? else {
         bail!(
@@ -167,7 +170,7 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
     if !backup.status.phase.is("Completed") {
         bail!("failed to restore {name}: the Backup is {} and not Completed any more", backup.status.phase);
     }
-    Ok(())
+    Ok(backup)
 }
 
 /// A restore that is being made.
@@ -412,6 +415,10 @@ impl Restoring<'_> {
             let text = serde_json::to_vec_pretty(report)?;
             self.evidence.keep_report(name, &report_file(now, database, reports.len()), &text)
         };
+        let metrics = openmetrics::metrics(name.as_str(), databases, reports);
+        if let Err(error) = self.evidence.keep_report(name, &metrics_file(now), metrics.as_bytes()) {
+            (self.watch.on_step)(&format!("the metrics were not stored: {error:#}"));
+        }
         match reports.iter().zip(databases).map(keep).collect::<Result<Vec<String>>>() {
             Ok(files) => files,
             Err(error) => {

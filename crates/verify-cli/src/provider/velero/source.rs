@@ -125,7 +125,11 @@ fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Proble
 }
 
 /// The only cluster, or the one of this name.
-pub(crate) fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace: &str) -> Result<PostgresCluster> {
+pub(crate) fn choose(
+    found: Vec<PostgresCluster>,
+    name: Option<&str>,
+    namespace: &str,
+) -> Result<PostgresCluster> {
     let names: Vec<String> = found.iter().map(|cluster| cluster.name.clone()).collect();
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut wanted = found.into_iter().filter(|cluster| name.is_none_or(|name| cluster.name == name));

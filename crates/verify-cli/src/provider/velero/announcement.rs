@@ -1,0 +1,210 @@
+//! What a restore came to, as an Event of the Backup: `kubectl describe` shows it where the backup is looked at.
+
+use anyhow::{Error, Result};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+use verify_core::finding::Verdict;
+
+use super::restore::RestoredCopy;
+use crate::cluster::{Cluster, Component, Run, labels, lease};
+use crate::exit::Exit;
+use crate::failure;
+use crate::render;
+use crate::velero::backup::Backup;
+
+/// Who says it.
+const REPORTER: &str = "state-lab";
+/// The API takes no longer message.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// Tells at the Backup what became of its restore. Whether that can be done changes nothing of the outcome.
+pub(super) fn announce(
+    cluster: &Cluster,
+    backup: &Backup,
+    run: &Run,
+    restored: &Result<RestoredCopy>,
+    tell: &dyn Fn(&str),
+) {
+    let said = match restored {
+        Ok(copy) => Said::of(copy),
+        // A restore that was stopped says nothing of the backup.
+        Err(error) if failure::exit(error, false) == Exit::INTERRUPTED => return,
+        Err(error) => Said::failed(error),
+    };
+    let event = said.event(backup, run, Timestamp::now());
+    let namespace = backup.namespace().unwrap_or_default();
+    if let Err(error) = cluster.of::<Event>(&namespace).create(&event) {
+        tell(&format!("the outcome is not told at the Backup, as an Event: {error:#}"));
+    }
+}
+
+/// What is said.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    reason: &'static str,
+    message: String,
+}
+
+/// The one reason that is no warning.
+const PROVEN: &str = "RestoreProven";
+
+impl Said {
+    fn of(copy: &RestoredCopy) -> Self {
+        let reason = match (copy.verdict(), copy.integrity()) {
+            (Verdict::Pass, _) => PROVEN,
+            (Verdict::Fail, Verdict::Fail) => "RestoreDiffers",
+            // Every row is there, yet too late or of too long ago.
+            (Verdict::Fail, Verdict::Pass | Verdict::Inconclusive) => "ObjectiveMissed",
+            (Verdict::Inconclusive, _) => "RestoreInconclusive",
+        };
+        let databases = copy.databases.join(", ");
+        let (rto, rpo) = render::restore::recovery(&copy.reports);
+        let report = match copy.report_files.as_slice() {
+            [] => "not stored".to_owned(),
+            files => files.join(", "),
+        };
+        Self {
+            reason,
+            message: format!(
+                "{databases}: integrity checks: {}; rto: {}; rpo: {rpo}; report: {report}",
+                copy.integrity(),
+                rto.as_deref().unwrap_or("not measured"),
+            ),
+        }
+    }
+
+    /// The causes of an error may quote a server, and a server rows: they stay where the restore was run.
+    fn failed(error: &Error) -> Self {
+        Self { reason: "RestoreFailed", message: error.to_string() }
+    }
+
+    fn event(self, backup: &Backup, run: &Run, now: Timestamp) -> Event {
+        let Self { reason, message } = self;
+        let mut end = message.len().min(MESSAGE_BYTES_MAX);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        Event {
+            metadata: ObjectMeta {
+                name: Some(lease::name(run)),
+                namespace: backup.namespace(),
+                labels: Some(labels(run, Component::Validation)),
+                ..ObjectMeta::default()
+            },
+            involved_object: ObjectReference {
+                api_version: Some("velero.io/v1".to_owned()),
+                kind: Some("Backup".to_owned()),
+                name: Some(backup.name_any()),
+                namespace: backup.namespace(),
+                uid: backup.uid(),
+                ..ObjectReference::default()
+            },
+            type_: Some(if reason == PROVEN { "Normal" } else { "Warning" }.to_owned()),
+            reason: Some(reason.to_owned()),
+            message: Some(message[..end].to_owned()),
+            first_timestamp: Some(Time(now)),
+            last_timestamp: Some(Time(now)),
+            count: Some(1),
+            source: Some(EventSource { component: Some(REPORTER.to_owned()), host: None }),
+            reporting_component: Some(REPORTER.to_owned()),
+            ..Event::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+    use serde_json::json;
+    use verify_core::compare::Coverage;
+    use verify_core::report::Report;
+
+    fn copy(verdict: Verdict, integrity: Verdict, report_files: &[&str]) -> RestoredCopy {
+        let report: Report = serde_json::from_value(json!({
+            "format": "state-lab-report",
+            "version": 1,
+            "tool_version": "0",
+            "verdict": verdict,
+            "started_at": "2026-11-21T03:17:00Z",
+            "duration_ms": 41_000,
+            "source": { "place": "a" },
+            "comparison": {
+                "verdict": integrity,
+                "findings": [],
+                "coverage": serde_json::to_value(Coverage::default()).unwrap(),
+            },
+            "rto": { "total_ms": 40_050, "parts": [] },
+        }))
+        .unwrap();
+        RestoredCopy {
+            databases: vec!["app".to_owned()],
+            reports: vec![report],
+            report_files: report_files.iter().map(|file| (*file).to_owned()).collect(),
+            warnings: Vec::new(),
+            left: Vec::new(),
+            kept: None,
+        }
+    }
+
+    #[test]
+    fn the_reason_is_the_verdict_and_tells_lost_rows_from_lost_time() {
+        use Verdict::{Fail, Inconclusive, Pass};
+        for (verdict, integrity, reason) in [
+            (Pass, Pass, "RestoreProven"),
+            (Fail, Fail, "RestoreDiffers"),
+            (Fail, Pass, "ObjectiveMissed"),
+            (Fail, Inconclusive, "ObjectiveMissed"),
+            (Inconclusive, Inconclusive, "RestoreInconclusive"),
+            (Inconclusive, Pass, "RestoreInconclusive"),
+        ] {
+            assert_eq!(Said::of(&copy(verdict, integrity, &[])).reason, reason, "{verdict} {integrity}");
+        }
+    }
+
+    #[test]
+    fn the_message_has_what_an_on_call_engineer_asks_for() {
+        let said = Said::of(&copy(Verdict::Fail, Verdict::Fail, &["s3://b/r.json"]));
+        assert_eq!(
+            said.message,
+            "app: integrity checks: fail; rto: 41s; rpo: unknown (the incident lies before what was recovered: is --incident \
+             right, or did a clock jump?); report: s3://b/r.json"
+        );
+        let error =
+            anyhow!("ERROR: duplicate key (email)=(jane@example.com)").context("failed to start the copy");
+        assert_eq!(
+            Said::failed(&error),
+            Said { reason: "RestoreFailed", message: "failed to start the copy".to_owned() }
+        );
+    }
+
+    #[test]
+    fn it_belongs_to_the_backup_and_only_a_proof_is_normal() {
+        let mut backup = Backup::default();
+        backup.metadata.name = Some("nightly-001".to_owned());
+        backup.metadata.namespace = Some("velero".to_owned());
+        backup.metadata.uid = Some("u".to_owned());
+        let (run, now) = (Run::new(), Timestamp::UNIX_EPOCH);
+        for (reason, kind) in
+            [(PROVEN, "Normal"), ("RestoreFailed", "Warning"), ("RestoreDiffers", "Warning")]
+        {
+            let event = Said { reason, message: "ä".repeat(MESSAGE_BYTES_MAX) }.event(&backup, &run, now);
+            assert_eq!(event.type_.as_deref(), Some(kind));
+            assert_eq!(event.message.unwrap().len(), MESSAGE_BYTES_MAX);
+            let about = event.involved_object;
+            assert_eq!(
+                (
+                    about.kind.as_deref(),
+                    about.name.as_deref(),
+                    about.namespace.as_deref(),
+                    about.uid.as_deref()
+                ),
+                (Some("Backup"), Some("nightly-001"), Some("velero"), Some("u"))
+            );
+            assert_eq!(event.metadata.namespace.as_deref(), Some("velero"));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A restore as OpenMetrics text: what an alert is made of, and no key of any row.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use verify_core::finding::{Code, Severity, Verdict};
+use verify_core::report::Report;
+
+use super::text;
+
+/// The labels that every sample has.
+struct Labels<'a> {
+    database: &'a str,
+    backup: &'a str,
+}
+
+/// The outcome of a restore, whose reports stand in the databases' order. A value that was not measured is left out.
+pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) -> String {
+    let of: Vec<(Labels<'_>, &Report)> = databases
+        .iter()
+        .zip(reports)
+        .map(|(database, report)| (Labels { database, backup }, report))
+        .collect();
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Report) -> Option<Seconds>| {
+        family(&mut text, name, "seconds", help);
+        for (labels, report) in &of {
+            if let Some(value) = value(report) {
+                let _ = writeln!(text, "{name}{{{labels}}} {value}");
+            }
+        }
+    };
+    gauge(
+        "statelab_verify_last_success_timestamp_seconds",
+        "When a restored copy was last proven to be the database that was backed up.",
+        &|report| (report.verdict == Verdict::Pass).then(|| ended(report)),
+    );
+    gauge("statelab_verify_duration_seconds", "How long the restore and its verification took.", &|report| {
+        Some(Seconds { ms: report.duration_ms })
+    });
+    gauge("statelab_rto_seconds", "From the beginning of the restore to the verdict.", &|report| {
+        report.rto.as_ref().map(|rto| Seconds { ms: rto.total_ms })
+    });
+    gauge(
+        "statelab_rpo_seconds",
+        "Writes older than the incident by more than this are recovered.",
+        &|report| report.rpo.as_ref().map(|rpo| Seconds { ms: rpo.at_most_ms }),
+    );
+    family(&mut text, "statelab_findings", "", "Findings of the verification, missed objectives among them.");
+    for (labels, report) in &of {
+        for ((severity, code), count) in counted(report) {
+            let severity = text::severity(severity);
+            let _ = writeln!(
+                text,
+                "statelab_findings{{{labels},code=\"{code}\",severity=\"{severity}\"}} {count}"
+            );
+        }
+    }
+    text.push_str("# EOF\n");
+    text
+}
+
+fn family(text: &mut String, name: &str, unit: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    if !unit.is_empty() {
+        let _ = writeln!(text, "# UNIT {name} {unit}");
+    }
+}
+
+fn ended(report: &Report) -> Seconds {
+    let started_ms = u64::try_from(report.started_at.as_millisecond()).unwrap_or(0);
+    Seconds { ms: started_ms + report.duration_ms }
+}
+
+fn counted(report: &Report) -> BTreeMap<(Severity, Code), usize> {
+    let mut counts = BTreeMap::new();
+    for finding in report.comparison.findings.iter().chain(&report.missed) {
+        *counts.entry((finding.severity, finding.code)).or_default() += 1;
+    }
+    counts
+}
+
+/// Prometheus' unit of time, from ours.
+struct Seconds {
+    ms: u64,
+}
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.ms / 1_000, self.ms % 1_000)
+    }
+}
+
+impl fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database=\"{}\",backup=\"{}\"", escaped(self.database), escaped(self.backup))
+    }
+}
+
+/// A label's value: the name of a database may hold anything but a NUL.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use verify_core::finding::Finding;
+
+    fn report(verdict: Verdict) -> Report {
+        let comparison = json!({
+            "verdict": verdict,
+            "findings": [],
+            "coverage": serde_json::to_value(verify_core::compare::Coverage::default()).unwrap(),
+        });
+        serde_json::from_value(json!({
+            "format": "state-lab-report",
+            "version": 1,
+            "tool_version": "0",
+            "verdict": verdict,
+            "started_at": "2026-11-21T03:17:00.5Z",
+            "duration_ms": 41_003,
+            "source": { "place": "a" },
+            "comparison": comparison,
+            "rto": { "total_ms": 40_050, "parts": [] },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pass_says_when_and_how_long() {
+        assert_eq!(
+            metrics("nightly-001", &["app".to_owned()], &[report(Verdict::Pass)]),
+            "\
+# HELP statelab_verify_last_success_timestamp_seconds When a restored copy was last proven to be the database that was backed up.
+# TYPE statelab_verify_last_success_timestamp_seconds gauge
+# UNIT statelab_verify_last_success_timestamp_seconds seconds
+statelab_verify_last_success_timestamp_seconds{database=\"app\",backup=\"nightly-001\"} 1795231061.503
+# HELP statelab_verify_duration_seconds How long the restore and its verification took.
+# TYPE statelab_verify_duration_seconds gauge
+# UNIT statelab_verify_duration_seconds seconds
+statelab_verify_duration_seconds{database=\"app\",backup=\"nightly-001\"} 41.003
+# HELP statelab_rto_seconds From the beginning of the restore to the verdict.
+# TYPE statelab_rto_seconds gauge
+# UNIT statelab_rto_seconds seconds
+statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
+# HELP statelab_rpo_seconds Writes older than the incident by more than this are recovered.
+# TYPE statelab_rpo_seconds gauge
+# UNIT statelab_rpo_seconds seconds
+# HELP statelab_findings Findings of the verification, missed objectives among them.
+# TYPE statelab_findings gauge
+# EOF
+"
+        );
+    }
+
+    #[test]
+    fn no_other_verdict_is_a_success_and_findings_are_counted_without_their_rows() {
+        let mut failed = report(Verdict::Fail);
+        let missing =
+            |object: &str| Finding::new(Code::RowMissing, Severity::Fail, object, "id=42 is missing");
+        failed.comparison.findings = vec![missing("shop.orders"), missing("shop.items")];
+        failed.missed = vec![Finding::new(Code::RowAdded, Severity::Notice, "rto", "told")];
+        for verdict in [Verdict::Fail, Verdict::Inconclusive] {
+            failed.verdict = verdict;
+            let text = metrics("n", &["app".to_owned()], std::slice::from_ref(&failed));
+            assert!(!text.contains("success_timestamp_seconds{"), "{text}");
+            let findings: Vec<&str> =
+                text.lines().filter(|line| line.starts_with("statelab_findings{")).collect();
+            assert_eq!(
+                findings,
+                [
+                    r#"statelab_findings{database="app",backup="n",code="row.missing",severity="fail"} 2"#,
+                    r#"statelab_findings{database="app",backup="n",code="row.added",severity="notice"} 1"#,
+                ]
+            );
+            assert!(!text.contains("42"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_a_database_breaks_the_text() {
+        let text = metrics("n", &["a\"b\\c\nd".to_owned()], &[report(Verdict::Pass)]);
+        assert!(text.contains(r#"{database="a\"b\\c\nd",backup="n"} 41.003"#), "{text}");
+    }
+}
