@@ -102,8 +102,8 @@ impl Database {
 
     fn begin(settings: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        static BEGAN: OnceLock<u64> = OnceLock::new();
-        let began = BEGAN.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
+        static BEGAN: OnceLock<u128> = OnceLock::new();
+        let began = BEGAN.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
         let namespace = format!("drill-{began:x}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let image = std::env::var("STATE_LAB_IMAGE").expect("STATE_LAB_IMAGE is the image of STATE_LAB_BIN");
         let patience = if settings.contains("patience") { "" } else { "patience = \"60s\"" };

@@ -1,7 +1,7 @@
 //! What runs of state-lab have left in the cluster.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -29,7 +29,8 @@ impl Leftovers {
     #[track_caller]
     pub(crate) fn expect_none(&self) {
         let mut left: BTreeSet<String> = all().difference(&self.before).cloned().collect();
-        for _ in 0..60 {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(30) {
             if left.is_empty() {
                 return;
             }
