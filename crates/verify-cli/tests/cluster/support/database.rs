@@ -23,17 +23,6 @@ pub(crate) struct Database {
     shared_backups: Mutex<BTreeMap<String, String>>,
 }
 
-/// How a database differs from the usual one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    /// The StorageClass of its data; the cluster's default unless given.
-    pub(crate) storage_class: Option<String>,
-    /// More lines of `[velero]`.
-    pub(crate) settings: String,
-    /// Whether nothing writes.
-    pub(crate) quiet: bool,
-}
-
 /// Removes a namespace, and the backups of it, once its standard input ends: also when a test was killed.
 const REAPER: &str = r#"
 trap '' INT TERM HUP
@@ -78,14 +67,13 @@ END
 done"#;
 
 impl Database {
-    /// One of the test's own.
-    pub(crate) fn new(test: &str, options: &Options) -> Option<Self> {
+    fn new(test: &str) -> Option<Self> {
         if std::env::var_os("KUBECONFIG").is_none() {
             eprintln!("skipped: {test}: needs a cluster with Velero (KUBECONFIG)");
             return None;
         }
-        let database = Self::begin(&options.settings);
-        database.create(options);
+        let database = Self::begin();
+        database.create();
         Some(database)
     }
 
@@ -95,22 +83,20 @@ impl Database {
         static SHARED: Mutex<Option<Arc<Database>>> = Mutex::new(None);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if shared.is_none() {
-            *shared = Some(Arc::new(Self::new(test, &Options::default())?));
+            *shared = Some(Arc::new(Self::new(test)?));
         }
         shared.clone()
     }
 
-    fn begin(settings: &str) -> Self {
+    fn begin() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         static BEGAN: OnceLock<u128> = OnceLock::new();
         let began = BEGAN.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
         let namespace = format!("drill-{began:x}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let image = std::env::var("STATE_LAB_IMAGE").expect("STATE_LAB_IMAGE is the image of STATE_LAB_BIN");
-        let patience = if settings.contains("patience") { "" } else { "patience = \"60s\"" };
         let settings = format!(
             "[velero]\nnamespace = \"{namespace}\"\nimage = \"{image}\"\nbasebackup_claim = \"basebackup\"\n\
-             replica_location = \"region-b\"\nttl = \"2h\"\n\
-             {patience}\n{settings}\n"
+             replica_location = \"region-b\"\nttl = \"2h\"\npatience = \"60s\"\n"
         );
         let mut reaper = Command::new("sh");
         reaper.args(["-c", REAPER, "reaper", &namespace]).stdin(Stdio::piped()).process_group(0);
@@ -124,19 +110,13 @@ impl Database {
         }
     }
 
-    fn create(&self, options: &Options) {
+    fn create(&self) {
         let namespace = &self.namespace;
         let image =
             std::env::var("STATE_LAB_POSTGRES_IMAGE").unwrap_or_else(|_| "lab.test/postgres:15".to_owned());
-        let class = options
-            .storage_class
-            .as_ref()
-            .map(|class| format!("storageClassName: {class}, "))
-            .unwrap_or_default();
         kubectl(&["create", "namespace", namespace]);
         let writer = serde_json::to_string(WRITER).unwrap();
         let claim = "accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}";
-        let replicas = i32::from(!options.quiet);
         apply(&format!(
             r#"
 apiVersion: v1
@@ -179,13 +159,13 @@ spec:
           volumeMounts: [{{name: data, mountPath: /var/lib/postgresql/data}}]
   volumeClaimTemplates:
     - metadata: {{name: data}}
-      spec: {{{class}{claim}}}
+      spec: {{{claim}}}
 ---
 apiVersion: apps/v1
 kind: Deployment
 metadata: {{name: writer, namespace: {namespace}}}
 spec:
-  replicas: {replicas}
+  replicas: 1
   selector: {{matchLabels: {{app: writer}}}}
   template:
     metadata: {{labels: {{app: writer}}}}
@@ -219,9 +199,7 @@ spec:
         kubectl(&["exec", "-n", namespace, "pg-0", "--", "sh", "-c", allow]);
         // The server of the first start may still be about to stop.
         patiently(30, "its tables", || self.tried_sql(DATA).ok());
-        if !options.quiet {
-            self.await_writes();
-        }
+        self.await_writes();
     }
 
     /// Waits until the writer has written some more.

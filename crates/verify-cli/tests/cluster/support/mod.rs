@@ -6,8 +6,8 @@ mod leftovers;
 mod rig;
 mod state_lab;
 
-pub(crate) use database::{Database, Options};
+pub(crate) use database::Database;
 pub(crate) use kubectl::{apply, kubectl, patiently, tried};
 pub(crate) use leftovers::{Leftovers, validation_namespace};
 pub(crate) use rig::Rig;
-pub(crate) use state_lab::{Ended, StateLab};
+pub(crate) use state_lab::Ended;
