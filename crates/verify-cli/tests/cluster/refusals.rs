@@ -163,7 +163,7 @@ fn wrong_credentials_are_told() {
     let backup = ["backup", "--name", &name, "--location", location];
     patiently(60, "Velero's opinion", || (phase() == "Unavailable").then_some(()));
     let refused = database.state_lab.run(&backup);
-    refused.expect(2, "backup_status: failed", &[location, "secret"]);
+    refused.expect(2, "backup_status: failed", &[location, "SignatureDoesNotMatch"]);
     before.expect_none();
     keys("lab-secret-key");
     patiently(90, "Velero's other opinion", || (phase() == "Available").then_some(()));
@@ -173,6 +173,6 @@ fn wrong_credentials_are_told() {
     // Before Velero has noticed, the bucket itself refuses.
     keys("again-not-the-secret");
     let refused = database.state_lab.run(&backup);
-    refused.expect(2, "backup_status: failed", &["credentials"]);
+    refused.expect(2, "backup_status: failed", &["SignatureDoesNotMatch"]);
     before.expect_none();
 }
