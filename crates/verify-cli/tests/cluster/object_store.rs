@@ -19,6 +19,7 @@ pub(crate) const SECRET_KEY: &str = "lab-secret-key";
 /// A server.
 pub(crate) struct ObjectStore {
     pub(crate) endpoint: String,
+    pub(crate) region: &'static str,
     runtime: tokio::runtime::Runtime,
     client: Client,
 }
@@ -44,11 +45,11 @@ pub(crate) struct OwnBucket<'a> {
 impl ObjectStore {
     /// The server of region a (STATE_LAB_S3_A) and that of region b (STATE_LAB_S3_B), where both can be reached.
     pub(crate) fn pair(test: &str) -> Option<(Self, Self)> {
-        let a = Self::reach("STATE_LAB_S3_A", "http://10.89.0.254:9100", test)?;
-        Some((a, Self::reach("STATE_LAB_S3_B", "http://10.89.0.254:9200", test)?))
+        let a = Self::reach("STATE_LAB_S3_A", "http://10.89.0.254:9100", "eu-central-1", test)?;
+        Some((a, Self::reach("STATE_LAB_S3_B", "http://10.89.0.254:9200", "eu-west-1", test)?))
     }
 
-    fn reach(variable: &str, default: &str, test: &str) -> Option<Self> {
+    fn reach(variable: &str, default: &str, region: &'static str, test: &str) -> Option<Self> {
         let endpoint = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
         let host = endpoint.trim_start_matches("http://");
         let mut addresses = host.to_socket_addrs().unwrap();
@@ -60,14 +61,14 @@ impl ObjectStore {
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .credentials_provider(Keys::new(ACCESS_KEY, SECRET_KEY, None, None, "test"))
-            .region(Region::new("us-east-1"))
+            .region(Region::new(region))
             .endpoint_url(&endpoint)
             .force_path_style(true)
             // What it writes has no checksum that a service could be asked for.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Some(Self { endpoint, runtime, client: Client::from_conf(config) })
+        Some(Self { endpoint, region, runtime, client: Client::from_conf(config) })
     }
 
     /// A folder of the bucket that replicates from region a to region b, where there is one; it is emptied afterwards.
@@ -106,8 +107,11 @@ impl ObjectStore {
 impl OwnBucket<'_> {
     /// Where it is, as a backup storage location of Velero's says it.
     pub(crate) fn location(&self, prefix: &str) -> Location {
-        let config =
-            [("s3Url", self.store.endpoint.as_str()), ("s3ForcePathStyle", "true"), ("region", "us-east-1")];
+        let config = [
+            ("s3Url", self.store.endpoint.as_str()),
+            ("s3ForcePathStyle", "true"),
+            ("region", self.store.region),
+        ];
         let config: BTreeMap<String, String> =
             config.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let ini =

@@ -199,8 +199,8 @@ fn the_command_says_it_with_its_exit_status() {
     let directory = tempfile::tempdir().unwrap();
     let table = |name: &str, store: &ObjectStore, bucket: &OwnBucket<'_>| {
         format!(
-            "[regions.{name}]\nendpoint = \"{}\"\nbucket = \"{}\"\nprefix = \"{PREFIX}\"\n",
-            store.endpoint, bucket.name
+            "[regions.{name}]\nendpoint = \"{}\"\nregion = \"{}\"\nbucket = \"{}\"\nprefix = \"{PREFIX}\"\n",
+            store.endpoint, store.region, bucket.name
         )
     };
     let toml = table("a", &stores.0, &regions.a)

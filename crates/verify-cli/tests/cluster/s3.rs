@@ -190,7 +190,8 @@ fn a_manifest_and_a_report_live_in_s3() {
     server.psql("postgres", "CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 100) i").unwrap();
     let own = store.bucket(Lock::OnRequest);
     let directory = tempfile::tempdir().unwrap();
-    let toml = format!("[s3]\nendpoint = \"{}\"\nretain = \"1h\"\n", store.endpoint);
+    let toml =
+        format!("[s3]\nendpoint = \"{}\"\nregion = \"{}\"\nretain = \"1h\"\n", store.endpoint, store.region);
     std::fs::write(directory.path().join("state-lab.toml"), toml).unwrap();
     let database = server.conninfo("postgres");
     let run = |arguments: &[&str]| {
