@@ -1,6 +1,7 @@
 //! Restores: round trips under load, damage that is found, and nothing left behind.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::drill::{Drill, list};
@@ -207,6 +208,25 @@ fn without_a_heartbeat_the_capture_bounds_the_loss() {
     let lost_ms = incident.duration_since(until).as_millis();
     // Both clocks are the same one here, so what is added is the error of reading it.
     assert!((lost_ms..=lost_ms + 2 * error_ms + 1).contains(&bound_ms), "{lost_ms} ms: {json:#}");
+}
+
+#[test]
+fn metrics_tell_a_verdict_and_stay_as_they_are_where_there_is_none() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "logical");
+    let file = drill.directory().join("restore.prom");
+    let path = file.to_str().unwrap();
+    let passed = drill.run(&["restore", "--snapshot", "b", "--metrics", path]);
+    assert_passed(&drill, &passed);
+    let text = fs::read_to_string(&file).unwrap();
+    let success = "\nstatelab_verify_last_success_timestamp_seconds{database=\"shop\",backup=\"b\"} ";
+    assert!(text.contains(success) && text.ends_with("\n# EOF\n"), "{text}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    let failed = drill.run(&["restore", "--snapshot", "none", "--metrics", path]);
+    assert_eq!(failed.status, Some(2), "{failed:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    let latest = drill.run(&["restore", "--latest"]);
+    assert!(latest.status == Some(2) && latest.err.contains("--latest asks Velero"), "{latest:?}");
 }
 
 #[test]
