@@ -20,7 +20,6 @@ pub(crate) use manifests::Assembly;
 pub(crate) use message::{Message, Verified, parts};
 pub(crate) use order::{Access, CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
 pub(crate) use orders::SIGN_OF_LIFE;
-
 pub(crate) use probe::probe;
 
 use anyhow::{Result, bail};

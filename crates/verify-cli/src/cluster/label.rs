@@ -11,6 +11,8 @@ pub(crate) const RUN: &str = "state-lab.dev/run";
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// What stands there.
 const OURS: &str = "state-lab";
+/// Set on the namespace of a restored server that was left running on purpose: only `cleanup` removes it.
+pub(crate) const KEPT: &str = "state-lab.dev/kept";
 /// What an object is for.
 pub(crate) const COMPONENT: &str = "app.kubernetes.io/component";
 

@@ -8,25 +8,23 @@ use clap::Args;
 use super::storing::{StoreFlag, tell_step};
 use crate::cli::Globals;
 use crate::cluster::Cluster;
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::failover;
-use crate::provider::velero::{Removal, sweep};
+use crate::provider::velero::{KeptServers, Removal, sweep};
 use crate::scratch;
-
-/// Where Velero is unless it is said.
-const VELERO_NAMESPACE: &str = "velero";
 
 /// Remove what earlier runs left behind
 ///
 /// Servers and directories of runs that were killed, restored servers that were kept, and backups that were never
-/// finished; with --context or --velero-namespace also what runs left in a Kubernetes cluster. Runs that are at work,
-/// and whole backups, are left alone.
+/// finished; also in a Kubernetes cluster where the configuration has a [velero] table, or with --context or
+/// --velero-namespace. Runs that are at work, and whole backups, are left alone.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Cleanup {
     #[command(flatten)]
     store: StoreFlag,
-    /// Also clean up the cluster of this context of the kubeconfig
+    /// Also clean up the cluster of this context of the kubeconfig [default: the configuration's, where it has [velero]]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// Also clean up the cluster, where Velero is in this namespace [default: velero]
@@ -42,14 +40,15 @@ EXAMPLES:
 
 impl Cleanup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let store = self.store.open(&globals.config()?)?;
+        let config = globals.config()?;
+        let store = self.store.open(&config)?;
         let local: Vec<PathBuf> = scratch::sweep_with_kept().into_iter().chain(store.sweep()).collect();
         let mut all = Removal {
             removed: local.iter().map(|path| path.display().to_string()).collect(),
             left: Vec::new(),
         };
-        if self.context.is_some() || self.velero_namespace.is_some() {
-            match self.sweep_cluster(globals) {
+        if self.context.is_some() || self.velero_namespace.is_some() || config.velero().is_some() {
+            match self.sweep_cluster(&config, globals) {
                 Ok(swept) => all.add(swept),
                 // What was removed on this machine is told all the same.
                 Err(error) => all.left.push(format!("what may be in the cluster: {error:#}")),
@@ -59,10 +58,12 @@ impl Cleanup {
         Ok(if all.is_whole() { Exit::PASS } else { Exit::COULD_NOT_RUN })
     }
 
-    fn sweep_cluster(&self, globals: &Globals) -> Result<Removal> {
-        let cluster = Cluster::connect(self.context.as_deref())?;
-        let velero_namespace = self.velero_namespace.as_deref().unwrap_or(VELERO_NAMESPACE);
-        let mut swept = sweep(&cluster, velero_namespace, &|doing| tell_step(globals, doing))?;
+    fn sweep_cluster(&self, config: &Config, globals: &Globals) -> Result<Removal> {
+        let configured = config.velero().cloned().unwrap_or_default();
+        let cluster = Cluster::connect(self.context.as_deref().or(configured.context.as_deref()))?;
+        let velero_namespace = self.velero_namespace.as_deref().unwrap_or(configured.velero_namespace());
+        let tell = |doing: &str| tell_step(globals, doing);
+        let mut swept = sweep(&cluster, velero_namespace, KeptServers::Remove, &tell)?;
         swept.add(failover::sweep(&cluster)?);
         Ok(swept)
     }

@@ -190,6 +190,9 @@ fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
         Some(node) => Placing::On(node.clone()),
         None => Placing::Off(request.node.clone()),
     };
+    // Whoever may pull the database's image may well need the same for ours.
+    let primary = scene.postgres.pod(&scene.seat.pod).and_then(|pod| pod.spec.as_ref());
+    let secrets = primary.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
     AgentPod {
         name: format!("state-lab-probe-{run}"),
         namespace: scene.namespace.clone(),
@@ -197,7 +200,7 @@ fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
         component: Component::Probe,
         tool_image: request.image.clone(),
         image: request.image.clone(),
-        image_pull_secrets: Vec::new(),
+        image_pull_secrets: secrets.map(|secret| secret.name.clone()).collect(),
         account: ACCOUNT,
         mounts: Vec::new(),
         scratch: None,

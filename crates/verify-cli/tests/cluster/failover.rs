@@ -87,7 +87,7 @@ fn a_single_server_moves_with_its_volume_and_loses_nothing() {
 #[test]
 fn a_node_that_is_killed_costs_nothing_that_was_acknowledged() {
     let Some(lab) = Lab::find("a_node_that_is_killed_costs_nothing_that_was_acknowledged") else { return };
-    let node = lab.primary_node();
+    let node = Lab::primary_node();
     let rig = &lab.rig;
     let (kill, boot) = (format!("{rig} kill $STATE_LAB_NODE"), format!("{rig} boot $STATE_LAB_NODE"));
     let drilled =
@@ -113,8 +113,8 @@ fn what_an_asynchronous_primary_acknowledged_alone_is_reported_as_lost() {
     let Some(lab) = Lab::find("what_an_asynchronous_primary_acknowledged_alone_is_reported_as_lost") else {
         return;
     };
-    let _mode = lab.asynchronous();
-    let node = lab.primary_node();
+    let _mode = Asynchronous::begin();
+    let node = Lab::primary_node();
     let rig = &lab.rig;
     let (cut, mend) = (format!("{rig} cut $STATE_LAB_NODE"), format!("{rig} mend $STATE_LAB_NODE"));
     let beside = ["--probe-node", &node, "--rate", "500"];
@@ -152,11 +152,13 @@ impl Lab {
         Some(Self { rig: env::var("STATE_LAB_RIG").unwrap() })
     }
 
-    fn primary_node(&self) -> String {
+    fn primary_node() -> String {
         node_of("app", &patiently(60, "a leader", leader))
     }
+}
 
-    fn asynchronous(&self) -> Asynchronous {
+impl Asynchronous {
+    fn begin() -> Self {
         configure("synchronous_mode=false");
         let synchronous = [
             "-n",
@@ -167,8 +169,8 @@ impl Lab {
             "-o",
             "jsonpath={.metadata.annotations.sync_standby}",
         ];
-        patiently(60, "no synchronous member", || kubectl(&synchronous).filter(|names| names.is_empty()));
-        Asynchronous
+        patiently(60, "no synchronous member", || kubectl(&synchronous).filter(String::is_empty));
+        Self
     }
 }
 

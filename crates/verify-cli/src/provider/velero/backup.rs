@@ -14,7 +14,7 @@ use super::following::{Ended, Followed};
 use super::method::Method;
 use super::preflight::{self, OPT_IN};
 use super::record::{Facts, Record, Volume};
-use super::removal::{self, UNPROVEN};
+use super::removal::{self, KeptServers, UNPROVEN};
 use super::settings::Settings;
 use super::source::Source;
 use super::waiting::running;
@@ -80,7 +80,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed was told, and is no obstacle.
-    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
+    let _ = removal::sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking {

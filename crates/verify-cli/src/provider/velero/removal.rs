@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::fate::{self, BackupFate, ContentFate, VolumeFate};
 use super::place::Place;
-use crate::cluster::{Cluster, Component, Kind, Run, labels, lease, selector};
+use crate::cluster::{Cluster, Component, KEPT, Kind, Run, labels, lease, selector};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataDownload;
 use crate::velero::deletion::{self, DeleteBackupRequest};
@@ -73,17 +73,37 @@ pub(crate) fn remove(cluster: &Cluster, velero_namespace: &str, run: &Run, tell:
     work.done
 }
 
+/// What a sweep does with restored servers that were left running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptServers {
+    Spare,
+    Remove,
+}
+
 /// Removes everything of dead runs: those whose lease has expired, and those that have objects and no lease.
 ///
 /// # Errors
 ///
 /// If the cluster cannot be asked what there is. Nothing is removed then.
-pub(crate) fn sweep(cluster: &Cluster, velero_namespace: &str, tell: &dyn Fn(&str)) -> Result<Removal> {
+pub(crate) fn sweep(
+    cluster: &Cluster,
+    velero_namespace: &str,
+    kept_servers: KeptServers,
+    tell: &dyn Fn(&str),
+) -> Result<Removal> {
     let found = runs(cluster, velero_namespace)?;
     // Read after the objects: a run has its lease before it has anything else. Another Velero's runs live elsewhere.
     let leases = cluster.everywhere::<Lease>().list(&selector(&COMPONENTS))?;
+    // Read after the leases: a run marks what it keeps before its lease goes.
+    let kept = match kept_servers {
+        KeptServers::Spare => kept(cluster)?,
+        KeptServers::Remove => BTreeSet::new(),
+    };
     let mut done = Removal::default();
     for (run, lease) in dead(found, &leases, Timestamp::now()) {
+        if kept.contains(&run) {
+            continue;
+        }
         let namespace =
             lease.and_then(|lease| lease.metadata.namespace.as_deref()).unwrap_or(velero_namespace);
         match lease.map_or(Ok(true), |lease| lease::seize(cluster, lease)) {
@@ -113,6 +133,12 @@ fn runs(cluster: &Cluster, velero_namespace: &str) -> Result<BTreeSet<Run>> {
     found
         .extend(cluster.of::<Restore>(velero_namespace).list_if_known(&selector)?.iter().filter_map(Run::of));
     Ok(found)
+}
+
+/// The runs that left their server running.
+fn kept(cluster: &Cluster) -> Result<BTreeSet<Run>> {
+    let selector = format!("{},{KEPT}=true", selector(&[Component::Validation]));
+    Ok(cluster.global::<Namespace>().list(&selector)?.iter().filter_map(Run::of).collect())
 }
 
 /// Whether an object lies in a validation namespace. It has the labels of the run that was backed up if it was restored,

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
+use serde_json::json;
 use verify_core::finding::Verdict;
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
@@ -22,12 +23,12 @@ use super::modifier::Modifier;
 use super::place::Place;
 use super::record::Record;
 use super::refilling::Refilled;
-use super::removal;
+use super::removal::{self, KeptServers};
 use super::settings::Settings;
 use super::source::handle;
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder};
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
+use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, labels};
 use crate::duration::Period;
 use crate::provider::local::{self, BackupName};
 use crate::provider::{Judging, Watch, metrics_file, report_file};
@@ -110,7 +111,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
     // What could not be removed was told, and is no obstacle.
-    let _ = removal::sweep(&cluster, velero, watch.on_step)?;
+    let _ = removal::sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     watch.step("reading what proves the backup")?;
@@ -131,6 +132,9 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
     announce(&cluster, &backup, &run, &restored, watch.on_step);
     if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
+        // Without a lease it would pass for what a dead run left.
+        let kept = json!({ "metadata": { "labels": { KEPT: "true" } } });
+        cluster.global::<Namespace>().merge(&Place::of(&run).name(), &kept)?;
         live.end()?;
         return restored;
     }

@@ -1,0 +1,184 @@
+//! Copies that were damaged after the backup: the restore fails, or the damage is found and named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Database, Leftovers, Rig, kubectl, patiently};
+
+/// A file that gets its content back when this value goes.
+struct Changed<'a> {
+    path: PathBuf,
+    before: Vec<u8>,
+    /// The snapshot that it lies in is read-only.
+    subvolume: &'a Path,
+}
+
+impl<'a> Changed<'a> {
+    fn new(path: PathBuf, subvolume: &'a Path, from: &str, to: &str) -> Self {
+        assert_eq!(from.len(), to.len());
+        let before = fs::read(&path).unwrap();
+        let changed = Self { path, before, subvolume };
+        let mut bytes = changed.before.clone();
+        let places: Vec<usize> =
+            bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from.as_bytes()).map(|(at, _)| at).collect();
+        assert!(!places.is_empty(), "{from:?} is not in {}", changed.path.display());
+        places.iter().for_each(|at| bytes[*at..*at + to.len()].copy_from_slice(to.as_bytes()));
+        changed.write(&bytes);
+        changed
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let read_only = |value: &str| {
+            let mut btrfs = Command::new("btrfs");
+            let status = btrfs.args(["property", "set", "-ts"]).arg(self.subvolume).args(["ro", value]).status();
+            assert!(status.unwrap().success());
+        };
+        read_only("false");
+        fs::write(&self.path, bytes).unwrap();
+        read_only("true");
+    }
+}
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        self.write(&self.before);
+    }
+}
+
+#[test]
+fn a_row_that_changed_in_the_snapshot_is_named() {
+    let Some(rig) = Rig::find("a_row_that_changed_in_the_snapshot") else { return };
+    let Some(database) = Database::shared("a_row_that_changed_in_the_snapshot") else { return };
+    drop(rig);
+    let before = Leftovers::before();
+    let text = format!("good {}", database.namespace);
+    database.sql(&format!("update customers set name = '{text}' where id = 4711"));
+    database.sql("checkpoint");
+    let file = database.sql("select pg_relation_filepath('customers')");
+    let snapshots = || -> Vec<PathBuf> {
+        fs::read_dir(Rig::pool().join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let earlier = snapshots();
+    let name = database.backup("csi");
+    let holds = |snapshot: &PathBuf| {
+        let content = fs::read(snapshot.join("pgdata").join(&file)).unwrap_or_default();
+        content.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let snapshot = snapshots().into_iter().find(|snapshot| !earlier.contains(snapshot) && holds(snapshot));
+    let snapshot = snapshot.expect("a snapshot of the database");
+    {
+        let damaged = format!("evil {}", database.namespace);
+        let _changed = Changed::new(snapshot.join("pgdata").join(&file), &snapshot, &text, &damaged);
+        let found = database.restore(&name);
+        found.expect(1, "restore_status: success", &["integrity_checks: fail", "customers", "4711"]);
+        before.expect_none();
+    }
+    database.restore(&name).expect_pass();
+    before.expect_none();
+}
+
+/// Objects of region a that get their content back when this value goes.
+struct Objects<'a> {
+    rig: &'a Rig,
+    saved: Vec<(String, PathBuf)>,
+    _folder: tempfile::TempDir,
+}
+
+impl<'a> Objects<'a> {
+    /// Those of a folder of the bucket whose names begin so.
+    fn of(rig: &'a Rig, folder: &str, prefix: &str) -> Self {
+        let local = tempfile::tempdir().unwrap();
+        let folder = format!("a/velero/lab/{folder}");
+        let listed = rig.run(&["s3", "mc", "ls", &folder]);
+        let names = listed.lines().filter_map(|line| line.split_whitespace().last()).filter(|name| name.starts_with(prefix));
+        let saved = names.map(|name| (format!("{folder}{name}"), local.path().join(name)));
+        let saved: Vec<(String, PathBuf)> = saved.collect();
+        assert!(!saved.is_empty(), "nothing in {folder}");
+        saved.iter().for_each(|(object, file)| drop(rig.run(&["s3", "mc", "cp", object, file.to_str().unwrap()])));
+        Self { rig, saved, _folder: local }
+    }
+
+    fn remove(&self) {
+        self.saved.iter().for_each(|(object, _)| drop(self.rig.run(&["s3", "mc", "rm", object])));
+    }
+
+    /// Turns a byte in the middle of each.
+    fn corrupt(&self) {
+        for (object, file) in &self.saved {
+            let mut bytes = fs::read(file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x20;
+            let changed = file.with_extension("changed");
+            fs::write(&changed, bytes).unwrap();
+            self.rig.run(&["s3", "mc", "cp", changed.to_str().unwrap(), object]);
+        }
+    }
+
+    fn put_back(&self) {
+        for (object, file) in &self.saved {
+            self.rig.run(&["s3", "mc", "cp", file.to_str().unwrap(), object]);
+        }
+    }
+}
+
+impl Drop for Objects<'_> {
+    fn drop(&mut self) {
+        self.put_back();
+    }
+}
+
+#[test]
+fn lost_and_corrupt_files_of_velero_fail_the_restore() {
+    let Some(rig) = Rig::find("lost_and_corrupt_files_of_velero") else { return };
+    let Some(database) = Database::shared("lost_and_corrupt_files_of_velero") else { return };
+    let name = database.shared_backup("fs");
+    let before = Leftovers::before();
+    let packs = Objects::of(&rig, &format!("kopia/{}/", database.namespace), "p");
+    packs.corrupt();
+    let refused = database.restore(&name);
+    refused.expect(2, "restore_status: failed", &[&name, "volume"]);
+    before.expect_none();
+    packs.remove();
+    let refused = database.restore(&name);
+    refused.expect(2, "restore_status: failed", &[&name, "volume"]);
+    before.expect_none();
+    packs.put_back();
+    database.restore(&name).expect_pass();
+    before.expect_none();
+}
+
+#[test]
+fn a_manifest_that_is_not_the_one_of_the_backup_is_refused() {
+    let Some(rig) = Rig::find("a_manifest_that_is_not_the_one") else { return };
+    let Some(database) = Database::shared("a_manifest_that_is_not_the_one") else { return };
+    let name = database.shared_backup("csi");
+    let before = Leftovers::before();
+    let manifests = Objects::of(&rig, &format!("backups/{name}/state-lab/manifests/"), "");
+    manifests.corrupt();
+    database.restore(&name).expect(2, "restore_status: failed", &["manifest"]);
+    before.expect_none();
+    manifests.remove();
+    database.restore(&name).expect(2, "restore_status: failed", &["failed to find the manifest"]);
+    before.expect_none();
+    manifests.put_back();
+    database.restore(&name).expect_pass();
+}
+
+#[test]
+fn another_backup_of_the_same_name_is_refused() {
+    let Some(database) = Database::shared("another_backup_of_the_same_name") else { return };
+    let name = database.shared_backup("csi");
+    let before = Leftovers::before();
+    let label = |run: &str| {
+        kubectl(&["label", "-n", "velero", "--overwrite", "backups.velero.io", &name, &format!("state-lab.dev/run={run}")]);
+    };
+    let run = kubectl(&["get", "-n", "velero", "backups.velero.io", &name, "-o", "jsonpath={.metadata.labels.state-lab\\.dev/run}"]);
+    label("0123456789");
+    let refused = database.restore(&name);
+    label(&run);
+    refused.expect(2, "restore_status: failed", &["another one of the same name"]);
+    before.expect_none();
+    // Velero may write a Backup's record at any time.
+    patiently(10, "a restore", || (database.restore(&name).code == Some(0)).then_some(()));
+}

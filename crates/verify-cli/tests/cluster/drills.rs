@@ -1,0 +1,50 @@
+//! Backups by each method under write load, restored and proven; and several at once.
+
+use crate::support::{Database, Leftovers};
+
+/// A backup and its restore, and nothing left of either.
+fn drill(test: &str, method: &str) {
+    let Some(database) = Database::shared(test) else { return };
+    let before = Leftovers::before();
+    database.await_writes();
+    let name = database.backup(method);
+    before.expect_none();
+    database.restore(&name).expect_pass();
+    before.expect_none();
+}
+
+#[test]
+fn a_snapshot_is_restored_and_proven() {
+    drill("a_snapshot_is_restored_and_proven", "csi");
+}
+
+#[test]
+fn a_moved_snapshot_is_restored_and_proven() {
+    drill("a_moved_snapshot_is_restored_and_proven", "csi-move");
+}
+
+#[test]
+fn the_files_of_a_base_backup_are_restored_and_proven() {
+    drill("the_files_of_a_base_backup_are_restored_and_proven", "fs");
+}
+
+#[test]
+fn the_files_of_a_dump_are_restored_and_proven() {
+    drill("the_files_of_a_dump_are_restored_and_proven", "fs-dump");
+}
+
+#[test]
+fn drills_at_the_same_time_leave_each_other_alone() {
+    let Some(database) = Database::shared("drills_at_the_same_time") else { return };
+    let backup = database.shared_backup("csi");
+    let before = Leftovers::before();
+    let other = database.new_name();
+    let runs = [
+        database.state_lab.start(&["restore", "--snapshot", &backup]),
+        database.state_lab.start(&["restore", "--snapshot", &backup]),
+        database.state_lab.start(&["backup", "--name", &other, "--method", "csi"]),
+    ];
+    runs.into_iter().for_each(|run| run.end().expect_pass());
+    before.expect_none();
+    database.restore(&other).expect_pass();
+}

@@ -1,0 +1,13 @@
+//! What the tests of a Kubernetes cluster share: the program, a database under load, what breaks and mends the cluster.
+
+mod database;
+mod kubectl;
+mod leftovers;
+mod rig;
+mod state_lab;
+
+pub(crate) use database::{Database, Options};
+pub(crate) use kubectl::{apply, kubectl, patiently, tried};
+pub(crate) use leftovers::{Leftovers, validation_namespace};
+pub(crate) use rig::Rig;
+pub(crate) use state_lab::{Ended, StateLab};
