@@ -20,8 +20,12 @@ impl<'a> Changed<'a> {
         let before = fs::read(&path).unwrap();
         let changed = Self { path, before, subvolume };
         let mut bytes = changed.before.clone();
-        let places: Vec<usize> =
-            bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from.as_bytes()).map(|(at, _)| at).collect();
+        let places: Vec<usize> = bytes
+            .windows(from.len())
+            .enumerate()
+            .filter(|(_, window)| *window == from.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
         assert!(!places.is_empty(), "{from:?} is not in {}", changed.path.display());
         places.iter().for_each(|at| bytes[*at..*at + to.len()].copy_from_slice(to.as_bytes()));
         changed.write(&bytes);
@@ -31,7 +35,8 @@ impl<'a> Changed<'a> {
     fn write(&self, bytes: &[u8]) {
         let read_only = |value: &str| {
             let mut btrfs = Command::new("btrfs");
-            let status = btrfs.args(["property", "set", "-ts"]).arg(self.subvolume).args(["ro", value]).status();
+            let status =
+                btrfs.args(["property", "set", "-ts"]).arg(self.subvolume).args(["ro", value]).status();
             assert!(status.unwrap().success());
         };
         read_only("false");
@@ -91,11 +96,16 @@ impl<'a> Objects<'a> {
         let local = tempfile::tempdir().unwrap();
         let folder = format!("a/velero/lab/{folder}");
         let listed = rig.run(&["s3", "mc", "ls", &folder]);
-        let names = listed.lines().filter_map(|line| line.split_whitespace().last()).filter(|name| name.starts_with(prefix));
+        let names = listed
+            .lines()
+            .filter_map(|line| line.split_whitespace().last())
+            .filter(|name| name.starts_with(prefix));
         let saved = names.map(|name| (format!("{folder}{name}"), local.path().join(name)));
         let saved: Vec<(String, PathBuf)> = saved.collect();
         assert!(!saved.is_empty(), "nothing in {folder}");
-        saved.iter().for_each(|(object, file)| drop(rig.run(&["s3", "mc", "cp", object, file.to_str().unwrap()])));
+        saved
+            .iter()
+            .for_each(|(object, file)| drop(rig.run(&["s3", "mc", "cp", object, file.to_str().unwrap()])));
         Self { rig, saved, _folder: local }
     }
 
@@ -171,9 +181,25 @@ fn another_backup_of_the_same_name_is_refused() {
     let name = database.shared_backup("csi");
     let before = Leftovers::before();
     let label = |run: &str| {
-        kubectl(&["label", "-n", "velero", "--overwrite", "backups.velero.io", &name, &format!("state-lab.dev/run={run}")]);
+        kubectl(&[
+            "label",
+            "-n",
+            "velero",
+            "--overwrite",
+            "backups.velero.io",
+            &name,
+            &format!("state-lab.dev/run={run}"),
+        ]);
     };
-    let run = kubectl(&["get", "-n", "velero", "backups.velero.io", &name, "-o", "jsonpath={.metadata.labels.state-lab\\.dev/run}"]);
+    let run = kubectl(&[
+        "get",
+        "-n",
+        "velero",
+        "backups.velero.io",
+        &name,
+        "-o",
+        "jsonpath={.metadata.labels.state-lab\\.dev/run}",
+    ]);
     label("0123456789");
     let refused = database.restore(&name);
     label(&run);

@@ -4,13 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Database, Leftovers, patiently};
 
-const BACKUP_STEPS: [&str; 3] = ["starting a pod beside", "fixing an instant of", "asking Velero for the backup"];
-const RESTORE_STEPS: [&str; 4] = [
-    "making a namespace",
-    "asking Velero to fill the volume",
-    "recovering the copy",
-    "comparing every row",
-];
+const BACKUP_STEPS: [&str; 3] =
+    ["starting a pod beside", "fixing an instant of", "asking Velero for the backup"];
+const RESTORE_STEPS: [&str; 4] =
+    ["making a namespace", "asking Velero to fill the volume", "recovering the copy", "comparing every row"];
 
 /// Ends once the sources' sessions are gone.
 fn await_no_sessions(database: &Database, seconds: u64) {
@@ -79,7 +76,11 @@ fn what_killed_runs_left_goes_once_their_leases_are_over() {
     await_no_sessions(&database, 90);
     std::thread::sleep(Duration::from_secs(100).saturating_sub(killed_at.elapsed()));
     let cleaned = database.state_lab.run(&["cleanup"]);
-    assert!(cleaned.code == Some(0) && cleaned.stdout.contains("removed: Namespace state-lab-"), "{}", cleaned.told());
+    assert!(
+        cleaned.code == Some(0) && cleaned.stdout.contains("removed: Namespace state-lab-"),
+        "{}",
+        cleaned.told()
+    );
     before.expect_none();
     database.restore(&name).expect_pass();
 }

@@ -10,13 +10,21 @@ fn probes(database: &Database) -> Vec<(&'static str, String)> {
         kubectl(&["get", "-n", &database.namespace, what, "-o", &format!("jsonpath={{{path}}}")])
     };
     let connect = |host: &str, port: &str| format!("timeout 3 bash -c '</dev/tcp/{host}/{port}'");
-    let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}"]);
+    let node = kubectl(&[
+        "get",
+        "nodes",
+        "-o",
+        "jsonpath={.items[0].status.addresses[?(@.type==\"InternalIP\")].address}",
+    ]);
     let dns = kubectl(&["exec", "-n", &database.namespace, "deploy/writer", "--", "cat", "/etc/resolv.conf"]);
     let dns = dns.lines().find_map(|line| line.strip_prefix("nameserver ")).unwrap().to_owned();
     vec![
         ("the database's Service", connect(&of("service/pg", ".spec.clusterIP"), "5432")),
         ("the database's pod", connect(&of("pod/pg-0", ".status.podIP"), "5432")),
-        ("the API server", connect("$KUBERNETES_SERVICE_HOST", "$KUBERNETES_SERVICE_PORT").replace('\'', "\"")),
+        (
+            "the API server",
+            connect("$KUBERNETES_SERVICE_HOST", "$KUBERNETES_SERVICE_PORT").replace('\'', "\""),
+        ),
         ("a node", connect(&node, "10250")),
         ("DNS", connect(&dns, "53")),
         ("a name", format!("timeout 8 getent hosts pg.{}", database.namespace)),
@@ -37,7 +45,10 @@ fn a_kept_copy_reaches_nobody_stays_until_cleanup_and_goes_with_it() {
         tried(&["exec", "-n", namespace, pod, "--", "bash", "-c", command]).is_ok()
     };
     for (what, command) in probes(&database) {
-        assert!(reaches(&database.namespace, "deploy/writer", &command), "a pod of the application reaches {what}");
+        assert!(
+            reaches(&database.namespace, "deploy/writer", &command),
+            "a pod of the application reaches {what}"
+        );
         assert!(!reaches(&namespace, &pod, &command), "the copy reaches {what}");
     }
     let address = kubectl(&["get", "-n", &namespace, "pod", &pod, "-o", "jsonpath={.status.podIP}"]);
@@ -46,7 +57,15 @@ fn a_kept_copy_reaches_nobody_stays_until_cleanup_and_goes_with_it() {
     // The server answers to whom it was kept for.
     let (_, conninfo) = hint.split_once("psql \"").unwrap();
     let rows = tried(&[
-        "exec", "-n", &namespace, &pod, "--", "psql", "-XAtc", "select count(*) from customers", conninfo.trim_end_matches('"'),
+        "exec",
+        "-n",
+        &namespace,
+        &pod,
+        "--",
+        "psql",
+        "-XAtc",
+        "select count(*) from customers",
+        conninfo.trim_end_matches('"'),
     ]);
     assert_eq!(rows, Ok("10000".to_owned()));
     // Another run removes what dead runs left, and this is not one.
@@ -63,8 +82,10 @@ fn watched(database: &Database, method: &str) {
     let before = Leftovers::before();
     let mut watch = Command::new("kubectl");
     watch.args(["get", "pods", "--all-namespaces", "--watch", "--output-watch-events", "-o"]);
-    watch.arg("jsonpath={.object.metadata.namespace} {.object.metadata.name} {.object.metadata.labels.app} \
-               {.object.spec.nodeName}{\"\\n\"}");
+    watch.arg(
+        "jsonpath={.object.metadata.namespace} {.object.metadata.name} {.object.metadata.labels.app} \
+               {.object.spec.nodeName}{\"\\n\"}",
+    );
     let watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let mut restore = database.state_lab.start(&["restore", "--snapshot", &name]);
     restore.await_told("asking Velero to fill the volume");
@@ -75,8 +96,12 @@ fn watched(database: &Database, method: &str) {
     watch.kill().unwrap();
     let seen = String::from_utf8(watch.wait_with_output().unwrap().stdout).unwrap();
     let pods: Vec<&str> = seen.lines().filter(|line| line.starts_with(&format!("{namespace} "))).collect();
-    assert!(pods.iter().any(|pod| pod.contains(&format!(" {namespace}"))), "our own pod was not seen: {seen}");
-    let strangers: Vec<&&str> = pods.iter().filter(|pod| !pod.split(' ').nth(1).unwrap().starts_with("state-lab-")).collect();
+    assert!(
+        pods.iter().any(|pod| pod.contains(&format!(" {namespace}"))),
+        "our own pod was not seen: {seen}"
+    );
+    let strangers: Vec<&&str> =
+        pods.iter().filter(|pod| !pod.split(' ').nth(1).unwrap().starts_with("state-lab-")).collect();
     assert_eq!(strangers, Vec::<&&str>::new(), "pods of the application in {namespace}");
     let foreign = format!("select count(*) from writes where namespace <> '{}'", database.namespace);
     assert_eq!(database.sql(&foreign), "0");

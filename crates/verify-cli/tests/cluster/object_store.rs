@@ -13,8 +13,8 @@ use aws_sdk_s3::types::{
 };
 use state_lab::s3::{Bucket, Credentials, Location, Secret};
 
-pub(crate) const ACCESS_KEY: &str = "rigaccess";
-pub(crate) const SECRET_KEY: &str = "rigsecretkey";
+pub(crate) const ACCESS_KEY: &str = "lab-access";
+pub(crate) const SECRET_KEY: &str = "lab-secret-key";
 
 /// A server.
 pub(crate) struct ObjectStore {

@@ -23,7 +23,9 @@ impl Drop for Mended<'_> {
 
 fn await_location(name: &str) {
     let phase = ["get", "-n", "velero", "backupstoragelocation", name, "-o", "jsonpath={.status.phase}"];
-    patiently(120, "the backup storage location", || (tried(&phase).as_deref() == Ok("Available")).then_some(()));
+    patiently(120, "the backup storage location", || {
+        (tried(&phase).as_deref() == Ok("Available")).then_some(())
+    });
 }
 
 /// Fails if it was a success, took too long, or did not say why it was none.
@@ -49,7 +51,8 @@ fn storage_that_goes_away_during_a_backup_is_no_success() {
     let Some(rig) = Rig::find("storage_that_goes_away_during_a_backup") else { return };
     let Some(database) = Database::shared("storage_that_goes_away_during_a_backup") else { return };
     let before = Leftovers::before();
-    let mut backup = database.state_lab.start(&["backup", "--name", &database.new_name(), "--method", "csi-move"]);
+    let mut backup =
+        database.state_lab.start(&["backup", "--name", &database.new_name(), "--method", "csi-move"]);
     backup.await_told("asking Velero for the backup");
     {
         let _mended = Mended(&rig, &["s3", "start", "a"]);
@@ -88,11 +91,30 @@ fn a_node_agent_that_dies_during_a_backup_is_no_silent_loss() {
     backup.await_told("asking Velero for the backup");
     let selector = format!("velero.io/backup-name={name}");
     let node = patiently(60, "a PodVolumeBackup", || {
-        let node = ["get", "-n", "velero", "podvolumebackups", "-l", &selector, "-o", "jsonpath={.items[0].spec.node}"];
+        let node = [
+            "get",
+            "-n",
+            "velero",
+            "podvolumebackups",
+            "-l",
+            &selector,
+            "-o",
+            "jsonpath={.items[0].spec.node}",
+        ];
         tried(&node).ok().filter(|node| !node.is_empty())
     });
     let field = format!("--field-selector=spec.nodeName={node}");
-    kubectl(&["delete", "pods", "-n", "velero", "-l", "name=node-agent", &field, "--force", "--grace-period=0"]);
+    kubectl(&[
+        "delete",
+        "pods",
+        "-n",
+        "velero",
+        "-l",
+        "name=node-agent",
+        &field,
+        "--force",
+        "--grace-period=0",
+    ]);
     let ended = backup.end();
     assert!(ended.took < BOUND, "{}", ended.told());
     if ended.code == Some(0) {
@@ -147,8 +169,11 @@ fn the_other_region_restores_what_this_one_backed_up() {
         let gone = database.restore(&name);
         assert_eq!(gone.code, Some(2), "{}", gone.told());
         kubectl(&["delete", "-n", "velero", "backups.velero.io", &name]);
-        let location = ["get", "-n", "velero", "backups.velero.io", &name, "-o", "jsonpath={.spec.storageLocation}"];
-        patiently(90, "the record from the other region", || (tried(&location).as_deref() == Ok("region-b")).then_some(()));
+        let location =
+            ["get", "-n", "velero", "backups.velero.io", &name, "-o", "jsonpath={.spec.storageLocation}"];
+        patiently(90, "the record from the other region", || {
+            (tried(&location).as_deref() == Ok("region-b")).then_some(())
+        });
         database.state_lab.run(&["restore", "--snapshot", &name, "--location", "region-b"]).expect_pass();
         before.expect_none();
         kubectl(&["delete", "-n", "velero", "backups.velero.io", &name]);

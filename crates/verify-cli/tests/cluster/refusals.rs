@@ -22,7 +22,10 @@ fn application(database: &Database, annotations: &str, claim: bool) -> Mended<im
                 "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: files, namespace: {namespace}}}, \
                  spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 100Mi}}}}}}}}"
             ));
-            ("volumeMounts: [{name: files, mountPath: /files}],", "volumes: [{name: files, persistentVolumeClaim: {claimName: files}}],")
+            (
+                "volumeMounts: [{name: files, mountPath: /files}],",
+                "volumes: [{name: files, persistentVolumeClaim: {claimName: files}}],",
+            )
         }
         false => ("", ""),
     };
@@ -42,7 +45,9 @@ fn application(database: &Database, annotations: &str, claim: bool) -> Mended<im
 fn a_hook_that_fails_fails_the_backup() {
     let Some(database) = Database::shared("a_hook_that_fails") else { return };
     let before = Leftovers::before();
-    let hook = |command: &str| format!("{{pre.hook.backup.velero.io/command: '[\"/bin/sh\", \"-c\", \"{command}\"]'}}");
+    let hook = |command: &str| {
+        format!("{{pre.hook.backup.velero.io/command: '[\"/bin/sh\", \"-c\", \"{command}\"]'}}")
+    };
     {
         let _application = application(&database, &hook("exit 3"), false);
         let failed = database.try_backup(&database.new_name(), "csi");
@@ -60,7 +65,11 @@ fn a_volume_that_nobody_copies_fails_the_backup() {
     {
         let _application = application(&database, "{}", true);
         let failed = database.try_backup(&database.new_name(), "fs");
-        failed.expect(1, "backup_status: failed", &["files", "application", "backup.velero.io/backup-volumes=files"]);
+        failed.expect(
+            1,
+            "backup_status: failed",
+            &["files", "application", "backup.velero.io/backup-volumes=files"],
+        );
         before.expect_none();
     }
     let _application = application(&database, "{backup.velero.io/backup-volumes: files}", true);
@@ -96,7 +105,10 @@ fn without_a_snapshot_class_only_files_are_copied() {
         let _mended = Mended(|| {
             let mut classes: Value = serde_json::from_str(&classes).unwrap();
             for class in classes["items"].as_array_mut().unwrap() {
-                class["metadata"].as_object_mut().unwrap().retain(|key, _| matches!(key.as_str(), "name" | "labels" | "annotations"));
+                class["metadata"]
+                    .as_object_mut()
+                    .unwrap()
+                    .retain(|key, _| matches!(key.as_str(), "name" | "labels" | "annotations"));
             }
             apply(&classes.to_string());
         });
@@ -116,15 +128,24 @@ fn wrong_credentials_are_told() {
     let before = Leftovers::before();
     let location = &format!("wrong-{}", database.namespace);
     let keys = |secret: &str| {
-        let credentials = format!("[default]\\naws_access_key_id=lab-access\\naws_secret_access_key={secret}\\n");
+        let credentials =
+            format!("[default]\\naws_access_key_id=lab-access\\naws_secret_access_key={secret}\\n");
         apply(&format!(
             "{{apiVersion: v1, kind: Secret, metadata: {{name: {location}, namespace: velero}}, \
              stringData: {{cloud: \"{credentials}\"}}}}"
         ));
     };
     keys("not-the-secret");
-    let mut object: Value =
-        serde_json::from_str(&kubectl(&["get", "-n", "velero", "backupstoragelocations", "default", "-o", "json"])).unwrap();
+    let mut object: Value = serde_json::from_str(&kubectl(&[
+        "get",
+        "-n",
+        "velero",
+        "backupstoragelocations",
+        "default",
+        "-o",
+        "json",
+    ]))
+    .unwrap();
     object["metadata"] = serde_json::json!({"name": location, "namespace": "velero"});
     object["spec"]["default"] = false.into();
     object["spec"]["objectStorage"]["prefix"] = location.as_str().into();
@@ -136,7 +157,9 @@ fn wrong_credentials_are_told() {
         let _ = tried(&["delete", "-n", "velero", "secret", location]);
     });
     let name = database.new_name();
-    let phase = || kubectl(&["get", "-n", "velero", "backupstoragelocation", location, "-o", "jsonpath={.status.phase}"]);
+    let phase = || {
+        kubectl(&["get", "-n", "velero", "backupstoragelocation", location, "-o", "jsonpath={.status.phase}"])
+    };
     let backup = ["backup", "--name", &name, "--location", location];
     patiently(60, "Velero's opinion", || (phase() == "Unavailable").then_some(()));
     let refused = database.state_lab.run(&backup);
@@ -151,6 +174,10 @@ fn wrong_credentials_are_told() {
     keys("again-not-the-secret");
     let refused = database.state_lab.run(&backup);
     assert_eq!(refused.code, Some(2), "{}", refused.told());
-    assert!(refused.stderr.contains("credentials") || refused.stderr.contains("Unavailable"), "{}", refused.told());
+    assert!(
+        refused.stderr.contains("credentials") || refused.stderr.contains("Unavailable"),
+        "{}",
+        refused.told()
+    );
     before.expect_none();
 }

@@ -72,7 +72,7 @@ fn failed(ended: &Ended) -> anyhow::Error {
     ];
     let advice = if ACCESS.iter().any(|word| ended.said.contains(word)) {
         "; it needs a role with REPLICATION, an entry for `replication` in pg_hba.conf and two free max_wal_senders; \
-         --method logical needs none of them"
+         a logical backup (--method logical, or fs-dump with Velero) needs none of them"
     } else {
         ""
     };

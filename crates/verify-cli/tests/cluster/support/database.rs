@@ -126,8 +126,13 @@ impl Database {
 
     fn create(&self, options: &Options) {
         let namespace = &self.namespace;
-        let image = std::env::var("STATE_LAB_POSTGRES_IMAGE").unwrap_or_else(|_| "lab.test/postgres:15".to_owned());
-        let class = options.storage_class.as_ref().map(|class| format!("storageClassName: {class}, ")).unwrap_or_default();
+        let image =
+            std::env::var("STATE_LAB_POSTGRES_IMAGE").unwrap_or_else(|_| "lab.test/postgres:15".to_owned());
+        let class = options
+            .storage_class
+            .as_ref()
+            .map(|class| format!("storageClassName: {class}, "))
+            .unwrap_or_default();
         kubectl(&["create", "namespace", namespace]);
         let writer = serde_json::to_string(WRITER).unwrap();
         let claim = "accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}";
@@ -199,8 +204,19 @@ spec:
 "#
         ));
         patiently(120, "a database", || {
-            super::kubectl::tried(&["-n", namespace, "wait", "--for=condition=Ready", "pod/pg-0", "--timeout=5s"]).ok()
+            super::kubectl::tried(&[
+                "-n",
+                namespace,
+                "wait",
+                "--for=condition=Ready",
+                "pod/pg-0",
+                "--timeout=5s",
+            ])
+            .ok()
         });
+        // As the official image, it lets nobody replicate from elsewhere.
+        let allow = "echo host replication postgres all scram-sha-256 >>$PGDATA/pg_hba.conf && kill -HUP 1";
+        kubectl(&["exec", "-n", namespace, "pg-0", "--", "sh", "-c", allow]);
         // The server of the first start may still be about to stop.
         patiently(30, "its tables", || self.tried_sql(DATA).ok());
         if !options.quiet {
@@ -222,8 +238,24 @@ spec:
 
     fn tried_sql(&self, statement: &str) -> Result<String, String> {
         super::kubectl::tried(&[
-            "-n", &self.namespace, "exec", "pg-0", "-c", "postgres", "--", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-1",
-            "-U", "postgres", "-d", "app", "-c", statement,
+            "-n",
+            &self.namespace,
+            "exec",
+            "pg-0",
+            "-c",
+            "postgres",
+            "--",
+            "psql",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-1",
+            "-U",
+            "postgres",
+            "-d",
+            "app",
+            "-c",
+            statement,
         ])
     }
 

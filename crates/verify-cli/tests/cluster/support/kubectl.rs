@@ -22,7 +22,8 @@ pub(crate) fn apply(objects: &str) {
     kubectl.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut kubectl = kubectl.spawn().expect("kubectl is on PATH");
     kubectl.stdin.take().unwrap().write_all(objects.as_bytes()).unwrap();
-    said(kubectl.wait_with_output().unwrap()).unwrap_or_else(|said| panic!("kubectl apply: {said}\n{objects}"));
+    said(kubectl.wait_with_output().unwrap())
+        .unwrap_or_else(|said| panic!("kubectl apply: {said}\n{objects}"));
 }
 
 /// An object, or a list of objects.

@@ -15,7 +15,8 @@ pub(crate) struct Leftovers {
 /// Everything that has our labels, and what outlives it.
 const KINDS: &str = "namespaces,pods,jobs,configmaps,leases,networkpolicies,resourcequotas,\
     restores.velero.io,downloadrequests.velero.io";
-const OURS: &str = "app.kubernetes.io/managed-by=state-lab,app.kubernetes.io/component in (backup,validation)";
+const OURS: &str =
+    "app.kubernetes.io/managed-by=state-lab,app.kubernetes.io/component in (backup,validation)";
 const UNPROVEN: &str = "state-lab.dev/unproven=true";
 
 impl Leftovers {

@@ -49,7 +49,8 @@ impl StateLab {
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let program = std::env::var("STATE_LAB_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_state-lab").to_owned());
+        let program =
+            std::env::var("STATE_LAB_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_state-lab").to_owned());
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.folder.path()).env("HOME", self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -161,9 +162,18 @@ impl Ended {
     /// Fails unless it ended with this code, first printed this line, and told all of these.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32, first: &str, told: &[&str]) {
-        assert_eq!((self.code, self.stdout.lines().next().unwrap_or_default()), (Some(code), first), "{}", self.told());
+        assert_eq!(
+            (self.code, self.stdout.lines().next().unwrap_or_default()),
+            (Some(code), first),
+            "{}",
+            self.told()
+        );
         for words in told {
-            assert!(self.stdout.contains(words) || self.stderr.contains(words), "{words:?} was not told: {}", self.told());
+            assert!(
+                self.stdout.contains(words) || self.stderr.contains(words),
+                "{words:?} was not told: {}",
+                self.told()
+            );
         }
         assert!(!self.stderr.contains("not removed"), "{}", self.told());
         assert!(!self.stderr.contains("panicked"), "{}", self.told());
