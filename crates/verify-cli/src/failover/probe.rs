@@ -330,4 +330,16 @@ mod tests {
         next.remove(&mut connect()).unwrap();
         assert_eq!(known(server.psql("postgres", tables).unwrap()), ["probe_mine"]);
     }
+
+    #[test]
+    fn the_schema_that_a_dead_run_made_goes_with_the_next() {
+        let server = fixtures::server(MAJOR).unwrap();
+        let connect = || order(&server, Duration::ZERO).connect().unwrap();
+        ProbeTable::of("dead").create(&mut connect()).unwrap();
+        let next = ProbeTable::of("next");
+        next.create(&mut connect()).unwrap();
+        next.remove(&mut connect()).unwrap();
+        let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'state_lab'";
+        assert_eq!(server.psql("postgres", schemas).unwrap().trim(), "0");
+    }
 }

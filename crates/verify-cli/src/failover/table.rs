@@ -60,13 +60,17 @@ impl ProbeTable {
         for left in connection.query(LEFT_BEHIND)? {
             connection.execute(&format!("DROP TABLE IF EXISTS state_lab.{}", left.text(0)?))?;
         }
-        let schema = connection.query("SELECT pg_catalog.to_regnamespace('state_lab') IS NULL")?;
-        if only(&schema)?.flag(0)? {
-            let mark = self.mark();
-            connection
-                .execute(&format!("CREATE SCHEMA state_lab; COMMENT ON SCHEMA state_lab IS '{mark}'"))?;
+        let mark = self.mark();
+        match schema_mark(connection)? {
+            None => connection
+                .execute(&format!("CREATE SCHEMA state_lab; COMMENT ON SCHEMA state_lab IS '{mark}'"))?,
+            // A dead run's: now it goes with this one.
+            Some(found) if found.starts_with(APPLICATION) => {
+                connection.execute(&format!("COMMENT ON SCHEMA state_lab IS '{mark}'"))?;
+            }
+            Some(_) => {}
         }
-        let (name, mark) = (self.name(), self.mark());
+        let name = self.name();
         connection.execute(&format!(
             "CREATE TABLE {name} (writer pg_catalog.int4 NOT NULL, number pg_catalog.int8 NOT NULL, \
              attempt pg_catalog.int4 NOT NULL, \
@@ -114,11 +118,7 @@ impl ProbeTable {
     /// Removes it, and the schema if that is this run's making and nothing else has come into it.
     pub(crate) fn remove(&self, connection: &mut Connection) -> Result<()> {
         connection.execute(&format!("DROP TABLE IF EXISTS {}", self.name()))?;
-        let marked = connection.query(
-            "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace \
-             WHERE nspname = 'state_lab'",
-        )?;
-        if marked.first().and_then(|row| row.get(0)) == Some(self.mark().as_str()) {
+        if schema_mark(connection)?.as_deref() == Some(self.mark().as_str()) {
             match connection.execute("DROP SCHEMA state_lab") {
                 // Somebody has put the heartbeat into it meanwhile.
                 Err(error) if error.sqlstate() == Some("2BP01") => {}
@@ -131,6 +131,15 @@ impl ProbeTable {
     fn mark(&self) -> String {
         format!("{APPLICATION} {}", self.run)
     }
+}
+
+/// Whose making the schema is; empty where that is nobody of ours, `None` where there is no schema.
+fn schema_mark(connection: &mut Connection) -> Result<Option<String>> {
+    let rows = connection.query(
+        "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace \
+         WHERE nspname OPERATOR(pg_catalog.=) 'state_lab'",
+    )?;
+    Ok(rows.first().map(|row| row.get(0).unwrap_or_default().to_owned()))
 }
 
 /// Tables of runs that have no session.

@@ -1,4 +1,4 @@
-//! Where backups come from and go to. So far: servers and directories of this machine.
+//! Who makes and restores backups: PostgreSQL's own programs on this machine, or Velero in a Kubernetes cluster.
 
 mod judging;
 pub mod local;

@@ -20,6 +20,7 @@ fn every_command_has_help_with_examples() {
         &["heartbeat"],
         &["backup"],
         &["restore"],
+        &["failover"],
         &["replicas"],
         &["cleanup"],
         &["bench"],
@@ -44,7 +45,8 @@ fn every_command_has_help_with_examples() {
       show         Show a manifest or a report
       heartbeat    Keep the heartbeat that the recovery point (RPO) is read from
       backup       Back databases up, with manifests of the same instant
-      restore      Restore a backup on this machine, verify every row, and measure RTO and RPO
+      restore      Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
+      failover     Move the primary away while a probe writes: outage, errors, lost acknowledged writes
       replicas     Check that another region's copy of a Velero backup is complete and equal, by content
       cleanup      Remove what earlier runs left behind
       bench        Measure how fast a database is verified, beside the raw COPY floor
