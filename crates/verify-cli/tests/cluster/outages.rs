@@ -15,6 +15,8 @@ impl Drop for Mended<'_> {
         self.0.run(self.1);
         if self.1[0] == "s3" {
             await_location("default");
+            // Velero looks at a repository that it could not reach only minutes later; it makes a missing one anew at once.
+            kubectl(&["delete", "backuprepositories", "--all", "-n", "velero"]);
         } else {
             kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s"]);
         }
