@@ -14,9 +14,10 @@ use super::following::{Ended, Followed};
 use super::method::Method;
 use super::preflight::{self, OPT_IN};
 use super::record::{Facts, Record, Volume};
-use super::removal::{self, KeptServers, UNPROVEN};
+use super::removal::{self, UNPROVEN};
 use super::settings::Settings;
 use super::source::Source;
+use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
@@ -80,7 +81,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed was told, and is no obstacle.
-    let _ = removal::sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
+    let _ = sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking {

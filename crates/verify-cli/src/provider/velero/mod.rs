@@ -28,13 +28,15 @@ mod removal;
 mod restore;
 mod settings;
 mod source;
+mod sweep;
 mod waiting;
 
 pub(crate) use backup::{BackupRequest, TakenBackup, backup};
 pub(crate) use evidence::place_of;
 pub(crate) use latest::latest;
 pub use method::Method;
-pub(crate) use removal::{KeptServers, Removal, sweep};
+pub(crate) use removal::Removal;
 pub(crate) use restore::{Kept, RestoreRequest, restore};
 pub use settings::Settings;
 pub(crate) use source::{choose, login};
+pub(crate) use sweep::{KeptServers, sweep};

@@ -23,9 +23,10 @@ use super::modifier::Modifier;
 use super::place::Place;
 use super::record::Record;
 use super::refilling::Refilled;
-use super::removal::{self, KeptServers};
+use super::removal;
 use super::settings::Settings;
 use super::source::handle;
+use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, labels};
@@ -111,7 +112,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
     // What could not be removed was told, and is no obstacle.
-    let _ = removal::sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
+    let _ = sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     watch.step("reading what proves the backup")?;
