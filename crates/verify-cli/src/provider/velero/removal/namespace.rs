@@ -1,0 +1,296 @@
+//! The end of a validation namespace, and of what is bound to it.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{POLL, Work};
+use crate::cluster::{Kind, Run};
+use crate::provider::velero::fate::{self, ContentFate, VolumeFate};
+use crate::provider::velero::place::Place;
+use crate::velero::snapshot::VolumeSnapshotContent;
+
+/// How long a namespace may take to go, with its pods and the storage of its claims.
+const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long the storage behind a released volume may take to go.
+const VOLUME_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What outlives the namespace and is to be removed once it is gone.
+struct Survivors {
+    /// The uids of the claims that there were.
+    claims: BTreeSet<String>,
+    /// The volumes that go with them.
+    going: BTreeSet<String>,
+    contents: BTreeSet<String>,
+}
+
+impl Work<'_> {
+    /// The validation namespace, and what is bound to it.
+    pub(super) fn end_place(&mut self) {
+        let name = Place::of(self.run).name();
+        let kind = self.cluster.global::<Namespace>();
+        let Some(found) = self.tried(&format!("Namespace {name}"), kind.get(&name)) else { return };
+        let ours = found.as_ref().is_some_and(|namespace| Run::of(namespace).as_ref() == Some(self.run));
+        if found.is_some() && !ours {
+            return self.left(format!(
+                "Namespace {name}: it has not our labels; look what is in it, and delete it by hand"
+            ));
+        }
+        // What must survive the namespace is made to before it goes. If that fails, it has to stay.
+        let Some(survivors) = self.spare(&name) else { return };
+        if found.is_some() {
+            (self.tell)(&format!("removing the namespace {name}"));
+            if self.tried(&format!("Namespace {name}"), kind.delete(&name)).is_none()
+                || !self.await_gone(&kind, &name)
+            {
+                return;
+            }
+            self.done.removed.push(format!("Namespace {name}"));
+        }
+        self.volumes(&name, &survivors.claims, survivors.going);
+        self.contents(&survivors.contents);
+    }
+
+    /// Sets the policies of what outlives the namespace, so that its end takes with it what is ours, and nothing else.
+    fn spare(&mut self, namespace: &str) -> Option<Survivors> {
+        let claims = self.cluster.of::<PersistentVolumeClaim>(namespace).list("");
+        let claims = fate::uids(&self.tried(&format!("PersistentVolumeClaims of {namespace}"), claims)?);
+        let volumes = self.cluster.global::<PersistentVolume>();
+        let all = self.tried("PersistentVolumes", volumes.list(""))?;
+        let mut spared = true;
+        let mut going = BTreeSet::new();
+        for (volume, fate) in judged(&all, namespace, &claims) {
+            spared &= self.set_policy(volume, &fate);
+            if fate == VolumeFate::Remove {
+                going.insert(volume.name_any());
+            }
+        }
+        let contents = self.cluster.global::<VolumeSnapshotContent>();
+        let mut ours = BTreeSet::new();
+        for content in self.tried("VolumeSnapshotContents", contents.list_if_known(""))? {
+            if fate::content(&content, namespace) != Some(ContentFate::RemoveObject) {
+                continue;
+            }
+            let name = content.name_any();
+            if !fate::retains(&content) {
+                let set = contents.merge(&name, &json!({ "spec": { "deletionPolicy": "Retain" } }));
+                spared &= self.tried(&format!("VolumeSnapshotContent {name}"), set).is_some();
+            }
+            ours.insert(name);
+        }
+        if !spared {
+            self.left(format!(
+                "Namespace {namespace}: it would take with it what has to stay; clean up again"
+            ));
+            return None;
+        }
+        Some(Survivors { claims, going, contents: ours })
+    }
+
+    /// Lets a volume's storage go with its claim, or stay; whether it is so now.
+    fn set_policy(&mut self, volume: &PersistentVolume, fate: &VolumeFate) -> bool {
+        let policy = match fate {
+            VolumeFate::Remove => "Delete",
+            VolumeFate::KeepStorage(_) => "Retain",
+        };
+        if reclaim_policy(volume) == policy {
+            return true;
+        }
+        let name = volume.name_any();
+        let fields = json!({
+            "metadata": { "resourceVersion": volume.metadata.resource_version },
+            "spec": { "persistentVolumeReclaimPolicy": policy },
+        });
+        let set = self.cluster.global::<PersistentVolume>().merge_unless_changed(&name, &fields);
+        match self.tried(&format!("PersistentVolume {name}"), set) {
+            Some(true) => true,
+            Some(false) => {
+                self.left(format!("PersistentVolume {name}: it changed meanwhile; clean up again"));
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Waits until a namespace is gone; tells what holds it where it does not go.
+    fn await_gone(&mut self, kind: &Kind<Namespace>, name: &str) -> bool {
+        let began = Instant::now();
+        loop {
+            let Some(found) = self.tried(&format!("Namespace {name}"), kind.get(name)) else { return false };
+            let Some(namespace) = found else { return true };
+            if began.elapsed() > NAMESPACE_TIMEOUT {
+                // Without them the message only tells less.
+                let pods = self.cluster.of::<Pod>(name).list("").unwrap_or_default();
+                let claims = self.cluster.of::<PersistentVolumeClaim>(name).list("").unwrap_or_default();
+                let holds = held_by(&namespace, &pods, &claims);
+                let waited = NAMESPACE_TIMEOUT.as_secs();
+                self.left(format!("Namespace {name}: it is still going after {waited} s{holds}"));
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The volumes of claims that are gone: those that go by themselves are waited for, the others are removed as objects.
+    fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>, mut going: BTreeSet<String>) {
+        let kind = self.cluster.global::<PersistentVolume>();
+        let began = Instant::now();
+        let mut dealt_with = BTreeSet::new();
+        loop {
+            let Some(all) = self.tried("PersistentVolumes", kind.list("")) else { return };
+            let before = std::mem::take(&mut going);
+            for (volume, fate) in judged(&all, namespace, claims) {
+                let name = volume.name_any();
+                if dealt_with.contains(&name) {
+                    continue;
+                }
+                // One that was bound at the last moment has kept its policy so far.
+                if !self.set_policy(volume, &fate) {
+                    dealt_with.insert(name);
+                    continue;
+                }
+                match fate {
+                    VolumeFate::Remove => {
+                        going.insert(name);
+                    }
+                    VolumeFate::KeepStorage(reason) => self.forget(&kind, &name, &reason, &mut dealt_with),
+                }
+            }
+            let gone = before.difference(&going).filter(|name| !dealt_with.contains(*name));
+            self.done.removed.extend(gone.map(|name| format!("PersistentVolume {name}")));
+            if going.is_empty() {
+                return;
+            }
+            if began.elapsed() > VOLUME_TIMEOUT {
+                let waited = VOLUME_TIMEOUT.as_secs();
+                for name in going {
+                    self.left(format!(
+                        "PersistentVolume {name}: its storage is not gone {waited} s after its claim; `kubectl describe \
+                         pv {name}` shows why"
+                    ));
+                }
+                return;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Removes the object of a volume whose storage stays.
+    fn forget(
+        &mut self,
+        kind: &Kind<PersistentVolume>,
+        name: &str,
+        reason: &str,
+        dealt_with: &mut BTreeSet<String>,
+    ) {
+        let what = format!("PersistentVolume {name}");
+        let Some(read) = self.tried(&what, kind.get(name)) else {
+            dealt_with.insert(name.to_owned());
+            return;
+        };
+        if let Some(volume) = read
+            && reclaim_policy(&volume) == "Retain"
+        {
+            let deleted = kind.delete_as_read(&volume);
+            (self.tell)(&format!("the storage of the PersistentVolume {name} is kept: {reason}"));
+            self.gone(&format!("{what}, whose storage is kept: {reason}"), deleted);
+            dealt_with.insert(name.to_owned());
+        }
+    }
+
+    /// The contents of snapshots that a restore made. The storage's snapshots are the backup's, and stay.
+    fn contents(&mut self, names: &BTreeSet<String>) {
+        let kind = self.cluster.global::<VolumeSnapshotContent>();
+        for name in names {
+            let what = format!("VolumeSnapshotContent {name}");
+            match self.tried(&what, kind.get(name)) {
+                Some(Some(content)) if fate::retains(&content) => {
+                    let deleted = kind.delete_as_read(&content);
+                    self.gone(&what, deleted);
+                }
+                Some(Some(_)) => {
+                    self.left(format!("{what}: its deletion policy is not Retain any more; clean up again"));
+                }
+                Some(None) => self.done.removed.push(what),
+                None => {}
+            }
+        }
+    }
+}
+
+/// The volumes of our namespace, with what becomes of each.
+fn judged<'a>(
+    all: &'a [PersistentVolume],
+    namespace: &str,
+    claims: &BTreeSet<String>,
+) -> Vec<(&'a PersistentVolume, VolumeFate)> {
+    all.iter().filter_map(|volume| Some((volume, fate::volume(volume, namespace, claims, all)?))).collect()
+}
+
+/// Kubernetes' default for volumes that say nothing is to keep them.
+fn reclaim_policy(volume: &PersistentVolume) -> &str {
+    let spec = volume.spec.as_ref();
+    spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
+}
+
+/// What keeps a namespace from going, in words that follow a statement.
+fn held_by(namespace: &Namespace, pods: &[Pod], claims: &[PersistentVolumeClaim]) -> String {
+    let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut holds: Vec<String> = conditions
+        .filter(|condition| condition.status == "True")
+        .filter_map(|condition| condition.message.clone())
+        .filter(|message| !message.is_empty())
+        .collect();
+    holds.extend(pods.iter().map(|pod| {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = node.map(|node| format!(" on {node}")).unwrap_or_default();
+        format!("the pod {}{node}{}", pod.name_any(), finalizers(pod))
+    }));
+    holds.extend(claims.iter().map(|claim| format!("the claim {}{}", claim.name_any(), finalizers(claim))));
+    if holds.is_empty() { String::new() } else { format!(", held by: {}", holds.join("; ")) }
+}
+
+fn finalizers(object: &impl ResourceExt) -> String {
+    match object.finalizers() {
+        [] => String::new(),
+        finalizers => format!(" (finalizers {})", finalizers.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn read<K: DeserializeOwned>(value: serde_json::Value) -> K {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_holds_a_namespace_is_told() {
+        let namespace: Namespace = read(json!({ "status": { "conditions": [
+            { "type": "NamespaceDeletionContentFailure", "status": "False", "message": "All content deleted" },
+            { "type": "NamespaceContentRemaining", "status": "True", "message": "Some resources are remaining: pods. has 1 resource instances" },
+        ]}}));
+        let pod: Pod = read(
+            json!({ "metadata": { "name": "p" }, "spec": { "nodeName": "worker-1", "containers": [] } }),
+        );
+        let claim: PersistentVolumeClaim =
+            read(json!({ "metadata": { "name": "data", "finalizers": ["kubernetes.io/pvc-protection"] } }));
+        assert_eq!(
+            held_by(&namespace, &[pod], &[claim]),
+            ", held by: Some resources are remaining: pods. has 1 resource instances; the pod p on worker-1; the claim \
+             data (finalizers kubernetes.io/pvc-protection)"
+        );
+        assert_eq!(held_by(&Namespace::default(), &[], &[]), "");
+    }
+
+    #[test]
+    fn a_volume_that_says_nothing_is_kept() {
+        assert_eq!(reclaim_policy(&PersistentVolume::default()), "Retain");
+    }
+}

@@ -1,0 +1,252 @@
+//! The end of the Restores and Backups that a run asked Velero for.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::{POLL, VELERO_TIMEOUT, Work, is_going};
+use crate::cluster::{Component, Namespaced, Run, labels, lease};
+use crate::provider::velero::fate::{self, BackupFate, UNPROVEN};
+use crate::velero::backup::Backup;
+use crate::velero::data_movement::{DataDownload, DataUpload};
+use crate::velero::deletion::{self, DeleteBackupRequest};
+use crate::velero::pod_volume::{PodVolumeBackup, PodVolumeRestore};
+use crate::velero::restore::Restore;
+use crate::velero::transfer::TransferStatus;
+
+/// How long Velero may take to end a backup whose transfers are cancelled; it deletes none before.
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(180);
+
+impl Work<'_> {
+    /// Ends the restores before anything that they work on goes. One that began might make the namespace anew, without
+    /// our policy; and one that cannot find its claims any more holds up everybody else's restores for ten minutes.
+    pub(super) fn end_restores(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < VELERO_TIMEOUT {
+            // What cannot be read is told when it is removed.
+            let Ok(found) = self.restores() else { return };
+            let open: Vec<Restore> =
+                found.into_iter().filter(|restore| !restore.status.phase.ended()).collect();
+            if open.is_empty() {
+                return;
+            }
+            for restore in open.iter().filter(|restore| may_never_begin(restore)) {
+                let name = restore.name_any();
+                let deleted = self.cluster.of::<Restore>(self.velero_namespace).delete(&name);
+                self.gone(&format!("Restore {}/{name}", self.velero_namespace), deleted);
+            }
+            // One that was at work may have begun another volume since. A transfer whose pod is gone would never end,
+            // and nobody else's restore would begin for hours: Velero takes one at a time.
+            let owners: BTreeSet<String> =
+                open.into_iter().filter_map(|restore| restore.metadata.uid).collect();
+            self.cancel::<PodVolumeRestore>(&owners, |transfer| &transfer.status);
+            self.cancel::<DataDownload>(&owners, |transfer| &transfer.status);
+            thread::sleep(POLL);
+        }
+    }
+
+    pub(super) fn restores(&self) -> Result<Vec<Restore>> {
+        self.cluster.of::<Restore>(self.velero_namespace).list_if_known(&self.run.selector())
+    }
+
+    /// Restores that were removed go when Velero lets them.
+    pub(super) fn await_restores_gone(&mut self) {
+        let began = Instant::now();
+        loop {
+            let Some(found) = self.tried("Restores", self.restores()) else { return };
+            if found.is_empty() {
+                return;
+            }
+            if began.elapsed() > VELERO_TIMEOUT {
+                for restore in found {
+                    self.left(format!(
+                        "Restore {}: Velero has not let it go within {} s; does the Velero server run, and does it \
+                         reach the backup's location?",
+                        restore.name_any(),
+                        VELERO_TIMEOUT.as_secs()
+                    ));
+                }
+                return;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Backups that were never proven.
+    pub(super) fn backups(&mut self) {
+        let Some(found) = self.end_backups() else { return };
+        if found.is_empty() {
+            return;
+        }
+        let leases = self.cluster.of::<Lease>(self.velero_namespace);
+        let lease = leases.get(&lease::name(self.run));
+        let Some(lease) = self.tried("the run's Lease", lease) else { return };
+        for backup in found {
+            let what = format!("Backup {}", backup.name_any());
+            match fate::backup(&backup, self.run, lease.as_ref()) {
+                None => {}
+                Some(BackupFate::Busy) => {
+                    self.left(format!("{what}: Velero is still at it; clean up again when it has ended"));
+                }
+                Some(BackupFate::NotOurs(reason)) => (self.tell)(&format!("the {what} stays: {reason}")),
+                Some(BackupFate::Going) => self.await_backup_gone(&backup, &what),
+                Some(BackupFate::Delete) => {
+                    (self.tell)(&format!(
+                        "asking Velero to delete the backup {}, which was never proven",
+                        backup.name_any()
+                    ));
+                    if self.tried(&what, self.ask_for_deletion(&backup)).is_some() {
+                        self.await_backup_gone(&backup, &what);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has Velero end the run's backups, and waits for it; those that there are then.
+    fn end_backups(&mut self) -> Option<Vec<Backup>> {
+        let kind = self.cluster.of::<Backup>(self.velero_namespace);
+        let unproven = format!("{},{UNPROVEN}=true", self.run.selector());
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            let found = self.tried("Backups", kind.list_if_known(&unproven))?;
+            let open: BTreeSet<String> = found
+                .iter()
+                .filter(|backup| !backup.status.phase.ended())
+                .filter_map(|backup| backup.metadata.uid.clone())
+                .collect();
+            for backup in found.iter().filter(|backup| is_queued(backup)) {
+                // Velero may take it up just now; then it is not as it was read.
+                let _ = kind.delete_as_read(backup);
+            }
+            if open.is_empty() || began.elapsed() > BACKUP_TIMEOUT {
+                return Some(found);
+            }
+            if !told {
+                (self.tell)("waiting for Velero to end the backup, which it does not delete before");
+                told = true;
+            }
+            self.cancel::<PodVolumeBackup>(&open, |transfer| &transfer.status);
+            self.cancel::<DataUpload>(&open, |transfer| &transfer.status);
+            thread::sleep(POLL);
+        }
+    }
+
+    fn ask_for_deletion(&self, backup: &Backup) -> Result<()> {
+        let kind = self.cluster.of::<DeleteBackupRequest>(self.velero_namespace);
+        let name = lease::name(self.run);
+        // One that was processed, with errors, does nothing any more.
+        if kind.get(&name)?.is_some_and(|request| {
+            request.status.phase.ended() && Run::of(&request).as_ref() == Some(self.run)
+        }) {
+            kind.delete(&name)?;
+        }
+        kind.create(&deletion::request(name, labels(self.run, Component::Backup), backup))?;
+        Ok(())
+    }
+
+    fn await_backup_gone(&mut self, backup: &Backup, what: &str) {
+        let kind = self.cluster.of::<Backup>(self.velero_namespace);
+        let began = Instant::now();
+        loop {
+            let Some(found) = self.tried(what, kind.get(&backup.name_any())) else { return };
+            if found.is_none_or(|found| found.metadata.uid != backup.metadata.uid) {
+                return self.done.removed.push(what.to_owned());
+            }
+            if began.elapsed() > VELERO_TIMEOUT {
+                let requests = self.cluster.of::<DeleteBackupRequest>(self.velero_namespace);
+                let request = requests.get(&lease::name(self.run)).ok().flatten();
+                let errors = request
+                    .map(|request| request.status.errors.join("; "))
+                    .filter(|errors| !errors.is_empty());
+                return self.left(match errors {
+                    Some(errors) => format!("{what}: Velero failed to delete it: {errors}"),
+                    None => format!(
+                        "{what}: Velero has been asked to delete it, and has not within {} s",
+                        VELERO_TIMEOUT.as_secs()
+                    ),
+                });
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Has Velero give up the transfers of these backups or restores, by their uids. Velero's own mark of whose a
+    /// transfer is is the owner: it gives transfers none of our labels. What fails here is tried again.
+    fn cancel<K: Namespaced>(&self, owners: &BTreeSet<String>, status: impl Fn(&K) -> &TransferStatus) {
+        let kind = self.cluster.of::<K>(self.velero_namespace);
+        for transfer in kind.list_if_known("").into_iter().flatten() {
+            if is_open(&transfer, status(&transfer), owners) {
+                let _ = kind.merge(&transfer.name_any(), &json!({ "spec": { "cancel": true } }));
+            }
+        }
+    }
+}
+
+/// Whether this transfer is one of these owners', and has not ended.
+fn is_open(transfer: &impl ResourceExt, status: &TransferStatus, owners: &BTreeSet<String>) -> bool {
+    let ours = transfer.owner_references().iter().any(|owner| owners.contains(&owner.uid));
+    ours && !status.phase.ended()
+}
+
+/// Whether a backup waits behind others; Velero never begins one that is removed before.
+fn is_queued(backup: &Backup) -> bool {
+    let phase = &backup.status.phase;
+    (phase.untouched() || phase.is("Queued")) && !is_going(backup)
+}
+
+/// Whether Velero has not looked at a restore yet; it never begins one that is removed before.
+fn may_never_begin(restore: &Restore) -> bool {
+    restore.status.phase.untouched() && !is_going(restore)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn read<K: DeserializeOwned>(value: serde_json::Value) -> K {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_restore_that_nobody_has_looked_at_is_removed_once() {
+        let table = [
+            (json!({}), true),
+            (json!({ "status": { "phase": "New" } }), true),
+            (json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }), false),
+            (json!({ "status": { "phase": "InProgress" } }), false),
+            (json!({ "status": { "phase": "Completed" } }), false),
+        ];
+        for (restore, expected) in table {
+            assert_eq!(may_never_begin(&read(restore.clone())), expected, "{restore}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_open_transfers_are_cancelled() {
+        let transfer = |uid: &str, phase: &str| -> PodVolumeRestore {
+            read(json!({
+                "metadata": { "ownerReferences":
+                    [{ "apiVersion": "velero.io/v1", "kind": "Restore", "name": "r", "uid": uid }] },
+                "status": { "phase": phase },
+            }))
+        };
+        let table = [
+            (transfer("1", ""), true),
+            (transfer("1", "InProgress"), true),
+            (transfer("1", "Completed"), false),
+            (transfer("2", "InProgress"), false),
+            (PodVolumeRestore::default(), false),
+        ];
+        for (found, open) in table {
+            assert_eq!(is_open(&found, &found.status, &["1".to_owned()].into()), open, "{found:?}");
+        }
+    }
+}
