@@ -36,8 +36,7 @@ impl Evidence {
     pub(crate) fn open(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<Self> {
         let location = find(cluster, velero, name)?;
         if let Some(problem) = location_problem(&location) {
-            let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
-            bail!("failed to use the backup storage location: {problem}{way_out}");
+            bail!("failed to use the backup storage location: {}", problem.told());
         }
         Self::of(cluster, velero, location)
     }

@@ -320,11 +320,8 @@ impl Restoring<'_> {
         let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(Problem::is_failure);
         if !failures.is_empty() {
-            let told = failures.iter().map(|problem| {
-                let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
-                format!("{problem}{way_out}")
-            });
-            bail!("failed to restore the backup {name}: {}", told.collect::<Vec<_>>().join("\n"));
+            let told: Vec<String> = failures.iter().map(Problem::told).collect();
+            bail!("failed to restore the backup {name}: {}", told.join("\n"));
         }
         if !snapshot {
             self.remove_holding_pod(namespace)?;

@@ -38,11 +38,8 @@ impl Outcome<'_> {
         if !reasons.is_empty() {
             what = format!("{what}: {}", reasons.join("; "));
         }
-        let problem = Problem::failure(&self.object, what);
-        Some(match self.phase_way_out() {
-            Some(way_out) => problem.way_out(way_out),
-            None => problem,
-        })
+        let way_out = self.phase_way_out().map(str::to_owned);
+        Some(Problem { way_out, ..Problem::failure(&self.object, what) })
     }
 
     fn phase_way_out(&self) -> Option<&'static str> {
@@ -117,11 +114,8 @@ pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
         None if status.phase.ended() => what.push_str(", and Velero gives no reason"),
         None => {}
     }
-    let problem = Problem::failure(&transfer.object, what);
-    Some(match transfer_way_out(transfer) {
-        Some(way_out) => problem.way_out(way_out),
-        None => problem,
-    })
+    let way_out = transfer_way_out(transfer).map(str::to_owned);
+    Some(Problem { way_out, ..Problem::failure(&transfer.object, what) })
 }
 
 fn transfer_way_out(transfer: &Transfer<'_>) -> Option<&'static str> {
