@@ -37,7 +37,6 @@ use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore};
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
 use crate::velero::volume_info;
 
 /// What is restored of a snapshot: nothing that could run.
@@ -299,21 +298,12 @@ impl Restoring<'_> {
         object.metadata.namespace = Some(velero.to_owned());
         self.watch.step("asking Velero to fill the volume")?;
         self.cluster.of::<Restore>(velero).create(&object)?;
-        let expected = ExpectedVolumes {
-            method: self.record.method.into(),
-            volumes: vec![ExpectedVolume {
-                namespace: volume.namespace.clone(),
-                pod: volume.pod.clone(),
-                volume: volume.volume.clone(),
-                claim: volume.claim.clone(),
-            }],
-        };
         let refilled = Refilled {
             cluster: self.cluster,
             velero,
             name: &restore_name,
             volumes: &volumes,
-            expected: &expected,
+            expected: &volume.expected(self.record.method),
             patience: self.request.settings.patience(),
         };
         let problems = refilled.to_the_end(self.evidence, self.watch)?;
