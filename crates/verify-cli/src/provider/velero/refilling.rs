@@ -8,6 +8,7 @@ use super::waiting::{Look, wait};
 use crate::cluster::Cluster;
 use crate::duration::Period;
 use crate::provider::Watch;
+use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
 use crate::velero::judge::RestoreSeen;
 use crate::velero::judge::restore_problems;
@@ -21,8 +22,6 @@ use crate::velero::transfer::{Transfer, moving};
 use crate::velero::volume::ExpectedVolumes;
 use crate::velero::volume_info::VolumeInfo;
 use crate::velero::waiting;
-
-const RESULTS: &str = "results.gz";
 
 /// What is followed.
 pub(super) struct Refilled<'a> {
@@ -67,7 +66,7 @@ impl Refilled<'_> {
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list(&selector).unwrap_or_default();
         // What it complains of decides nothing that its objects do not decide as well.
-        let results = evidence.of_restore(self.name, RESULTS).ok().flatten();
+        let results = evidence.of_restore(self.name, Artefact::Results).ok().flatten();
         let results = results.and_then(|packed| results::decode(&packed).ok()).unwrap_or_default();
         let seen = RestoreSeen {
             restore: &restore,

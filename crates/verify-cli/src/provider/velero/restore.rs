@@ -34,6 +34,7 @@ use crate::duration::Period;
 use crate::provider::local::{self, BackupName};
 use crate::provider::{Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
+use crate::velero::artefact::Artefact;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore};
@@ -257,7 +258,7 @@ impl Restoring<'_> {
     fn fill(&self, namespace: &str) -> Result<Vec<Problem>> {
         let (velero, volume) = (self.request.settings.velero_namespace(), &self.record.volume);
         let name = self.record.backup.name.as_str();
-        let volumes = self.evidence.of_backup(name, "volumeinfo.json.gz")?;
+        let volumes = self.evidence.of_backup(name, Artefact::VolumeInfos)?;
         let volumes = volumes.with_context(|| format!("failed to learn what the backup {name} holds"))?;
         let volumes = volume_info::decode(&volumes)?;
         let snapshot = self.record.method.is_snapshot();
