@@ -19,7 +19,7 @@ use crate::velero::pod_volume::PodVolumeBackup;
 use crate::velero::problem::Problem;
 use crate::velero::results::{self, Results};
 use crate::velero::snapshot::VolumeSnapshot;
-use crate::velero::transfer::{Transfer, moving};
+use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::{log, waiting};
 
@@ -88,8 +88,7 @@ impl Followed<'_> {
             each(&seen, &backup)?;
             let files = self.cluster.of::<PodVolumeBackup>(self.velero).list(&selector)?;
             let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;
-            let transfers: Vec<Transfer<'_>> =
-                files.iter().map(Transfer::from).chain(uploads.iter().map(Transfer::from)).collect();
+            let transfers = transfers(&files, &uploads);
             if backup.status.phase.ended() && !moving(&transfers) {
                 drop(transfers);
                 return Ok(Look::Done((backup, files, uploads)));

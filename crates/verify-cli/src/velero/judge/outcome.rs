@@ -4,7 +4,7 @@ use crate::velero::backup::HookStatus;
 use crate::velero::message::{shown, told};
 use crate::velero::phase::{Phase, Progress};
 use crate::velero::problem::{Problem, Weight};
-use crate::velero::results::Messages;
+use crate::velero::results::{Messages, Results};
 use crate::velero::transfer::Transfer;
 
 /// The most texts of one kind that are told.
@@ -19,6 +19,10 @@ pub(super) struct Outcome<'a> {
     pub(super) hooks: &'a HookStatus,
     pub(super) operations_attempted: u64,
     pub(super) operations_failed: u64,
+    pub(super) errors: u64,
+    pub(super) warnings: u64,
+    /// The texts of these errors and warnings.
+    pub(super) results: &'a Results,
 }
 
 impl Outcome<'_> {
@@ -27,6 +31,13 @@ impl Outcome<'_> {
         let mut problems: Vec<Problem> = self.phase().into_iter().collect();
         problems.extend(self.hooks());
         problems.extend(self.operations());
+        problems
+    }
+
+    /// Its errors and warnings.
+    pub(super) fn complaints(&self) -> Vec<Problem> {
+        let mut problems = texts(&self.object, Weight::Failure, self.errors, &self.results.errors);
+        problems.extend(texts(&self.object, Weight::Warning, self.warnings, &self.results.warnings));
         problems
     }
 
@@ -84,7 +95,7 @@ fn ending(phase: &Phase) -> Option<String> {
 }
 
 /// One problem for each text, and one for those whose text is missing: `count` is what the status says.
-pub(super) fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<Problem> {
+fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<Problem> {
     let noun = match weight {
         Weight::Failure => "error",
         Weight::Warning => "warning",
