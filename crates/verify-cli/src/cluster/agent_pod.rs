@@ -9,9 +9,9 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::core::ObjectMeta;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::kind::object;
 use super::label::{Component, Run, labels};
 
 /// The container that commands run in.
@@ -185,12 +185,6 @@ fn confined() -> Value {
 /// What the scheduler has to find; there is no limit, since a slow verification lengthens every drill.
 fn resources() -> Value {
     json!({ "requests": { "cpu": "50m", "memory": "64Mi" } })
-}
-
-/// An object from the form that everybody writes it in.
-fn object<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value)
-        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error;
 use super::label::RUN;
@@ -107,7 +108,7 @@ where
     }
 
     /// Merges fields into an object.
-    pub(crate) fn merge(&self, name: &str, fields: &serde_json::Value) -> Result<()> {
+    pub(crate) fn merge(&self, name: &str, fields: &Value) -> Result<()> {
         let doing = format!("change {}", Self::called(name));
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
         match ask(&doing, || self.api.patch(name, &params, &patch))? {
@@ -117,7 +118,7 @@ where
     }
 
     /// Merges fields into an object, of which one is the version that was read; whether it still had that version.
-    pub(crate) fn merge_unless_changed(&self, name: &str, fields: &serde_json::Value) -> Result<bool> {
+    pub(crate) fn merge_unless_changed(&self, name: &str, fields: &Value) -> Result<bool> {
         let doing = format!("change {}", Self::called(name));
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
         match ask(&doing, || self.api.patch(name, &params, &patch))? {
@@ -185,6 +186,12 @@ impl Kind<Pod> {
             Err(_) => Err(error::silent(REQUEST_TIMEOUT, &doing)),
         }
     }
+}
+
+/// An object from the form that everybody writes it in.
+pub(crate) fn object<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value)
+        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
 /// Asks until there is an answer, were it a refusal.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use verify_core::compare::NotCovered;
 
 use super::repository::{Kind, Repository};
+use crate::velero::artefact::Artefact;
 
 /// The folder of all backups.
 pub(super) const BACKUPS: &str = "backups/";
@@ -140,7 +141,7 @@ impl BackupRecord {
 impl Volumes {
     /// The key of the file that they are read from.
     pub(super) fn key(backup: &str) -> String {
-        format!("{BACKUPS}{backup}/{backup}-volumeinfo.json.gz")
+        Artefact::VolumeInfos.of_backup(backup)
     }
 
     pub(super) fn parse(file: &[u8]) -> Result<Self> {

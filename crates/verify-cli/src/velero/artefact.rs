@@ -1,4 +1,4 @@
-//! Artefacts of Velero as they come from the object store: gzip, of whatever size.
+//! Artefacts that Velero keeps of a backup or restore: where they are in the bucket, and how they are unpacked.
 
 use std::io::Read;
 
@@ -8,6 +8,37 @@ use serde::de::DeserializeOwned;
 
 /// The most that is unpacked, in bytes. What somebody else wrote may unpack to anything.
 pub(super) const UNPACKED_LEN_MAX: u64 = 64 << 20;
+
+/// What Velero writes to the bucket when a backup or restore ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Artefact {
+    /// The texts of errors and warnings.
+    Results,
+    /// What a backup holds of each volume.
+    VolumeInfos,
+    /// Velero's own log.
+    Logs,
+}
+
+impl Artefact {
+    /// The key of a backup's.
+    pub(crate) fn of_backup(self, name: &str) -> String {
+        format!("backups/{name}/{name}-{}", self.file())
+    }
+
+    /// The key of a restore's.
+    pub(crate) fn of_restore(self, name: &str) -> String {
+        format!("restores/{name}/restore-{name}-{}", self.file())
+    }
+
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Results => "results.gz",
+            Self::VolumeInfos => "volumeinfo.json.gz",
+            Self::Logs => "logs.gz",
+        }
+    }
+}
 
 /// The value that a packed JSON artefact holds.
 ///

@@ -6,7 +6,7 @@
 //!
 //! Written against Velero 1.15 to 1.18. Fields that we do not need are not here, and unknown ones are ignored.
 
-mod artefact;
+pub(crate) mod artefact;
 pub(crate) mod backup;
 pub(crate) mod data_movement;
 pub(crate) mod deletion;

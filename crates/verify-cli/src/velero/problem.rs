@@ -36,6 +36,14 @@ impl Problem {
         Self { way_out: Some(way_out.into()), ..self }
     }
 
+    /// The sentence, followed by the way out.
+    pub(crate) fn told(&self) -> String {
+        match &self.way_out {
+            Some(way_out) => format!("{self}; {way_out}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether it decides.
     pub(crate) fn is_failure(&self) -> bool {
         self.weight == Weight::Failure

@@ -86,6 +86,14 @@ impl<'a> Transfer<'a> {
     }
 }
 
+/// All that moves data for a backup or a restore: files, and snapshots.
+pub(crate) fn transfers<'a, F, S>(files: &'a [F], snapshots: &'a [S]) -> Vec<Transfer<'a>>
+where
+    Transfer<'a>: From<&'a F> + From<&'a S>,
+{
+    files.iter().map(Transfer::from).chain(snapshots.iter().map(Transfer::from)).collect()
+}
+
 /// Whether one of them still moves.
 pub(crate) fn moving(transfers: &[Transfer<'_>]) -> bool {
     transfers.iter().any(|transfer| transfer.status.phase.progress() == Progress::Running)

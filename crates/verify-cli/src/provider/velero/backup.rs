@@ -28,7 +28,7 @@ use crate::velero::backup::{self, Backup, BackupOrder};
 use crate::velero::judge::backup_problems;
 use crate::velero::problem::Problem;
 use crate::velero::snapshot::VolumeSnapshot;
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
+use crate::velero::volume::ExpectedVolume;
 use crate::velero::volume_info;
 
 /// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
@@ -131,16 +131,7 @@ impl Taking<'_> {
         };
         // Its sessions would hold up the database's vacuum.
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
-        let expected = ExpectedVolumes {
-            method: method.into(),
-            volumes: vec![ExpectedVolume {
-                namespace: volume.namespace.clone(),
-                pod: volume.pod.clone(),
-                volume: volume.volume.clone(),
-                claim: volume.claim.clone(),
-            }],
-        };
-        let mut problems = backup_problems(&ended.seen(), &expected);
+        let mut problems = backup_problems(&ended.seen(), &volume.expected(method));
         problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
         let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
         let left = Vec::new();

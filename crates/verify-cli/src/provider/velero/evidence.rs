@@ -9,6 +9,7 @@ use super::record::Record;
 use crate::cluster::Cluster;
 use crate::provider::local::BackupName;
 use crate::s3::{self, Bucket, Credentials, Location};
+use crate::velero::artefact::Artefact;
 use crate::velero::judge::location_problem;
 use crate::velero::location::BackupStorageLocation;
 
@@ -36,8 +37,7 @@ impl Evidence {
     pub(crate) fn open(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<Self> {
         let location = find(cluster, velero, name)?;
         if let Some(problem) = location_problem(&location) {
-            let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
-            bail!("failed to use the backup storage location: {problem}{way_out}");
+            bail!("failed to use the backup storage location: {}", problem.told());
         }
         Self::of(cluster, velero, location)
     }
@@ -131,13 +131,13 @@ impl Evidence {
     }
 
     /// An artefact that Velero keeps of a backup, such as its results; nothing where it was not written.
-    pub(super) fn of_backup(&self, name: &str, artefact: &str) -> Result<Option<Vec<u8>>> {
-        self.bucket.get(&format!("backups/{name}/{name}-{artefact}"), ARTEFACT_BYTES_MAX)
+    pub(super) fn of_backup(&self, name: &str, artefact: Artefact) -> Result<Option<Vec<u8>>> {
+        self.bucket.get(&artefact.of_backup(name), ARTEFACT_BYTES_MAX)
     }
 
     /// An artefact that Velero keeps of a restore.
-    pub(crate) fn of_restore(&self, name: &str, artefact: &str) -> Result<Option<Vec<u8>>> {
-        self.bucket.get(&format!("restores/{name}/restore-{name}-{artefact}"), ARTEFACT_BYTES_MAX)
+    pub(super) fn of_restore(&self, name: &str, artefact: Artefact) -> Result<Option<Vec<u8>>> {
+        self.bucket.get(&artefact.of_restore(name), ARTEFACT_BYTES_MAX)
     }
 }
 

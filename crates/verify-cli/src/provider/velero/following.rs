@@ -10,6 +10,7 @@ use super::waiting::{Look, wait};
 use crate::cluster::Cluster;
 use crate::duration::Period;
 use crate::provider::Watch;
+use crate::velero::artefact::Artefact;
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataUpload;
 use crate::velero::judge::BackupSeen;
@@ -18,14 +19,9 @@ use crate::velero::pod_volume::PodVolumeBackup;
 use crate::velero::problem::Problem;
 use crate::velero::results::{self, Results};
 use crate::velero::snapshot::VolumeSnapshot;
-use crate::velero::transfer::{Transfer, moving};
+use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::{log, waiting};
-
-/// The artefacts that Velero writes when a backup ends.
-const RESULTS: &str = "results.gz";
-const VOLUME_INFOS: &str = "volumeinfo.json.gz";
-const LOGS: &str = "logs.gz";
 
 /// A backup that has ended, and all that belongs to it.
 pub(super) struct Ended {
@@ -92,8 +88,7 @@ impl Followed<'_> {
             each(&seen, &backup)?;
             let files = self.cluster.of::<PodVolumeBackup>(self.velero).list(&selector)?;
             let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;
-            let transfers: Vec<Transfer<'_>> =
-                files.iter().map(Transfer::from).chain(uploads.iter().map(Transfer::from)).collect();
+            let transfers = transfers(&files, &uploads);
             if backup.status.phase.ended() && !moving(&transfers) {
                 drop(transfers);
                 return Ok(Look::Done((backup, files, uploads)));
@@ -129,19 +124,19 @@ impl Followed<'_> {
         snapshots: BTreeMap<String, String>,
     ) -> Result<Ended> {
         let completed = backup.status.phase.is("Completed");
-        let read = |artefact: &str| match evidence.of_backup(self.name, artefact) {
+        let read = |artefact| match evidence.of_backup(self.name, artefact) {
             // A failed backup may have failed because the bucket cannot be reached: it is judged without.
             Err(_) if !completed => Ok(None),
             other => other,
         };
-        let results = read(RESULTS)?.map(|packed| results::decode(&packed)).transpose()?;
-        let volumes = read(VOLUME_INFOS)?.map(|packed| volume_info::decode(&packed)).transpose()?;
+        let results = read(Artefact::Results)?.map(|packed| results::decode(&packed)).transpose()?;
+        let volumes = read(Artefact::VolumeInfos)?.map(|packed| volume_info::decode(&packed)).transpose()?;
         if completed && volumes.is_none() {
             bail!("failed to learn what the backup {} holds: Velero wrote no list of its volumes", self.name);
         }
         let complaints = match completed {
             true => Vec::new(),
-            false => read(LOGS)?
+            false => read(Artefact::Logs)?
                 .map(|packed| log::decode(&packed))
                 .transpose()?
                 .map_or_else(Vec::new, |complaints| complaints.errors.shown),

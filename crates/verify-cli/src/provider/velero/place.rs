@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::fate;
-use crate::cluster::{Cluster, Component, Run, labels, lease};
+use crate::cluster::{Cluster, Component, Run, labels, lease, object};
 
 /// The name of the one policy, and of the one quota.
 const NAME: &str = "state-lab";
@@ -145,12 +145,6 @@ fn missing(account: bool, quota: Option<&ResourceQuota>) -> Option<&'static str>
         (false, _) => Some("it has no ServiceAccount `default`"),
         (true, false) => Some("nobody counts against its ResourceQuota"),
     }
-}
-
-/// An object from the form that everybody writes it in.
-fn object<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value)
-        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
 #[cfg(test)]

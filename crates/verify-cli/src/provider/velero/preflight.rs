@@ -58,11 +58,8 @@ pub(super) fn check(
     if problems.is_empty() {
         return Ok(());
     }
-    let told = problems.iter().map(|problem| {
-        let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
-        format!("{problem}{way_out}")
-    });
-    bail!("failed to begin a backup that would be worth something: {}", told.collect::<Vec<_>>().join("\n"))
+    let told: Vec<String> = problems.iter().map(Problem::told).collect();
+    bail!("failed to begin a backup that would be worth something: {}", told.join("\n"))
 }
 
 /// Every reason why a backup would be worthless.

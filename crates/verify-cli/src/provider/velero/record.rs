@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::method::Method;
 use crate::provider::local::BackupRecord;
+use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
 
 const FORMAT: &str = "state-lab-velero-backup";
 const FORMAT_VERSION: u32 = 1;
@@ -64,6 +65,19 @@ pub(super) struct Facts {
     pub(super) image_pull_secrets: Vec<String>,
     pub(super) account: (i64, i64),
     pub(super) source_handles: BTreeSet<String>,
+}
+
+impl Volume {
+    /// What a backup has to hold, and a restore has to fill.
+    pub(super) fn expected(&self, method: Method) -> ExpectedVolumes {
+        let volume = ExpectedVolume {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone(),
+            volume: self.volume.clone(),
+            claim: self.claim.clone(),
+        };
+        ExpectedVolumes { method: method.into(), volumes: vec![volume] }
+    }
 }
 
 impl Record {

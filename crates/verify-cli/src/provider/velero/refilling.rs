@@ -8,21 +8,19 @@ use super::waiting::{Look, wait};
 use crate::cluster::Cluster;
 use crate::duration::Period;
 use crate::provider::Watch;
+use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
-use crate::velero::judge::RestoreSeen;
-use crate::velero::judge::restore_problems;
+use crate::velero::judge::{RestoreSeen, restore_problems};
 use crate::velero::label;
 use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::problem::Problem;
 use crate::velero::restore::Restore;
 use crate::velero::results;
 use crate::velero::snapshot::VolumeSnapshotContent;
-use crate::velero::transfer::{Transfer, moving};
+use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume::ExpectedVolumes;
 use crate::velero::volume_info::VolumeInfo;
 use crate::velero::waiting;
-
-const RESULTS: &str = "results.gz";
 
 /// What is followed.
 pub(super) struct Refilled<'a> {
@@ -52,8 +50,7 @@ impl Refilled<'_> {
             };
             let files = self.cluster.of::<PodVolumeRestore>(self.velero).list(&selector)?;
             let downloads = self.cluster.of::<DataDownload>(self.velero).list(&selector)?;
-            let transfers: Vec<Transfer<'_>> =
-                files.iter().map(Transfer::from).chain(downloads.iter().map(Transfer::from)).collect();
+            let transfers = transfers(&files, &downloads);
             if restore.status.phase.ended() && !moving(&transfers) {
                 drop(transfers);
                 return Ok(Look::Done((restore, files, downloads)));
@@ -67,7 +64,7 @@ impl Refilled<'_> {
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list(&selector).unwrap_or_default();
         // What it complains of decides nothing that its objects do not decide as well.
-        let results = evidence.of_restore(self.name, RESULTS).ok().flatten();
+        let results = evidence.of_restore(self.name, Artefact::Results).ok().flatten();
         let results = results.and_then(|packed| results::decode(&packed).ok()).unwrap_or_default();
         let seen = RestoreSeen {
             restore: &restore,

@@ -34,10 +34,10 @@ use crate::duration::Period;
 use crate::provider::local::{self, BackupName};
 use crate::provider::{Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
+use crate::velero::artefact::Artefact;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore};
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
 use crate::velero::volume_info;
 
 /// What is restored of a snapshot: nothing that could run.
@@ -258,7 +258,7 @@ impl Restoring<'_> {
     fn fill(&self, namespace: &str) -> Result<Vec<Problem>> {
         let (velero, volume) = (self.request.settings.velero_namespace(), &self.record.volume);
         let name = self.record.backup.name.as_str();
-        let volumes = self.evidence.of_backup(name, "volumeinfo.json.gz")?;
+        let volumes = self.evidence.of_backup(name, Artefact::VolumeInfos)?;
         let volumes = volumes.with_context(|| format!("failed to learn what the backup {name} holds"))?;
         let volumes = volume_info::decode(&volumes)?;
         let snapshot = self.record.method.is_snapshot();
@@ -299,32 +299,20 @@ impl Restoring<'_> {
         object.metadata.namespace = Some(velero.to_owned());
         self.watch.step("asking Velero to fill the volume")?;
         self.cluster.of::<Restore>(velero).create(&object)?;
-        let expected = ExpectedVolumes {
-            method: self.record.method.into(),
-            volumes: vec![ExpectedVolume {
-                namespace: volume.namespace.clone(),
-                pod: volume.pod.clone(),
-                volume: volume.volume.clone(),
-                claim: volume.claim.clone(),
-            }],
-        };
         let refilled = Refilled {
             cluster: self.cluster,
             velero,
             name: &restore_name,
             volumes: &volumes,
-            expected: &expected,
+            expected: &volume.expected(self.record.method),
             patience: self.request.settings.patience(),
         };
         let problems = refilled.to_the_end(self.evidence, self.watch)?;
         let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(Problem::is_failure);
         if !failures.is_empty() {
-            let told = failures.iter().map(|problem| {
-                let way_out = problem.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
-                format!("{problem}{way_out}")
-            });
-            bail!("failed to restore the backup {name}: {}", told.collect::<Vec<_>>().join("\n"));
+            let told: Vec<String> = failures.iter().map(Problem::told).collect();
+            bail!("failed to restore the backup {name}: {}", told.join("\n"));
         }
         if !snapshot {
             self.remove_holding_pod(namespace)?;

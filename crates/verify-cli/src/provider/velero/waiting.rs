@@ -54,8 +54,7 @@ pub(super) fn wait<T>(
             (moved, last) = (Instant::now(), state);
         }
         if moved.elapsed() > longest {
-            let way_out = on.way_out.as_deref().map(|way| format!("; {way}")).unwrap_or_default();
-            bail!("gave up after nothing had moved for {patience}: {on}{way_out}");
+            bail!("gave up after nothing had moved for {patience}: {}", on.told());
         }
         let text = on.to_string();
         if text != told && (told.is_empty() || told_at.elapsed() >= TELL_PERIOD) {
@@ -79,11 +78,8 @@ pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Wa
             State::Failed(reason) => bail!("failed to start the pod {name}: {reason}"),
             State::Waiting { on, way_out } => {
                 let problem = Problem::failure(format!("the pod {name}"), on.clone());
-                let on_problem = match way_out {
-                    Some(way_out) => problem.way_out(way_out),
-                    None => problem,
-                };
-                Look::Waiting { on: on_problem, state: on }
+                let problem = Problem { way_out: way_out.map(str::to_owned), ..problem };
+                Look::Waiting { on: problem, state: on }
             }
         })
     })

@@ -1,16 +1,16 @@
 //! Every reason why a backup is no success.
 
 use super::named;
-use super::outcome::{Outcome, texts, transfer};
+use super::outcome::{Outcome, transfer};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataUpload;
 use crate::velero::message::shown;
 use crate::velero::phase::Progress;
 use crate::velero::pod_volume::PodVolumeBackup;
-use crate::velero::problem::{Problem, Weight};
+use crate::velero::problem::Problem;
 use crate::velero::results::Results;
 use crate::velero::snapshot_class::VELERO_LABEL;
-use crate::velero::transfer::Transfer;
+use crate::velero::transfer::{Transfer, transfers};
 use crate::velero::volume::{ExpectedVolume, ExpectedVolumes, VolumeMethod};
 use crate::velero::volume_info::{self, VolumeInfo};
 
@@ -32,33 +32,29 @@ pub(crate) struct BackupSeen<'a> {
 /// Every reason why this backup is no success; none if it holds all that is expected.
 pub(crate) fn backup_problems(seen: &BackupSeen<'_>, expected: &ExpectedVolumes) -> Vec<Problem> {
     let (backup, status) = (seen.backup, &seen.backup.status);
-    let object = named(backup);
     let outcome = Outcome {
-        object: object.clone(),
+        object: named(backup),
         phase: &status.phase,
         validation_errors: &status.validation_errors,
         failure_reason: &status.failure_reason,
         hooks: &status.hook_status,
         operations_attempted: status.backup_item_operations_attempted,
         operations_failed: status.backup_item_operations_failed,
+        errors: status.errors,
+        warnings: status.warnings,
+        results: seen.results,
     };
     let mut problems = outcome.problems();
     problems.extend(snapshots(backup));
-    problems.extend(seen.transfers().iter().filter_map(transfer));
-    problems.extend(seen.transfers().iter().filter_map(empty));
+    let transfers = transfers(seen.pod_volume_backups, seen.uploads);
+    problems.extend(transfers.iter().filter_map(transfer));
+    problems.extend(transfers.iter().filter_map(empty));
     problems.extend(expected.volumes.iter().filter_map(|volume| missing(seen, expected.method, volume)));
-    problems.extend(texts(&object, Weight::Failure, status.errors, &seen.results.errors));
-    problems.extend(texts(&object, Weight::Warning, status.warnings, &seen.results.warnings));
+    problems.extend(outcome.complaints());
     problems
 }
 
-impl<'a> BackupSeen<'a> {
-    /// All that moves data for it.
-    pub(crate) fn transfers(&self) -> Vec<Transfer<'a>> {
-        let files = self.pod_volume_backups.iter().map(Transfer::from);
-        files.chain(self.uploads.iter().map(Transfer::from)).collect()
-    }
-
+impl BackupSeen<'_> {
     /// Whether an object moved this volume's data, whatever came of it: that is told of the object.
     fn moved(&self, method: VolumeMethod, volume: &ExpectedVolume) -> bool {
         match method {

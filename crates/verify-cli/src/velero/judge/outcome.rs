@@ -4,7 +4,7 @@ use crate::velero::backup::HookStatus;
 use crate::velero::message::{shown, told};
 use crate::velero::phase::{Phase, Progress};
 use crate::velero::problem::{Problem, Weight};
-use crate::velero::results::Messages;
+use crate::velero::results::{Messages, Results};
 use crate::velero::transfer::Transfer;
 
 /// The most texts of one kind that are told.
@@ -19,6 +19,10 @@ pub(super) struct Outcome<'a> {
     pub(super) hooks: &'a HookStatus,
     pub(super) operations_attempted: u64,
     pub(super) operations_failed: u64,
+    pub(super) errors: u64,
+    pub(super) warnings: u64,
+    /// The texts of these errors and warnings.
+    pub(super) results: &'a Results,
 }
 
 impl Outcome<'_> {
@@ -30,6 +34,13 @@ impl Outcome<'_> {
         problems
     }
 
+    /// Its errors and warnings.
+    pub(super) fn complaints(&self) -> Vec<Problem> {
+        let mut problems = texts(&self.object, Weight::Failure, self.errors, &self.results.errors);
+        problems.extend(texts(&self.object, Weight::Warning, self.warnings, &self.results.warnings));
+        problems
+    }
+
     /// Why it is not `Completed`, with whatever reason the status gives.
     fn phase(&self) -> Option<Problem> {
         let mut what = ending(self.phase)?;
@@ -38,11 +49,8 @@ impl Outcome<'_> {
         if !reasons.is_empty() {
             what = format!("{what}: {}", reasons.join("; "));
         }
-        let problem = Problem::failure(&self.object, what);
-        Some(match self.phase_way_out() {
-            Some(way_out) => problem.way_out(way_out),
-            None => problem,
-        })
+        let way_out = self.phase_way_out().map(str::to_owned);
+        Some(Problem { way_out, ..Problem::failure(&self.object, what) })
     }
 
     fn phase_way_out(&self) -> Option<&'static str> {
@@ -87,7 +95,7 @@ fn ending(phase: &Phase) -> Option<String> {
 }
 
 /// One problem for each text, and one for those whose text is missing: `count` is what the status says.
-pub(super) fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<Problem> {
+fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<Problem> {
     let noun = match weight {
         Weight::Failure => "error",
         Weight::Warning => "warning",
@@ -117,11 +125,8 @@ pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
         None if status.phase.ended() => what.push_str(", and Velero gives no reason"),
         None => {}
     }
-    let problem = Problem::failure(&transfer.object, what);
-    Some(match transfer_way_out(transfer) {
-        Some(way_out) => problem.way_out(way_out),
-        None => problem,
-    })
+    let way_out = transfer_way_out(transfer).map(str::to_owned);
+    Some(Problem { way_out, ..Problem::failure(&transfer.object, what) })
 }
 
 fn transfer_way_out(transfer: &Transfer<'_>) -> Option<&'static str> {

@@ -1,14 +1,14 @@
 //! Every reason why a restore is no success, whatever its phase says.
 
 use super::named;
-use super::outcome::{Outcome, texts, transfer};
+use super::outcome::{Outcome, transfer};
 use crate::velero::data_movement::DataDownload;
 use crate::velero::pod_volume::PodVolumeRestore;
-use crate::velero::problem::{Problem, Weight};
+use crate::velero::problem::Problem;
 use crate::velero::restore::Restore;
 use crate::velero::results::Results;
 use crate::velero::snapshot::VolumeSnapshotContent;
-use crate::velero::transfer::Transfer;
+use crate::velero::transfer::transfers;
 use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
 use crate::velero::volume_info::{self, Copy, VolumeInfo};
 
@@ -33,21 +33,22 @@ pub(crate) struct RestoreSeen<'a> {
 /// very snapshot that the backup holds, and where it was asked to.
 pub(crate) fn restore_problems(seen: &RestoreSeen<'_>, expected: &ExpectedVolumes) -> Vec<Problem> {
     let (restore, status) = (seen.restore, &seen.restore.status);
-    let object = named(restore);
     let outcome = Outcome {
-        object: object.clone(),
+        object: named(restore),
         phase: &status.phase,
         validation_errors: &status.validation_errors,
         failure_reason: &status.failure_reason,
         hooks: &status.hook_status,
         operations_attempted: status.restore_item_operations_attempted,
         operations_failed: status.restore_item_operations_failed,
+        errors: status.errors,
+        warnings: status.warnings,
+        results: seen.results,
     };
     let mut problems = outcome.problems();
-    problems.extend(seen.transfers().iter().filter_map(transfer));
+    problems.extend(transfers(seen.pod_volume_restores, seen.downloads).iter().filter_map(transfer));
     problems.extend(expected.volumes.iter().filter_map(|volume| unfilled(seen, volume)));
-    problems.extend(texts(&object, Weight::Failure, status.errors, &seen.results.errors));
-    problems.extend(texts(&object, Weight::Warning, status.warnings, &seen.results.warnings));
+    problems.extend(outcome.complaints());
     problems
 }
 
@@ -61,12 +62,6 @@ struct Filling<'a> {
 }
 
 impl<'a> RestoreSeen<'a> {
-    /// All that moves data for it.
-    pub(crate) fn transfers(&self) -> Vec<Transfer<'a>> {
-        let files = self.pod_volume_restores.iter().map(Transfer::from);
-        files.chain(self.downloads.iter().map(Transfer::from)).collect()
-    }
-
     /// Where the volumes of a namespace go.
     fn target(&self, namespace: &'a str) -> &'a str {
         self.restore.spec.namespace_mapping.get(namespace).map_or(namespace, String::as_str)
@@ -148,6 +143,7 @@ const fn kind(copy: Copy<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::velero::problem::Weight;
     use crate::velero::judge::{RestoreSeen, restore_problems};
     use crate::velero::sample;
     use crate::velero::volume::VolumeMethod;
