@@ -1,5 +1,6 @@
 //! What an agent answers.
 
+use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ const PART_BYTES: usize = 384 << 10;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Message {
+    /// The first of all.
+    Hello { version: String },
+    /// The agent lives, whatever its work has to say.
+    Alive,
     /// A step begins.
     Step(String),
     /// Rows are read.
@@ -39,6 +44,31 @@ pub(crate) enum Message {
     Failed { told: String },
     /// The work is done.
     Done,
+}
+
+impl Message {
+    /// The first that an agent of this version says.
+    pub(super) fn hello() -> Self {
+        Self::Hello { version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+
+    /// What a line says.
+    ///
+    /// # Errors
+    ///
+    /// If it is no message, or an agent of another version speaks: what that one proves, this one must not attest.
+    pub(crate) fn read(line: &str) -> Result<Self> {
+        let version = match serde_json::from_str(line) {
+            Ok(Self::Hello { version }) if version != env!("CARGO_PKG_VERSION") => version,
+            Ok(message) => return Ok(message),
+            Err(_) => "another version".to_owned(),
+        };
+        bail!(
+            "failed to understand the agent in the pod: it is state-lab {version}, and this is {}; name an image of this \
+             version (`image` in [velero], or --image)",
+            env!("CARGO_PKG_VERSION")
+        )
+    }
 }
 
 /// What was found in restored databases, and when.
@@ -71,4 +101,21 @@ pub(crate) fn parts(database: usize, file: &[u8]) -> impl Iterator<Item = Part> 
         let bytes = &file[index * PART_BYTES..end];
         Part { database, last: index == last, base64: STANDARD.encode(bytes) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_of_another_version_is_not_listened_to() {
+        let line = |message: &Message| serde_json::to_string(message).unwrap();
+        assert!(matches!(Message::read(&line(&Message::hello())), Ok(Message::Hello { .. })));
+        assert!(matches!(Message::read(&line(&Message::Alive)), Ok(Message::Alive)));
+        let other = Message::Hello { version: "0.0.9".to_owned() };
+        for (line, told) in [(line(&other), "it is state-lab 0.0.9"), ("{}".to_owned(), "another version")] {
+            let error = Message::read(&line).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }

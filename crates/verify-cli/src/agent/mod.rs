@@ -3,7 +3,8 @@
 //! A pod is made to wait ([`pod`]). For each piece of work another process is run in it, which is given one [`Order`] a
 //! line on its standard input, and answers with one [`Message`] a line on its standard output. So no secret stands in
 //! a manifest or an argument list, the rows stay inside the cluster, and a caller that is gone is noticed: the process
-//! loses its input, or hears nothing, and stops.
+//! loses its input, or hears nothing, and stops. The agent says every some seconds that it lives, so that its caller notices
+//! as much of it.
 
 mod capture;
 mod manifests;
@@ -19,7 +20,7 @@ mod voice;
 pub(crate) use manifests::Assembly;
 pub(crate) use message::{Message, Verified, parts};
 pub(crate) use order::{Access, CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
-pub(crate) use orders::SIGN_OF_LIFE;
+pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
 pub(crate) use probe::probe;
 
 use anyhow::{Result, bail};
@@ -33,6 +34,7 @@ use crate::exit::Exit;
 ///
 /// If the orders cannot be read. What goes wrong with the work itself is told in a message.
 pub(crate) fn work() -> Result<Exit> {
+    voice::begin();
     let orders = Orders::listen();
     let done = match orders.next()? {
         Order::Capture(order) => capture::capture(order, &orders),

@@ -11,10 +11,10 @@ use super::order::Order;
 use crate::interrupt;
 use crate::provider::interrupted;
 
-/// How often a caller says that it lives.
+/// How often caller and agent say that they live.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-/// A caller that says nothing for so long is gone: nobody would end what we hold open.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Who says nothing for so long is gone: nobody would end what is held open for them.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How often a wait looks whether to stop.
 const POLL: Duration = Duration::from_millis(20);
 

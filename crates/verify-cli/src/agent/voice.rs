@@ -2,15 +2,28 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use verify_core::event::Event;
 
 use super::message::Message;
+use super::orders::SIGN_OF_LIFE;
 use crate::{interrupt, terminal};
 
 /// Rows that were read are told together.
 const PERIOD: Duration = Duration::from_millis(250);
+
+/// Tells who speaks, and from then on that somebody does.
+pub(super) fn begin() {
+    tell(&Message::hello());
+    thread::spawn(|| {
+        loop {
+            thread::sleep(SIGN_OF_LIFE);
+            tell(&Message::Alive);
+        }
+    });
+}
 
 /// Tells a message. Where nobody hears it the work is asked to stop.
 pub(super) fn tell(message: &Message) {

@@ -1,5 +1,6 @@
 //! What the API server answers when it refuses, in words.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Error, anyhow};
@@ -37,8 +38,19 @@ pub(super) fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
+/// The API server has not answered for a while. Whoever waits for something else can go on to wait.
+#[derive(Debug)]
+pub(crate) struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the API server does not answer")
+    }
+}
+
 /// The error as people read it.
 pub(super) fn told(error: kube::Error, doing: &str) -> Error {
+    let passing = is_passing(&error);
     let said = match status(&error) {
         Some(status) if status.code == 403 => {
             anyhow!("{}: grant it; docs/velero.md lists what each command needs", status.message)
@@ -51,11 +63,34 @@ pub(super) fn told(error: kube::Error, doing: &str) -> Error {
         Some(status) => anyhow!("{}", status.message),
         None => Error::new(error),
     };
+    let said = if passing { said.context(Unanswered) } else { said };
     said.context(format!("failed to {doing}"))
 }
 
 /// The server did not answer.
 pub(super) fn silent(after: Duration, doing: &str) -> Error {
-    anyhow!("the API server did not answer within {} s", after.as_secs())
+    anyhow!("no answer came within {} s", after.as_secs())
+        .context(Unanswered)
         .context(format!("failed to {doing}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_failed_to_come_is_told_from_a_refusal() {
+        let refusal = |code: u16| {
+            let status =
+                serde_json::json!({ "status": "Failure", "message": "no", "reason": "", "code": code });
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        for (error, unanswered) in [
+            (silent(Duration::from_secs(30), "read it"), true),
+            (told(refusal(503), "read it"), true),
+            (told(refusal(403), "read it"), false),
+        ] {
+            assert_eq!(error.context("failed to wait").is::<Unanswered>(), unanswered);
+        }
+    }
 }

@@ -24,8 +24,10 @@ use crate::runtime::runtime;
 const DURATION: Duration = Duration::from_secs(60);
 const RENEWAL_PERIOD: Duration = Duration::from_secs(10);
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How far the clocks of two machines may be apart. A run is dead for others only so long after its lease has expired,
-/// so that a judge whose clock is fast by less kills nobody.
+/// How long a lease that looks expired is watched before it is seized: clocks of two machines may be apart, but whoever
+/// lives renews it meanwhile. Kubernetes' own leader election trusts observation alone for the same reason.
+pub(crate) const OBSERVATION: Duration = Duration::from_secs(25);
+/// How far clocks may be apart without that anybody has to wait.
 const CLOCK_MARGIN: Duration = Duration::from_secs(30);
 /// Who holds the lease of a run that is being swept away.
 const SWEEP: &str = "state-lab-cleanup";

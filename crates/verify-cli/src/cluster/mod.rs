@@ -13,6 +13,7 @@ mod session;
 
 pub(crate) use agent_pod::{AgentPod, Mount, Placing, TOOL};
 pub(crate) use client::Cluster;
+pub(crate) use error::Unanswered;
 pub(crate) use kind::{Evicted, Kind, Namespaced, object};
 pub(crate) use label::{Component, KEPT, RUN, Run, labels, selector};
 pub(crate) use lease::LiveRun;

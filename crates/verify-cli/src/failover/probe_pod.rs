@@ -126,14 +126,13 @@ impl ProbePod {
         let began = Instant::now();
         while began.elapsed() < ANSWER_TIMEOUT {
             match session.next(SIGN_OF_LIFE) {
-                Said::Line(line) => {
-                    let message = serde_json::from_str(&line);
-                    match message.with_context(|| format!("failed to understand the pod {}", self.name))? {
-                        Message::Done => return Ok(()),
-                        Message::Failed { told } => bail!("the probe failed: {}", told.trim()),
-                        message => take(message)?,
-                    }
-                }
+                Said::Line(line) => match Message::read(&line)? {
+                    Message::Hello { .. } => {}
+                    Message::Alive => session.send(go_on.clone())?,
+                    Message::Done => return Ok(()),
+                    Message::Failed { told } => bail!("the probe failed: {}", told.trim()),
+                    message => take(message)?,
+                },
                 Said::Nothing => session.send(go_on.clone())?,
                 Said::Ended(reason) => bail!(
                     "failed to hear the pod {} to the end: {}\n{}",

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, Verified, parts};
+use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, SILENCE_MAX, Verified, parts};
 use crate::cluster::{Kind, Said, Session, TOOL};
-use crate::duration::Period;
 use crate::provider::local::BackupRecord;
 use crate::provider::{Watch, interrupted};
 
@@ -20,24 +19,16 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) struct AgentCall<'a> {
     session: Session,
     watch: &'a Watch<'a>,
-    /// How long it may say nothing while we wait for it.
-    patience: Period,
     /// Answers that came while we looked at something else.
     answers: RefCell<VecDeque<Message>>,
 }
 
 impl<'a> AgentCall<'a> {
     /// Starts the work of an order in a pod.
-    pub(super) fn start(
-        pods: &Kind<Pod>,
-        pod: &str,
-        order: &Order,
-        patience: Period,
-        watch: &'a Watch<'a>,
-    ) -> Result<Self> {
+    pub(super) fn start(pods: &Kind<Pod>, pod: &str, order: &Order, watch: &'a Watch<'a>) -> Result<Self> {
         let session = Session::start(pods, pod, &[TOOL, "agent", "work"])?;
         session.keep_sending(serde_json::to_string(&Order::GoOn)?, SIGN_OF_LIFE);
-        let call = Self { session, watch, patience, answers: RefCell::default() };
+        let call = Self { session, watch, answers: RefCell::default() };
         call.order(order)?;
         Ok(call)
     }
@@ -124,9 +115,11 @@ impl<'a> AgentCall<'a> {
                         return Ok(answer);
                     }
                 }
-                None if heard_at.elapsed() > self.patience.duration() => {
-                    bail!("gave up on the agent in the pod: it has said nothing for {}", self.patience)
-                }
+                None if heard_at.elapsed() > SILENCE_MAX => bail!(
+                    "gave up on the agent in the pod: nothing has been heard of it for {} s; do its node and the API \
+                     server still run?",
+                    SILENCE_MAX.as_secs()
+                ),
                 None => {}
             }
         }
@@ -136,13 +129,9 @@ impl<'a> AgentCall<'a> {
     fn heard(&self, timeout: Duration) -> Result<Option<Message>> {
         match self.session.next(timeout) {
             Said::Nothing => Ok(None),
-            Said::Line(line) => match serde_json::from_str(&line) {
-                Ok(Message::Failed { told }) => Err(failed(&told)),
-                Ok(message) => Ok(Some(message)),
-                Err(_) => bail!(
-                    "failed to understand the agent in the pod: is `image` the same version as this state-lab, {}?",
-                    env!("CARGO_PKG_VERSION")
-                ),
+            Said::Line(line) => match Message::read(&line)? {
+                Message::Failed { told } => Err(failed(&told)),
+                message => Ok(Some(message)),
             },
             Said::Ended(reason) => {
                 let reason = reason.unwrap_or_else(|| "it ended too early".to_owned());
@@ -161,6 +150,7 @@ impl<'a> AgentCall<'a> {
                 // The wish to stop is looked at where we wait.
                 let _ = (self.watch.on_event)(event);
             }
+            Message::Hello { .. } | Message::Alive => {}
             answer => return Some(answer),
         }
         None

@@ -11,6 +11,7 @@ use verify_core::plan::{Mode, Plan};
 use super::agent_call::AgentCall;
 use super::evidence::Evidence;
 use super::following::{Ended, Followed};
+use super::latest::CLUSTER;
 use super::method::Method;
 use super::preflight::{self, OPT_IN};
 use super::record::{Facts, Record, Volume};
@@ -26,6 +27,7 @@ use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord};
 use crate::velero::backup::{self, Backup, BackupOrder};
 use crate::velero::judge::backup_problems;
+use crate::velero::label;
 use crate::velero::problem::Problem;
 use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::volume::ExpectedVolume;
@@ -80,8 +82,8 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let source = Source::find(&cluster, settings, watch)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
-    // What could not be removed was told, and is no obstacle.
-    let _ = sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
+    // What could not be removed is no obstacle.
+    sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking {
@@ -102,6 +104,9 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     // Also a Backup that was never judged: nobody is to take it for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
     drop(live);
+    if taken.is_err() {
+        removal.tell_left(watch.on_step);
+    }
     Ok(TakenBackup { left: removal.left, ..taken? })
 }
 
@@ -202,7 +207,7 @@ impl Taking<'_> {
 
     fn call(&self, pod: &AgentPod, order: &Order) -> Result<AgentCall<'_>> {
         let pods = self.cluster.of::<Pod>(&pod.namespace);
-        AgentCall::start(&pods, &pod.name, order, self.settings.patience(), self.watch)
+        AgentCall::start(&pods, &pod.name, order, self.watch)
     }
 
     /// A snapshot of the primary's volume, while the pod keeps the instant.
@@ -270,6 +275,7 @@ impl Taking<'_> {
         self.watch.step("asking Velero for the backup")?;
         let mut labels = labels(self.run, Component::Backup);
         labels.insert(UNPROVEN.to_owned(), "true".to_owned());
+        labels.insert(CLUSTER.to_owned(), label::value(&self.source.cluster.name));
         let mut order = backup::create(BackupOrder {
             name: self.name.to_string(),
             labels,

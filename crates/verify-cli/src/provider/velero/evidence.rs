@@ -100,7 +100,16 @@ impl Evidence {
                 key(name, RECORD)
             )
         })?;
-        Record::read(&text)
+        let record = Record::read(&text)?;
+        if record.backup.name != *name {
+            bail!(
+                "failed to use what proves the backup {name}: {} in {} is of the backup {}",
+                key(name, RECORD),
+                self.bucket.location(),
+                record.backup.name
+            );
+        }
+        Ok(record)
     }
 
     /// Whether there is a record of a backup.

@@ -77,7 +77,7 @@ impl Followed<'_> {
         let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
             let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
             let Some(backup) = backup else { bail!("failed to follow the Backup {}: it is gone", self.name) };
-            let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list(&selector).unwrap_or_default();
+            let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
             for snapshot in &seen {
                 if let (Some(claim), Some(name)) =
                     (&snapshot.spec.source.persistent_volume_claim_name, &snapshot.metadata.name)

@@ -1,6 +1,8 @@
 //! The newest backup of a database that something proves: what a nightly restore takes.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
 
 use super::evidence::Evidence;
@@ -9,24 +11,37 @@ use crate::cluster::Cluster;
 use crate::provider::Watch;
 use crate::provider::local::BackupName;
 use crate::velero::backup::Backup;
+use crate::velero::label;
 
-/// The newest backup of the settings' namespace that Velero completed and whose record lies beside it.
+/// The label of a Backup that names the database: a namespace may have several.
+pub(super) const CLUSTER: &str = "state-lab.dev/cluster";
+
+/// The newest backup that Velero completed and whose record lies beside it, of the settings' namespace, cluster and
+/// databases.
 ///
 /// # Errors
 ///
-/// If there is none. Newer ones that nothing proves are told.
+/// If there is none, or none can be chosen. Newer ones that nothing proves, or that lack a database, are told.
 pub(crate) fn latest(settings: &Settings, watch: &Watch<'_>) -> Result<BackupName> {
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace());
     let backups = cluster.of::<Backup>(velero).list("")?;
-    for name in candidates(&backups, namespace, evidence.name()) {
-        if evidence.has_record(&name)? {
-            watch.step(&format!("the newest proven backup of {namespace} is {name}"))?;
-            return Ok(name);
+    let candidates = candidates(&backups, namespace, evidence.name());
+    for name in of_cluster(&candidates, settings.cluster.as_deref(), namespace)? {
+        if !evidence.has_record(name)? {
+            watch.step(&format!("the backup {name} is newer, and nothing proves it"))?;
+            continue;
         }
-        watch.step(&format!("the backup {name} is newer, and nothing proves it"))?;
+        let record = evidence.record(name)?;
+        let holds = |wanted: &&String| record.backup.databases.iter().any(|held| held.name == **wanted);
+        if let Some(missing) = settings.databases.iter().find(|wanted| !holds(wanted)) {
+            watch.step(&format!("the backup {name} is newer, and does not hold the database {missing}"))?;
+            continue;
+        }
+        watch.step(&format!("the newest proven backup of {namespace} is {name}"))?;
+        return Ok(name.clone());
     }
     None.with_context(|| {
         format!(
@@ -36,8 +51,14 @@ pub(crate) fn latest(settings: &Settings, watch: &Watch<'_>) -> Result<BackupNam
     })
 }
 
+/// A backup, and the database that it is of, where it says so: those that others made do not.
+struct Candidate {
+    name: BackupName,
+    cluster: Option<String>,
+}
+
 /// Completed backups of a namespace in a location, the newest first.
-fn candidates(backups: &[Backup], namespace: &str, location: &str) -> Vec<BackupName> {
+fn candidates(backups: &[Backup], namespace: &str, location: &str) -> Vec<Candidate> {
     let of_namespace = |backup: &&Backup| {
         let spec = &backup.spec;
         spec.included_namespaces == [namespace]
@@ -47,7 +68,34 @@ fn candidates(backups: &[Backup], namespace: &str, location: &str) -> Vec<Backup
     };
     let mut found: Vec<&Backup> = backups.iter().filter(of_namespace).collect();
     found.sort_by_key(|backup| backup.status.start_timestamp.as_ref().map(|time| time.0));
-    found.iter().rev().filter_map(|backup| backup.name_any().parse().ok()).collect()
+    let candidate = |backup: &&Backup| {
+        Some(Candidate {
+            name: backup.name_any().parse().ok()?,
+            cluster: backup.labels().get(CLUSTER).cloned(),
+        })
+    };
+    found.iter().rev().filter_map(candidate).collect()
+}
+
+/// Those of one cluster, and those that say of none: the only one, or that of this name.
+fn of_cluster<'a>(
+    candidates: &'a [Candidate],
+    wanted: Option<&str>,
+    namespace: &str,
+) -> Result<Vec<&'a BackupName>> {
+    let wanted = wanted.map(label::value);
+    let known: BTreeSet<&str> = candidates.iter().filter_map(|found| found.cluster.as_deref()).collect();
+    if wanted.is_none() && known.len() > 1 {
+        bail!(
+            "failed to choose a backup: the namespace {namespace} has some of {}; name one with --cluster",
+            known.into_iter().collect::<Vec<&str>>().join(", ")
+        );
+    }
+    let of_wanted = |found: &&Candidate| match (&wanted, &found.cluster) {
+        (Some(wanted), Some(cluster)) => wanted == cluster,
+        _ => true,
+    };
+    Ok(candidates.iter().filter(of_wanted).map(|found| &found.name).collect())
 }
 
 #[cfg(test)]
@@ -78,10 +126,26 @@ mod tests {
             backup("of-both", json!({ "/spec/includedNamespaces": ["app", "shop"] })),
         ];
         let names = |namespace, location| -> Vec<String> {
-            candidates(&backups, namespace, location).iter().map(ToString::to_string).collect()
+            candidates(&backups, namespace, location).iter().map(|found| found.name.to_string()).collect()
         };
         assert_eq!(names("app", "default"), ["newest", "older", "oldest"]);
         assert_eq!(names("app", "region-b"), ["elsewhere"]);
         assert_eq!(names("billing", "default"), [""; 0]);
+    }
+
+    #[test]
+    fn of_several_databases_in_a_namespace_one_has_to_be_named() {
+        let candidate = |name: &str, cluster: Option<&str>| Candidate {
+            name: name.parse().unwrap(),
+            cluster: cluster.map(str::to_owned),
+        };
+        let two = [candidate("b3", Some("pg2")), candidate("b2", Some("pg")), candidate("b1", None)];
+        let names = |candidates: &[Candidate], wanted| -> Result<Vec<String>> {
+            Ok(of_cluster(candidates, wanted, "app")?.iter().map(ToString::to_string).collect())
+        };
+        assert_eq!(names(&two, Some("pg")).unwrap(), ["b2", "b1"]);
+        assert_eq!(names(&two, Some("pg2")).unwrap(), ["b3", "b1"]);
+        assert!(names(&two, None).unwrap_err().to_string().contains("pg, pg2"));
+        assert_eq!(names(&two[1..], None).unwrap(), ["b2", "b1"]);
     }
 }

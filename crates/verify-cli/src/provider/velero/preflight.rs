@@ -68,6 +68,7 @@ pub(super) fn problems(seen: &Seen<'_>) -> Vec<Problem> {
     problems.extend(live_files(seen.source));
     problems.extend(server(seen));
     if seen.method.is_snapshot() {
+        problems.extend(wal_elsewhere(seen.source));
         problems.extend(no_snapshots(seen));
     } else {
         problems.extend(basebackup_claim(seen));
@@ -141,6 +142,15 @@ fn node_agent(seen: &Seen<'_>) -> Option<Problem> {
         )
         .way_out("install Velero with --use-node-agent, or look at the pods of its DaemonSet node-agent")
     })
+}
+
+/// WAL on another volume than the data.
+fn wal_elsewhere(source: &Source) -> Option<Problem> {
+    let wal = source.wal_elsewhere.as_ref()?;
+    let what = format!(
+        "has its pg_wal in {wal}, outside the data directory, and snapshots of two volumes are not of one instant"
+    );
+    Some(Problem::failure(format!("the pod {}", source.primary.name_any()), what).way_out("use --method fs"))
 }
 
 /// A storage that takes no snapshots, or for which Velero finds no class.

@@ -62,7 +62,7 @@ impl Refilled<'_> {
                 on.unwrap_or_else(|| Problem::failure(format!("Restore {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;
-        let contents = self.cluster.global::<VolumeSnapshotContent>().list(&selector).unwrap_or_default();
+        let contents = self.cluster.global::<VolumeSnapshotContent>().list_if_known(&selector)?;
         // What it complains of decides nothing that its objects do not decide as well.
         let results = evidence.of_restore(self.name, Artefact::Results).ok().flatten();
         let results = results.and_then(|packed| results::decode(&packed).ok()).unwrap_or_default();

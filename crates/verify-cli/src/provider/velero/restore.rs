@@ -111,8 +111,8 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     let RestoreRequest { name, settings, .. } = request;
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
-    // What could not be removed was told, and is no obstacle.
-    let _ = sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?;
+    // What could not be removed is no obstacle.
+    sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     watch.step("reading what proves the backup")?;
@@ -142,6 +142,9 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     (watch.on_step)("removing what was made for the restore");
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
     drop(live);
+    if restored.is_err() {
+        removal.tell_left(watch.on_step);
+    }
     let restored = restored?;
     Ok(RestoredCopy { left: removal.left, ..restored })
 }
@@ -226,7 +229,7 @@ impl Restoring<'_> {
         let pods = self.cluster.of::<Pod>(&namespace);
         let before = self.clock.elapsed();
         let order = Order::Restore(Box::new(order));
-        let call = AgentCall::start(&pods, &pod, &order, self.request.settings.patience(), self.watch)?;
+        let call = AgentCall::start(&pods, &pod, &order, self.watch)?;
         call.send_manifests(files)?;
         let verified = call.verified()?;
         // The bytes were there before: what the agent does until it begins to recover them is part of that.

@@ -45,6 +45,8 @@ pub(crate) struct Source {
     /// The user and group that own the files.
     pub(crate) account: (i64, i64),
     pub(crate) data: DataVolume,
+    /// Where its WAL is, if not in the data directory.
+    pub(crate) wal_elsewhere: Option<String>,
     pub(crate) access: Access,
     /// All pods of the namespace.
     pub(crate) pods: Vec<Pod>,
@@ -90,7 +92,7 @@ impl Source {
             ANSWER_TIMEOUT,
         )
         .with_context(|| format!("failed to find the data directory of {}", primary.name_any()))?;
-        let Inspected { directory, account } = inspected.parse()?;
+        let Inspected { directory, account, wal_elsewhere } = inspected.parse()?;
         let data = volume_of(&primary, container, &directory)?;
         let access = access(cluster, &namespace, &found, &primary, settings)?;
         let spec = primary.spec.as_ref();
@@ -100,6 +102,7 @@ impl Source {
             image_pull_secrets: image_pull_secrets.map(|secret| secret.name.clone()).collect(),
             account,
             data,
+            wal_elsewhere,
             access,
             handles: handles(&cluster.global::<PersistentVolume>().list("")?, &namespace),
             namespace,
@@ -153,6 +156,7 @@ pub(crate) fn choose(
 struct Inspected {
     directory: String,
     account: (i64, i64),
+    wal_elsewhere: Option<String>,
 }
 
 impl std::str::FromStr for Inspected {
@@ -166,18 +170,13 @@ impl std::str::FromStr for Inspected {
         let Some(account) = account.filter(|_| directory.starts_with('/')) else {
             bail!("failed to find the data directory: the container's answer makes no sense");
         };
-        if let Some(wal) = lines.next().filter(|wal| !wal.is_empty()) {
-            bail!(
-                "failed to prepare a backup: pg_wal leads to {wal}, outside the data directory, and snapshots of two \
-                 volumes are not of one instant; use --method fs"
-            );
-        }
+        let wal_elsewhere = lines.next().filter(|wal| !wal.is_empty()).map(str::to_owned);
         if account.0 == 0 {
             bail!(
                 "failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root"
             );
         }
-        Ok(Self { directory: directory.to_owned(), account })
+        Ok(Self { directory: directory.to_owned(), account, wal_elsewhere })
     }
 }
 
@@ -287,13 +286,20 @@ mod tests {
     #[test]
     fn what_a_container_tells_is_understood_or_refused() {
         let inspected = |text: &str| text.parse::<Inspected>().map_err(|error| error.to_string());
-        let expected = Inspected { directory: "/data/pg".to_owned(), account: (999, 998) };
-        assert_eq!(inspected("/data/pg\n999 998\n\n"), Ok(expected));
+        for (text, wal) in
+            [("/data/pg\n999 998\n\n", None), ("/data/pg\n999 998\n/wal/pg_wal\n", Some("/wal/pg_wal"))]
+        {
+            let expected = Inspected {
+                directory: "/data/pg".to_owned(),
+                account: (999, 998),
+                wal_elsewhere: wal.map(str::to_owned),
+            };
+            assert_eq!(inspected(text), Ok(expected));
+        }
         for (text, reason) in [
             ("", "makes no sense"),
             ("pg\n999 999\n\n", "makes no sense"),
             ("/pg\nroot root\n\n", "makes no sense"),
-            ("/pg\n999 999\n/wal/pg_wal\n", "pg_wal leads to /wal/pg_wal"),
             ("/pg\n0 0\n\n", "root owns"),
         ] {
             let refused = inspected(text).unwrap_err();

@@ -1,6 +1,7 @@
 //! What dead runs left in a cluster: found by labels, told from living runs by leases, and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -41,8 +42,13 @@ pub(crate) fn sweep(
         KeptServers::Spare => kept(cluster)?,
         KeptServers::Remove => BTreeSet::new(),
     };
+    let dead = dead(found, &leases, Timestamp::now());
+    if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
+        tell("waiting whether a run that seems to be dead gives a sign of life after all");
+        thread::sleep(lease::OBSERVATION);
+    }
     let mut done = Removal::default();
-    for (run, lease) in dead(found, &leases, Timestamp::now()) {
+    for (run, lease) in dead {
         if kept.contains(&run) {
             continue;
         }

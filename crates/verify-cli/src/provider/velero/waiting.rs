@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 
-use crate::cluster::Kind;
+use crate::cluster::{Kind, Unanswered};
 use crate::duration::Period;
 use crate::provider::{Watch, interrupted};
 use crate::velero::problem::Problem;
@@ -46,9 +46,14 @@ pub(super) fn wait<T>(
         if (watch.asked)() {
             return Err(interrupted().into());
         }
-        let (on, state) = match look()? {
-            Look::Done(done) => return Ok(done),
-            Look::Waiting { on, state } => (on, state),
+        let (on, state) = match look() {
+            Ok(Look::Done(done)) => return Ok(done),
+            Ok(Look::Waiting { on, state }) => (on, state),
+            // What we wait for goes on without it.
+            Err(error) if error.is::<Unanswered>() => {
+                (Problem::failure("the API server", "does not answer"), last.clone())
+            }
+            Err(error) => return Err(error),
         };
         if state != last {
             (moved, last) = (Instant::now(), state);

@@ -40,6 +40,11 @@ impl Removal {
         self.left.is_empty()
     }
 
+    /// Tells what is left, where nobody else does.
+    pub(crate) fn tell_left(&self, tell: &dyn Fn(&str)) {
+        self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
+    }
+
     /// Takes another one in.
     pub(crate) fn add(&mut self, other: Self) {
         self.removed.extend(other.removed);
