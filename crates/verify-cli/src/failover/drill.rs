@@ -65,100 +65,147 @@ pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
     let live = LiveRun::begin(cluster, &scene.namespace, &run, Component::Probe)?;
-    let outcome = drill_at(cluster, request, &scene, &run, tell);
+    let outcome = Drill::begin(cluster, request, &scene, &run, tell).and_then(Drill::outcome);
     let ended = live.end();
     let outcome = outcome?;
     ended.map(|()| outcome)
 }
 
-/// The drill of a run that others know to be alive. Everything that it made is gone when this returns.
-fn drill_at(
-    cluster: &Cluster,
-    request: &Request,
-    scene: &Scene,
-    run: &Run,
-    tell: &dyn Fn(&str),
-) -> Result<Outcome> {
-    tell(&format!(
-        "the primary is {} on {}; writing through the Service {}",
-        scene.seat.pod, scene.seat.node, scene.service
-    ));
-    // Dropped in the reverse order: the node comes back before the probe goes.
-    let pods = cluster.of::<Pod>(&scene.namespace);
-    let mut probe = ProbePod::create(pods, &pod(request, scene, run), order(request, scene, run))?;
-    let (_, ahead) = probe.begin()?;
-    let mut watching = Watching::begin(cluster, scene, &request.node, &probe, tell)?;
-    if !watching.until(FIRST_WRITE_TIMEOUT, |watching| watching.progress.acknowledged > 0)? {
-        let error = watching.progress.last_error.as_deref().unwrap_or("no error came either");
-        bail!("failed to write through the Service {}: {error}", scene.service);
+/// The drill of a run that others know to be alive. Everything that it made is gone when this value is.
+struct Drill<'a> {
+    cluster: &'a Cluster,
+    request: &'a Request,
+    scene: &'a Scene,
+    run: &'a Run,
+    tell: &'a dyn Fn(&str),
+    // Dropped before what it listens to.
+    watching: Watching<'a>,
+    probe: ProbePod,
+    /// What the probe's clock is ahead of ours.
+    ahead: SignedDuration,
+}
+
+impl<'a> Drill<'a> {
+    /// Starts the probe, and looks at the cluster from here on.
+    fn begin(
+        cluster: &'a Cluster,
+        request: &'a Request,
+        scene: &'a Scene,
+        run: &'a Run,
+        tell: &'a dyn Fn(&str),
+    ) -> Result<Self> {
+        tell(&format!(
+            "the primary is {} on {}; writing through the Service {}",
+            scene.seat.pod, scene.seat.node, scene.service
+        ));
+        let pods = cluster.of::<Pod>(&scene.namespace);
+        let mut probe = ProbePod::create(pods, &pod(request, scene, run), order(request, scene, run))?;
+        let (_, ahead) = probe.begin()?;
+        let watching = Watching::begin(cluster, scene, &request.node, &probe, tell)?;
+        Ok(Self { cluster, request, scene, run, tell, watching, probe, ahead })
     }
-    watching.rest(request.settle.duration())?;
-    let before = watching.now.clone();
-    refuse_elsewhere(
-        &Scene { seat: before.primary.clone().unwrap_or(scene.seat.clone()), ..scene.clone() },
-        &request.node,
-    )?;
 
-    tell("the event begins");
-    let event_at = Timestamp::now();
-    let event = Event::begin(Target {
-        cluster,
-        run,
-        node: &request.node,
-        namespace: &scene.namespace,
-        pod: &scene.seat.pod,
-        how: request.how,
-        command: request.command.as_deref(),
-        undo: request.undo.as_deref(),
-        patience: EVICTION_PATIENCE,
-    })?;
-    if watching
-        .until(request.deadline.duration(), |watching| is_over(watching, &scene.seat, event_at, ahead))?
-    {
-        watching.rest(request.settle.duration())?;
-    } else {
-        tell(&format!("no new primary takes writes after {}", request.deadline));
+    fn outcome(mut self) -> Result<Outcome> {
+        let Self { request, scene, .. } = self;
+        let before = self.write_undisturbed()?;
+        (self.tell)("the event begins");
+        let event_at = Timestamp::now();
+        // Undone, should anything fail, before the probe goes.
+        let event = self.event()?;
+        let during = self.fail_over(event_at)?;
+        (self.tell)("bringing the node back");
+        event.undo()?;
+        let whole_after_ms = self.recover(&before, event_at)?;
+        let reading = self.read_back(event_at);
+        let missing = match whole_after_ms {
+            Some(_) => Vec::new(),
+            None => self.watching.now.missing_since(&before),
+        };
+        let after = self.watching.now.primary.clone().or(during);
+        Ok(Outcome {
+            moved: after.as_ref().map_or(Move::None, |after| scene.seat.moved_to(after)),
+            primary_before: scene.seat.clone(),
+            primary_after: after,
+            namespace: scene.namespace.clone(),
+            cluster: scene.postgres.name.clone(),
+            service: scene.service.clone(),
+            node: request.node.clone(),
+            how: request.how,
+            event_at,
+            reading,
+            whole_after_ms,
+            missing,
+            changes: self.watching.changes.clone(),
+            objective_ms: request.objective_ms,
+        })
     }
-    let during = watching.now.primary.clone();
 
-    tell("bringing the node back");
-    event.undo()?;
-    let whole_after_ms = wait_until_whole(&mut watching, &before, request.rejoin.duration(), event_at)?;
-    // A probe that was cut off needs a moment to find the new primary.
-    watching.listen_again(&probe);
-    watching
-        .until(request.settle.duration() + FIRST_WRITE_TIMEOUT, |watching| !is_behind(watching, ahead))?;
-    watching.rest(request.settle.duration())?;
-
-    tell("reading everything back");
-    let reading = match probe.read_back() {
-        Ok(ReadBack { record, stored }) => {
-            let event_us = record.offset_us(event_at + ahead);
-            Reading::Read(Box::new(Impact::of(&record, event_us, &stored)))
+    /// Waits until the probe writes, and for a while more; the cluster as it is then.
+    fn write_undisturbed(&mut self) -> Result<Sample> {
+        let Self { request, scene, watching, .. } = self;
+        if !watching.until(FIRST_WRITE_TIMEOUT, |watching| watching.progress.acknowledged > 0)? {
+            let error = watching.progress.last_error.as_deref().unwrap_or("no error came either");
+            bail!("failed to write through the Service {}: {error}", scene.service);
         }
-        Err(error) => Reading::Unread(format!("{error:#}")),
-    };
-    let missing = match whole_after_ms {
-        Some(_) => Vec::new(),
-        None => watching.now.missing_since(&before),
-    };
-    let after = watching.now.primary.clone().or(during);
-    Ok(Outcome {
-        moved: after.as_ref().map_or(Move::None, |after| scene.seat.moved_to(after)),
-        primary_before: scene.seat.clone(),
-        primary_after: after,
-        namespace: scene.namespace.clone(),
-        cluster: scene.postgres.name.clone(),
-        service: scene.service.clone(),
-        node: request.node.clone(),
-        how: request.how,
-        event_at,
-        reading,
-        whole_after_ms,
-        missing,
-        changes: watching.changes.clone(),
-        objective_ms: request.objective_ms,
-    })
+        watching.rest(request.settle.duration())?;
+        let before = watching.now.clone();
+        let seat = before.primary.clone().unwrap_or(scene.seat.clone());
+        refuse_elsewhere(&Scene { seat, ..scene.clone() }, &request.node)?;
+        Ok(before)
+    }
+
+    /// Drives the primary away.
+    fn event(&self) -> Result<Event<'a>> {
+        let Self { cluster, request, scene, run, .. } = *self;
+        Event::begin(Target {
+            cluster,
+            run,
+            node: &request.node,
+            namespace: &scene.namespace,
+            pod: &scene.seat.pod,
+            how: request.how,
+            command: request.command.as_deref(),
+            undo: request.undo.as_deref(),
+            patience: EVICTION_PATIENCE,
+        })
+    }
+
+    /// Waits until a new primary takes writes, and for a while more; the primary of then.
+    fn fail_over(&mut self, event_at: Timestamp) -> Result<Option<Seat>> {
+        let Self { request, scene, ahead, .. } = *self;
+        let over = |watching: &Watching<'_>| is_over(watching, &scene.seat, event_at, ahead);
+        if self.watching.until(request.deadline.duration(), over)? {
+            self.watching.rest(request.settle.duration())?;
+        } else {
+            (self.tell)(&format!("no new primary takes writes after {}", request.deadline));
+        }
+        Ok(self.watching.now.primary.clone())
+    }
+
+    /// Waits until the cluster is as whole as before, which took so long, and the probe writes to it.
+    fn recover(&mut self, before: &Sample, event_at: Timestamp) -> Result<Option<u64>> {
+        let Self { request, ahead, .. } = *self;
+        let whole_after_ms =
+            wait_until_whole(&mut self.watching, before, request.rejoin.duration(), event_at)?;
+        // A probe that was cut off needs a moment to find the new primary.
+        self.watching.listen_again(&self.probe);
+        let settle = request.settle.duration();
+        self.watching.until(settle + FIRST_WRITE_TIMEOUT, |watching| !is_behind(watching, ahead))?;
+        self.watching.rest(settle)?;
+        Ok(whole_after_ms)
+    }
+
+    /// Ends the probe's writing, and reads what it wrote.
+    fn read_back(&self, event_at: Timestamp) -> Reading {
+        (self.tell)("reading everything back");
+        match self.probe.read_back() {
+            Ok(ReadBack { record, stored }) => {
+                let event_us = record.offset_us(event_at + self.ahead);
+                Reading::Read(Box::new(Impact::of(&record, event_us, &stored)))
+            }
+            Err(error) => Reading::Unread(format!("{error:#}")),
+        }
+    }
 }
 
 /// Drilling a node that the primary is not on would prove nothing.

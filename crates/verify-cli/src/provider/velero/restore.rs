@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
 use verify_core::finding::Verdict;
@@ -18,40 +18,25 @@ use super::agent_call::AgentCall;
 use super::announcement::announce;
 use super::backup::VOLUME_PATH;
 use super::evidence::Evidence;
+use super::filling::Filling;
 use super::method::Method;
-use super::modifier::Modifier;
 use super::place::Place;
 use super::record::Record;
-use super::refilling::Refilled;
 use super::removal;
 use super::settings::Settings;
 use super::source::handle;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
-use crate::agent::{Order, RestoreOrder};
-use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, labels};
-use crate::duration::Period;
+use crate::agent::{Order, RestoreOrder, Verified};
+use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run};
 use crate::provider::local::{self, BackupName};
-use crate::provider::{Judging, Watch, metrics_file, report_file};
+use crate::provider::{Found, Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
-use crate::velero::artefact::Artefact;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
-use crate::velero::restore::{self, Restore};
-use crate::velero::volume_info;
 
-/// What is restored of a snapshot: nothing that could run.
-const CLAIMS_ONLY: [&str; 4] = [
-    "persistentvolumeclaims",
-    "persistentvolumes",
-    "volumesnapshots.snapshot.storage.k8s.io",
-    "volumesnapshotcontents.snapshot.storage.k8s.io",
-];
-/// What is restored of files: Velero fills a volume only for a pod that mounts it.
-const WITH_POD: [&str; 3] = ["pods", "persistentvolumeclaims", "persistentvolumes"];
 /// When the cluster ends our job, whatever became of us.
 const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
-const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
 
 /// What to restore, and what it is to keep to.
 pub(crate) struct RestoreRequest {
@@ -199,43 +184,21 @@ impl Restoring<'_> {
         manifests: &[Manifest],
         mut timeline: Timeline,
     ) -> Result<RestoredCopy> {
-        let RestoreRequest { name, plan, objectives, incident, keep, .. } = self.request;
         self.watch.step("making a namespace that reaches nobody")?;
         let place = Place::of(self.run);
         place.create(self.cluster)?;
         let namespace = place.name();
         timeline.reach(Milestone::Prepared, self.clock.elapsed());
-        let warnings = self.fill(&namespace)?;
+        let warnings = self.filling(&namespace).to_the_end()?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
         let pod = self.start(&namespace)?;
         self.check_volumes(&place)?;
         timeline.reach(Milestone::Started, self.clock.elapsed());
-        let volume = &self.record.volume;
-        let path = [VOLUME_PATH, &volume.path]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join("/");
-        let order = RestoreOrder {
-            record: self.record.backup.clone(),
-            place: match self.record.method.is_snapshot() {
-                true => local::Place::DataDirectory(path.into()),
-                false => local::Place::Store(path.into()),
-            },
-            plan: plan.clone(),
-            incident: incident.unwrap_or(timeline.started_at),
-            keep: *keep,
-        };
-        let pods = self.cluster.of::<Pod>(&namespace);
         let before = self.clock.elapsed();
-        let order = Order::Restore(Box::new(order));
-        let call = AgentCall::start(&pods, &pod, &order, self.watch)?;
-        call.send_manifests(files)?;
-        let verified = call.verified()?;
+        let Verified { timeline: of_agent, found, conninfo } =
+            self.verify(&namespace, &pod, files, timeline.started_at)?;
         // The bytes were there before: what the agent does until it begins to recover them is part of that.
-        let of_agent =
-            verified.timeline.reached.iter().filter(|reached| reached.milestone != Milestone::Fetched);
-        for reached in of_agent {
+        for reached in of_agent.reached.iter().filter(|reached| reached.milestone != Milestone::Fetched) {
             timeline.reach(reached.milestone, before + Duration::from_millis(reached.after_ms));
         }
         let judging = Judging {
@@ -243,101 +206,23 @@ impl Restoring<'_> {
             manifests,
             timeline: &timeline,
             duration_ms: u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
-            objectives: *objectives,
+            objectives: self.request.objectives,
         };
-        let in_place = verified.found.into_iter().map(|found| crate::provider::Found {
-            place: format!("{} in the pod {namespace}/{pod}", found.place),
-            ..found
-        });
-        let reports = judging.reports(in_place);
+        let in_place = |found: Found| {
+            let place = format!("{} in the pod {namespace}/{pod}", found.place);
+            Found { place, ..found }
+        };
+        let reports = judging.reports(found.into_iter().map(in_place));
         let databases: Vec<String> =
             self.record.backup.databases.iter().map(|database| database.name.clone()).collect();
-        let report_files = self.keep_reports(name, &reports, &databases);
-        let kept = verified.conninfo.map(|conninfo| Kept { namespace, pod, conninfo });
+        let report_files = self.keep_reports(&reports, &databases);
+        let kept = conninfo.map(|conninfo| Kept { namespace, pod, conninfo });
         Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
     }
 
-    /// Has Velero fill the volume; what it warns of.
-    fn fill(&self, namespace: &str) -> Result<Vec<Problem>> {
-        let (velero, volume) = (self.request.settings.velero_namespace(), &self.record.volume);
-        let name = self.record.backup.name.as_str();
-        let volumes = self.evidence.of_backup(name, Artefact::VolumeInfos)?;
-        let volumes = volumes.with_context(|| format!("failed to learn what the backup {name} holds"))?;
-        let volumes = volume_info::decode(&volumes)?;
-        let snapshot = self.record.method.is_snapshot();
-        let mut labels = labels(self.run, Component::Validation);
-        let restore_name = format!("state-lab-{}", self.run);
-        let modifier = match snapshot {
-            true => None,
-            false => {
-                let modifier = Modifier {
-                    source_namespace: volume.namespace.clone(),
-                    pod: volume.pod.clone(),
-                    volume: volume.volume.clone(),
-                    claim: volume.claim.clone(),
-                    image: self.record.image.clone(),
-                    image_pull_secrets: Vec::new(),
-                    account: self.record.account,
-                };
-                self.cluster.of::<ConfigMap>(velero).create(&modifier.config_map(self.run, velero))?;
-                Some(restore_name.clone())
-            }
-        };
-        labels.insert("state-lab.dev/backup".to_owned(), crate::velero::label::value(name));
-        let mut object = restore::create(restore::RestoreOrder {
-            name: restore_name.clone(),
-            labels,
-            backup: name.to_owned(),
-            source_namespace: volume.namespace.clone(),
-            target_namespace: namespace.to_owned(),
-            included_resources: if snapshot {
-                CLAIMS_ONLY.map(str::to_owned).into()
-            } else {
-                WITH_POD.map(str::to_owned).into()
-            },
-            match_labels: volume.labels.clone(),
-            modifier,
-            item_operation_timeout: ITEM_OPERATION_TIMEOUT,
-        });
-        object.metadata.namespace = Some(velero.to_owned());
-        self.watch.step("asking Velero to fill the volume")?;
-        self.cluster.of::<Restore>(velero).create(&object)?;
-        let refilled = Refilled {
-            cluster: self.cluster,
-            velero,
-            name: &restore_name,
-            volumes: &volumes,
-            expected: &volume.expected(self.record.method),
-            patience: self.request.settings.patience(),
-        };
-        let problems = refilled.to_the_end(self.evidence, self.watch)?;
-        let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
-            problems.into_iter().partition(Problem::is_failure);
-        if !failures.is_empty() {
-            let told: Vec<String> = failures.iter().map(Problem::told).collect();
-            bail!("failed to restore the backup {name}: {}", told.join("\n"));
-        }
-        if !snapshot {
-            self.remove_holding_pod(namespace)?;
-        }
-        Ok(warnings)
-    }
-
-    /// The pod that Velero needed to fill the volume has done its work.
-    fn remove_holding_pod(&self, namespace: &str) -> Result<()> {
-        let pods = self.cluster.of::<Pod>(namespace);
-        for pod in pods.list("")? {
-            pods.delete(&pod.name_any())?;
-        }
-        wait(self.request.settings.patience(), self.watch, || {
-            Ok(match pods.list("")?.first() {
-                None => Look::Done(()),
-                Some(pod) => {
-                    let on = Problem::failure(format!("the pod {}", pod.name_any()), "is being removed");
-                    Look::Waiting { on, state: String::new() }
-                }
-            })
-        })
+    fn filling<'a>(&'a self, namespace: &'a str) -> Filling<'a> {
+        let Self { cluster, evidence, record, run, watch, .. } = *self;
+        Filling { cluster, evidence, settings: &self.request.settings, record, run, namespace, watch }
     }
 
     /// Starts our job on the volume; the name of its pod.
@@ -379,6 +264,36 @@ impl Restoring<'_> {
         Ok(name)
     }
 
+    /// Has the agent bring the copy up, and measure it.
+    fn verify(
+        &self,
+        namespace: &str,
+        pod: &str,
+        files: &[Vec<u8>],
+        started_at: Timestamp,
+    ) -> Result<Verified> {
+        let RestoreRequest { plan, incident, keep, .. } = self.request;
+        let path = match self.record.volume.path.as_str() {
+            "" => VOLUME_PATH.to_owned(),
+            path => format!("{VOLUME_PATH}/{path}"),
+        };
+        let order = RestoreOrder {
+            record: self.record.backup.clone(),
+            place: match self.record.method.is_snapshot() {
+                true => local::Place::DataDirectory(path.into()),
+                false => local::Place::Store(path.into()),
+            },
+            plan: plan.clone(),
+            incident: incident.unwrap_or(started_at),
+            keep: *keep,
+        };
+        let pods = self.cluster.of::<Pod>(namespace);
+        let order = Order::Restore(Box::new(order));
+        let call = AgentCall::start(&pods, pod, &order, self.watch)?;
+        call.send_manifests(files)?;
+        call.verified()
+    }
+
     /// Fails if a volume that was bound is, or may be, one of the source's: PostgreSQL must never start on that.
     fn check_volumes(&self, place: &Place) -> Result<()> {
         if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {
@@ -401,12 +316,12 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    fn keep_reports(&self, name: &BackupName, reports: &[Report], databases: &[String]) -> Vec<String> {
+    fn keep_reports(&self, reports: &[Report], databases: &[String]) -> Vec<String> {
         if self.evidence.is_read_only() {
             (self.watch.on_step)("the report is not stored: the location is read only");
             return Vec::new();
         }
-        let now = Timestamp::now();
+        let (name, now) = (&self.request.name, Timestamp::now());
         let keep = |(report, database): (&Report, &String)| {
             let text = serde_json::to_vec_pretty(report)?;
             self.evidence.keep_report(name, &report_file(now, database, reports.len()), &text)

@@ -1,0 +1,173 @@
+//! Filling the volume that holds the copy: what Velero is asked for, followed until the Restore and all that moves data
+//! for it have ended, and judged.
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+
+use super::evidence::Evidence;
+use super::modifier::Modifier;
+use super::record::Record;
+use super::settings::Settings;
+use super::waiting::{Look, wait};
+use crate::cluster::{Cluster, Component, Run, labels, lease};
+use crate::duration::Period;
+use crate::provider::Watch;
+use crate::velero::artefact::Artefact;
+use crate::velero::data_movement::DataDownload;
+use crate::velero::judge::{RestoreSeen, restore_problems};
+use crate::velero::label;
+use crate::velero::pod_volume::PodVolumeRestore;
+use crate::velero::problem::Problem;
+use crate::velero::restore::{self, Restore, RestoreOrder};
+use crate::velero::results;
+use crate::velero::snapshot::VolumeSnapshotContent;
+use crate::velero::transfer::{moving, transfers};
+use crate::velero::volume_info::{self, VolumeInfo};
+use crate::velero::waiting;
+
+/// What is restored of a snapshot: nothing that could run.
+const CLAIMS_ONLY: &[&str] = &[
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
+/// What is restored of files: Velero fills a volume only for a pod that mounts it.
+const WITH_POD: &[&str] = &["pods", "persistentvolumeclaims", "persistentvolumes"];
+const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
+
+/// The volume of a backup that is being filled.
+pub(super) struct Filling<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) evidence: &'a Evidence,
+    pub(super) settings: &'a Settings,
+    pub(super) record: &'a Record,
+    pub(super) run: &'a Run,
+    /// Where the volume is to be.
+    pub(super) namespace: &'a str,
+    pub(super) watch: &'a Watch<'a>,
+}
+
+impl Filling<'_> {
+    /// Has Velero fill the volume; what it warns of.
+    ///
+    /// # Errors
+    ///
+    /// If the volume was not filled with what the backup holds, with every reason; if nothing moves for too long.
+    pub(super) fn to_the_end(&self) -> Result<Vec<Problem>> {
+        let name = &self.record.backup.name;
+        let volumes = self.evidence.of_backup(name.as_str(), Artefact::VolumeInfos)?;
+        let volumes = volumes.with_context(|| format!("failed to learn what the backup {name} holds"))?;
+        let volumes = volume_info::decode(&volumes)?;
+        let restore = self.begin()?;
+        let problems = self.follow(&restore, &volumes)?;
+        let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
+            problems.into_iter().partition(Problem::is_failure);
+        if !failures.is_empty() {
+            let told: Vec<String> = failures.iter().map(Problem::told).collect();
+            bail!("failed to restore the backup {name}: {}", told.join("\n"));
+        }
+        if !self.record.method.is_snapshot() {
+            self.remove_holding_pod()?;
+        }
+        Ok(warnings)
+    }
+
+    /// Asks Velero for the Restore; its name.
+    fn begin(&self) -> Result<String> {
+        let (velero, volume) = (self.settings.velero_namespace(), &self.record.volume);
+        let backup = self.record.backup.name.to_string();
+        let (resources, modifier) = match self.record.method.is_snapshot() {
+            true => (CLAIMS_ONLY, None),
+            false => (WITH_POD, Some(self.hold_pod_back()?)),
+        };
+        let mut labels = labels(self.run, Component::Validation);
+        labels.insert("state-lab.dev/backup".to_owned(), label::value(&backup));
+        let name = lease::name(self.run);
+        let mut object = restore::create(RestoreOrder {
+            name: name.clone(),
+            labels,
+            backup,
+            source_namespace: volume.namespace.clone(),
+            target_namespace: self.namespace.to_owned(),
+            included_resources: resources.iter().map(|&kind| kind.to_owned()).collect(),
+            match_labels: volume.labels.clone(),
+            modifier,
+            item_operation_timeout: ITEM_OPERATION_TIMEOUT,
+        });
+        object.metadata.namespace = Some(velero.to_owned());
+        self.watch.step("asking Velero to fill the volume")?;
+        self.cluster.of::<Restore>(velero).create(&object)?;
+        Ok(name)
+    }
+
+    /// Keeps the pod that Velero fills the volume in from starting anything; the name of the ConfigMap that does.
+    fn hold_pod_back(&self) -> Result<String> {
+        let (velero, volume) = (self.settings.velero_namespace(), &self.record.volume);
+        let modifier = Modifier {
+            source_namespace: volume.namespace.clone(),
+            pod: volume.pod.clone(),
+            volume: volume.volume.clone(),
+            claim: volume.claim.clone(),
+            image: self.record.image.clone(),
+            image_pull_secrets: Vec::new(),
+            account: self.record.account,
+        };
+        let map = self.cluster.of::<ConfigMap>(velero).create(&modifier.config_map(self.run, velero))?;
+        Ok(map.name_any())
+    }
+
+    /// Waits for the end of the Restore; every reason why it is no success, and what Velero warns of.
+    fn follow(&self, name: &str, volumes: &[VolumeInfo]) -> Result<Vec<Problem>> {
+        let selector = label::of_restore(name);
+        let velero = self.settings.velero_namespace();
+        let (restore, files, downloads) = wait(self.settings.patience(), self.watch, || {
+            let restore = self.cluster.of::<Restore>(velero).get(name)?;
+            let Some(restore) = restore else { bail!("failed to follow the Restore {name}: it is gone") };
+            let files = self.cluster.of::<PodVolumeRestore>(velero).list(&selector)?;
+            let downloads = self.cluster.of::<DataDownload>(velero).list(&selector)?;
+            let transfers = transfers(&files, &downloads);
+            if restore.status.phase.ended() && !moving(&transfers) {
+                drop(transfers);
+                return Ok(Look::Done((restore, files, downloads)));
+            }
+            let on = waiting::restore(&restore, &transfers, Timestamp::now());
+            let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
+            let state = serde_json::to_string(&(&restore.status, statuses))?;
+            let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
+            Ok(Look::Waiting { on, state })
+        })?;
+        let contents = self.cluster.global::<VolumeSnapshotContent>().list_if_known(&selector)?;
+        // What it complains of decides nothing that its objects do not decide as well.
+        let results = self.evidence.of_restore(name, Artefact::Results).ok().flatten();
+        let results = results.and_then(|packed| results::decode(&packed).ok()).unwrap_or_default();
+        let seen = RestoreSeen {
+            restore: &restore,
+            pod_volume_restores: &files,
+            downloads: &downloads,
+            contents: &contents,
+            results: &results,
+            volumes,
+        };
+        Ok(restore_problems(&seen, &self.record.volume.expected(self.record.method)))
+    }
+
+    /// The pod that Velero needed to fill the volume has done its work.
+    fn remove_holding_pod(&self) -> Result<()> {
+        let pods = self.cluster.of::<Pod>(self.namespace);
+        for pod in pods.list("")? {
+            pods.delete(&pod.name_any())?;
+        }
+        wait(self.settings.patience(), self.watch, || {
+            Ok(match pods.list("")?.first() {
+                None => Look::Done(()),
+                Some(pod) => {
+                    let on = Problem::failure(format!("the pod {}", pod.name_any()), "is being removed");
+                    Look::Waiting { on, state: String::new() }
+                }
+            })
+        })
+    }
+}
