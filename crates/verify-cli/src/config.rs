@@ -74,6 +74,8 @@ struct ObjectivesTable {
     rto: Option<Period>,
     /// The longest time whose writes may be lost.
     rpo: Option<Period>,
+    /// The longest time without writes in a failover; 30s unless given.
+    outage: Option<Period>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -167,8 +169,13 @@ impl Config {
 
     /// The objectives.
     pub fn objectives(&self) -> Objectives {
-        let ObjectivesTable { rto, rpo } = self.objectives;
+        let ObjectivesTable { rto, rpo, outage: _ } = self.objectives;
         Objectives { rto_ms: rto.map(Period::ms), rpo_ms: rpo.map(Period::ms) }
+    }
+
+    /// The longest outage of a failover.
+    pub fn outage_objective(&self) -> Option<Period> {
+        self.objectives.outage
     }
 
     /// The directory of backups.

@@ -41,6 +41,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     tally: Tally,
+    /// Something else is done meanwhile.
+    paused: bool,
     ended: bool,
 }
 
@@ -74,8 +76,16 @@ impl Progress {
 
     /// Takes an event, and answers with the user's wish to stop.
     pub(crate) fn take(&self, event: Event) -> ControlFlow<()> {
-        self.shared.lock().tally.add(event);
+        let mut state = self.shared.lock();
+        state.tally.add(event);
+        state.paused = false;
+        drop(state);
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Shows nothing until the next event: something else is done, which is told elsewhere.
+    pub(crate) fn pause(&self) {
+        self.shared.lock().paused = true;
     }
 }
 
@@ -101,10 +111,12 @@ impl Shared {
             if woken.ended {
                 return;
             }
-            let tally = woken.tally.clone();
+            let tally = (!woken.paused).then(|| woken.tally.clone());
             // Events must not wait for the terminal.
             drop(woken);
-            draw(&tally);
+            if let Some(tally) = tally {
+                draw(&tally);
+            }
             state = self.lock();
         }
     }

@@ -104,7 +104,7 @@ impl Failover {
             deadline,
             rejoin,
             settle,
-            objective_ms: config.objectives().rto_ms.unwrap_or(TRANSIENT_MS),
+            objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
         };
         let outcome = failover::drill(&cluster, &request, &|doing| storing::tell_step(globals, doing))?;
         print(&outcome, globals)?;

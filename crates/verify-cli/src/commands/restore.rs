@@ -108,6 +108,10 @@ impl Restore {
             keep,
         };
         let progress = globals.terminal().progress("restoring");
+        let on_step = |doing: &str| {
+            progress.pause();
+            on_step(doing);
+        };
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let restored = velero::restore(&request, &watch)?;
@@ -151,7 +155,10 @@ impl Restore {
             incident,
         };
         let progress = globals.terminal().progress("restoring");
-        let on_step = |doing: &str| storing::tell_step(globals, doing);
+        let on_step = |doing: &str| {
+            progress.pause();
+            storing::tell_step(globals, doing);
+        };
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let restored = local::restore(&request, &watch)?;

@@ -74,6 +74,7 @@ pub(crate) struct TakenBackup {
 /// If it could not be taken, or what became of it could not be learnt. That Velero ended it badly is no error.
 pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup> {
     let BackupRequest { name, settings, method, plan } = request;
+    expect_object_name(name)?;
     let velero = settings.velero_namespace();
     let cluster = Cluster::connect(settings.context.as_deref())?;
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
@@ -108,6 +109,21 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
         removal.tell_left(watch.on_step);
     }
     Ok(TakenBackup { left: removal.left, ..taken? })
+}
+
+/// Fails where Kubernetes takes no object of this name (RFC 1123's names of subdomains).
+fn expect_object_name(name: &BackupName) -> Result<()> {
+    let name = name.as_str();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let inner = name.bytes().all(|byte| plain(byte) || byte == b'-' || byte == b'.');
+    let ends = name.bytes().next().is_some_and(plain) && name.bytes().last().is_some_and(plain);
+    if inner && ends && !name.contains("..") && !name.contains("-.") && !name.contains(".-") {
+        return Ok(());
+    }
+    bail!(
+        "failed to begin the backup {name}: Kubernetes takes no object of this name; use lower-case letters, digits, '-' and \
+         '.', with a letter or digit at both ends"
+    )
 }
 
 /// A backup that is being taken.
@@ -334,4 +350,23 @@ fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
         ))
     };
     missing.map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_kubernetes_refuses_is_refused_before_anything_is_made() {
+        for (name, fits) in [
+            ("nightly-001", true),
+            ("a.b-1", true),
+            ("Nightly-1", false),
+            ("nightly_1", false),
+            ("nightly-", false),
+            ("a..b", false),
+        ] {
+            assert_eq!(expect_object_name(&name.parse().unwrap()).is_ok(), fits, "{name}");
+        }
+    }
 }
