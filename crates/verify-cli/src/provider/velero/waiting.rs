@@ -33,7 +33,8 @@ pub(super) enum Look<T> {
 ///
 /// # Errors
 ///
-/// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says what hangs.
+/// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says
+/// what hangs.
 pub(super) fn wait<T>(
     patience: Period,
     watch: &Watch<'_>,
