@@ -1,4 +1,5 @@
-//! Manifests and reports in files and in S3: written whole or not at all, and never over one that is there unless told to.
+//! Manifests and reports in files and in S3: written whole or not at all, and never over one that is there
+//! unless told to.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};

@@ -61,31 +61,22 @@ where
     /// The object of this name, where there is one.
     pub(crate) fn get(&self, name: &str) -> Result<Option<K>> {
         let doing = format!("read {}", Self::called(name));
-        match ask(&doing, || self.api.get_opt(name))? {
-            Ok(found) => Ok(found),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        answer(&doing, || self.api.get_opt(name))
     }
 
     /// The objects that carry the labels of a selector; all for an empty one.
     pub(crate) fn list(&self, selector: &str) -> Result<Vec<K>> {
         let doing = format!("list the {}s", K::kind(&()));
         let params = ListParams::default().labels(selector);
-        match ask(&doing, || self.api.list(&params))? {
-            Ok(found) => Ok(found.items),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        Ok(answer(&doing, || self.api.list(&params))?.items)
     }
 
     /// The same; none where the cluster does not know the kind.
     pub(crate) fn list_if_known(&self, selector: &str) -> Result<Vec<K>> {
         let doing = format!("list the {}s", K::kind(&()));
         let params = ListParams::default().labels(selector);
-        match ask(&doing, || self.api.list(&params))? {
-            Ok(found) => Ok(found.items),
-            Err(refusal) if error::is_absent(&refusal) => Ok(Vec::new()),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        let found = answer_unless(error::is_absent, &doing, || self.api.list(&params))?;
+        Ok(found.map_or_else(Vec::new, |found| found.items))
     }
 
     /// Creates an object. One that is there already, with our own run's label, is ours: an answer was lost.
@@ -111,21 +102,15 @@ where
     pub(crate) fn merge(&self, name: &str, fields: &Value) -> Result<()> {
         let doing = format!("change {}", Self::called(name));
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
-        match ask(&doing, || self.api.patch(name, &params, &patch))? {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        answer(&doing, || self.api.patch(name, &params, &patch)).map(drop)
     }
 
     /// Merges fields into an object, of which one is the version that was read; whether it still had that version.
     pub(crate) fn merge_unless_changed(&self, name: &str, fields: &Value) -> Result<bool> {
         let doing = format!("change {}", Self::called(name));
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
-        match ask(&doing, || self.api.patch(name, &params, &patch))? {
-            Ok(_) => Ok(true),
-            Err(refusal) if error::is_conflict(&refusal) || error::is_absent(&refusal) => Ok(false),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        let changed = |refusal: &kube::Error| error::is_conflict(refusal) || error::is_absent(refusal);
+        Ok(answer_unless(changed, &doing, || self.api.patch(name, &params, &patch))?.is_some())
     }
 
     /// Removes an object only as it was read: what has changed since may be decided otherwise.
@@ -134,26 +119,18 @@ where
     ///
     /// Also if it has changed.
     pub(crate) fn delete_as_read(&self, object: &K) -> Result<bool> {
-        let name = object.name_any();
-        let doing = format!("remove {}", Self::called(&name));
         let read = Preconditions { uid: object.uid(), resource_version: object.resource_version() };
-        let params = DeleteParams::background().preconditions(read);
-        match ask(&doing, || self.api.delete(&name, &params))? {
-            Ok(_) => Ok(true),
-            Err(refusal) if error::is_absent(&refusal) => Ok(false),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        self.delete_with(&object.name_any(), &DeleteParams::background().preconditions(read))
     }
 
     /// Removes an object; whether there was one. It may take its time to go.
     pub(crate) fn delete(&self, name: &str) -> Result<bool> {
+        self.delete_with(name, &DeleteParams::background())
+    }
+
+    fn delete_with(&self, name: &str, params: &DeleteParams) -> Result<bool> {
         let doing = format!("remove {}", Self::called(name));
-        let params = DeleteParams::background();
-        match ask(&doing, || self.api.delete(name, &params))? {
-            Ok(_) => Ok(true),
-            Err(refusal) if error::is_absent(&refusal) => Ok(false),
-            Err(refusal) => Err(error::told(refusal, &doing)),
-        }
+        Ok(answer_unless(error::is_absent, &doing, || self.api.delete(name, params))?.is_some())
     }
 
     fn called(name: &str) -> String {
@@ -192,6 +169,30 @@ impl Kind<Pod> {
 pub(crate) fn object<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value)
         .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
+}
+
+/// Asks until there is an answer; a refusal is an error.
+fn answer<T, F>(doing: &str, question: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    ask(doing, question)?.map_err(|refusal| error::told(refusal, doing))
+}
+
+/// The same; `None` for a refusal that is no error here.
+fn answer_unless<T, F>(
+    expected: impl Fn(&kube::Error) -> bool,
+    doing: &str,
+    question: impl Fn() -> F,
+) -> Result<Option<T>>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    match ask(doing, question)? {
+        Ok(answer) => Ok(Some(answer)),
+        Err(refusal) if expected(&refusal) => Ok(None),
+        Err(refusal) => Err(error::told(refusal, doing)),
+    }
 }
 
 /// Asks until there is an answer, were it a refusal.

@@ -28,8 +28,8 @@ use crate::terminal;
 /// the snapshot that its manifest was captured under; the role needs SELECT.
 ///
 /// In Kubernetes, Velero takes the copy: a CSI snapshot of the primary's volume (csi; csi-move moves its data to the
-/// object store), or the files of a base backup (fs) or a dump (fs-dump) on a volume of its own. The manifests are stored
-/// beside the backup. Whatever Velero calls it, a backup counts when every volume that a restore needs is in it.
+/// object store), or the files of a base backup (fs) or a dump (fs-dump) on a volume of its own. The manifests are
+/// stored beside the backup. Whatever Velero calls it, a backup counts when every volume that a restore needs is in it.
 ///
 /// Either is kept whole or not at all.
 #[derive(Args)]

@@ -24,7 +24,8 @@ use crate::scratch;
 pub(crate) struct Cleanup {
     #[command(flatten)]
     store: StoreFlag,
-    /// Also clean up the cluster of this context of the kubeconfig [default: the configuration's, where it has [velero]]
+    /// Also clean up the cluster of this context of the kubeconfig
+    /// [default: the configuration's, where it has [velero]]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
     /// Also clean up the cluster, where Velero is in this namespace [default: velero]

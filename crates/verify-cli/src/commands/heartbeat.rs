@@ -24,8 +24,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// Keep the heartbeat that the recovery point (RPO) is read from
 ///
-/// A row a second in the table state_lab.heartbeat, by the server's own clock. After a restore its newest row says up to
-/// which instant writes were recovered. This is the only thing that state-lab ever writes to a source.
+/// A row a second in the table state_lab.heartbeat, by the server's own clock. After a restore its newest row says up
+/// to which instant writes were recovered. This is the only thing that state-lab ever writes to a source.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Heartbeat {

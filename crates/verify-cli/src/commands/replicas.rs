@@ -17,10 +17,11 @@ use crate::s3::Bucket;
 /// content: by checksums that both services keep, else by reading both sides. Replication that says COMPLETED proves
 /// nothing. Nothing is written.
 ///
-/// Where the configuration has a [velero] table with a `replica_location`, both sides are backup storage locations of that
-/// cluster; --from and --to name regions instead.
+/// Where the configuration has a [velero] table with a `replica_location`, both sides are backup storage locations of
+/// that cluster; --from and --to name regions instead.
 ///
-/// Volumes whose data are not in the bucket, as CSI snapshots that were not moved, are listed; the exit status is then 3.
+/// Volumes whose data are not in the bucket, as CSI snapshots that were not moved, are listed; the exit status
+/// is then 3.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Replicas {

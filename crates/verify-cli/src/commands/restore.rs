@@ -28,12 +28,12 @@ use crate::terminal;
 
 /// Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
 ///
-/// The copy runs on a private socket, with nothing of the source's configuration. The stored backup is only read. Whatever
-/// is made is removed at the end, also after Ctrl-C; what a killed run left is removed by the next one. The report is kept
-/// beside the backup.
+/// The copy runs on a private socket, with nothing of the source's configuration. The stored backup is only read.
+/// Whatever is made is removed at the end, also after Ctrl-C; what a killed run left is removed by the next one. The
+/// report is kept beside the backup.
 ///
-/// On this machine it needs room for a copy in the temporary directory (TMPDIR), and a PostgreSQL server of the same major
-/// version. A backup of Velero's is restored into a namespace of its own, which lets nothing in or out; only the
+/// On this machine it needs room for a copy in the temporary directory (TMPDIR), and a PostgreSQL server of the same
+/// major version. A backup of Velero's is restored into a namespace of its own, which lets nothing in or out; only the
 /// database's volume comes back, and nothing starts on it but the server that verifies it.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -41,8 +41,8 @@ pub(crate) struct Restore {
     /// The backup's name
     #[arg(long, value_name = "NAME", required_unless_present = "latest")]
     snapshot: Option<BackupName>,
-    /// Instead of a name, the newest backup of the namespace that Velero completed and that can be proven; a flag of its
-    /// own, since a backup may be called "latest"
+    /// Instead of a name, the newest backup of the namespace that Velero completed and that can be proven; a flag of
+    /// its own, since a backup may be called "latest"
     #[arg(long, conflicts_with = "snapshot", help_heading = "Kubernetes")]
     latest: bool,
     /// Who made it [default: velero where the configuration has a [velero] table, else local]
@@ -59,8 +59,8 @@ pub(crate) struct Restore {
     /// Leave the restored server running
     #[arg(long)]
     keep: bool,
-    /// Write the outcome as OpenMetrics text, as for node_exporter's textfile collector. A restore that could not be made
-    /// leaves what is there, so that its last success grows old
+    /// Write the outcome as OpenMetrics text, as for node_exporter's textfile collector. A restore that could not be
+    /// made leaves what is there, so that its last success grows old
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
     #[command(flatten)]

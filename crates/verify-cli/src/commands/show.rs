@@ -14,7 +14,8 @@ use crate::store::{Stored, read};
 /// Show a manifest or a report
 ///
 /// A manifest is shown without the sketches that name lost rows; a report as it was shown when it was made. A file that
-/// is cut or changed is refused, with exit status 2. Otherwise the exit status is 0, whatever the verdict of the report.
+/// is cut or changed is refused, with exit status 2. Otherwise the exit status is 0, whatever the verdict of
+/// the report.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Show {

@@ -57,7 +57,8 @@ pub(crate) struct Request {
 ///
 /// # Errors
 ///
-/// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about or undone.
+/// If it cannot begin, above all where the primary runs on another node; if the event cannot be
+/// brought about or undone.
 pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
     let scene = Scene::find(cluster, &request.wanted)?;
     refuse_elsewhere(&scene, &request.node)?;

@@ -31,8 +31,8 @@ pub(crate) struct Impact {
     pub(crate) lost: Vec<Span>,
     /// Acknowledged writes of which one attempt is there more than once.
     pub(crate) duplicated: Vec<Span>,
-    /// Acknowledged writes of which several attempts are there: an earlier one counted although its answer was lost. Any
-    /// server does this to a client that tries again; no data are harmed if such writes carry a key.
+    /// Acknowledged writes of which several attempts are there: an earlier one counted although its answer was lost.
+    /// Any server does this to a client that tries again; no data are harmed if such writes carry a key.
     pub(crate) repeated: Vec<Span>,
     /// Writes that are there although nobody was told so.
     pub(crate) unacknowledged: Vec<Span>,

@@ -12,8 +12,8 @@ use super::event::uncordon_all_but;
 use crate::cluster::{Cluster, Component, Run, lease, selector};
 use crate::provider::velero::Removal;
 
-/// Removes the probes of dead drills and makes the nodes schedulable again that these had cordoned. Their tables go with
-/// the next drill of the same database.
+/// Removes the probes of dead drills and makes the nodes schedulable again that these had cordoned. Their tables go
+/// with the next drill of the same database.
 ///
 /// # Errors
 ///

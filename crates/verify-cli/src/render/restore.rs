@@ -9,7 +9,7 @@ use verify_core::report::Report;
 use super::quantity::{bytes, counted};
 use super::style::{Ink, Style};
 use super::text;
-use crate::provider::local::{BackupRecord, Method};
+use crate::provider::local::{BackupRecord, DatabaseRecord, Method};
 
 /// What was backed up.
 pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> String {
@@ -20,7 +20,17 @@ pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> Strin
         Method::Snapshot => "volume snapshot",
     };
     let _ = writeln!(text, "method: {method}, PostgreSQL {}", record.server.version);
-    for database in &record.databases {
+    text.push_str(&captured(&record.databases, style));
+    let took = record.ended_at.duration_since(record.started_at);
+    let _ = writeln!(text, "size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64());
+    let _ = writeln!(text, "stored: {place}");
+    text
+}
+
+/// The databases of a backup, and why what was captured of one proves nothing.
+pub(super) fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
+    let mut text = String::new();
+    for database in databases {
         let (tables, rows) = (counted(database.tables, "table"), counted(database.rows, "row"));
         let _ = writeln!(text, "database: {}: {tables}, {rows}", style.cut(&database.place));
         if let Some(reason) = &database.unproven {
@@ -28,9 +38,6 @@ pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> Strin
                 writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
         }
     }
-    let took = record.ended_at.duration_since(record.started_at);
-    let _ = writeln!(text, "size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64());
-    let _ = writeln!(text, "stored: {place}");
     text
 }
 

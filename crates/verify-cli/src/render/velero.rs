@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::quantity::counted;
+use super::restore::captured;
 use super::style::{Ink, Style};
 use crate::provider::velero::{Method, TakenBackup};
 use crate::velero::problem::Problem;
@@ -26,14 +26,7 @@ pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
     let backup = &record.backup;
     let _ =
         writeln!(text, "method: {}, PostgreSQL {}", method(record.method), style.cut(&backup.server.version));
-    for database in &backup.databases {
-        let (tables, rows) = (counted(database.tables, "table"), counted(database.rows, "row"));
-        let _ = writeln!(text, "database: {}: {tables}, {rows}", style.cut(&database.place));
-        if let Some(reason) = &database.unproven {
-            let _ =
-                writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
-        }
-    }
+    text.push_str(&captured(&backup.databases, style));
     let volume = &record.volume;
     let _ = writeln!(
         text,

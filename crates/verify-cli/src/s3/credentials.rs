@@ -59,7 +59,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whose credentials to use: what the environment says wins, then the Secret of Velero, then what the SDK finds elsewhere.
+/// Whose credentials to use: what the environment says wins, then the Secret of Velero, then what the
+/// SDK finds elsewhere.
 pub fn credentials(environment_has: bool, of_velero: Option<Credentials>) -> Credentials {
     match of_velero {
         Some(credentials) if !environment_has => credentials,

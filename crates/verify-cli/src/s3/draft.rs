@@ -34,8 +34,8 @@ impl Draft {
         self.file.path()
     }
 
-    /// Writes the content to the bucket. Where only that fails, the content stays on this machine, for it may have taken
-    /// hours to come by.
+    /// Writes the content to the bucket. Where only that fails, the content stays on this machine, for it may have
+    /// taken hours to come by.
     pub(crate) fn keep(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let doing = self.bucket.doing("write", &self.key);
         let mut to = BufWriter::new(self.file.as_file_mut());

@@ -1,8 +1,8 @@
 //! Velero's objects, and what we make of them: pure data and decisions, no client, no clock.
 //!
-//! Objects are built by [`backup::create`], [`restore::create`] and [`deletion::request`]; what
-//! became of them is told by [`judge`], what they hang on by [`waiting`], how far they are by [`transfer`]. Velero's own
-//! phase is evidence, not the verdict: a restore that says `Completed` may have filled no volume at all.
+//! Objects are built by [`backup::create`], [`restore::create`] and [`deletion::request`]; what became of them is told
+//! by [`judge`], what they hang on by [`waiting`], how far they are by [`transfer`]. Velero's own phase is evidence,
+//! not the verdict: a restore that says `Completed` may have filled no volume at all.
 //!
 //! Written against Velero 1.15 to 1.18. Fields that we do not need are not here, and unknown ones are ignored.
 

@@ -1,6 +1,7 @@
 //! The artefact `BackupVolumeInfos`: what a backup holds of each volume.
 //!
-//! It lies beside the backup, so that it is there in another cluster too, where the objects that moved the data are not.
+//! It lies beside the backup, so that it is there in another cluster too, where the objects that moved
+//! the data are not.
 
 use anyhow::Result;
 use serde::Deserialize;

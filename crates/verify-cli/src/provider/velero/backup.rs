@@ -21,7 +21,7 @@ use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease};
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord};
@@ -196,7 +196,7 @@ impl Taking<'_> {
         // Velero copies the files of this pod's volume, or leaves the whole pod out.
         let annotations = claim.iter().map(|claim| (OPT_IN.to_owned(), claim.clone()));
         let pod = AgentPod {
-            name: format!("state-lab-{}", self.run),
+            name: lease::name(self.run),
             namespace: self.source.namespace.clone(),
             run: self.run.clone(),
             component: Component::Backup,

@@ -78,13 +78,10 @@ impl Followed<'_> {
             let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
             let Some(backup) = backup else { bail!("failed to follow the Backup {}: it is gone", self.name) };
             let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
-            for snapshot in &seen {
-                if let (Some(claim), Some(name)) =
-                    (&snapshot.spec.source.persistent_volume_claim_name, &snapshot.metadata.name)
-                {
-                    snapshots.insert(claim.clone(), name.clone());
-                }
-            }
+            snapshots.extend(seen.iter().filter_map(|snapshot| {
+                let claim = snapshot.spec.source.persistent_volume_claim_name.clone()?;
+                Some((claim, snapshot.metadata.name.clone()?))
+            }));
             each(&seen, &backup)?;
             let files = self.cluster.of::<PodVolumeBackup>(self.velero).list(&selector)?;
             let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;

@@ -28,7 +28,7 @@ use super::source::handle;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
-use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run};
+use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease};
 use crate::provider::local::{self, BackupName};
 use crate::provider::{Found, Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
@@ -229,7 +229,7 @@ impl Restoring<'_> {
     fn start(&self, namespace: &str) -> Result<String> {
         let volume = &self.record.volume;
         let pod = AgentPod {
-            name: format!("state-lab-{}", self.run),
+            name: lease::name(self.run),
             namespace: namespace.to_owned(),
             run: self.run.clone(),
             component: Component::Validation,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
 
 use crate::cluster::{Kind, Unanswered};
@@ -33,7 +33,8 @@ pub(super) enum Look<T> {
 ///
 /// # Errors
 ///
-/// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says what hangs.
+/// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says
+/// what hangs.
 pub(super) fn wait<T>(
     patience: Period,
     watch: &Watch<'_>,
@@ -100,8 +101,8 @@ enum State {
 
 impl State {
     fn of(pod: &Pod) -> Self {
-        let waiting = |on: String, way_out| Self::Waiting { on, way_out };
-        let Some(status) = &pod.status else { return waiting("is not scheduled yet".to_owned(), None) };
+        let waiting = |on: &str| Self::Waiting { on: on.to_owned(), way_out: None };
+        let Some(status) = &pod.status else { return waiting("is not scheduled yet") };
         let inits = status.init_container_statuses.iter().flatten();
         let containers = || status.container_statuses.iter().flatten();
         let name = pod.name_any();
@@ -118,38 +119,37 @@ impl State {
         if all_run {
             return Self::Running;
         }
-        for container in inits.chain(containers()) {
-            let state = container.state.as_ref();
-            if let Some(wait) = state.and_then(|state| state.waiting.as_ref()) {
-                let reason = wait.reason.as_deref().unwrap_or("is waiting");
-                if matches!(reason, "PodInitializing" | "ContainerCreating") {
-                    continue;
-                }
-                let message = wait.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-                let way_out = reason.contains("Image").then_some(
-                    "look whether the nodes can pull the image, and whether its name is right (`image` in [velero])",
-                );
-                return waiting(
-                    format!("cannot start its container {}: {reason}{message}", container.name),
-                    way_out,
-                );
-            }
-            if state.is_some_and(|state| state.running.is_some()) {
-                return waiting(format!("runs its container {}", container.name), None);
-            }
+        let held_up = inits.chain(containers()).find_map(Self::of_container);
+        held_up.or_else(|| Self::unscheduled(status)).unwrap_or_else(|| waiting("is on its way"))
+    }
+
+    /// A container that cannot start, or that others wait for.
+    fn of_container(container: &ContainerStatus) -> Option<Self> {
+        let (name, state) = (&container.name, container.state.as_ref()?);
+        let Some(wait) = &state.waiting else {
+            state.running.as_ref()?;
+            return Some(Self::Waiting { on: format!("runs its container {name}"), way_out: None });
+        };
+        let reason = wait.reason.as_deref().unwrap_or("is waiting");
+        if matches!(reason, "PodInitializing" | "ContainerCreating") {
+            return None;
         }
-        let conditions = status.conditions.iter().flatten();
-        let unscheduled = conditions
-            .into_iter()
-            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-        if let Some(condition) = unscheduled {
-            let message = condition.message.as_deref().unwrap_or("no reason is given");
-            return waiting(
-                format!("is not scheduled: {message}"),
-                Some("look at the nodes, and at the events of its claims (`kubectl describe`)"),
-            );
-        }
-        waiting("is on its way".to_owned(), None)
+        let message = wait.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+        let way_out = reason.contains("Image").then_some(
+            "look whether the nodes can pull the image, and whether its name is right (`image` in [velero])",
+        );
+        Some(Self::Waiting { on: format!("cannot start its container {name}: {reason}{message}"), way_out })
+    }
+
+    fn unscheduled(status: &PodStatus) -> Option<Self> {
+        let mut conditions = status.conditions.iter().flatten();
+        let unscheduled =
+            conditions.find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+        let message = unscheduled.message.as_deref().unwrap_or("no reason is given");
+        Some(Self::Waiting {
+            on: format!("is not scheduled: {message}"),
+            way_out: Some("look at the nodes, and at the events of its claims (`kubectl describe`)"),
+        })
     }
 }
 
