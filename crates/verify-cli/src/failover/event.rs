@@ -9,11 +9,13 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
+use rustix::process::Signal;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run};
 use crate::interrupt;
+use crate::process_group;
 use crate::provider::interrupted;
 use crate::terminal;
 
@@ -221,7 +223,8 @@ fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
             return Ok(status);
         }
         if asked() || began.elapsed() > COMMAND_TIMEOUT {
-            child.kill()?;
+            // Whatever it started would go on, and might take the node away again after `--undo` has brought it back.
+            process_group::signal(child, Signal::KILL);
             child.wait()?;
             bail!("it was ended after {:.0} s", began.elapsed().as_secs_f64());
         }
@@ -231,9 +234,28 @@ fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Read};
+
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn a_command_that_is_ended_takes_along_what_it_started() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 60 & echo started; wait"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let began = Instant::now();
+        assert_eq!(wait(&mut child, &|| true).unwrap_err().to_string(), "it was ended after 0 s");
+        // The pipe has an end only once nobody holds it.
+        assert_eq!(said.read_to_string(&mut String::new()).unwrap(), 0);
+        assert!(began.elapsed() < Duration::from_secs(50));
+    }
 
     #[test]
     fn a_drain_takes_what_kubectl_takes() {
