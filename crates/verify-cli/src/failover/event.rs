@@ -76,6 +76,7 @@ impl<'a> Event<'a> {
                 event.target.evict(target.namespace, target.pod)?;
             }
             How::Drain => {
+                event.target.drained()?;
                 event.target.cordon()?;
                 event.target.drain()?;
             }
@@ -144,11 +145,23 @@ impl Target<'_> {
         }
     }
 
-    /// Evicts what runs on the node, the primary first.
+    /// The pods that a drain evicts.
+    ///
+    /// # Errors
+    ///
+    /// Also if nothing would bring one of them back.
+    fn drained(&self) -> Result<Vec<Pod>> {
+        let mut pods = self.cluster.everywhere::<Pod>().list("")?;
+        pods.retain(|pod| is_drained(pod, self.node));
+        refuse_bare(&pods, self.node)?;
+        Ok(pods)
+    }
+
+    /// Evicts what runs on the node, the primary first. What was placed there until the cordon is among it.
     fn drain(&self) -> Result<()> {
-        let all = self.cluster.everywhere::<Pod>().list("")?;
+        let pods = self.drained()?;
         self.evict(self.namespace, self.pod)?;
-        for pod in all.iter().filter(|pod| is_drained(pod, self.node)) {
+        for pod in &pods {
             let namespace = pod.namespace().unwrap_or_default();
             if (namespace.as_str(), pod.name_any().as_str()) != (self.namespace, self.pod) {
                 self.evict(&namespace, &pod.name_any())?;
@@ -166,6 +179,23 @@ fn is_drained(pod: &Pod, node: &str) -> bool {
     let daemon = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
     let mirror = pod.annotations().contains_key("kubernetes.io/config.mirror");
     here && !over && !daemon && !mirror && !pod.labels().contains_key(RUN)
+}
+
+/// What no controller owns is gone once it is evicted; `kubectl drain` refuses it as well.
+fn refuse_bare(drained: &[Pod], node: &str) -> Result<()> {
+    let owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true));
+    // One that is on its way out is lost without us.
+    let bare = drained.iter().filter(|pod| !owned(pod) && pod.metadata.deletion_timestamp.is_none());
+    let names: Vec<String> =
+        bare.map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())).collect();
+    if !names.is_empty() {
+        bail!(
+            "failed to drain the node {node}: no controller owns the pods {}, and nothing would bring them back; move \
+             or delete them, or drill with --how cordon-evict",
+            names.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Makes a node schedulable again if this run made it unschedulable.
@@ -257,18 +287,43 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(50));
     }
 
+    fn pod(change: &Value) -> Pod {
+        let mut pod =
+            json!({ "metadata": { "name": "x" }, "spec": { "nodeName": "worker-1", "containers": [] } });
+        for (part, fields) in change.as_object().unwrap() {
+            for (name, value) in fields.as_object().unwrap() {
+                pod[part][name] = value.clone();
+            }
+        }
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn a_drain_that_would_destroy_a_pod_for_good_is_refused() {
+        let called = |name: &str, owned: Option<bool>| {
+            let owner =
+                json!([{ "apiVersion": "v1", "kind": "Any", "name": "o", "uid": "1", "controller": owned }]);
+            pod(&json!({ "metadata": { "name": name, "namespace": "app", "ownerReferences": owner } }))
+        };
+        let alone = pod(&json!({ "metadata": { "namespace": "app", "name": "alone" } }));
+        let going = json!({ "name": "going", "deletionTimestamp": "2026-11-21T03:14:00Z" });
+        for (drained, refused) in [
+            (vec![], None),
+            (vec![called("pg-0", Some(true)), pod(&json!({ "metadata": going }))], None),
+            (vec![called("pg-0", Some(true)), alone.clone()], Some("the pods app/alone, and")),
+            (vec![called("kin", None), alone], Some("the pods app/kin, app/alone, and")),
+        ] {
+            let found = refuse_bare(&drained, "worker-1").err().map(|error| error.to_string());
+            match (&found, refused) {
+                (None, None) => {}
+                (Some(found), Some(refused)) => assert!(found.contains(refused), "{found}"),
+                _ => panic!("{found:?}, but expected {refused:?}"),
+            }
+        }
+    }
+
     #[test]
     fn a_drain_takes_what_kubectl_takes() {
-        let pod = |change: Value| -> Pod {
-            let mut pod =
-                json!({ "metadata": { "name": "x" }, "spec": { "nodeName": "worker-1", "containers": [] } });
-            for (part, fields) in change.as_object().unwrap() {
-                for (name, value) in fields.as_object().unwrap() {
-                    pod[part][name] = value.clone();
-                }
-            }
-            serde_json::from_value(pod).unwrap()
-        };
         let owner = |kind: &str| json!([{ "apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "1" }]);
         for (change, drained) in [
             (json!({}), true),
@@ -279,7 +334,7 @@ mod tests {
             (json!({ "spec": { "nodeName": "worker-2" } }), false),
             (json!({ "status": { "phase": "Succeeded" } }), false),
         ] {
-            assert_eq!(is_drained(&pod(change.clone()), "worker-1"), drained, "{change}");
+            assert_eq!(is_drained(&pod(&change), "worker-1"), drained, "{change}");
         }
     }
 }
