@@ -60,7 +60,7 @@ pub(crate) struct Request {
 /// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about or undone.
 pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
     let scene = Scene::find(cluster, &request.wanted)?;
-    refuse_elsewhere(&scene, &request.node)?;
+    refuse_elsewhere(&scene.seat, &request.node)?;
     // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
@@ -94,10 +94,7 @@ fn drill_at(
     }
     watching.rest(request.settle.duration())?;
     let before = watching.now.clone();
-    refuse_elsewhere(
-        &Scene { seat: before.primary.clone().unwrap_or(scene.seat.clone()), ..scene.clone() },
-        &request.node,
-    )?;
+    scene.seat.expect_still(before.primary.as_ref())?;
 
     tell("the event begins");
     let event_at = Timestamp::now();
@@ -162,13 +159,11 @@ fn drill_at(
 }
 
 /// Drilling a node that the primary is not on would prove nothing.
-fn refuse_elsewhere(scene: &Scene, node: &str) -> Result<()> {
-    let Seat { pod, node: runs_on, .. } = &scene.seat;
+fn refuse_elsewhere(seat: &Seat, node: &str) -> Result<()> {
+    let Seat { pod, node: runs_on, .. } = seat;
     if runs_on != node {
         bail!(
-            "failed to drill the node {node}: the primary of {}/{} is {pod}, which runs on {runs_on}; give --node {runs_on}",
-            scene.namespace,
-            scene.postgres.name
+            "failed to drill the node {node}: the primary is {pod}, which runs on {runs_on}; give --node {runs_on}"
         );
     }
     Ok(())

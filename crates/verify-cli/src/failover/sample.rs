@@ -74,10 +74,7 @@ impl Sample {
         if self.node.cordoned != now.node.cordoned {
             changes.push(format!("node: {}", if now.node.cordoned { "cordoned" } else { "uncordoned" }));
         }
-        let told = |seat: &Option<Seat>| {
-            seat.as_ref()
-                .map_or("nobody".to_owned(), |seat| format!("{} on {}", seat.pod, placed(&seat.node)))
-        };
+        let told = |seat: &Option<Seat>| seat.as_ref().map_or("nobody".to_owned(), Seat::to_string);
         if told(&self.primary) != told(&now.primary) {
             changes.push(format!("primary: {} → {}", told(&self.primary), told(&now.primary)));
         }
