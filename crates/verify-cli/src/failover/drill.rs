@@ -57,7 +57,7 @@ pub(crate) struct Request {
 ///
 /// # Errors
 ///
-/// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about or undone.
+/// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about.
 pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
     let scene = Scene::find(cluster, &request.wanted)?;
     refuse_elsewhere(&scene.seat, &request.node)?;
@@ -119,7 +119,11 @@ fn drill_at(
     let during = watching.now.primary.clone();
 
     tell("bringing the node back");
-    event.undo()?;
+    // What was acknowledged is looked for all the same: the rows go with the probe.
+    let undone = event.undo();
+    if let Err(error) = &undone {
+        tell(&format!("the node is not back: {error:#}"));
+    }
     let whole_after_ms = wait_until_whole(&mut watching, &before, request.rejoin.duration(), event_at)?;
     // A probe that was cut off needs a moment to find the new primary.
     watching.listen_again(&probe);
@@ -135,10 +139,7 @@ fn drill_at(
         }
         Err(error) => Reading::Unread(format!("{error:#}")),
     };
-    let missing = match whole_after_ms {
-        Some(_) => Vec::new(),
-        None => watching.now.missing_since(&before),
-    };
+    let (whole_after_ms, missing) = wholeness(undone, whole_after_ms, || watching.now.missing_since(&before));
     let after = watching.now.primary.clone().or(during);
     Ok(Outcome {
         moved: after.as_ref().map_or(Move::None, |after| scene.seat.moved_to(after)),
@@ -156,6 +157,17 @@ fn drill_at(
         changes: watching.changes.clone(),
         objective_ms: request.objective_ms,
     })
+}
+
+/// When the cluster was whole again, or what is missing. It is not while the node is not brought back.
+fn wholeness(
+    undone: Result<()>,
+    whole_after_ms: Option<u64>,
+    missing: impl FnOnce() -> Vec<String>,
+) -> (Option<u64>, Vec<String>) {
+    let not_back = undone.err().map(|error| format!("the node was not brought back: {error:#}"));
+    let others = if whole_after_ms.is_some() { Vec::new() } else { missing() };
+    (whole_after_ms.filter(|_| not_back.is_none()), not_back.into_iter().chain(others).collect())
 }
 
 /// Drilling a node that the primary is not on would prove nothing.
@@ -247,4 +259,25 @@ fn wait_until_whole(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_whose_node_was_not_brought_back_is_not_whole() {
+        let not_back = "the node was not brought back: no".to_owned();
+        let cordoned = "the node is cordoned".to_owned();
+        for (undone, whole_after_ms, expected) in [
+            (Ok(()), Some(5), (Some(5), vec![])),
+            (Ok(()), None, (None, vec![cordoned.clone()])),
+            (Err(anyhow!("no")), Some(5), (None, vec![not_back.clone()])),
+            (Err(anyhow!("no")), None, (None, vec![not_back, cordoned.clone()])),
+        ] {
+            assert_eq!(wholeness(undone, whole_after_ms, || vec![cordoned.clone()]), expected);
+        }
+    }
 }
