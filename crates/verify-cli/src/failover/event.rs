@@ -1,6 +1,5 @@
 //! The event that drives the primary away, and its undoing.
 
-use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::provider::interrupted;
 use crate::terminal;
 
 /// Which run made a node unschedulable; by this a later run finds what a dead one left.
-const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
+pub(super) const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
 /// How often what is refused or under way is looked at again.
 const POLL: Duration = Duration::from_millis(500);
 /// A command of the user's that takes longer is ended.
@@ -106,7 +105,7 @@ impl Drop for Event<'_> {
 impl Target<'_> {
     fn undo(&self) -> Result<()> {
         match self.how {
-            How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()),
+            How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()).map(drop),
             How::DeletePod => Ok(()),
             // Also after Ctrl-C.
             How::Command => self.undo.map_or(Ok(()), |undo| shell(undo, self, &|| false)),
@@ -198,32 +197,21 @@ fn refuse_bare(drained: &[Pod], node: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a node schedulable again if this run made it unschedulable.
-fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<()> {
-    let nodes = cluster.global::<Node>();
-    let found = nodes.get(node)?;
-    if found.is_none_or(|node| node.annotations().get(CORDONED_BY).is_none_or(|by| by != run)) {
-        return Ok(());
-    }
-    let annotations = json!({ CORDONED_BY: null });
-    nodes.merge(
-        node,
-        &json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": null } }),
-    )
+/// The run that made a node unschedulable.
+pub(super) fn cordoned_by(node: &Node) -> Option<&str> {
+    node.annotations().get(CORDONED_BY).map(String::as_str)
 }
 
-/// Makes the nodes schedulable again that other runs than these made unschedulable; their names.
-pub(super) fn uncordon_all_but(cluster: &Cluster, alive: &BTreeSet<Run>) -> Result<Vec<String>> {
-    let mut freed = Vec::new();
-    for node in cluster.global::<Node>().list("")? {
-        if let Some(run) = node.annotations().get(CORDONED_BY)
-            && !alive.iter().any(|live| live.as_str() == run)
-        {
-            uncordon(cluster, &node.name_any(), run)?;
-            freed.push(node.name_any());
-        }
+/// Makes a node schedulable again if this run made it unschedulable; whether it had.
+pub(super) fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<bool> {
+    let nodes = cluster.global::<Node>();
+    let found = nodes.get(node)?;
+    if found.as_ref().and_then(cordoned_by) != Some(run) {
+        return Ok(false);
     }
-    Ok(freed)
+    let annotations = json!({ CORDONED_BY: null });
+    let fields = json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": null } });
+    nodes.merge(node, &fields).map(|()| true)
 }
 
 /// Runs a command of the user's. Its output goes to standard error: standard output is for results.
