@@ -229,8 +229,7 @@ fn is_over(watching: &Watching<'_>, before: &Seat, event_at: Timestamp, ahead: S
     let moved = before.moved_to(primary) != Move::None;
     let ready = watching.now.members.get(&primary.pod).is_some_and(|member| member.ready);
     // The old primary may have taken writes until it was gone.
-    let since = watching.changes.iter().rev().find(|change| change.what.starts_with("primary: "));
-    let since = since.map_or(event_at, |change| change.at);
+    let since = watching.primary_changed_at.map_or(event_at, |at| at.max(event_at));
     let written = watching.progress.last_acknowledged_at.is_some_and(|at| at > since + ahead);
     moved && ready && (written || !watching.hears())
 }
