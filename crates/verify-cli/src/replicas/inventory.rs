@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::NotCovered;
 
-use super::repository::{Kind, Repository};
+use super::repository::{Absence, Kind, Repository};
 
 /// The folder of all backups.
 pub(super) const BACKUPS: &str = "backups/";
@@ -124,6 +124,13 @@ impl BackupRecord {
     /// The key of the file that it is read from.
     pub(super) fn key(name: &str) -> String {
         format!("{BACKUPS}{name}/velero-backup.json")
+    }
+
+    /// What it means that one of its objects is not in the copy. The reports of restores come one by one, each with the
+    /// next restore.
+    pub(super) fn absence(&self, key: &str) -> Absence {
+        let reports = format!("{}state-lab/reports/", Self::folder(&self.name));
+        if key.starts_with(&reports) { Absence::OfRestore } else { Absence::Needed }
     }
 
     pub(super) fn parse(name: &str, file: &[u8]) -> Result<Self> {
@@ -334,5 +341,14 @@ mod tests {
         assert!(record.phase.is_final() && !record.phase.is_completed());
         assert!(!BackupRecord::parse("n", b"{}").unwrap().phase.is_final());
         BackupRecord::parse("n", b"<html>").unwrap_err();
+        for (key, absence) in [
+            ("backups/n/velero-backup.json", Absence::Needed),
+            ("backups/n/state-lab/backup.json", Absence::Needed),
+            ("backups/n/state-lab/reports.manifest", Absence::Needed),
+            ("backups/n/state-lab/reports/1.json", Absence::OfRestore),
+            ("backups/m/state-lab/reports/1.json", Absence::Needed),
+        ] {
+            assert_eq!(record.absence(key), absence, "{key}");
+        }
     }
 }
