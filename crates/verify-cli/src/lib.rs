@@ -12,6 +12,7 @@ pub mod exit;
 mod failover;
 mod failure;
 mod interrupt;
+mod process_group;
 mod progress;
 pub mod provider;
 pub mod render;

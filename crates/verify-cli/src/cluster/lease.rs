@@ -29,6 +29,8 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const OBSERVATION: Duration = Duration::from_secs(25);
 /// How far clocks may be apart without that anybody has to wait.
 const CLOCK_MARGIN: Duration = Duration::from_secs(30);
+/// How long after its last sign of life a run is taken for dead.
+pub(crate) const PATIENCE: Duration = DURATION.saturating_add(CLOCK_MARGIN);
 /// Who holds the lease of a run that is being swept away.
 const SWEEP: &str = "state-lab-cleanup";
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::storing::{StoreFlag, tell_step};
 use crate::cli::Globals;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, lease};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::failover;
@@ -46,7 +46,7 @@ impl Cleanup {
         let local: Vec<PathBuf> = scratch::sweep_with_kept().into_iter().chain(store.sweep()).collect();
         let mut all = Removal {
             removed: local.iter().map(|path| path.display().to_string()).collect(),
-            left: Vec::new(),
+            ..Removal::default()
         };
         if self.context.is_some() || self.velero_namespace.is_some() || config.velero().is_some() {
             match self.sweep_cluster(&config, globals) {
@@ -72,9 +72,14 @@ impl Cleanup {
 
 /// What was removed and what was not, in words.
 fn told(all: &Removal) -> String {
-    if all.removed.is_empty() && all.left.is_empty() {
-        return "nothing was left behind\n".to_owned();
-    }
     let removed = all.removed.iter().map(|what| format!("removed: {what}\n"));
-    removed.chain(all.left.iter().map(|what| format!("left: {what}\n"))).collect()
+    let left = all.left.iter().map(|what| format!("left: {what}\n"));
+    let at_work = all.at_work.iter().map(|run| {
+        format!(
+            "at work: the run {run}; if it was killed, clean up again in {} s\n",
+            lease::PATIENCE.as_secs()
+        )
+    });
+    let told: String = removed.chain(left).chain(at_work).collect();
+    if told.is_empty() { "nothing was left behind\n".to_owned() } else { told }
 }

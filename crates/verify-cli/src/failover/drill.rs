@@ -57,11 +57,10 @@ pub(crate) struct Request {
 ///
 /// # Errors
 ///
-/// If it cannot begin, above all where the primary runs on another node; if the event cannot be
-/// brought about or undone.
+/// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about.
 pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
     let scene = Scene::find(cluster, &request.wanted)?;
-    refuse_elsewhere(&scene, &request.node)?;
+    refuse_elsewhere(&scene.seat, &request.node)?;
     // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
@@ -115,13 +114,15 @@ impl<'a> Drill<'a> {
         let event = self.event()?;
         let during = self.fail_over(event_at)?;
         (self.tell)("bringing the node back");
-        event.undo()?;
+        // What was acknowledged is looked for all the same: the rows go with the probe.
+        let undone = event.undo();
+        if let Err(error) = &undone {
+            (self.tell)(&format!("the node is not back: {error:#}"));
+        }
         let whole_after_ms = self.recover(&before, event_at)?;
         let reading = self.read_back(event_at);
-        let missing = match whole_after_ms {
-            Some(_) => Vec::new(),
-            None => self.watching.now.missing_since(&before),
-        };
+        let (whole_after_ms, missing) =
+            wholeness(undone, whole_after_ms, || self.watching.now.missing_since(&before));
         let after = self.watching.now.primary.clone().or(during);
         Ok(Outcome {
             moved: after.as_ref().map_or(Move::None, |after| scene.seat.moved_to(after)),
@@ -150,8 +151,8 @@ impl<'a> Drill<'a> {
         }
         watching.rest(request.settle.duration())?;
         let before = watching.now.clone();
-        let seat = before.primary.clone().unwrap_or(scene.seat.clone());
-        refuse_elsewhere(&Scene { seat, ..scene.clone() }, &request.node)?;
+        scene.seat.expect_still(before.primary.as_ref())?;
+        before.expect_whole()?;
         Ok(before)
     }
 
@@ -209,14 +210,23 @@ impl<'a> Drill<'a> {
     }
 }
 
+/// When the cluster was whole again, or what is missing. It is not while the node is not brought back.
+fn wholeness(
+    undone: Result<()>,
+    whole_after_ms: Option<u64>,
+    missing: impl FnOnce() -> Vec<String>,
+) -> (Option<u64>, Vec<String>) {
+    let not_back = undone.err().map(|error| format!("the node was not brought back: {error:#}"));
+    let others = if whole_after_ms.is_some() { Vec::new() } else { missing() };
+    (whole_after_ms.filter(|_| not_back.is_none()), not_back.into_iter().chain(others).collect())
+}
+
 /// Drilling a node that the primary is not on would prove nothing.
-fn refuse_elsewhere(scene: &Scene, node: &str) -> Result<()> {
-    let Seat { pod, node: runs_on, .. } = &scene.seat;
+fn refuse_elsewhere(seat: &Seat, node: &str) -> Result<()> {
+    let Seat { pod, node: runs_on, .. } = seat;
     if runs_on != node {
         bail!(
-            "failed to drill the node {node}: the primary of {}/{} is {pod}, which runs on {runs_on}; give --node {runs_on}",
-            scene.namespace,
-            scene.postgres.name
+            "failed to drill the node {node}: the primary is {pod}, which runs on {runs_on}; give --node {runs_on}"
         );
     }
     Ok(())
@@ -270,8 +280,7 @@ fn is_over(watching: &Watching<'_>, before: &Seat, event_at: Timestamp, ahead: S
     let moved = before.moved_to(primary) != Move::None;
     let ready = watching.now.members.get(&primary.pod).is_some_and(|member| member.ready);
     // The old primary may have taken writes until it was gone.
-    let since = watching.changes.iter().rev().find(|change| change.what.starts_with("primary: "));
-    let since = since.map_or(event_at, |change| change.at);
+    let since = watching.primary_changed_at.map_or(event_at, |at| at.max(event_at));
     let written = watching.progress.last_acknowledged_at.is_some_and(|at| at > since + ahead);
     moved && ready && (written || !watching.hears())
 }
@@ -300,4 +309,25 @@ fn wait_until_whole(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_whose_node_was_not_brought_back_is_not_whole() {
+        let not_back = "the node was not brought back: no".to_owned();
+        let cordoned = "the node is cordoned".to_owned();
+        for (undone, whole_after_ms, expected) in [
+            (Ok(()), Some(5), (Some(5), vec![])),
+            (Ok(()), None, (None, vec![cordoned.clone()])),
+            (Err(anyhow!("no")), Some(5), (None, vec![not_back.clone()])),
+            (Err(anyhow!("no")), None, (None, vec![not_back, cordoned.clone()])),
+        ] {
+            assert_eq!(wholeness(undone, whole_after_ms, || vec![cordoned.clone()]), expected);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The event that drives the primary away, and its undoing.
 
-use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,16 +8,18 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
+use rustix::process::Signal;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run};
 use crate::interrupt;
+use crate::process_group;
 use crate::provider::interrupted;
 use crate::terminal;
 
 /// Which run made a node unschedulable; by this a later run finds what a dead one left.
-const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
+pub(super) const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
 /// How often what is refused or under way is looked at again.
 const POLL: Duration = Duration::from_millis(500);
 /// A command of the user's that takes longer is ended.
@@ -74,6 +75,7 @@ impl<'a> Event<'a> {
                 event.target.evict(target.namespace, target.pod)?;
             }
             How::Drain => {
+                event.target.drained()?;
                 event.target.cordon()?;
                 event.target.drain()?;
             }
@@ -103,7 +105,7 @@ impl Drop for Event<'_> {
 impl Target<'_> {
     fn undo(&self) -> Result<()> {
         match self.how {
-            How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()),
+            How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()).map(drop),
             How::DeletePod => Ok(()),
             // Also after Ctrl-C.
             How::Command => self.undo.map_or(Ok(()), |undo| shell(undo, self, &|| false)),
@@ -142,11 +144,23 @@ impl Target<'_> {
         }
     }
 
-    /// Evicts what runs on the node, the primary first.
+    /// The pods that a drain evicts.
+    ///
+    /// # Errors
+    ///
+    /// Also if nothing would bring one of them back.
+    fn drained(&self) -> Result<Vec<Pod>> {
+        let mut pods = self.cluster.everywhere::<Pod>().list("")?;
+        pods.retain(|pod| is_drained(pod, self.node));
+        refuse_bare(&pods, self.node)?;
+        Ok(pods)
+    }
+
+    /// Evicts what runs on the node, the primary first. What was placed there until the cordon is among it.
     fn drain(&self) -> Result<()> {
-        let all = self.cluster.everywhere::<Pod>().list("")?;
+        let pods = self.drained()?;
         self.evict(self.namespace, self.pod)?;
-        for pod in all.iter().filter(|pod| is_drained(pod, self.node)) {
+        for pod in &pods {
             let namespace = pod.namespace().unwrap_or_default();
             if (namespace.as_str(), pod.name_any().as_str()) != (self.namespace, self.pod) {
                 self.evict(&namespace, &pod.name_any())?;
@@ -166,32 +180,38 @@ fn is_drained(pod: &Pod, node: &str) -> bool {
     here && !over && !daemon && !mirror && !pod.labels().contains_key(RUN)
 }
 
-/// Makes a node schedulable again if this run made it unschedulable.
-fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<()> {
-    let nodes = cluster.global::<Node>();
-    let found = nodes.get(node)?;
-    if found.is_none_or(|node| node.annotations().get(CORDONED_BY).is_none_or(|by| by != run)) {
-        return Ok(());
+/// What no controller owns is gone once it is evicted; `kubectl drain` refuses it as well.
+fn refuse_bare(drained: &[Pod], node: &str) -> Result<()> {
+    let owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true));
+    // One that is on its way out is lost without us.
+    let bare = drained.iter().filter(|pod| !owned(pod) && pod.metadata.deletion_timestamp.is_none());
+    let names: Vec<String> =
+        bare.map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())).collect();
+    if !names.is_empty() {
+        bail!(
+            "failed to drain the node {node}: no controller owns the pods {}, and nothing would bring them back; move \
+             or delete them, or drill with --how cordon-evict",
+            names.join(", ")
+        );
     }
-    let annotations = json!({ CORDONED_BY: null });
-    nodes.merge(
-        node,
-        &json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": null } }),
-    )
+    Ok(())
 }
 
-/// Makes the nodes schedulable again that other runs than these made unschedulable; their names.
-pub(super) fn uncordon_all_but(cluster: &Cluster, alive: &BTreeSet<Run>) -> Result<Vec<String>> {
-    let mut freed = Vec::new();
-    for node in cluster.global::<Node>().list("")? {
-        if let Some(run) = node.annotations().get(CORDONED_BY)
-            && !alive.iter().any(|live| live.as_str() == run)
-        {
-            uncordon(cluster, &node.name_any(), run)?;
-            freed.push(node.name_any());
-        }
+/// The run that made a node unschedulable.
+pub(super) fn cordoned_by(node: &Node) -> Option<&str> {
+    node.annotations().get(CORDONED_BY).map(String::as_str)
+}
+
+/// Makes a node schedulable again if this run made it unschedulable; whether it had.
+pub(super) fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<bool> {
+    let nodes = cluster.global::<Node>();
+    let found = nodes.get(node)?;
+    if found.as_ref().and_then(cordoned_by) != Some(run) {
+        return Ok(false);
     }
-    Ok(freed)
+    let annotations = json!({ CORDONED_BY: null });
+    let fields = json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": null } });
+    nodes.merge(node, &fields).map(|()| true)
 }
 
 /// Runs a command of the user's. Its output goes to standard error: standard output is for results.
@@ -221,7 +241,8 @@ fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
             return Ok(status);
         }
         if asked() || began.elapsed() > COMMAND_TIMEOUT {
-            child.kill()?;
+            // Whatever it started would go on, and might take the node away again after `--undo` has brought it back.
+            process_group::signal(child, Signal::KILL);
             child.wait()?;
             bail!("it was ended after {:.0} s", began.elapsed().as_secs_f64());
         }
@@ -231,22 +252,66 @@ fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Read};
+
     use serde_json::Value;
 
     use super::*;
 
     #[test]
-    fn a_drain_takes_what_kubectl_takes() {
-        let pod = |change: Value| -> Pod {
-            let mut pod =
-                json!({ "metadata": { "name": "x" }, "spec": { "nodeName": "worker-1", "containers": [] } });
-            for (part, fields) in change.as_object().unwrap() {
-                for (name, value) in fields.as_object().unwrap() {
-                    pod[part][name] = value.clone();
-                }
+    fn a_command_that_is_ended_takes_along_what_it_started() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 60 & echo started; wait"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut String::new()).unwrap();
+        let began = Instant::now();
+        assert_eq!(wait(&mut child, &|| true).unwrap_err().to_string(), "it was ended after 0 s");
+        // The pipe has an end only once nobody holds it.
+        assert_eq!(said.read_to_string(&mut String::new()).unwrap(), 0);
+        assert!(began.elapsed() < Duration::from_secs(50));
+    }
+
+    fn pod(change: &Value) -> Pod {
+        let mut pod =
+            json!({ "metadata": { "name": "x" }, "spec": { "nodeName": "worker-1", "containers": [] } });
+        for (part, fields) in change.as_object().unwrap() {
+            for (name, value) in fields.as_object().unwrap() {
+                pod[part][name] = value.clone();
             }
-            serde_json::from_value(pod).unwrap()
+        }
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn a_drain_that_would_destroy_a_pod_for_good_is_refused() {
+        let called = |name: &str, owned: Option<bool>| {
+            let owner =
+                json!([{ "apiVersion": "v1", "kind": "Any", "name": "o", "uid": "1", "controller": owned }]);
+            pod(&json!({ "metadata": { "name": name, "namespace": "app", "ownerReferences": owner } }))
         };
+        let alone = pod(&json!({ "metadata": { "namespace": "app", "name": "alone" } }));
+        let going = json!({ "name": "going", "deletionTimestamp": "2026-11-21T03:14:00Z" });
+        for (drained, refused) in [
+            (vec![], None),
+            (vec![called("pg-0", Some(true)), pod(&json!({ "metadata": going }))], None),
+            (vec![called("pg-0", Some(true)), alone.clone()], Some("the pods app/alone, and")),
+            (vec![called("kin", None), alone], Some("the pods app/kin, app/alone, and")),
+        ] {
+            let found = refuse_bare(&drained, "worker-1").err().map(|error| error.to_string());
+            match (&found, refused) {
+                (None, None) => {}
+                (Some(found), Some(refused)) => assert!(found.contains(refused), "{found}"),
+                _ => panic!("{found:?}, but expected {refused:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_drain_takes_what_kubectl_takes() {
         let owner = |kind: &str| json!([{ "apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "1" }]);
         for (change, drained) in [
             (json!({}), true),
@@ -257,7 +322,7 @@ mod tests {
             (json!({ "spec": { "nodeName": "worker-2" } }), false),
             (json!({ "status": { "phase": "Succeeded" } }), false),
         ] {
-            assert_eq!(is_drained(&pod(change.clone()), "worker-1"), drained, "{change}");
+            assert_eq!(is_drained(&pod(&change), "worker-1"), drained, "{change}");
         }
     }
 }

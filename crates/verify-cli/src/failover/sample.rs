@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::{Endpoints, Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::ResourceExt;
@@ -74,10 +75,7 @@ impl Sample {
         if self.node.cordoned != now.node.cordoned {
             changes.push(format!("node: {}", if now.node.cordoned { "cordoned" } else { "uncordoned" }));
         }
-        let told = |seat: &Option<Seat>| {
-            seat.as_ref()
-                .map_or("nobody".to_owned(), |seat| format!("{} on {}", seat.pod, placed(&seat.node)))
-        };
+        let told = |seat: &Option<Seat>| seat.as_ref().map_or("nobody".to_owned(), Seat::to_string);
         if told(&self.primary) != told(&now.primary) {
             changes.push(format!("primary: {} → {}", told(&self.primary), told(&now.primary)));
         }
@@ -99,6 +97,19 @@ impl Sample {
             }
         }
         changes
+    }
+
+    /// Fails where a member is not ready: a drill that began so would prove little, and cost more than it shows.
+    pub(crate) fn expect_whole(&self) -> Result<()> {
+        let down = self.members.iter().filter(|(_, member)| !member.ready || member.going);
+        let missing: Vec<String> = down.map(|(name, _)| format!("{name} is not ready")).collect();
+        if !missing.is_empty() {
+            bail!(
+                "failed to begin the drill: {}. Where another drill was killed, `state-lab cleanup` brings its node back",
+                missing.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// Why the cluster is not as whole as it was; nothing where it is.
@@ -257,6 +268,14 @@ mod tests {
                 "volume data-pg-0: worker-1 → nowhere",
             ]
         );
+    }
+
+    #[test]
+    fn a_drill_does_not_begin_where_a_member_is_down() {
+        assert!(healthy().expect_whole().is_ok());
+        let mut now = healthy();
+        now.members.get_mut("pg-1").unwrap().ready = false;
+        assert!(now.expect_whole().unwrap_err().to_string().contains("pg-1 is not ready"));
     }
 
     #[test]

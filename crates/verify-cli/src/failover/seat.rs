@@ -1,5 +1,8 @@
 //! Where the primary sits, and whether it still does.
 
+use std::fmt;
+
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
@@ -47,6 +50,26 @@ impl Seat {
         }
     }
 
+    /// Insists that the primary still sits here, started no more often. Whatever is done to a seat that it has left hits
+    /// a replica, and the move that came before would pass for what that has caused.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub(crate) fn expect_still(&self, now: Option<&Self>) -> Result<()> {
+        let is = match now {
+            Some(now) if now == self => return Ok(()),
+            Some(now) if (&now.pod, &now.node) == (&self.pod, &self.node) => {
+                "and has been started anew".to_owned()
+            }
+            Some(now) => format!("and is {now}"),
+            None => "and there is none".to_owned(),
+        };
+        bail!(
+            "failed to begin: the primary was {self}, {is} just before the event; run it again once it stays"
+        )
+    }
+
     /// What became of the primary that sat here, now that it sits there.
     pub(crate) fn moved_to(&self, now: &Self) -> Move {
         if self.pod != now.pod {
@@ -64,18 +87,46 @@ impl Seat {
     }
 }
 
+impl fmt::Display for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = if self.node.is_empty() { "no node" } else { &self.node };
+        write!(f, "{} on {node}", self.pod)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn seat(pod: &str, uid: &str, node: &str, restarts: i32) -> Seat {
+        Seat { pod: pod.to_owned(), uid: uid.to_owned(), node: node.to_owned(), restarts }
+    }
+
+    #[test]
+    fn a_primary_that_left_its_seat_is_not_drilled() {
+        let before = seat("pg-0", "a", "worker-1", 1);
+        for (now, refused) in [
+            (Some(before.clone()), None),
+            (Some(seat("pg-1", "b", "worker-1", 0)), Some("and is pg-1 on worker-1")),
+            (Some(seat("pg-0", "c", "worker-2", 0)), Some("and is pg-0 on worker-2")),
+            (Some(seat("pg-0", "c", "", 0)), Some("and is pg-0 on no node")),
+            (Some(seat("pg-0", "c", "worker-1", 0)), Some("and has been started anew")),
+            (Some(seat("pg-0", "a", "worker-1", 2)), Some("and has been started anew")),
+            (None, Some("and there is none")),
+        ] {
+            let refused = refused.map(|is| {
+                format!(
+                    "failed to begin: the primary was pg-0 on worker-1, {is} just before the event; run it again once it \
+                     stays"
+                )
+            });
+            let found = before.expect_still(now.as_ref()).err().map(|error| error.to_string());
+            assert_eq!(found, refused, "{now:?}");
+        }
+    }
+
     #[test]
     fn every_way_of_moving_has_its_name() {
-        let seat = |pod: &str, uid: &str, node: &str, restarts| Seat {
-            pod: pod.to_owned(),
-            uid: uid.to_owned(),
-            node: node.to_owned(),
-            restarts,
-        };
         let before = seat("pg-0", "a", "worker-1", 1);
         for (now, expected) in [
             (before.clone(), Move::None),

@@ -38,6 +38,8 @@ pub(crate) struct Watching<'a> {
     /// The newest look.
     pub(crate) now: Sample,
     pub(crate) changes: Vec<Change>,
+    /// When the primary last changed its seat, or was started again.
+    pub(crate) primary_changed_at: Option<Timestamp>,
 }
 
 impl<'a> Watching<'a> {
@@ -59,6 +61,7 @@ impl<'a> Watching<'a> {
             progress: Progress::default(),
             now: Sample::take(cluster, scene, node)?,
             changes: Vec::new(),
+            primary_changed_at: None,
         })
     }
 
@@ -114,6 +117,9 @@ impl<'a> Watching<'a> {
         for what in self.now.changes_to(&now) {
             (self.tell)(&what);
             self.changes.push(Change { at, what });
+        }
+        if self.now.primary != now.primary {
+            self.primary_changed_at = Some(at);
         }
         self.now = now;
         Ok(())

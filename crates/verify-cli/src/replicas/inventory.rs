@@ -1,20 +1,19 @@
 //! What belongs to a backup, as Velero's own files in the bucket tell it.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 
-use anyhow::{Context, Result, bail};
-use flate2::read::MultiGzDecoder;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::NotCovered;
 
-use super::repository::{Kind, Repository};
+use super::repository::{Absence, Kind, Repository};
 use crate::velero::artefact::Artefact;
+use crate::velero::volume_info::{self, VolumeInfo};
 
 /// The folder of all backups.
 pub(super) const BACKUPS: &str = "backups/";
-/// A file of Velero's that is longer, compressed or not, is refused.
+/// A file of Velero's that is longer is refused.
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// A backup as its `velero-backup.json` tells it.
@@ -59,46 +58,6 @@ struct StatusField {
     completion_timestamp: Option<Timestamp>,
 }
 
-/// An entry of `NAME-volumeinfo.json.gz`, as much of it as is needed.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VolumeEntry {
-    #[serde(default)]
-    pvc_name: String,
-    #[serde(default)]
-    pvc_namespace: String,
-    #[serde(default)]
-    pv_name: String,
-    #[serde(default)]
-    backup_method: String,
-    #[serde(default)]
-    snapshot_data_moved: bool,
-    #[serde(default)]
-    skipped: bool,
-    #[serde(default)]
-    result: String,
-    snapshot_data_movement_info: Option<MovementField>,
-    pvb_info: Option<UploadField>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MovementField {
-    #[serde(default)]
-    data_mover: String,
-    #[serde(default)]
-    uploader_type: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UploadField {
-    #[serde(default)]
-    uploader_type: String,
-    #[serde(default)]
-    pod_namespace: String,
-}
-
 impl Phase {
     /// Whether Velero will not write to this backup any more.
     pub fn is_final(&self) -> bool {
@@ -127,6 +86,13 @@ impl BackupRecord {
         format!("{BACKUPS}{name}/velero-backup.json")
     }
 
+    /// What it means that one of its objects is not in the copy. The reports of restores come one by one, each with the
+    /// next restore.
+    pub(super) fn absence(&self, key: &str) -> Absence {
+        let reports = format!("{}state-lab/reports/", Self::folder(&self.name));
+        if key.starts_with(&reports) { Absence::OfRestore } else { Absence::Needed }
+    }
+
     pub(super) fn parse(name: &str, file: &[u8]) -> Result<Self> {
         let BackupFile { status } = serde_json::from_slice(file).context("it is no backup of Velero's")?;
         Ok(Self {
@@ -145,22 +111,14 @@ impl Volumes {
     }
 
     pub(super) fn parse(file: &[u8]) -> Result<Self> {
-        let mut text = Vec::new();
-        let unpacked = MultiGzDecoder::new(file).take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
-        unpacked.context("it is not compressed with gzip")?;
-        if text.len() as u64 > FILE_BYTES_MAX {
-            bail!("it holds more than {FILE_BYTES_MAX} bytes");
-        }
-        let entries: Vec<VolumeEntry> =
-            serde_json::from_slice(&text).context("it is no list of volumes of Velero's")?;
         let mut volumes = Self::default();
-        for entry in entries.into_iter().filter(|entry| !entry.skipped) {
-            match entry.place() {
+        for info in volume_info::decode(file)?.iter().filter(|info| !info.skipped) {
+            match place(info) {
                 Ok(repository) => {
                     volumes.repositories.insert(repository);
                 }
                 Err(reason) => {
-                    let object = entry.shown();
+                    let object = shown(info);
                     volumes.elsewhere.push(NotCovered { object, reason: reason.to_owned() });
                 }
             }
@@ -169,57 +127,53 @@ impl Volumes {
     }
 }
 
-impl VolumeEntry {
-    /// The repository that holds the volume's data, or why none does.
-    fn place(&self) -> Result<Repository, &'static str> {
-        if self.result == "failed" {
-            return Err("Velero failed to back it up");
-        }
-        let (uploader, namespace) = match (self.backup_method.as_str(), &self.pvb_info) {
-            ("PodVolumeBackup", Some(upload)) if !upload.pod_namespace.is_empty() => {
-                (upload.uploader_type.as_str(), upload.pod_namespace.as_str())
-            }
-            ("PodVolumeBackup", upload) => {
-                let uploader = upload.as_ref().map_or("", |upload| upload.uploader_type.as_str());
-                (uploader, self.pvc_namespace.as_str())
-            }
-            (_, _) if self.snapshot_data_moved => {
-                let movement = self.snapshot_data_movement_info.as_ref();
-                if movement.is_some_and(|movement| !matches!(movement.data_mover.as_str(), "" | "velero")) {
-                    return Err(
-                        "a data mover that is not Velero's moved its data, nobody here knows where to",
-                    );
-                }
-                let uploader = movement.map_or("", |movement| movement.uploader_type.as_str());
-                (uploader, self.pvc_namespace.as_str())
-            }
-            ("CSISnapshot", _) => {
-                return Err(
-                    "its data are in a CSI snapshot, which is not in the bucket; back up with --snapshot-move-data",
-                );
-            }
-            ("NativeSnapshot", _) => {
-                return Err("its data are in a snapshot of the cloud's, which is not in the bucket");
-            }
-            _ => return Err("how it was backed up is not known here"),
-        };
-        let kind = match uploader {
-            // Velero's default since 1.10.
-            "" | "kopia" => Kind::Kopia,
-            "restic" => Kind::Restic,
-            _ => return Err("an uploader that is not known here stored its data"),
-        };
-        match namespace {
-            "" => Err("Velero does not say of which namespace it is"),
-            namespace => Ok(Repository { kind, namespace: namespace.to_owned() }),
-        }
+/// The repository that holds the volume's data, or why none does.
+fn place(info: &VolumeInfo) -> Result<Repository, &'static str> {
+    if info.result == "failed" {
+        return Err("Velero failed to back it up");
     }
-
-    fn shown(&self) -> String {
-        match (self.pvc_namespace.as_str(), self.pvc_name.as_str()) {
-            ("", "") => format!("volume {}", self.pv_name),
-            (namespace, name) => format!("volume {namespace}/{name}"),
+    let (uploader, namespace) = match (info.backup_method.as_str(), &info.pvb_info) {
+        ("PodVolumeBackup", Some(upload)) if !upload.pod_namespace.is_empty() => {
+            (upload.uploader_type.as_str(), upload.pod_namespace.as_str())
         }
+        ("PodVolumeBackup", upload) => {
+            let uploader = upload.as_ref().map_or("", |upload| upload.uploader_type.as_str());
+            (uploader, info.pvc_namespace.as_str())
+        }
+        (_, _) if info.snapshot_data_moved => {
+            let movement = info.snapshot_data_movement_info.as_ref();
+            if movement.is_some_and(|movement| !matches!(movement.data_mover.as_str(), "" | "velero")) {
+                return Err("a data mover that is not Velero's moved its data, nobody here knows where to");
+            }
+            let uploader = movement.map_or("", |movement| movement.uploader_type.as_str());
+            (uploader, info.pvc_namespace.as_str())
+        }
+        ("CSISnapshot", _) => {
+            return Err(
+                "its data are in a CSI snapshot, which is not in the bucket; back up with --snapshot-move-data",
+            );
+        }
+        ("NativeSnapshot", _) => {
+            return Err("its data are in a snapshot of the cloud's, which is not in the bucket");
+        }
+        _ => return Err("how it was backed up is not known here"),
+    };
+    let kind = match uploader {
+        // Velero's default since 1.10.
+        "" | "kopia" => Kind::Kopia,
+        "restic" => Kind::Restic,
+        _ => return Err("an uploader that is not known here stored its data"),
+    };
+    match namespace {
+        "" => Err("Velero does not say of which namespace it is"),
+        namespace => Ok(Repository { kind, namespace: namespace.to_owned() }),
+    }
+}
+
+fn shown(info: &VolumeInfo) -> String {
+    match (info.pvc_namespace.as_str(), info.pvc_name.as_str()) {
+        ("", "") => format!("volume {}", info.pv_name),
+        (namespace, name) => format!("volume {namespace}/{name}"),
     }
 }
 
@@ -310,10 +264,10 @@ mod tests {
     #[test]
     fn a_file_that_is_no_list_of_volumes_is_refused() {
         for (file, reason) in [
-            (b"[]".to_vec(), "it is not compressed with gzip"),
-            (packed(b"{}"), "it is no list of volumes"),
-            (packed(b"[{\"skipped\": 1}]"), "it is no list of volumes"),
-            (Vec::new(), "it is not compressed with gzip"),
+            (b"[]".to_vec(), "failed to unpack Velero's list of volumes"),
+            (packed(b"{}"), "failed to read Velero's list of volumes"),
+            (packed(b"[{\"skipped\": 1}]"), "failed to read Velero's list of volumes"),
+            (Vec::new(), "failed to unpack Velero's list of volumes"),
         ] {
             let refused = format!("{:#}", Volumes::parse(&file).unwrap_err());
             assert!(refused.contains(reason), "{refused}");
@@ -335,5 +289,14 @@ mod tests {
         assert!(record.phase.is_final() && !record.phase.is_completed());
         assert!(!BackupRecord::parse("n", b"{}").unwrap().phase.is_final());
         BackupRecord::parse("n", b"<html>").unwrap_err();
+        for (key, absence) in [
+            ("backups/n/velero-backup.json", Absence::Needed),
+            ("backups/n/state-lab/backup.json", Absence::Needed),
+            ("backups/n/state-lab/reports.manifest", Absence::Needed),
+            ("backups/n/state-lab/reports/1.json", Absence::OfRestore),
+            ("backups/m/state-lab/reports/1.json", Absence::Needed),
+        ] {
+            assert_eq!(record.absence(key), absence, "{key}");
+        }
     }
 }

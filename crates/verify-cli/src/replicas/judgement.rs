@@ -72,7 +72,7 @@ pub enum ObjectCode {
     Stale,
     /// The copy of an object is different, and not older.
     Different,
-    /// The copy lacks an object of the repository that was written after the backup.
+    /// The copy lacks an object of the repository that was written after the backup, or a report of a restore.
     Later,
     /// An object could not be read on one of the sides.
     Unreadable,
@@ -172,6 +172,11 @@ pub(super) fn finding(
             Severity::Notice,
             format!("the copy lacks it; it came after the backup, at {written}"),
         ),
+        (Outcome::Missing, Absence::OfRestore) => (
+            ObjectCode::Later,
+            Severity::Notice,
+            format!("the copy lacks it; it is a restore's report of {written}, which no restore reads"),
+        ),
         (Outcome::Stale, _) => (
             ObjectCode::Stale,
             Severity::Fail,
@@ -245,7 +250,7 @@ mod tests {
 
     #[test]
     fn an_outcome_becomes_a_finding_and_those_a_verdict() {
-        use Absence::{MayBeNeeded, Needed, OfLaterBackup};
+        use Absence::{MayBeNeeded, Needed, OfLaterBackup, OfRestore};
         let depth = Depth { objects: 1, ..Depth::default() };
         for (outcome, absence, code, verdict_expected) in [
             (Outcome::EqualByChecksum, Needed, None, Verdict::Pass),
@@ -254,6 +259,8 @@ mod tests {
             (Outcome::Missing, Needed, Some("object.missing"), Verdict::Fail),
             (Outcome::Missing, MayBeNeeded, Some("object.later"), Verdict::Inconclusive),
             (Outcome::Missing, OfLaterBackup, Some("object.later"), Verdict::Pass),
+            (Outcome::Missing, OfRestore, Some("object.later"), Verdict::Pass),
+            (Outcome::Different, OfRestore, Some("object.different"), Verdict::Fail),
             (Outcome::Stale, OfLaterBackup, Some("object.stale"), Verdict::Fail),
             (Outcome::Different, OfLaterBackup, Some("object.different"), Verdict::Fail),
             (Outcome::Unreadable("why".to_owned()), Needed, Some("object.unreadable"), Verdict::Inconclusive),

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::judgement::{Outcome, difference, same_by_checksum};
 use crate::interrupt;
-use crate::s3::{Bucket, Object};
+use crate::s3::{Bucket, Head, Object};
 
 /// So many objects that cannot be read are findings; with more, a side is not there.
 const UNREADABLE_MAX: usize = 20;
@@ -72,10 +72,19 @@ pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading)
 
 fn outcome(a: &Bucket, b: &Bucket, original: &Object, copy: Option<&Object>, reading: Reading) -> Outcome {
     match copy {
-        None => Outcome::Missing,
+        None => without_copy(a.head(&original.key)),
         Some(copy) if copy.size != original.size => difference(original, copy),
         Some(copy) => compare_content(a, b, original, copy, reading)
             .unwrap_or_else(|error| Outcome::Unreadable(format!("{error:#}"))),
+    }
+}
+
+/// What became of an object that has no copy: it may have been deleted on both sides after it was listed.
+fn without_copy(original: Result<Option<Head>>) -> Outcome {
+    match original {
+        Ok(Some(_)) => Outcome::Missing,
+        Ok(None) => Outcome::Gone,
+        Err(error) => Outcome::Unreadable(format!("{error:#}")),
     }
 }
 
@@ -118,5 +127,28 @@ impl Write for Hashing {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use anyhow::anyhow;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_is_missing_only_while_its_original_is_there() {
+        let (modified, checksums) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
+        let head = Head { size: 1, modified, checksums, replication: None };
+        for (original, outcome) in [
+            (Ok(Some(head)), Outcome::Missing),
+            (Ok(None), Outcome::Gone),
+            (Err(anyhow!("no answer")), Outcome::Unreadable("no answer".to_owned())),
+        ] {
+            assert_eq!(without_copy(original), outcome);
+        }
     }
 }

@@ -39,6 +39,8 @@ pub(super) enum Absence {
     MayBeNeeded,
     /// It came later, and nothing moved since.
     OfLaterBackup,
+    /// It tells of a restore; none reads it.
+    OfRestore,
 }
 
 impl Repository {

@@ -103,7 +103,11 @@ impl Survey<'_> {
     fn view(&mut self, record: &BackupRecord) -> Result<View> {
         let mut view = View::default();
         let metadata = self.folder(&BackupRecord::folder(&record.name), |_| true)?;
-        view.add(&metadata, |_| Absence::Needed);
+        view.add(&metadata, |object| record.absence(&object.key));
+        if metadata.objects.iter().any(|(_, outcome)| *outcome == Outcome::Gone) {
+            let reason = "the original went while it was compared; is it being deleted?".to_owned();
+            view.not_covered.push(NotCovered { object: format!("backup {}", record.name), reason });
+        }
         if !record.phase.is_final() {
             let reason = format!("it is not finished: Velero says {}", record.phase.as_str());
             view.not_covered.push(NotCovered { object: format!("backup {}", record.name), reason });

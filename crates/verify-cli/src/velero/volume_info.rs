@@ -57,6 +57,10 @@ pub(crate) struct SnapshotInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct MovementInfo {
+    /// `velero`, which an empty one means too, or a data mover of somebody else's.
+    pub(crate) data_mover: String,
+    /// `kopia`, which an empty one means too.
+    pub(crate) uploader_type: String,
     /// The snapshot in Kopia's repository.
     pub(crate) snapshot_handle: String,
     /// Its size in bytes.

@@ -176,6 +176,21 @@ fn a_manifest_that_is_not_the_one_of_the_backup_is_refused() {
 }
 
 #[test]
+fn the_evidence_of_another_backup_is_refused() {
+    let Some(rig) = Rig::find("the_evidence_of_another_backup") else { return };
+    let Some(database) = Database::shared("the_evidence_of_another_backup") else { return };
+    let (name, other) = (database.shared_backup("csi"), database.shared_backup("fs"));
+    let before = Leftovers::before();
+    let record = |name: &str| format!("a/velero/lab/backups/{name}/state-lab/backup.json");
+    let own = Objects::of(&rig, &format!("backups/{name}/state-lab/"), "backup.json");
+    rig.run(&["s3", "mc", "cp", &record(&other), &record(&name)]);
+    database.restore(&name).expect(2, "restore_status: failed", &[&name, &other]);
+    before.expect_none();
+    own.put_back();
+    database.restore(&name).expect_pass();
+}
+
+#[test]
 fn another_backup_of_the_same_name_is_refused() {
     let Some(database) = Database::shared("another_backup_of_the_same_name") else { return };
     let name = database.shared_backup("csi");

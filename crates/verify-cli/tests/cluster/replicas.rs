@@ -128,6 +128,16 @@ fn what_every_run_rewrites_and_what_only_the_copy_has_is_no_difference() {
 }
 
 #[test]
+fn a_report_that_is_on_its_way_fails_no_copy() {
+    let Some(stores) = ObjectStore::pair("a_report_that_is_on_its_way") else { return };
+    let regions = Regions::new(&stores, SignedDuration::ZERO, &moved());
+    let report = "backups/nightly-002/state-lab/reports/1.json";
+    regions.a.overwrite(&format!("{PREFIX}/{report}"), b"{}");
+    let notice = ("object.later".to_owned(), report.to_owned());
+    assert_eq!(regions.verdict(), ("pass".to_owned(), vec![notice], Some("nightly-002".to_owned())));
+}
+
+#[test]
 fn an_object_that_is_missing_changed_or_left_behind_is_found() {
     let Some(stores) = ObjectStore::pair("an_object_that_is_missing") else { return };
     let regions = Regions::new(&stores, SignedDuration::ZERO, &moved());

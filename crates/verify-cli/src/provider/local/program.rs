@@ -8,10 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use verify_core::postgres::{Settings, connection_variables};
 use verify_core::table::shown_text;
 
+use crate::process_group;
 use crate::provider::watch::interrupted;
 use crate::server::{Installation, client_program};
 
@@ -167,9 +168,7 @@ fn release_of(program: &Path) -> Result<String> {
 
 /// Asks a child and its helpers to end, and kills those that do not.
 fn end(child: &mut Child) {
-    let Some(group) = Pid::from_raw(child.id().cast_signed()) else { return };
-    // Not waited for yet, so the group is still the child's.
-    let _ = kill_process_group(group, Signal::TERM);
+    process_group::signal(child, Signal::TERM);
     let deadline = Instant::now() + TERM_TIMEOUT;
     while Instant::now() < deadline {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -177,7 +176,7 @@ fn end(child: &mut Child) {
         }
         thread::sleep(POLL);
     }
-    let _ = kill_process_group(group, Signal::KILL);
+    process_group::signal(child, Signal::KILL);
     let _ = child.wait();
 }
 

@@ -79,6 +79,9 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let cluster = Cluster::connect(settings.context.as_deref())?;
     let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
     evidence.expect_free(name)?;
+    if cluster.of::<Backup>(velero).get(name.as_str())?.is_some() {
+        bail!("failed to begin the backup {name}: Velero has one of this name; choose another");
+    }
     watch.step("looking at the database and at Velero")?;
     let source = Source::find(&cluster, settings, watch)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;

@@ -42,12 +42,15 @@ pub(crate) fn sweep(
         KeptServers::Spare => kept(cluster)?,
         KeptServers::Remove => BTreeSet::new(),
     };
-    let dead = dead(found, &leases, Timestamp::now());
+    let now = Timestamp::now();
+    let alive = leases.iter().filter(|lease| !lease::is_dead(lease, now)).filter_map(Run::of);
+    let at_work = alive.map(|run| run.to_string()).collect();
+    let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
         tell("waiting whether a run that seems to be dead gives a sign of life after all");
         thread::sleep(lease::OBSERVATION);
     }
-    let mut done = Removal::default();
+    let mut done = Removal { at_work, ..Removal::default() };
     for (run, lease) in dead {
         if kept.contains(&run) {
             continue;

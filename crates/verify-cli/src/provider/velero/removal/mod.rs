@@ -32,6 +32,8 @@ pub(crate) struct Removal {
     pub(crate) removed: Vec<String>,
     /// What was not, and why.
     pub(crate) left: Vec<String>,
+    /// The runs whose things were let alone: they are at work, or died so lately that nobody can tell.
+    pub(crate) at_work: Vec<String>,
 }
 
 impl Removal {
@@ -49,6 +51,7 @@ impl Removal {
     pub(crate) fn add(&mut self, other: Self) {
         self.removed.extend(other.removed);
         self.left.extend(other.left);
+        self.at_work.extend(other.at_work);
     }
 }
 
