@@ -59,7 +59,7 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
 fn newest(newest: &NewestComplete, style: &Style) -> String {
     match newest {
         NewestComplete::None { looked_at } => format!("none of the newest {}", counted(*looked_at, "backup")),
-        NewestComplete::Found { backup, started_at, age_s, volumes_elsewhere } => {
+        NewestComplete::Found { backup, started_at, age_s } => {
             let mut text = style.cut(backup);
             match (started_at, age_s.and_then(|age| u64::try_from(age).ok())) {
                 (Some(began), Some(age)) => {
@@ -70,9 +70,6 @@ fn newest(newest: &NewestComplete, style: &Style) -> String {
                     let _ = write!(text, ", begun {began}, in the future: a clock is wrong");
                 }
                 (None, _) => text.push_str(", of an unknown time"),
-            }
-            if *volumes_elsewhere > 0 {
-                let _ = write!(text, ", without {}", counted(*volumes_elsewhere, "volume"));
             }
             text
         }
@@ -117,14 +114,13 @@ mod tests {
                     backup: "nightly-001".to_owned(),
                     started_at: Some("2026-11-20T01:00:00Z".parse().unwrap()),
                     age_s: Some(93_600),
-                    volumes_elsewhere: 1,
                 },
             },
             &Style::plain(),
         );
         insta::assert_snapshot!(shown, @r"
         replica: fail
-        newest_complete_copy: nightly-001, begun 2026-11-20T01:00:00Z, 1d2h ago, without 1 volume
+        newest_complete_copy: nightly-001, begun 2026-11-20T01:00:00Z, 1d2h ago
 
         fail: kopia/shop/p1: the copy lacks it; the original is of 2026-11-21T01:00:00Z; replication says PENDING [object.missing]
 

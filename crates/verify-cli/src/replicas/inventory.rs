@@ -150,7 +150,7 @@ fn place(info: &VolumeInfo) -> Result<Repository, &'static str> {
         }
         ("CSISnapshot", _) => {
             return Err(
-                "its data are in a CSI snapshot, which is not in the bucket; back up with --snapshot-move-data",
+                "its data are in a CSI snapshot, which is not in the bucket; `state-lab backup --method csi-move` brings them there",
             );
         }
         ("NativeSnapshot", _) => {

@@ -90,8 +90,6 @@ pub enum NewestComplete {
         started_at: Option<Timestamp>,
         /// How long that is ago.
         age_s: Option<i64>,
-        /// So many of its volumes are not in the bucket.
-        volumes_elsewhere: u64,
     },
     /// None of those that were looked at.
     None {

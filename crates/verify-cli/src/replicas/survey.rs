@@ -96,7 +96,6 @@ struct View {
     findings: Vec<ObjectFinding>,
     not_covered: Vec<NotCovered>,
     extra: u64,
-    volumes_elsewhere: u64,
 }
 
 impl Survey<'_> {
@@ -120,7 +119,6 @@ impl Survey<'_> {
                 Volumes::default()
             }
         };
-        view.volumes_elsewhere = volumes.elsewhere.len() as u64;
         view.not_covered.extend(volumes.elsewhere);
         for repository in volumes.repositories {
             let compared = self.repository(&repository)?;
@@ -189,29 +187,28 @@ impl Survey<'_> {
         for name in candidates.iter().filter_map(|object| name_of_record(&object.key)).take(CANDIDATES_MAX) {
             looked_at += 1;
             let found = if name == asked.name {
-                (asked.phase.is_completed() && view.is_complete())
-                    .then(|| (asked.clone(), view.volumes_elsewhere))
+                (asked.phase.is_completed() && view.is_complete()).then(|| asked.clone())
             } else {
                 self.complete(name)?
             };
-            if let Some((record, volumes_elsewhere)) = found {
+            if let Some(record) = found {
                 let age_s = record.started_at.map(|started| now.duration_since(started).as_secs());
                 let (backup, started_at) = (record.name, record.started_at);
-                return Ok(NewestComplete::Found { backup, started_at, age_s, volumes_elsewhere });
+                return Ok(NewestComplete::Found { backup, started_at, age_s });
             }
         }
         Ok(NewestComplete::None { looked_at })
     }
 
-    /// The backup and how many of its volumes are elsewhere, where it went well and its copy is complete.
-    fn complete(&mut self, name: &str) -> Result<Option<(BackupRecord, u64)>> {
+    /// The backup, where it went well and its copy is complete.
+    fn complete(&mut self, name: &str) -> Result<Option<BackupRecord>> {
         // One that cannot be read, or is being deleted, is no copy to count on.
         let Ok(Some(record)) = record(self.a, name) else { return Ok(None) };
         if !record.phase.is_completed() {
             return Ok(None);
         }
         let view = self.view(&record)?;
-        Ok(view.is_complete().then_some((record, view.volumes_elsewhere)))
+        Ok(view.is_complete().then_some(record))
     }
 }
 
@@ -232,10 +229,9 @@ impl View {
         self.extra += compared.extra;
     }
 
-    /// Whether all that is in the bucket is in the copy. Volumes that are elsewhere are told beside it.
+    /// Whether all that the backup needs is in the copy: one whose volumes are elsewhere is nothing to count on there.
     fn is_complete(&self) -> bool {
-        let known = self.not_covered.len() as u64 == self.volumes_elsewhere;
         let sound = self.findings.iter().all(|finding| finding.severity == Severity::Notice);
-        known && sound && self.depth.objects > 0
+        sound && self.not_covered.is_empty() && self.depth.objects > 0
     }
 }
