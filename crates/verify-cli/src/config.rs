@@ -334,7 +334,7 @@ mod tests {
     fn mistakes_are_named_with_their_line() {
         assert_eq!(
             refusal("[objectives]\nrto = \"10m\"\nrpoo = \"5m\""),
-            "line 3, column 1: unknown field `rpoo`, expected `rto` or `rpo`"
+            "line 3, column 1: unknown field `rpoo`, expected one of `rto`, `rpo`, `outage`"
         );
         assert_eq!(
             refusal("[objectives]\nrto = \"10\""),

@@ -65,7 +65,7 @@ pub(crate) fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
     let live = LiveRun::begin(cluster, &scene.namespace, &run, Component::Probe)?;
-    let outcome = Drill::begin(cluster, request, &scene, &run, tell).and_then(Drill::outcome);
+    let outcome = Drill::begin(cluster, request, &scene, &run, &live, tell).and_then(Drill::outcome);
     let ended = live.end();
     let outcome = outcome?;
     ended.map(|()| outcome)
@@ -77,6 +77,7 @@ struct Drill<'a> {
     request: &'a Request,
     scene: &'a Scene,
     run: &'a Run,
+    live: &'a LiveRun,
     tell: &'a dyn Fn(&str),
     // Dropped before what it listens to.
     watching: Watching<'a>,
@@ -92,6 +93,7 @@ impl<'a> Drill<'a> {
         request: &'a Request,
         scene: &'a Scene,
         run: &'a Run,
+        live: &'a LiveRun,
         tell: &'a dyn Fn(&str),
     ) -> Result<Self> {
         tell(&format!(
@@ -102,12 +104,15 @@ impl<'a> Drill<'a> {
         let mut probe = ProbePod::create(pods, &pod(request, scene, run), order(request, scene, run))?;
         let (_, ahead) = probe.begin()?;
         let watching = Watching::begin(cluster, scene, &request.node, &probe, tell)?;
-        Ok(Self { cluster, request, scene, run, tell, watching, probe, ahead })
+        Ok(Self { cluster, request, scene, run, live, tell, watching, probe, ahead })
     }
 
     fn outcome(mut self) -> Result<Outcome> {
         let Self { request, scene, .. } = self;
         let before = self.write_undisturbed()?;
+        if self.live.lost() {
+            bail!("failed to begin the event: the cluster could not be told that this drill lives");
+        }
         (self.tell)("the event begins");
         let event_at = Timestamp::now();
         // Undone, should anything fail, before the probe goes.
