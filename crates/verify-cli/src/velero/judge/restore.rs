@@ -143,8 +143,8 @@ const fn kind(copy: Copy<'_>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::velero::problem::Weight;
     use crate::velero::judge::{RestoreSeen, restore_problems};
+    use crate::velero::problem::Weight;
     use crate::velero::sample;
     use crate::velero::volume::VolumeMethod;
 
