@@ -128,7 +128,7 @@ fn bring_up(
     if !files.are_proven() {
         // The copy is in use by now, as it would be after a disaster: this is no part of the recovery time.
         for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
-            check_integrity(comparison, settings, plan, watch)?;
+            check_integrity(files, comparison, settings, plan, watch)?;
         }
     }
     Ok(BroughtUp { server, databases, comparisons })
@@ -136,15 +136,20 @@ fn bring_up(
 
 /// Adds what amcheck finds: damage in indexes and in rows newer than the capture, which no comparison sees.
 fn check_integrity(
+    files: &Files,
     comparison: &mut Comparison,
     settings: &Settings,
     plan: &Plan,
     watch: &Watch<'_>,
 ) -> Result<()> {
     watch.step(&format!("checking indexes and pages of {} with amcheck", settings.database()))?;
-    let Integrity { findings, not_covered } =
+    let Integrity { mut findings, not_covered } =
         integrity::check(settings, plan, &|event| watch.event(event))
             .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
+    if matches!(files, Files::Unknown(_)) {
+        // A list of the files that could not be used is a gap and no more, so this second look at them is no more either.
+        findings.retain(|finding| finding.code != Code::IntegrityUnknown);
+    }
     comparison.join(findings, not_covered);
     Ok(())
 }
