@@ -24,6 +24,16 @@ pub struct Comparison {
     pub coverage: Coverage,
 }
 
+impl Comparison {
+    /// Adds what another check of the same database found, and what it could not cover; the verdict counts both checks.
+    pub fn join(&mut self, findings: Vec<Finding>, not_covered: Vec<NotCovered>) {
+        self.findings.extend(findings);
+        self.findings.sort_by_key(|finding| finding.severity);
+        self.coverage.not_covered.extend(not_covered);
+        self.verdict = verdict(&self.findings);
+    }
+}
+
 /// What was compared, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {

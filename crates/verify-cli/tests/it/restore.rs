@@ -278,3 +278,26 @@ fn without_the_servers_list_the_files_are_not_covered_and_not_damaged() {
     assert_eq!(passed.status, Some(0), "{passed:?}");
     assert!(passed.out.contains("    files of the base backup: the server's list"), "{}", passed.out);
 }
+
+#[test]
+fn without_the_servers_list_an_index_that_lacks_rows_is_found() {
+    // Nothing writes once the backup has begun: pages that it logged would repair the damage.
+    let drill = Drill::with_settings(MAJOR, &[("autovacuum", "off")]);
+    drill.source.psql("shop", "CHECKPOINT").unwrap();
+    let index = drill.source.psql("shop", "SELECT pg_relation_filepath('accounts_pkey')").unwrap();
+    let older = fs::read(drill.source.server().data_dir().join(&index)).unwrap();
+    drill.source.psql("shop", "INSERT INTO accounts VALUES (20001, 1, 'new'); CHECKPOINT").unwrap();
+    drill.back_up("b", "physical");
+    let data = drill.store().join("b/data");
+    fs::remove_file(data.join("backup_manifest")).unwrap();
+    fs::write(data.join(&index), older).unwrap();
+    let failed = restore(&drill);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert_eq!(head(&failed)[..2], ["restore_status: success", "integrity_checks: fail"]);
+    let fails: Vec<&str> = failed.out.lines().filter(|line| line.trim().starts_with("fail: ")).collect();
+    // Every row is there: no comparison of rows would have failed.
+    let [line] = fails[..] else { panic!("{}", failed.out) };
+    let told = "fail: public.accounts_pkey: an index of public.accounts is damaged: ";
+    assert!(line.trim().starts_with(told) && line.ends_with("[integrity.damaged]"), "{line}");
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+}

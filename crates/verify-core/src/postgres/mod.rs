@@ -14,6 +14,7 @@ mod conninfo;
 mod environment;
 pub mod heartbeat;
 mod host;
+pub mod integrity;
 mod invariants;
 mod login;
 mod nap;

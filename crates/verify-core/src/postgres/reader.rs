@@ -225,7 +225,7 @@ fn malformed(what: &str) -> Error {
 }
 
 /// Why a table cannot be read, told from a connection that ended.
-fn obstacle(error: &Error) -> Result<Obstacle> {
+pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
     let reason = error.chain();
     match error.sqlstate() {
         // Administrative ends of the session: nothing is known of the table.

@@ -54,8 +54,12 @@ pub(super) fn unzip(relations: Vec<Relation>) -> (Vec<u32>, Vec<Found>) {
 
 /// Opens a session with the settings under which values read the same everywhere.
 pub(super) fn open(settings: &super::Settings, limits: Limits) -> Result<Connection> {
-    let session = SessionOptions::verification(limits.lock_timeout_ms, 0);
-    let mut connection = Connection::open(settings, &session)?;
+    open_with(settings, &SessionOptions::verification(limits.lock_timeout_ms, 0))
+}
+
+/// The same with options of the caller's, beyond those.
+pub(super) fn open_with(settings: &super::Settings, session: &SessionOptions) -> Result<Connection> {
+    let mut connection = Connection::open(settings, session)?;
     if connection.parameter("server_encoding") == Some("SQL_ASCII") {
         // Without an encoding the server can only hand out the bytes as they are.
         connection.execute(statements::RAW_ENCODING)?;

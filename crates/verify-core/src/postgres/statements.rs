@@ -197,6 +197,85 @@ pub(super) const HEARTBEAT_INSTALL: &str = "CREATE SCHEMA IF NOT EXISTS state_la
       writer pg_catalog.text NOT NULL, \
       interval_ms pg_catalog.int8 NOT NULL)";
 
+/// Where amcheck is installed when it is ours to install.
+pub(super) const AMCHECK_SCHEMA: &str = "state_lab_amcheck";
+
+/// Whether the server has amcheck, and the schema in which the database has it.
+pub(super) const AMCHECK: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = 'amcheck'), \
+    (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+     WHERE e.extname = 'amcheck')";
+
+/// Fails where the server lacks amcheck's code.
+pub(super) const LOAD_AMCHECK: &str = "LOAD '$libdir/amcheck'";
+
+/// One transaction, as it is one message.
+pub(super) const INSTALL_AMCHECK: &str =
+    "CREATE SCHEMA state_lab_amcheck; CREATE EXTENSION amcheck SCHEMA state_lab_amcheck";
+
+/// Takes both away again.
+pub(super) const REMOVE_AMCHECK: &str = "DROP EXTENSION amcheck; DROP SCHEMA state_lab_amcheck";
+
+/// Whether the extension has the functions that are called, with exactly their arguments: somebody's function of the
+/// same name in the same schema cannot have these too, so it is never taken for them. Then the server's version.
+pub(super) const AMCHECK_FUNCTIONS: &str = "SELECT \
+    coalesce(pg_catalog.bool_or(p.proname = 'bt_index_check' AND p.proargtypes = '2205 16'::pg_catalog.oidvector), false), \
+    coalesce(pg_catalog.bool_or(p.proname = 'verify_heapam' \
+      AND p.proargtypes = '2205 16 16 25 20 20'::pg_catalog.oidvector), false), \
+    pg_catalog.current_setting('server_version_num') \
+    FROM pg_catalog.pg_extension e \
+    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
+      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
+    JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = 'amcheck'";
+
+/// What amcheck checks: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
+/// Whether an index, its name, the table that it belongs to, and about how many bytes are read.
+pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
+    coalesce(n.nspname, c.relnamespace::pg_catalog.text), c.relname, tn.nspname, t.relname, \
+    coalesce(CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) + coalesce(pg_catalog.pg_table_size(h.oid), 0) \
+      ELSE pg_catalog.pg_table_size(c.oid) END, 0) \
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
+    LEFT JOIN pg_catalog.pg_class h ON h.oid = i.indrelid \
+    LEFT JOIN pg_catalog.pg_class o ON o.reltoastrelid = coalesce(h.oid, c.oid) \
+    LEFT JOIN pg_catalog.pg_class t ON t.oid = coalesce(o.oid, h.oid) \
+    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
+    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam = 403 AND i.indisvalid AND i.indisready AND i.indislive \
+      OR c.relkind IN ('r', 'm', 't') AND c.relam = 2)";
+
+/// What it does not: how many indexes and tables of other access methods.
+pub(super) const UNCHECKED: &str = "SELECT c.relkind = 'i', coalesce(a.amname, c.relam::pg_catalog.text), pg_catalog.count(*) \
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam <> 403 OR c.relkind IN ('r', 'm', 't') AND c.relam <> 2) \
+    GROUP BY 1, 2 ORDER BY 1, 2";
+
+/// Keeps event triggers from firing, and a long check from being ended, on servers that would.
+pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
+    CASE s.name WHEN 'event_triggers' THEN 'off' ELSE '0' END, false) \
+    FROM pg_catalog.pg_settings s WHERE s.name IN ('event_triggers', 'transaction_timeout')";
+
+/// So many faults of a table are shown.
+pub(super) const FAULTS_SHOWN: u64 = 3;
+
+/// Checks a b-tree, and that it has every row of its table. The arguments' types are spelled out, see
+/// [`AMCHECK_FUNCTIONS`].
+pub(super) fn check_index(schema: &str, oid: u32) -> String {
+    format!(
+        "SELECT {}.bt_index_check({oid}::pg_catalog.oid::pg_catalog.regclass, true::pg_catalog.bool)",
+        identifier(schema)
+    )
+}
+
+/// Checks all of a table's pages and the values in TOAST: the number of faults, then block, item, column and text of the
+/// first ones.
+pub(super) fn check_table(schema: &str, oid: u32) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) OVER (), f.blkno, f.offnum, f.attnum, pg_catalog.left(f.msg, 1000) \
+         FROM {}.verify_heapam({oid}::pg_catalog.oid::pg_catalog.regclass, false::pg_catalog.bool, true::pg_catalog.bool, \
+           'none'::pg_catalog.text, NULL::pg_catalog.int8, NULL::pg_catalog.int8) f LIMIT {FAULTS_SHOWN}",
+        identifier(schema)
+    )
+}
+
 /// An identifier, quoted.
 pub(super) fn identifier(name: &str) -> String {
     postgres_protocol::escape::escape_identifier(name)

@@ -3,6 +3,7 @@
 mod connection;
 mod dump;
 mod engine;
+mod integrity;
 mod login;
 mod manifest;
 mod measure;

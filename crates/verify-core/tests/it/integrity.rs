@@ -1,0 +1,260 @@
+//! amcheck on real servers: each kind of damage is named, and a sound database of every oddity is not.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fixtures::{Stop, TestServer};
+use state_lab::server::InitOptions;
+use verify_core::ErrorKind;
+use verify_core::event::{self, Event};
+use verify_core::finding::Severity;
+use verify_core::plan::Plan;
+use verify_core::postgres::integrity::{self, Integrity};
+use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
+
+const PAGE: usize = 8_192;
+
+/// What amcheck cannot look at, or must not trip over.
+const ODDITIES: &str = r#"
+    CREATE SCHEMA "evil""; DROP TABLE victim; --"; CREATE TABLE victim (id int PRIMARY KEY);
+    CREATE TABLE "evil""; DROP TABLE victim; --"."a'b\c" ("x""y" int PRIMARY KEY, "select" text);
+    INSERT INTO "evil""; DROP TABLE victim; --"."a'b\c" VALUES (1, 'a');
+    CREATE TABLE parted (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+    INSERT INTO parted SELECT i, '2020-06-01' FROM generate_series(1, 1000) i;
+    CREATE TABLE many (id int, words text[], big text);
+    INSERT INTO many SELECT i, ARRAY[i::text], CASE WHEN i < 20 THEN (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 300) j) END
+        FROM generate_series(1, 1000) i;
+    CREATE INDEX ON many USING gin (words); CREATE INDEX ON many USING hash (id); CREATE INDEX ON many USING brin (id);
+    CREATE INDEX ON many (lower(left(big, 50))) WHERE id % 2 = 0; CREATE INDEX ON many (id) INCLUDE (words);
+    DELETE FROM many WHERE id % 7 = 0; UPDATE many SET id = -id WHERE id % 5 = 0;
+    CREATE INDEX invalid ON many (id DESC);
+    UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'invalid'::regclass;
+    CREATE UNLOGGED TABLE cache (id int PRIMARY KEY); INSERT INTO cache VALUES (1);
+    CREATE MATERIALIZED VIEW summary AS SELECT count(*) AS rows FROM many;
+    CREATE UNIQUE INDEX ON summary (rows);
+    CREATE MATERIALIZED VIEW empty AS SELECT id FROM many WITH NO DATA;
+    CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
+    CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse();
+"#;
+
+/// Settings of a database that would keep a careless visitor from working in it.
+const SETTINGS: [&str; 2] = ["default_transaction_read_only = on", "search_path = public, pg_catalog"];
+
+/// Installs amcheck where an owner of the schema left functions that are called in its stead by whoever is careless.
+const INSTALLED: &str = r#"
+    CREATE SCHEMA "odd ""schema'"; CREATE EXTENSION amcheck SCHEMA "odd ""schema'";
+    CREATE FUNCTION "odd ""schema'".bt_index_check(oid, boolean) RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
+    CREATE FUNCTION "odd ""schema'".verify_heapam(regclass, boolean, boolean, text) RETURNS void LANGUAGE plpgsql
+        AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
+"#;
+
+fn settings(server: &TestServer, database: &str) -> Result<Settings> {
+    Ok(Settings::parse(&server.conninfo(database), &Environment::default())?)
+}
+
+fn check(server: &TestServer, database: &str) -> Result<Integrity> {
+    Ok(integrity::check(&settings(server, database)?, &Plan::default(), &event::ignore)?)
+}
+
+fn told(integrity: &Integrity) -> Vec<String> {
+    let told = integrity.findings.iter().map(|finding| format!("{} {}", finding.code, finding.object));
+    told.collect()
+}
+
+/// The schemas that hold amcheck, and ours.
+fn traces(server: &TestServer, database: &str) -> Result<String> {
+    server.psql(
+        database,
+        "SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'amcheck'
+         UNION ALL SELECT oid::regnamespace FROM pg_namespace WHERE nspname LIKE 'state_lab%'",
+    )
+}
+
+fn sound(major: u32) -> Result<()> {
+    let server = fixtures::server(major)?;
+    for (database, more) in [("bare", ""), ("installed", INSTALLED)] {
+        server.create_database(database)?;
+        server.psql(database, &format!("{more} {ODDITIES}"))?;
+        for setting in SETTINGS {
+            server.psql("postgres", &format!("ALTER DATABASE {database} SET {setting}"))?;
+        }
+        let careful = SessionOptions::new()
+            .with("default_transaction_read_only", "off")
+            .with("session_replication_role", "replica");
+        let mut other = Connection::open(&settings(&server, database)?, &careful)?;
+        other.execute("CREATE TEMP TABLE own (id int PRIMARY KEY)")?;
+        let before = traces(&server, database)?;
+        let integrity = check(&server, database)?;
+        assert_eq!(told(&integrity), [] as [String; 0], "{major}: {integrity:#?}");
+        let gaps: Vec<&str> = integrity.not_covered.iter().map(|gap| gap.object.as_str()).collect();
+        let expected =
+            ["brin", "gin", "hash"].map(|method| format!("indexes of access method {method}")).to_vec();
+        let tables = (major < 14).then(|| "pages of tables".to_owned());
+        assert_eq!(gaps, expected.into_iter().chain(tables).collect::<Vec<_>>());
+        assert_eq!(traces(&server, database)?, before);
+        assert_eq!(before.is_empty(), more.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_sound_database_of_13_is_silent() -> Result<()> {
+    sound(13)
+}
+
+#[test]
+fn a_sound_database_of_15_is_silent() -> Result<()> {
+    sound(15)
+}
+
+#[test]
+fn a_sound_database_of_18_is_silent() -> Result<()> {
+    sound(18)
+}
+
+/// Reads a file of pages, changes it, and writes it back.
+fn change(data: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+    let path = data.join(file);
+    let mut bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    change(&mut bytes);
+    Ok(fs::write(&path, bytes)?)
+}
+
+/// Gives the first row of a page another inserting transaction, of the far future: no reader sees it any more.
+fn misdate(page: &mut [u8]) {
+    let line_pointer = u32::from_le_bytes([page[24], page[25], page[26], page[27]]);
+    let row = (line_pointer & 0x7fff) as usize;
+    let xmin = u32::from_le_bytes([page[row], page[row + 1], page[row + 2], page[row + 3]]);
+    page[row..row + 4].copy_from_slice(&(xmin + 1_000_000).to_le_bytes());
+}
+
+fn damage(major: u32) -> Result<()> {
+    // Checksums would refuse the page before anybody looks at the row in it.
+    let init = InitOptions { checksums: false, ..InitOptions::default() };
+    let installation = fixtures::majors::installation(major)?;
+    let mut server = TestServer::initdb(&installation, &init, &[("autovacuum", "off")])?;
+    server.create_database("source")?;
+    server.psql(
+        "source",
+        "CREATE TABLE stale (id int PRIMARY KEY); INSERT INTO stale SELECT generate_series(1, 5000);
+         CREATE TABLE zeroed (id int PRIMARY KEY); INSERT INTO zeroed SELECT generate_series(1, 5000);
+         CREATE TABLE misdated (id int); INSERT INTO misdated SELECT generate_series(1, 100); SELECT count(*) FROM misdated;
+         CREATE TABLE toasted (id int, body text);
+         INSERT INTO toasted SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 300) j)
+            FROM generate_series(1, 10) i;
+         CHECKPOINT;",
+    )?;
+    let path = |relation: &str| {
+        let sql = format!("SELECT pg_relation_filepath(oid) FROM pg_class WHERE {relation}");
+        server.psql("source", &sql).map(|path| path.trim().to_owned())
+    };
+    let (stale, zeroed) = (path("relname = 'stale_pkey'")?, path("relname = 'zeroed_pkey'")?);
+    let misdated = path("relname = 'misdated'")?;
+    let toast = path("oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'toasted')")?;
+    let older = fs::read(server.server().data_dir().join(&stale))?;
+    server.psql("source", "INSERT INTO stale SELECT generate_series(5001, 5100)")?;
+    assert_eq!(told(&check(&server, "source")?), [] as [String; 0]);
+
+    server.restart_after(Stop::Fast, |data| {
+        change(data, &stale, |bytes| *bytes = older)?;
+        change(data, &zeroed, |bytes| bytes[2 * PAGE..3 * PAGE].fill(0))?;
+        change(data, &misdated, |bytes| misdate(&mut bytes[..PAGE]))?;
+        change(data, &toast, |bytes| bytes.fill(0))
+    })?;
+    let integrity = check(&server, "source")?;
+    let expected = ["public.misdated", "public.stale_pkey", "public.toasted", "public.zeroed_pkey"];
+    let expected = expected.map(|object| format!("integrity.damaged {object}"));
+    assert_eq!(told(&integrity), expected, "{integrity:#?}");
+    let messages: Vec<&str> = integrity.findings.iter().map(|finding| finding.message.as_str()).collect();
+    let parts: [&[&str]; 4] = [
+        &[
+            "the table is damaged: faults in its pages: 1: block 0, item 1: xmin ",
+            "next valid transaction ID",
+        ],
+        &["an index of public.stale is damaged: ", "lacks matching index tuple"],
+        &[
+            "the table is damaged: faults in its pages: 10, the first: block 0, item 1, column 1: toast value ",
+        ],
+        &["an index of public.zeroed is damaged: ", "zeroed_pkey"],
+    ];
+    for (message, parts) in messages.iter().zip(parts) {
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    assert!(integrity.findings.iter().all(|finding| finding.severity == Severity::Fail
+        && finding.advice.starts_with("look whether the source has it too")));
+    assert_eq!(traces(&server, "source")?, "");
+    Ok(())
+}
+
+#[test]
+fn damage_on_15_is_named() -> Result<()> {
+    damage(15)
+}
+
+#[test]
+fn damage_on_18_is_named() -> Result<()> {
+    damage(18)
+}
+
+#[test]
+fn what_cannot_be_checked_is_inconclusive() -> Result<()> {
+    let server = fixtures::server(15)?;
+    server.create_database("outdated")?;
+    server.psql("outdated", "CREATE EXTENSION amcheck VERSION '1.2'")?;
+    let integrity = check(&server, "outdated")?;
+    assert_eq!(told(&integrity), ["integrity.unknown indexes and pages"]);
+    assert!(integrity.not_covered[0].reason.contains("ALTER EXTENSION amcheck UPDATE"), "{integrity:?}");
+
+    server.create_database("unqualified")?;
+    server.psql(
+        "unqualified",
+        "CREATE FUNCTION one() RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+         CREATE FUNCTION plus(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN i + one(); END';
+         CREATE TABLE t (id int); INSERT INTO t VALUES (1); CREATE INDEX i ON t (plus(id)); CREATE INDEX j ON t (id)",
+    )?;
+    let integrity = check(&server, "unqualified")?;
+    assert_eq!(told(&integrity), ["integrity.unknown public.i"]);
+    assert_eq!(integrity.findings[0].severity, Severity::Inconclusive);
+    assert!(integrity.not_covered[0].reason.contains("function one() does not exist"), "{integrity:?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_without_amcheck_is_told_what_it_needs() -> Result<()> {
+    let nowhere = [("extension_control_path", "/nonexistent")];
+    let server = TestServer::start(&fixtures::majors::installation(18)?, &nowhere)?;
+    server.create_database("source")?;
+    let integrity = check(&server, "source")?;
+    assert_eq!(told(&integrity), ["integrity.unknown indexes and pages"]);
+    assert!(integrity.not_covered[0].reason.contains("PostgreSQL's contrib modules"), "{integrity:?}");
+    Ok(())
+}
+
+#[test]
+fn a_check_that_takes_long_can_be_stopped() -> Result<()> {
+    let server = fixtures::server(15)?;
+    server.create_database("slow")?;
+    server.psql(
+        "slow",
+        "CREATE FUNCTION slow(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS '
+            BEGIN IF current_setting(''state_lab.slow'', true) = ''on'' THEN PERFORM pg_sleep(600); END IF; RETURN i; END';
+         CREATE TABLE t (id int); INSERT INTO t VALUES (1); CREATE INDEX ON t (slow(id));
+         ALTER DATABASE slow SET state_lab.slow = 'on'",
+    )?;
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let stop = |_: Event| {
+        let asleep = server.psql("postgres", asleep).is_ok_and(|count| count.trim() == "1");
+        if asleep { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    };
+    let begun = Instant::now();
+    let error = integrity::check(&settings(&server, "slow")?, &Plan::default(), &stop)
+        .err()
+        .context("it must be stopped")?;
+    assert_eq!(error.kind(), &ErrorKind::Interrupted, "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(300));
+    assert_eq!(traces(&server, "slow")?, "");
+    Ok(())
+}
