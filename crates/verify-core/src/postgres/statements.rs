@@ -256,11 +256,11 @@ pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
 /// So many faults of a table are shown.
 pub(super) const FAULTS_SHOWN: u64 = 3;
 
-/// Checks a b-tree, and that it has every row of its table. The arguments' types are spelled out, see
-/// [`AMCHECK_FUNCTIONS`].
-pub(super) fn check_index(schema: &str, oid: u32) -> String {
+/// Checks a b-tree, and with `rows` that it has every row of its table, which calls the functions that it indexes. The
+/// arguments' types are spelled out, see [`AMCHECK_FUNCTIONS`].
+pub(super) fn check_index(schema: &str, oid: u32, rows: bool) -> String {
     format!(
-        "SELECT {}.bt_index_check({oid}::pg_catalog.oid::pg_catalog.regclass, true::pg_catalog.bool)",
+        "SELECT {}.bt_index_check({oid}::pg_catalog.oid::pg_catalog.regclass, {rows}::pg_catalog.bool)",
         identifier(schema)
     )
 }
