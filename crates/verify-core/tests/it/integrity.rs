@@ -220,7 +220,10 @@ fn what_cannot_be_checked_is_inconclusive() -> Result<()> {
     assert_eq!(told(&integrity), [] as [String; 0]);
     assert_eq!(integrity.not_covered.len(), 1, "{integrity:?}");
     let reason = &integrity.not_covered[0].reason;
-    assert!(reason.contains("its pages are sound") && reason.contains("function one() does not exist"), "{reason}");
+    assert!(
+        reason.contains("its pages are sound") && reason.contains("function one() does not exist"),
+        "{reason}"
+    );
     Ok(())
 }
 
