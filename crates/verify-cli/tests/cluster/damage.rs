@@ -15,19 +15,12 @@ struct Changed<'a> {
 }
 
 impl<'a> Changed<'a> {
-    fn new(path: PathBuf, subvolume: &'a Path, from: &str, to: &str) -> Self {
-        assert_eq!(from.len(), to.len());
+    fn new(path: PathBuf, subvolume: &'a Path, change: impl FnOnce(&mut [u8])) -> Self {
         let before = fs::read(&path).unwrap();
         let changed = Self { path, before, subvolume };
         let mut bytes = changed.before.clone();
-        let places: Vec<usize> = bytes
-            .windows(from.len())
-            .enumerate()
-            .filter(|(_, window)| *window == from.as_bytes())
-            .map(|(at, _)| at)
-            .collect();
-        assert!(!places.is_empty(), "{from:?} is not in {}", changed.path.display());
-        places.iter().for_each(|at| bytes[*at..*at + to.len()].copy_from_slice(to.as_bytes()));
+        change(&mut bytes);
+        assert!(bytes != changed.before, "nothing changed in {}", changed.path.display());
         changed.write(&bytes);
         changed
     }
@@ -51,10 +44,18 @@ impl Drop for Changed<'_> {
     }
 }
 
+/// Replaces a text wherever it stands by one of the same length.
+fn replace(bytes: &mut [u8], from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let places = bytes.windows(from.len()).enumerate().filter(|(_, window)| *window == from.as_bytes());
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    places.iter().for_each(|at| bytes[*at..*at + to.len()].copy_from_slice(to.as_bytes()));
+}
+
 #[test]
-fn a_row_that_changed_in_the_snapshot_is_named() {
-    let Some(rig) = Rig::find("a_row_that_changed_in_the_snapshot") else { return };
-    let Some(database) = Database::shared("a_row_that_changed_in_the_snapshot") else { return };
+fn a_row_or_an_index_that_changed_in_the_snapshot_is_named() {
+    let Some(rig) = Rig::find("a_row_or_an_index_that_changed") else { return };
+    let Some(database) = Database::shared("a_row_or_an_index_that_changed") else { return };
     drop(rig);
     let before = Leftovers::before();
     let text = format!("good {}", database.namespace);
@@ -74,9 +75,19 @@ fn a_row_that_changed_in_the_snapshot_is_named() {
     let snapshot = snapshot.expect("a snapshot of the database");
     {
         let damaged = format!("evil {}", database.namespace);
-        let _changed = Changed::new(snapshot.join("pgdata").join(&file), &snapshot, &text, &damaged);
+        let path = snapshot.join("pgdata").join(&file);
+        let _changed = Changed::new(path, &snapshot, |bytes| replace(bytes, &text, &damaged));
         let found = database.restore(&name);
         found.expect(1, "restore_status: success", &["integrity_checks: fail", "customers", "4711"]);
+        before.expect_none();
+    }
+    {
+        let file = database.sql("select pg_relation_filepath('customers_pkey')");
+        let page = 8_192..16_384;
+        let path = snapshot.join("pgdata").join(&file);
+        let _changed = Changed::new(path, &snapshot, |bytes| bytes[page].fill(0));
+        let found = database.restore(&name);
+        found.expect(1, "restore_status: success", &["integrity_checks: fail", "customers_pkey"]);
         before.expect_none();
     }
     database.restore(&name).expect_pass();

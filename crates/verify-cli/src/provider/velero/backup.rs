@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
 use serde_json::json;
 use verify_core::plan::{Mode, Plan};
 
@@ -13,7 +14,7 @@ use super::evidence::Evidence;
 use super::following::{Ended, Followed};
 use super::latest::CLUSTER;
 use super::method::Method;
-use super::preflight::{self, OPT_IN};
+use super::preflight::{self, OPT_IN, OPT_OUT};
 use super::record::{Facts, Record, Volume};
 use super::removal::{self, UNPROVEN};
 use super::settings::Settings;
@@ -21,7 +22,9 @@ use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease};
+use crate::cluster::{
+    AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, database_container, labels, lease,
+};
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord};
@@ -156,7 +159,7 @@ impl Taking<'_> {
         // Its sessions would hold up the database's vacuum.
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
         let mut problems = backup_problems(&ended.seen(), &volume.expected(method));
-        problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
+        problems.extend(left_out(&ended, &preflight::bystanders(source, claims), &source.pods));
         let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
         let left = Vec::new();
         if problems.iter().any(Problem::is_failure) {
@@ -252,7 +255,7 @@ impl Taking<'_> {
         let data = &self.source.data;
         let volume = Volume {
             namespace: self.source.namespace.clone(),
-            pod: kube::ResourceExt::name_any(&self.source.primary),
+            pod: self.source.primary.name_any(),
             volume: data.volume.clone(),
             claim: data.claim.clone(),
             path: data.path.clone(),
@@ -341,16 +344,23 @@ fn volume_labels(method: Method, ended: &Ended, volume: &Volume, run: &Run) -> B
 }
 
 /// Volumes of the application that are in no backup, although nobody said that they are to stay out.
-fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
+fn left_out(ended: &Ended, bystanders: &[ExpectedVolume], pods: &[Pod]) -> Vec<Problem> {
     let missing = bystanders.iter().filter(|volume| {
         volume_info::of(&ended.volumes, volume).and_then(volume_info::VolumeInfo::copy).is_none()
     });
     let problem = |volume: &ExpectedVolume| {
-        Problem::failure(volume.to_string(), "is not in the backup").way_out(format!(
-            "annotate the pod {}/{} with {OPT_IN}={}, or say that it is to stay out with \
-             {OPT_IN}-excludes={} (in its template, so that it stays)",
-            volume.namespace, volume.pod, volume.volume, volume.volume
-        ))
+        let ExpectedVolume { namespace, pod, volume: name, .. } = volume;
+        let of_database =
+            pods.iter().any(|found| found.name_any() == *pod && database_container(found).is_some());
+        let stay_out =
+            format!("that it is to stay out with {OPT_OUT}={name} (in its template, so that it stays)");
+        Problem::failure(volume.to_string(), "is not in the backup").way_out(match of_database {
+            // Files of a running server that are copied one after the other are worth nothing.
+            true => {
+                format!("back that database up by itself, and say on the pod {namespace}/{pod} {stay_out}")
+            }
+            false => format!("annotate the pod {namespace}/{pod} with {OPT_IN}={name}, or say {stay_out}"),
+        })
     };
     missing.map(problem).collect()
 }

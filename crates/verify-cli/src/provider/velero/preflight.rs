@@ -17,7 +17,7 @@ use crate::velero::volume::ExpectedVolume;
 
 /// The annotation that opts volumes of a pod into Velero's copying of files, and the one that opts out.
 pub(super) const OPT_IN: &str = "backup.velero.io/backup-volumes";
-const OPT_OUT: &str = "backup.velero.io/backup-volumes-excludes";
+pub(super) const OPT_OUT: &str = "backup.velero.io/backup-volumes-excludes";
 /// The label that keeps an object out of all backups.
 const EXCLUDED: &str = "velero.io/exclude-from-backup";
 

@@ -8,14 +8,17 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeCl
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{POLL, Work};
+use super::{POLL, Work, is_going};
 use crate::cluster::{Kind, Run};
 use crate::provider::velero::fate::{self, ContentFate, VolumeFate};
 use crate::provider::velero::place::Place;
-use crate::velero::snapshot::VolumeSnapshotContent;
+use crate::velero::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 
 /// How long a namespace may take to go, with its pods and the storage of its claims.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
+/// How often the snapshot controller is reminded of what is to go, and by which annotation.
+const REMINDER_PERIOD: Duration = Duration::from_secs(5);
+const REMINDER: &str = "state-lab.dev/going-for";
 /// How long the storage behind a released volume may take to go.
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -119,6 +122,7 @@ impl Work<'_> {
     /// Waits until a namespace is gone; tells what holds it where it does not go.
     fn await_gone(&mut self, kind: &Kind<Namespace>, name: &str) -> bool {
         let began = Instant::now();
+        let mut reminded_at = began;
         loop {
             let Some(found) = self.tried(&format!("Namespace {name}"), kind.get(name)) else { return false };
             let Some(namespace) = found else { return true };
@@ -131,7 +135,23 @@ impl Work<'_> {
                 self.left(format!("Namespace {name}: it is still going after {waited} s{holds}"));
                 return false;
             }
+            if reminded_at.elapsed() > REMINDER_PERIOD {
+                self.remind(name, began.elapsed());
+                reminded_at = Instant::now();
+            }
             thread::sleep(POLL);
+        }
+    }
+
+    /// Changes the snapshots that are going. The snapshot controller keeps one as long as a claim is filled from it, and
+    /// does not look again when that claim is gone, but at the snapshot's next change or after a quarter of an hour.
+    fn remind(&self, namespace: &str, waited: Duration) {
+        let kind = self.cluster.of::<VolumeSnapshot>(namespace);
+        let reminder =
+            json!({ "metadata": { "annotations": { REMINDER: format!("{} s", waited.as_secs()) } } });
+        // Without it the namespace takes its time, which is told if it takes too long.
+        for snapshot in kind.list_if_known("").into_iter().flatten().filter(is_going) {
+            let _ = kind.merge(&snapshot.name_any(), &reminder);
         }
     }
 

@@ -36,9 +36,11 @@ impl Work<'_> {
                 return;
             }
             for restore in open.iter().filter(|restore| may_never_begin(restore)) {
-                let name = restore.name_any();
-                let deleted = self.cluster.of::<Restore>(self.velero_namespace).delete(&name);
-                self.gone(&format!("Restore {}/{name}", self.velero_namespace), deleted);
+                // Velero may take it up just now; then it is not as it was read, and is looked at again.
+                if let Ok(true) = self.cluster.of::<Restore>(self.velero_namespace).delete_as_read(restore) {
+                    let name = restore.name_any();
+                    self.done.removed.push(format!("Restore {}/{name}", self.velero_namespace));
+                }
             }
             // One that was at work may have begun another volume since. A transfer whose pod is gone would never end,
             // and nobody else's restore would begin for hours: Velero takes one at a time.
@@ -201,9 +203,10 @@ fn is_queued(backup: &Backup) -> bool {
     (phase.untouched() || phase.is("Queued")) && !is_going(backup)
 }
 
-/// Whether Velero has not looked at a restore yet; it never begins one that is removed before.
+/// Whether Velero has not looked at a restore yet; it never begins one that is removed before. It takes one up by adding
+/// its finalizer: one that is removed from then on is restored all the same, and Velero waits ten minutes for its claims.
 fn may_never_begin(restore: &Restore) -> bool {
-    restore.status.phase.untouched() && !is_going(restore)
+    restore.status.phase.untouched() && restore.finalizers().is_empty() && !is_going(restore)
 }
 
 #[cfg(test)]
@@ -221,6 +224,10 @@ mod tests {
             (json!({}), true),
             (json!({ "status": { "phase": "New" } }), true),
             (json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }), false),
+            (
+                json!({ "metadata": { "finalizers": ["restores.velero.io/external-resources-finalizer"] } }),
+                false,
+            ),
             (json!({ "status": { "phase": "InProgress" } }), false),
             (json!({ "status": { "phase": "Completed" } }), false),
         ];
