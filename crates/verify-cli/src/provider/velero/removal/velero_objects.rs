@@ -20,7 +20,7 @@ use crate::velero::restore::Restore;
 use crate::velero::transfer::TransferStatus;
 
 /// How long Velero may take to end a backup whose transfers are cancelled; it deletes none before.
-const BACKUP_TIMEOUT: Duration = Duration::from_secs(180);
+const BACKUP_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Work<'_> {
     /// Ends the restores before anything that they work on goes. One that began might make the namespace anew, without
