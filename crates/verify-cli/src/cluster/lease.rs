@@ -115,6 +115,12 @@ pub(crate) fn is_dead(lease: &Lease, now: Timestamp) -> bool {
     now.duration_since(renewed) > patience
 }
 
+/// The runs of the leases that are not dead.
+pub(crate) fn at_work(leases: &[Lease], now: Timestamp) -> Vec<String> {
+    let alive = leases.iter().filter(|lease| !is_dead(lease, now));
+    alive.filter_map(Run::of).map(|run| run.to_string()).collect()
+}
+
 /// Takes a dead run's lease over, before its things are removed; whether it could be had. A run that has renewed it
 /// since it was read keeps it.
 pub(crate) fn seize(cluster: &Cluster, lease: &Lease) -> Result<bool> {

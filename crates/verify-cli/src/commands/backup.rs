@@ -155,10 +155,7 @@ impl Backup {
             plan: effort.plan(config, hash.into()),
         };
         let progress = globals.terminal().progress("backing up");
-        let on_step = |doing: &str| {
-            progress.pause();
-            storing::tell_step(globals, doing);
-        };
+        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let record = local::backup(&request, &watch)?;
@@ -181,10 +178,7 @@ impl Backup {
         let plan = effort.plan(config, hash.into());
         let request = velero::BackupRequest { name, settings, method, plan };
         let progress = globals.terminal().progress("backing up");
-        let on_step = |doing: &str| {
-            progress.pause();
-            storing::tell_step(globals, doing);
-        };
+        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let taken = velero::backup(&request, &watch)?;

@@ -108,10 +108,7 @@ impl Restore {
             keep,
         };
         let progress = globals.terminal().progress("restoring");
-        let on_step = |doing: &str| {
-            progress.pause();
-            on_step(doing);
-        };
+        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let restored = velero::restore(&request, &watch)?;
@@ -155,10 +152,7 @@ impl Restore {
             incident,
         };
         let progress = globals.terminal().progress("restoring");
-        let on_step = |doing: &str| {
-            progress.pause();
-            storing::tell_step(globals, doing);
-        };
+        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
         let watch =
             Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
         let restored = local::restore(&request, &watch)?;

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::cli::{Globals, Output};
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::progress::Progress;
 use crate::provider::local::Store;
 use crate::terminal;
 
@@ -34,6 +35,12 @@ pub(crate) fn tell_step(globals: &Globals, doing: &str) {
     if !globals.quiet {
         terminal::tell(&format!("{doing}\n"));
     }
+}
+
+/// The same of work whose progress is shown, which says nothing of the step.
+pub(crate) fn tell_step_of(progress: &Progress, globals: &Globals, doing: &str) {
+    progress.pause();
+    tell_step(globals, doing);
 }
 
 /// Tells what could not be removed again.

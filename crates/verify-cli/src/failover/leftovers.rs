@@ -39,9 +39,7 @@ pub(crate) fn sweep(cluster: &Cluster) -> Result<Removal> {
         // Whoever lives gives a sign of life meanwhile.
         thread::sleep(lease::OBSERVATION);
     }
-    let alive = leases.iter().filter(|lease| !lease::is_dead(lease, now));
-    let at_work = alive.map(|lease| run_of(lease).to_owned()).collect();
-    let mut done = Removal { at_work, ..Removal::default() };
+    let mut done = Removal { at_work: lease::at_work(&leases, now), ..Removal::default() };
     for (run, traces) in dead {
         match traces.lease.map_or(Ok(true), |lease| lease::seize(cluster, lease)) {
             Ok(true) => done.add(remove(cluster, run, &traces)),
@@ -112,15 +110,11 @@ fn note(done: &mut Removal, what: String, removed: Result<bool>) {
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
-    use serde::de::DeserializeOwned;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::event::CORDONED_BY;
     use super::*;
-
-    fn read<K: DeserializeOwned>(value: Value) -> K {
-        serde_json::from_value(value).unwrap()
-    }
+    use crate::cluster::object as read;
 
     #[test]
     fn a_drill_is_dead_with_all_that_it_left_when_its_lease_is_over_or_was_never_there() {

@@ -91,15 +91,19 @@ impl Evidence {
     ///
     /// If there is none: then the backup was not made, or not proven, by us.
     pub(crate) fn record(&self, name: &BackupName) -> Result<Record> {
-        let text = self.bucket.get(&key(name, RECORD), RECORD_BYTES_MAX)?;
-        let text = text.with_context(|| {
+        self.find_record(name)?.with_context(|| {
             format!(
                 "failed to find what proves the backup {name}: {} has no {}. Only backups that `state-lab backup` made, \
                  and found whole, can be proven",
                 self.bucket.location(),
                 key(name, RECORD)
             )
-        })?;
+        })
+    }
+
+    /// The same; nothing where there is none.
+    pub(super) fn find_record(&self, name: &BackupName) -> Result<Option<Record>> {
+        let Some(text) = self.bucket.get(&key(name, RECORD), RECORD_BYTES_MAX)? else { return Ok(None) };
         let record = Record::read(&text)?;
         if record.backup.name != *name {
             bail!(
@@ -109,12 +113,7 @@ impl Evidence {
                 record.backup.name
             );
         }
-        Ok(record)
-    }
-
-    /// Whether there is a record of a backup.
-    pub(super) fn has_record(&self, name: &BackupName) -> Result<bool> {
-        Ok(self.bucket.head(&key(name, RECORD))?.is_some())
+        Ok(Some(record))
     }
 
     /// The files of the manifests that a record names, each the one that was written with the backup.

@@ -176,6 +176,7 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::object as read;
     use crate::cluster::{Component, RUN, labels};
 
     const OURS: &str = "state-lab-0123";
@@ -201,10 +202,6 @@ mod tests {
                 "csi": { "driver": "csi.test", "volumeHandle": "handle-0" },
             },
         })
-    }
-
-    fn read<K: serde::de::DeserializeOwned>(value: Value) -> K {
-        serde_json::from_value(value).unwrap()
     }
 
     fn judged(ours: Value, claims: &[&str]) -> Option<VolumeFate> {

@@ -30,11 +30,10 @@ pub(crate) fn latest(settings: &Settings, watch: &Watch<'_>) -> Result<BackupNam
     let backups = cluster.of::<Backup>(velero).list("")?;
     let candidates = candidates(&backups, namespace, evidence.name());
     for name in of_cluster(&candidates, settings.cluster.as_deref(), namespace)? {
-        if !evidence.has_record(name)? {
+        let Some(record) = evidence.find_record(name)? else {
             watch.step(&format!("the backup {name} is newer, and nothing proves it"))?;
             continue;
-        }
-        let record = evidence.record(name)?;
+        };
         let holds = |wanted: &&String| record.backup.databases.iter().any(|held| held.name == **wanted);
         if let Some(missing) = settings.databases.iter().find(|wanted| !holds(wanted)) {
             watch.step(&format!("the backup {name} is newer, and does not hold the database {missing}"))?;

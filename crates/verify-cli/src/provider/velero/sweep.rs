@@ -43,14 +43,12 @@ pub(crate) fn sweep(
         KeptServers::Remove => BTreeSet::new(),
     };
     let now = Timestamp::now();
-    let alive = leases.iter().filter(|lease| !lease::is_dead(lease, now)).filter_map(Run::of);
-    let at_work = alive.map(|run| run.to_string()).collect();
     let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
         tell("waiting whether a run that seems to be dead gives a sign of life after all");
         thread::sleep(lease::OBSERVATION);
     }
-    let mut done = Removal { at_work, ..Removal::default() };
+    let mut done = Removal { at_work: lease::at_work(&leases, now), ..Removal::default() };
     for (run, lease) in dead {
         if kept.contains(&run) {
             continue;
@@ -103,13 +101,9 @@ fn dead(found: BTreeSet<Run>, leases: &[Lease], now: Timestamp) -> Vec<(Run, Opt
 mod tests {
     use super::*;
     use crate::cluster::labels;
+    use crate::cluster::object as read;
     use jiff::SignedDuration;
-    use serde::de::DeserializeOwned;
     use serde_json::json;
-
-    fn read<K: DeserializeOwned>(value: serde_json::Value) -> K {
-        serde_json::from_value(value).unwrap()
-    }
 
     #[test]
     fn a_run_is_dead_when_its_lease_is_over_or_was_never_there() {

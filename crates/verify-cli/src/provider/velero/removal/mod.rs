@@ -20,8 +20,6 @@ pub(crate) use super::fate::UNPROVEN;
 use crate::cluster::{Cluster, Namespaced, Run, lease};
 use crate::velero::restore::Restore;
 
-/// How long Velero may take to let its own objects go.
-const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(500);
 
 /// What became of a removal.

@@ -284,11 +284,7 @@ fn finalizers(object: &impl ResourceExt) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::de::DeserializeOwned;
-
-    fn read<K: DeserializeOwned>(value: serde_json::Value) -> K {
-        serde_json::from_value(value).unwrap()
-    }
+    use crate::cluster::object as read;
 
     #[test]
     fn what_holds_a_namespace_is_told() {

@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{POLL, VELERO_TIMEOUT, Work, is_going};
+use super::{POLL, Work, is_going};
 use crate::cluster::{Component, Namespaced, Run, labels, lease};
 use crate::provider::velero::fate::{self, BackupFate, UNPROVEN};
 use crate::velero::backup::Backup;
@@ -19,6 +19,8 @@ use crate::velero::pod_volume::{PodVolumeBackup, PodVolumeRestore};
 use crate::velero::restore::Restore;
 use crate::velero::transfer::TransferStatus;
 
+/// How long Velero may take to let its own objects go.
+const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long Velero may take to end a backup whose transfers are cancelled; it deletes none before.
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -212,11 +214,7 @@ fn may_never_begin(restore: &Restore) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::de::DeserializeOwned;
-
-    fn read<K: DeserializeOwned>(value: serde_json::Value) -> K {
-        serde_json::from_value(value).unwrap()
-    }
+    use crate::cluster::object as read;
 
     #[test]
     fn a_restore_that_nobody_has_looked_at_is_removed_once() {
