@@ -61,7 +61,7 @@ impl Capture {
         draft.keep(|to| Ok(manifest.write(to)?))?;
         let summary = Summary::new(&manifest);
         globals.terminal().result(&summary, |style| {
-            format!("manifest: {}\n{}", style.cut(&path.to_string_lossy()), summary.text(false, style))
+            format!("manifest: {}\n{}", path.display(), summary.text(false, style))
         })?;
         Ok(summary.verdict().into())
     }

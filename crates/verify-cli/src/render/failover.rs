@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::quantity::{count, counted};
-use super::style::{Ink, Style};
+use super::style::{Ink, Style, sentence};
 use crate::failover::{Impact, Move, Outcome, Reading, Span, writes};
 
 /// What was found.
@@ -16,7 +16,7 @@ pub(crate) fn failover(outcome: &Outcome, style: &Style) -> String {
     match &outcome.reading {
         Reading::Read(impact) => write_impact(&mut text, impact, outcome.objective_ms, style),
         Reading::Unread(reason) => {
-            let _ = writeln!(text, "not read back: {}", style.cut(reason));
+            let _ = writeln!(text, "not read back: {}", sentence(reason));
         }
     }
     match outcome.whole_after_ms {
@@ -33,7 +33,7 @@ pub(crate) fn failover(outcome: &Outcome, style: &Style) -> String {
     }
     for change in &outcome.changes {
         let after_ms = change.at.duration_since(outcome.event_at).as_millis();
-        let _ = writeln!(text, "  {:>7.1}  {}", after_ms as f64 / 1_000.0, style.cut(&change.what));
+        let _ = writeln!(text, "  {:>7.1}  {}", after_ms as f64 / 1_000.0, sentence(&change.what));
     }
     text
 }
@@ -79,7 +79,7 @@ fn write_impact(text: &mut String, impact: &Impact, objective_ms: u64, style: &S
     let (errors, retries) = (counted(impact.errors, "error"), count(impact.retries));
     let _ = writeln!(text, "clients: {errors}, {retries} retries");
     for (error, number) in &impact.error_kinds {
-        let _ = writeln!(text, "  {:>7}  {}", count(*number), style.cut(error));
+        let _ = writeln!(text, "  {:>7}  {}", count(*number), sentence(error));
     }
     let acknowledged = counted(impact.acknowledged, "write");
     let _ = writeln!(text, "acknowledged: {acknowledged}, each looked for");

@@ -23,9 +23,9 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
             text,
             "{}: {}: {}{} [{}]",
             style.paint(finding.severity.into(), severity(finding.severity)),
-            style.cut(&finding.key),
+            sentence(&finding.key),
             sentence(&finding.message),
-            style.cut(&replication),
+            sentence(&replication),
             finding.code.as_str()
         );
     }
@@ -52,7 +52,7 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
     if *extra > 0 {
         let _ = writeln!(text, "only in the copy: {}", counted(*extra, "object"));
     }
-    let _ = writeln!(text, "original: {}\ncopy: {}", style.cut(from), style.cut(to));
+    let _ = writeln!(text, "original: {}\ncopy: {}", sentence(from), sentence(to));
     text
 }
 

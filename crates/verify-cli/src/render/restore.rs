@@ -7,7 +7,7 @@ use verify_core::heartbeat::Rpo;
 use verify_core::report::Report;
 
 use super::quantity::{bytes, counted};
-use super::style::{Ink, Style};
+use super::style::{Ink, Style, sentence};
 use super::text;
 use crate::provider::local::{BackupRecord, DatabaseRecord, Method};
 
@@ -35,7 +35,7 @@ pub(super) fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
         let _ = writeln!(text, "database: {}: {tables}, {rows}", style.cut(&database.place));
         if let Some(reason) = &database.unproven {
             let _ =
-                writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), style.cut(reason));
+                writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), sentence(reason));
         }
     }
     text

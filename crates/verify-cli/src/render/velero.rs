@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::restore::captured;
-use super::style::{Ink, Style};
+use super::style::{Ink, Style, sentence};
 use crate::provider::velero::{Method, TakenBackup};
 use crate::velero::problem::Problem;
 
@@ -18,7 +18,7 @@ pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
             text.push_str("Velero's log says:\n");
         }
         for line in &taken.complaints {
-            let _ = writeln!(text, "    {}", style.cut(line));
+            let _ = writeln!(text, "    {}", sentence(line));
         }
         return text;
     };
@@ -35,7 +35,7 @@ pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
         style.cut(&volume.claim),
         style.cut(&volume.pod)
     );
-    let _ = writeln!(text, "stored: {}", style.cut(&taken.place));
+    let _ = writeln!(text, "stored: {}", sentence(&taken.place));
     text.push_str(&problems(&taken.problems, style));
     text
 }
@@ -64,9 +64,9 @@ pub(crate) fn problems(problems: &[Problem], style: &Style) -> String {
             true => (Ink::Bad, "problem"),
             false => (Ink::Doubtful, "warning"),
         };
-        let _ = writeln!(text, "{}: {}", style.paint(ink, weight), style.cut(&problem.to_string()));
+        let _ = writeln!(text, "{}: {}", style.paint(ink, weight), sentence(&problem.to_string()));
         if let Some(way_out) = &problem.way_out {
-            let _ = writeln!(text, "    {}", style.cut(way_out));
+            let _ = writeln!(text, "    {}", sentence(way_out));
         }
     }
     text
@@ -78,5 +78,19 @@ fn method(method: Method) -> &'static str {
         Method::CsiMove => "CSI snapshot, moved to the object store",
         Method::Fs => "files of a base backup",
         Method::FsDump => "files of a dump",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_and_its_way_out_are_told_whole() {
+        let words = "word ".repeat(60);
+        let problem =
+            Problem::failure("Backup nightly", format!("{words}ends")).way_out(format!("{words}helps"));
+        let text = problems(&[problem], &Style::plain());
+        assert_eq!(text, format!("problem: Backup nightly {words}ends\n    {words}helps\n"));
     }
 }

@@ -22,9 +22,7 @@ use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
-use crate::cluster::{
-    AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, database_container, labels, lease,
-};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease};
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord};
@@ -159,7 +157,7 @@ impl Taking<'_> {
         // Its sessions would hold up the database's vacuum.
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
         let mut problems = backup_problems(&ended.seen(), &volume.expected(method));
-        problems.extend(left_out(&ended, &preflight::bystanders(source, claims), &source.pods));
+        problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
         let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
         let left = Vec::new();
         if problems.iter().any(Problem::is_failure) {
@@ -344,23 +342,18 @@ fn volume_labels(method: Method, ended: &Ended, volume: &Volume, run: &Run) -> B
 }
 
 /// Volumes of the application that are in no backup, although nobody said that they are to stay out.
-fn left_out(ended: &Ended, bystanders: &[ExpectedVolume], pods: &[Pod]) -> Vec<Problem> {
+fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
     let missing = bystanders.iter().filter(|volume| {
         volume_info::of(&ended.volumes, volume).and_then(volume_info::VolumeInfo::copy).is_none()
     });
     let problem = |volume: &ExpectedVolume| {
         let ExpectedVolume { namespace, pod, volume: name, .. } = volume;
-        let of_database =
-            pods.iter().any(|found| found.name_any() == *pod && database_container(found).is_some());
-        let stay_out =
-            format!("that it is to stay out with {OPT_OUT}={name} (in its template, so that it stays)");
-        Problem::failure(volume.to_string(), "is not in the backup").way_out(match of_database {
-            // Files of a running server that are copied one after the other are worth nothing.
-            true => {
-                format!("back that database up by itself, and say on the pod {namespace}/{pod} {stay_out}")
-            }
-            false => format!("annotate the pod {namespace}/{pod} with {OPT_IN}={name}, or say {stay_out}"),
-        })
+        // Whether a server runs on the volume is not ours to guess: many images have PostgreSQL in their name.
+        Problem::failure(volume.to_string(), "is not in the backup").way_out(format!(
+            "annotate the pod {namespace}/{pod} with {OPT_IN}={name}, or, where a server runs on the volume (a copy of \
+             changing files is worth nothing) or nobody needs it, with {OPT_OUT}={name}; annotate its template, so \
+             that it stays"
+        ))
     };
     missing.map(problem).collect()
 }
