@@ -96,7 +96,11 @@ impl Store {
         if !path.is_dir() {
             let known: Vec<String> = self.names()?.iter().map(ToString::to_string).collect();
             let known = if known.is_empty() { "no backups".to_owned() } else { known.join(", ") };
-            bail!("failed to find the backup {name}: {} holds {known}", self.path.display());
+            bail!(
+                "failed to find the backup {name}: {} holds {known}; one of Velero's is restored where the state-lab.toml \
+                 with its [velero] table is, or with --provider velero",
+                self.path.display()
+            );
         }
         let record = BackupRecord::read(&path)?;
         if record.databases.is_empty() {
@@ -199,6 +203,6 @@ mod tests {
         let taken = store.begin(&"taken".parse().unwrap()).err().unwrap().to_string();
         assert!(taken.ends_with("is there already; choose another name"), "{taken}");
         let absent = store.find(&"absent".parse().unwrap()).unwrap_err().to_string();
-        assert!(absent.ends_with("holds no backups"), "{absent}");
+        assert!(absent.contains("holds no backups; "), "{absent}");
     }
 }
