@@ -19,6 +19,14 @@ use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
 /// How long the cluster's network may take to let a new pod through to a server.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 const ADMISSION_POLL: Duration = Duration::from_millis(250);
+/// A server whose node dies without a word is given up: while connecting, with data under way, and while we wait for it.
+const PATIENCE: [(&str, &str); 5] = [
+    ("connect_timeout", "30"),
+    ("tcp_user_timeout", "30000"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("keepalives_count", "4"),
+];
 
 /// A line on an agent's standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,12 +143,14 @@ impl Access {
     pub(super) fn settings(&self) -> Result<Vec<Settings>> {
         let Self { host, port, user, password, databases } = self;
         await_admission(host, *port);
-        let settings = |database: &String| Conninfo::new(host, *port, user, password, database).settings();
+        let settings = |database: &str| {
+            let conninfo = Conninfo::new(host, *port, user, password, database);
+            PATIENCE.iter().fold(conninfo, |conninfo, (name, value)| conninfo.with(name, value)).settings()
+        };
         if databases.is_empty() {
-            let maintenance = Conninfo::new(host, *port, user, password, "template1").settings()?;
-            return local::databases(&maintenance)?.iter().map(settings).collect();
+            return local::databases(&settings("template1")?)?.iter().map(|name| settings(name)).collect();
         }
-        databases.iter().map(settings).collect()
+        databases.iter().map(|name| settings(name)).collect()
     }
 }
 

@@ -38,12 +38,26 @@ pub(crate) fn backup(
     whole(object, backup, &status.phase, &operations, items, now)
 }
 
-/// What a restore hangs on; none once it and all of its transfers have ended.
-pub(crate) fn restore(restore: &Restore, transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
+/// What a restore hangs on; none once it and all of its transfers have ended. `others` are the restores of the same
+/// Velero, which makes one at a time by default.
+pub(crate) fn restore(
+    restore: &Restore,
+    transfers: &[Transfer<'_>],
+    others: &[Restore],
+    now: Timestamp,
+) -> Option<Problem> {
     if let Some(waiting) = transfer(transfers, now) {
         return Some(waiting);
     }
     let status = &restore.status;
+    let ahead = others.iter().find(|other| other.status.phase.is("InProgress"));
+    if let Some(ahead) = ahead.filter(|_| status.phase.untouched()) {
+        let what = format!("is New, and waits for the end of the {}", named(ahead));
+        return Some(
+            Problem::failure(named(restore), what)
+                .way_out("if that one does not move either, restart the Velero server"),
+        );
+    }
     let operations = Operations {
         done: status.restore_item_operations_completed + status.restore_item_operations_failed,
         all: status.restore_item_operations_attempted,
@@ -272,7 +286,7 @@ mod tests {
             let transfers: Vec<Transfer<'_>> = objects.iter().map(Transfer::from).collect();
             // The restore says Completed, and still has to be waited for.
             let expected = if text.is_empty() { None } else { some(text, way_out) };
-            assert_eq!(told(restore(&restored, &transfers, at("08:57:00"))), expected, "{names:?}");
+            assert_eq!(told(restore(&restored, &transfers, &[], at("08:57:00"))), expected, "{names:?}");
         }
     }
 
@@ -290,8 +304,11 @@ mod tests {
     fn a_restore_that_was_not_begun_waits_for_the_server() {
         let fresh: Restore = sample::load("Restore/none.1");
         let text = "Restore csi-085525 is New since 12s: Velero has not looked at it yet";
-        assert_eq!(told(restore(&fresh, &[], at("08:58:00"))), some(text, true));
+        assert_eq!(told(restore(&fresh, &[], &[], at("08:58:00"))), some(text, true));
+        let ahead: Restore = sample::load("Restore/InProgress.1");
+        let behind = format!("Restore csi-085525 is New, and waits for the end of the {}", named(&ahead));
+        assert_eq!(told(restore(&fresh, &[], &[fresh.clone(), ahead], at("08:58:00"))), some(&behind, true));
         let ended: Restore = sample::load("Restore/FailedValidation.1");
-        assert_eq!(told(restore(&ended, &[], at("08:58:00"))), None);
+        assert_eq!(told(restore(&ended, &[], &[], at("08:58:00"))), None);
     }
 }

@@ -22,7 +22,7 @@ use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease, selector};
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord};
@@ -275,6 +275,7 @@ impl Taking<'_> {
             store: format!("{VOLUME_PATH}/{STORE}").into(),
             plan: plan.clone(),
         };
+        self.expect_claim_is_ours(pod)?;
         let (record, files) = self.call(pod, &Order::Stage(order))?.backup()?;
         self.begin()?;
         let ended = self.followed().to_the_end(self.evidence, self.watch, |_, _| Ok(()))?;
@@ -288,6 +289,25 @@ impl Taking<'_> {
             labels: BTreeMap::new(),
         };
         Ok((ended, record, files, volume))
+    }
+
+    /// Fails where another run has the claim: one would remove the files that Velero copies for the other. Each has its pod
+    /// before it looks, so that of two at least one sees the other.
+    fn expect_claim_is_ours(&self, pod: &AgentPod) -> Result<()> {
+        let pods = self.cluster.of::<Pod>(&pod.namespace).list(&selector(&[Component::Backup]))?;
+        let claim = |found: &&Pod| {
+            found.name_any() != pod.name
+                && found.metadata.deletion_timestamp.is_none()
+                && pod.mounts.iter().any(|mount| preflight::mounts(found, &mount.claim))
+        };
+        let Some(other) = pods.iter().find(claim) else { return Ok(()) };
+        bail!(
+            "failed to begin the backup {}: another one is using its claim, by the pod {}/{}; wait for it, or, if its run \
+             was killed, remove what it left with `state-lab cleanup` after a minute and a half",
+            self.name,
+            pod.namespace,
+            other.name_any()
+        )
     }
 
     /// Asks Velero for the backup.

@@ -113,6 +113,9 @@ impl Evidence {
                 record.backup.name
             );
         }
+        if record.backup.databases.is_empty() {
+            bail!("failed to use the backup {name}: it has no manifest, so nothing could be proven of it");
+        }
         Ok(Some(record))
     }
 

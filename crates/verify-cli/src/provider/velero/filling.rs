@@ -133,9 +133,21 @@ impl Filling<'_> {
                 drop(transfers);
                 return Ok(Look::Done((restore, files, downloads)));
             }
-            let on = waiting::restore(&restore, &transfers, Timestamp::now());
+            // Velero makes one restore at a time: while another one is ahead, that one's movement counts.
+            let mut others = Vec::new();
+            let mut ahead = Vec::new();
+            if restore.status.phase.untouched() {
+                others = self.cluster.of::<Restore>(velero).list("")?;
+                for other in others.iter().filter(|other| other.status.phase.is("InProgress")) {
+                    let files = label::of_restore(&other.name_any());
+                    ahead.extend(self.cluster.of::<PodVolumeRestore>(velero).list(&files)?);
+                }
+            }
+            let on = waiting::restore(&restore, &transfers, &others, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
-            let state = serde_json::to_string(&(&restore.status, statuses))?;
+            let others: Vec<_> = others.iter().map(|other| &other.status).collect();
+            let ahead: Vec<_> = ahead.iter().map(|files| &files.status).collect();
+            let state = serde_json::to_string(&(&restore.status, statuses, others, ahead))?;
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;

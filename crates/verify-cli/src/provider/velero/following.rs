@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::evidence::Evidence;
 use super::waiting::{Look, wait};
@@ -90,13 +91,21 @@ impl Followed<'_> {
                 drop(transfers);
                 return Ok(Look::Done((backup, files, uploads)));
             }
-            let others = match backup.status.phase.is("Queued") {
-                true => self.cluster.of::<Backup>(self.velero).list("")?,
-                false => Vec::new(),
-            };
+            // Velero takes one backup at a time by default: while others are ahead, their movement counts.
+            let mut others = Vec::new();
+            let mut ahead = Vec::new();
+            if backup.status.phase.untouched() || backup.status.phase.is("Queued") {
+                others = self.cluster.of::<Backup>(self.velero).list("")?;
+                for other in others.iter().filter(|other| other.status.phase.is("InProgress")) {
+                    let files = label::of_backup(&other.name_any());
+                    ahead.extend(self.cluster.of::<PodVolumeBackup>(self.velero).list(&files)?);
+                }
+            }
             let on = waiting::backup(&backup, &transfers, &others, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
-            let state = serde_json::to_string(&(&backup.status, statuses, seen.len()))?;
+            let others: Vec<_> = others.iter().map(|other| &other.status).collect();
+            let ahead: Vec<_> = ahead.iter().map(|files| &files.status).collect();
+            let state = serde_json::to_string(&(&backup.status, statuses, seen.len(), others, ahead))?;
             let on =
                 on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })

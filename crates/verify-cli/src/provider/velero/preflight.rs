@@ -195,9 +195,14 @@ fn basebackup_claim(seen: &Seen<'_>) -> Option<Problem> {
                 .way_out(missing),
         );
     }
-    let mounting = seen.source.cluster.pods.iter().find(|pod| claims(pod).any(|(_, claim)| claim == name))?;
+    let mounting = seen.source.cluster.pods.iter().find(|pod| mounts(pod, name))?;
     let what = format!("belongs to the database: its pod {} mounts it", mounting.name_any());
     Some(Problem::failure(object, what).way_out(missing))
+}
+
+/// Whether a pod mounts a claim.
+pub(super) fn mounts(pod: &Pod, claim: &str) -> bool {
+    claims(pod).any(|(_, mounted)| mounted == claim)
 }
 
 /// The volumes of a pod that are claims: the volume's name and the claim's.
@@ -217,8 +222,15 @@ pub(super) fn bystanders(
     let excluded = |labels: &std::collections::BTreeMap<String, String>| {
         labels.get(EXCLUDED).is_some_and(|value| value == "true")
     };
-    let others =
-        source.pods.iter().filter(|pod| !database.contains(&pod.name_any()) && !excluded(pod.labels()));
+    // Of a pod that has ended, as a CronJob's, Velero copies no files, whatever its annotations say.
+    let ended = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    let others = source
+        .pods
+        .iter()
+        .filter(|pod| !database.contains(&pod.name_any()) && !excluded(pod.labels()) && !ended(pod));
     let mut volumes = Vec::new();
     for pod in others {
         let left_out = names(pod, OPT_OUT);

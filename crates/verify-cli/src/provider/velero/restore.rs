@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
 use verify_core::finding::Verdict;
@@ -189,9 +189,18 @@ impl Restoring<'_> {
         place.create(self.cluster)?;
         let namespace = place.name();
         timeline.reach(Milestone::Prepared, self.clock.elapsed());
+        // Velero moves data only into a volume whose node is chosen, and many storage classes let its first pod choose. The
+        // pod waits for the volume, and does nothing before it is told to.
+        let pod_chooses = self.record.method == Method::CsiMove;
+        if pod_chooses {
+            self.create_job(&namespace)?;
+        }
         let warnings = self.filling(&namespace).to_the_end()?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
-        let pod = self.start(&namespace)?;
+        if !pod_chooses {
+            self.create_job(&namespace)?;
+        }
+        let pod = self.await_pod(&namespace)?;
         self.check_volumes(&place)?;
         timeline.reach(Milestone::Started, self.clock.elapsed());
         let before = self.clock.elapsed();
@@ -225,8 +234,8 @@ impl Restoring<'_> {
         Filling { cluster, evidence, settings: &self.request.settings, record, run, namespace, watch }
     }
 
-    /// Starts our job on the volume; the name of its pod.
-    fn start(&self, namespace: &str) -> Result<String> {
+    /// Makes our job on the volume.
+    fn create_job(&self, namespace: &str) -> Result<()> {
         let volume = &self.record.volume;
         let pod = AgentPod {
             name: lease::name(self.run),
@@ -248,20 +257,35 @@ impl Restoring<'_> {
         };
         self.watch.step("starting a pod on the restored volume")?;
         self.cluster.of::<Job>(namespace).create(&pod.job())?;
+        Ok(())
+    }
+
+    /// Waits until the pod of our job runs; its name.
+    fn await_pod(&self, namespace: &str) -> Result<String> {
         let pods = self.cluster.of::<Pod>(namespace);
         let patience = self.request.settings.patience();
         let name = wait(patience, self.watch, || {
-            Ok(match pods.list(&self.run.selector())?.first() {
-                Some(pod) => Look::Done(pod.name_any()),
-                None => {
-                    let on = Problem::failure(format!("the job {}", pod.name), "has no pod yet")
-                        .way_out(format!("`kubectl -n {namespace} describe job` tells why"));
-                    Look::Waiting { on, state: String::new() }
-                }
-            })
+            if let Some(pod) = pods.list(&self.run.selector())?.first() {
+                return Ok(Look::Done(pod.name_any()));
+            }
+            let refusal = self.refusal(namespace);
+            let what =
+                refusal.map_or_else(|| "has no pod yet".to_owned(), |why| format!("has no pod: {why}"));
+            let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(
+                "look at what limits new pods there: admission webhooks, and quotas and limits that are put into every \
+                 new namespace",
+            );
+            Ok(Look::Waiting { on, state: String::new() })
         })?;
         running(&pods, &name, patience, self.watch)?;
         Ok(name)
+    }
+
+    /// Why the cluster makes no pod for our job, where it says so and we may read it.
+    fn refusal(&self, namespace: &str) -> Option<String> {
+        let events = self.cluster.of::<Event>(namespace).list("").ok()?;
+        let refusals = events.into_iter().filter(|event| event.reason.as_deref() == Some("FailedCreate"));
+        refusals.filter_map(|event| event.message).next_back()
     }
 
     /// Has the agent bring the copy up, and measure it.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
@@ -126,13 +127,14 @@ impl Work<'_> {
         loop {
             let Some(found) = self.tried(&format!("Namespace {name}"), kind.get(name)) else { return false };
             let Some(namespace) = found else { return true };
-            if began.elapsed() > NAMESPACE_TIMEOUT {
+            // One that an earlier run has waited for in vain, as for a node that is away, is looked at, and no more.
+            let waited = going_for(&namespace).max(began.elapsed());
+            if waited > NAMESPACE_TIMEOUT {
                 // Without them the message only tells less.
                 let pods = self.cluster.of::<Pod>(name).list("").unwrap_or_default();
                 let claims = self.cluster.of::<PersistentVolumeClaim>(name).list("").unwrap_or_default();
                 let holds = held_by(&namespace, &pods, &claims);
-                let waited = NAMESPACE_TIMEOUT.as_secs();
-                self.left(format!("Namespace {name}: it is still going after {waited} s{holds}"));
+                self.left(format!("Namespace {name}: it is still going after {} s{holds}", waited.as_secs()));
                 return false;
             }
             if reminded_at.elapsed() > REMINDER_PERIOD {
@@ -255,6 +257,12 @@ fn judged<'a>(
 fn reclaim_policy(volume: &PersistentVolume) -> &str {
     let spec = volume.spec.as_ref();
     spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
+}
+
+/// For how long a namespace has been on its way out, by two clocks.
+fn going_for(namespace: &Namespace) -> Duration {
+    let since = namespace.metadata.deletion_timestamp.as_ref();
+    since.and_then(|time| Timestamp::now().duration_since(time.0).try_into().ok()).unwrap_or_default()
 }
 
 /// What keeps a namespace from going, in words that follow a statement.
