@@ -2,16 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Database, Leftovers, apply, kubectl, patiently, tried};
-
-/// Something that is put right again when the test ends, however it does.
-struct Mended<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for Mended<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
+use crate::support::{Database, Leftovers, Mended, apply, kubectl, patiently, tried};
 
 /// A pod of the application beside the database, with annotations; it goes with the value.
 fn application(database: &Database, annotations: &str, claim: bool) -> Mended<impl FnMut() + use<>> {
