@@ -13,8 +13,7 @@ use super::record::Record;
 use super::table::Stored;
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE};
 use crate::cluster::{AgentPod, Kind, Said, Session, TOOL};
-use crate::interrupt;
-use crate::provider::interrupted;
+use crate::interrupt::{self, interrupted};
 use crate::terminal;
 
 /// How long a pod may take to run.

@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, SILENCE_MAX, Verified, parts};
 use crate::cluster::{Kind, Said, Session, TOOL};
+use crate::interrupt::interrupted;
+use crate::provider::Watch;
 use crate::provider::local::BackupRecord;
-use crate::provider::{Watch, interrupted};
 
 /// How often the wish to stop is looked at.
 const POLL: Duration = Duration::from_millis(100);

@@ -8,7 +8,8 @@ use kube::ResourceExt;
 
 use crate::cluster::{Kind, Unanswered};
 use crate::duration::Period;
-use crate::provider::{Watch, interrupted};
+use crate::interrupt::interrupted;
+use crate::provider::Watch;
 use crate::velero::problem::Problem;
 
 /// How often the cluster is asked.
