@@ -11,7 +11,7 @@ use super::probe::{Begun, ProbeOrder};
 use super::progress::Progress;
 use super::record::Record;
 use super::table::Stored;
-use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE};
+use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, failed};
 use crate::cluster::{AgentPod, Kind, Said, Session, TOOL};
 use crate::interrupt::{self, interrupted};
 use crate::terminal;
@@ -129,7 +129,9 @@ impl ProbePod {
                     Message::Hello { .. } => {}
                     Message::Alive => session.send(go_on.clone())?,
                     Message::Done => return Ok(()),
-                    Message::Failed { told } => bail!("the probe failed: {}", told.trim()),
+                    Message::Failed { told } => {
+                        return Err(failed(&told).context("failed to work with the probe"));
+                    }
                     message => take(message)?,
                 },
                 Said::Nothing => session.send(go_on.clone())?,
