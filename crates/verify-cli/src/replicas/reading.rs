@@ -13,9 +13,9 @@ use super::judgement::{Outcome, difference, same_by_checksum};
 use crate::interrupt::{self, interrupted};
 use crate::s3::{Bucket, Head, Object};
 
-/// So many objects that cannot be read are findings; with more, a side is not there.
+/// At most this many objects that cannot be read are findings; with more, a side is not there.
 const UNREADABLE_MAX: usize = 20;
-/// So many objects are compared at once.
+/// At most this many objects are compared at once.
 const JOBS: usize = 8;
 
 /// Which objects are read.

@@ -35,7 +35,7 @@ use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
 
-/// When the cluster ends our job, whatever became of us.
+/// When the cluster ends our job, even if we are gone.
 const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 
 /// What to restore, and what it is to keep to.
