@@ -111,7 +111,10 @@ impl<'a> Drill<'a> {
         let Self { request, scene, .. } = self;
         let before = self.write_undisturbed()?;
         if self.live.lost() {
-            bail!("failed to begin the event: the cluster could not be told that this drill lives");
+            bail!(
+                "failed to begin the event: the cluster could not be told that this drill lives; look at the API server, \
+                 and whether the role may patch leases (docs/failover.md), then run it again"
+            );
         }
         (self.tell)("the event begins");
         let event_at = Timestamp::now();

@@ -166,7 +166,9 @@ impl Taking<'_> {
         }
         if self.live.lost() {
             bail!(
-                "failed to keep the backup: the cluster could not be told that this run lives, so that another one may have removed it"
+                "failed to keep the backup: the cluster could not be told that this run lives, so that another one may \
+                 have removed it; look at the API server, and whether the role may patch leases (docs/velero.md), then run \
+                 it again"
             );
         }
         self.watch.step("storing the manifests beside the backup")?;

@@ -79,7 +79,9 @@ pub(super) fn wait<T>(
 /// As for [`wait`], or if the pod fails or goes.
 pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Watch<'_>) -> Result<Pod> {
     wait(patience, watch, || {
-        let Some(pod) = pods.get(name)? else { bail!("failed to wait for the pod {name}: it is gone") };
+        let Some(pod) = pods.get(name)? else {
+            bail!("failed to wait for the pod {name}: somebody removed it; run it again")
+        };
         Ok(match State::of(&pod) {
             State::Running => Look::Done(pod),
             State::Failed(reason) => bail!("failed to start the pod {name}: {reason}"),
