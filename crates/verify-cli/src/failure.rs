@@ -146,6 +146,7 @@ fn file_hint(error: &io::Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interrupt::interrupted;
     use anyhow::Context;
     use verify_core::Error;
 
@@ -194,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_interruption_is_told_as_one() {
-        let error = anyhow::Error::from(Error::new(ErrorKind::Interrupted, "finish: asked to stop"));
+        let error = anyhow::Error::from(interrupted()).context("failed to read an object");
         assert_eq!(exit(&error, false), Exit::INTERRUPTED);
         assert_eq!(exit(&anyhow::anyhow!("the connection broke"), true), Exit::INTERRUPTED);
         assert_eq!(exit(&anyhow::anyhow!("the connection broke"), false), Exit::COULD_NOT_RUN);

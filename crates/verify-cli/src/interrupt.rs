@@ -7,6 +7,7 @@ use std::{process, thread};
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use verify_core::{Error, ErrorKind};
 
 use crate::exit::Exit;
 use crate::terminal;
@@ -50,6 +51,11 @@ pub(crate) fn wait(period: Duration) -> bool {
     let (asked, _) =
         CHANGED.wait_timeout_while(lock(), period, |asked| !*asked).unwrap_or_else(PoisonError::into_inner);
     *asked
+}
+
+/// What work ends with that was asked to stop.
+pub(crate) fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "finish: asked to stop")
 }
 
 fn lock() -> MutexGuard<'static, bool> {

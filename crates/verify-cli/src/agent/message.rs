@@ -1,6 +1,6 @@
 //! What an agent answers.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,25 @@ impl Message {
     }
 }
 
+/// The error that an agent told: its first line, then its causes. A way out stays with the last of them.
+pub(crate) fn failed(told: &str) -> anyhow::Error {
+    let mut causes: Vec<String> = Vec::new();
+    for line in told.lines() {
+        if let (Some(hint), Some(cause)) = (line.strip_prefix("hint: "), causes.last_mut()) {
+            cause.push_str("; ");
+            cause.push_str(hint);
+            continue;
+        }
+        let line = line.trim_start();
+        let plain = ["error: ", "because: "].iter().find_map(|head| line.strip_prefix(head));
+        causes.push(plain.unwrap_or(line).to_owned());
+    }
+    let mut causes = causes.into_iter().rev();
+    let innermost =
+        causes.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
+    causes.fold(anyhow!(innermost), anyhow::Error::context)
+}
+
 /// What was found in restored databases, and when.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Verified {
@@ -117,5 +136,15 @@ mod tests {
             let error = Message::read(&line).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_in_a_pod_keeps_its_causes_and_its_way_out() {
+        let chain = |told: &str| failed(told).chain().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            chain("error: failed to capture a\n  because: failed to connect\nhint: is it up?\n"),
+            ["failed to capture a", "failed to connect; is it up?"]
+        );
+        assert_eq!(chain(""), ["the agent in the pod failed and did not say why"]);
     }
 }

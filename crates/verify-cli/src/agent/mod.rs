@@ -18,7 +18,7 @@ mod stage;
 mod voice;
 
 pub(crate) use manifests::Assembly;
-pub(crate) use message::{Message, Verified, parts};
+pub(crate) use message::{Message, Verified, failed, parts};
 pub(crate) use order::{Access, CaptureOrder, Conninfo, Order, RestoreOrder, StageOrder};
 pub(crate) use orders::{SIGN_OF_LIFE, SILENCE_MAX};
 pub(crate) use probe::probe;

@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 use anyhow::{Context, Result, bail};
 use rustix::process::{WaitOptions, wait};
 
-use crate::interrupt;
+use crate::interrupt::{self, interrupted};
 
 /// The network policies are in force once so many attempts, one after the other, failed.
 const REFUSALS: u32 = 3;
@@ -59,7 +59,7 @@ pub(crate) fn gate() -> Result<()> {
             );
         }
         if interrupt::wait(ATTEMPT_PAUSE) {
-            bail!("asked to stop");
+            return Err(interrupted().into());
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ pub(crate) struct AgentPod {
     /// Where scratch directories go; beside the program unless said.
     pub(crate) scratch: Option<String>,
     pub(crate) annotations: BTreeMap<String, String>,
-    /// When the cluster ends it, whatever became of us.
+    /// When the cluster ends it, even if we are gone.
     pub(crate) deadline: Duration,
     /// Whether it has to wait until it reaches nobody.
     pub(crate) gated: bool,

@@ -54,7 +54,7 @@ struct Heard {
 }
 
 impl LiveRun {
-    /// Makes the run's lease, in Velero's namespace, and renews it from now on.
+    /// Makes the run's lease in `namespace`, Velero's or that of a drilled database, and renews it from now on.
     ///
     /// # Errors
     ///

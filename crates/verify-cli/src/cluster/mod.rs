@@ -8,6 +8,7 @@ mod error;
 mod kind;
 mod label;
 pub(crate) mod lease;
+mod pod_state;
 mod postgres;
 mod session;
 
@@ -17,5 +18,6 @@ pub(crate) use error::Unanswered;
 pub(crate) use kind::{Evicted, Kind, Namespaced, object};
 pub(crate) use label::{Component, KEPT, RUN, Run, labels, selector};
 pub(crate) use lease::LiveRun;
+pub(crate) use pod_state::PodState;
 pub(crate) use postgres::{Credentials, Operator, PostgresCluster, User, database_container, is_ready};
 pub(crate) use session::{Said, Session, output_of};

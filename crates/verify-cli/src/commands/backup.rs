@@ -122,7 +122,9 @@ impl By {
         };
         match (provider, &by) {
             (Some(Provider::Local), Self::Velero(_)) => {
-                bail!("failed to choose a method: that one is Velero's")
+                bail!(
+                    "failed to choose a method: that one is Velero's; --provider local takes physical or logical"
+                )
             }
             (Some(Provider::Velero), Self::Local(_)) => {
                 bail!("failed to choose a method: Velero takes csi, csi-move, fs or fs-dump")

@@ -17,6 +17,7 @@ use crate::terminal;
 ///
 /// Exit status 0 means that all of this came out as expected.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Demo {
     /// The major version of PostgreSQL, 13 to 18 [default: the newest on this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(13..=18))]
@@ -25,6 +26,11 @@ pub(crate) struct Demo {
     #[arg(long)]
     keep: bool,
 }
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+    state-lab demo
+    state-lab demo --major 16 --keep";
 
 impl Demo {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

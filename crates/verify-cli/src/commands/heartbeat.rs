@@ -25,7 +25,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Keep the heartbeat that the recovery point (RPO) is read from
 ///
 /// A row a second in the table state_lab.heartbeat, by the server's own clock. After a restore its newest row says up
-/// to which instant writes were recovered. This is the only thing that state-lab ever writes to a source.
+/// to which instant writes were recovered. Besides the probe of `failover`, nothing else is ever written to a source.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Heartbeat {
@@ -39,10 +39,10 @@ EXAMPLES:
     state-lab heartbeat run shop --interval 1s
     state-lab heartbeat status shop";
 
-/// The way out for a role that may not create the table.
 const NOT_INSTALLED: &str = "run `state-lab heartbeat install` first";
 const MAY_NOT_WRITE: &str =
     "grant its writer USAGE ON SCHEMA state_lab, and SELECT, INSERT, DELETE ON state_lab.heartbeat";
+/// The way out for a role that may not create the table.
 const MAY_NOT_INSTALL: &str = "\
 grant the role CREATE on the database; or let a superuser install it once, and GRANT USAGE ON SCHEMA state_lab and \
 SELECT, INSERT, DELETE ON TABLE state_lab.heartbeat to the role";

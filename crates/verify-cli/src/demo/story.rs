@@ -15,7 +15,6 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Postgres, Settings};
 use verify_core::report::Objectives;
 use verify_core::verify::verify;
-use verify_core::{Error, ErrorKind};
 
 use super::damage::{self, DAMAGES};
 use super::loss::Loss;
@@ -23,7 +22,7 @@ use super::outcome::{Damaged, Outcome};
 use super::shop;
 pub(crate) use super::shop::DATABASE;
 use super::writers::{self, Acknowledged, WRITERS, Writers};
-use crate::interrupt;
+use crate::interrupt::{self, interrupted};
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRequest, Method, RestoreRequest, Restored, Store};
 use crate::render::quantity::{count, counted};
@@ -55,7 +54,7 @@ impl<'a> Narrator<'a> {
     /// Tells what comes next, unless there is to be no next.
     fn tell(&self, text: &str) -> Result<()> {
         if interrupt::asked() {
-            return Err(interrupted());
+            return Err(interrupted().into());
         }
         self.say(text);
         Ok(())
@@ -196,11 +195,7 @@ fn settings(conninfo: &str) -> Result<Settings> {
 }
 
 fn wait(period: Duration) -> Result<()> {
-    if interrupt::wait(period) { Err(interrupted()) } else { Ok(()) }
-}
-
-fn interrupted() -> anyhow::Error {
-    Error::new(ErrorKind::Interrupted, "finish the demonstration: asked to stop").into()
+    if interrupt::wait(period) { Err(interrupted().into()) } else { Ok(()) }
 }
 
 fn on_event(_: Event) -> ControlFlow<()> {

@@ -27,7 +27,7 @@ const FIRST_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 const EVICTION_PATIENCE: Duration = Duration::from_secs(60);
 /// What is whole has to stay so.
 const STEADY: Duration = Duration::from_secs(2);
-/// What a pod lives longer than everything else may take together.
+/// How much longer the pod may live than the longest drill.
 const MARGIN: Duration = Duration::from_secs(600);
 
 /// What to drill.
@@ -111,7 +111,10 @@ impl<'a> Drill<'a> {
         let Self { request, scene, .. } = self;
         let before = self.write_undisturbed()?;
         if self.live.lost() {
-            bail!("failed to begin the event: the cluster could not be told that this drill lives");
+            bail!(
+                "failed to begin the event: the cluster could not be told that this drill lives; look at the API server, \
+                 and whether the role may patch leases (docs/failover.md), then run it again"
+            );
         }
         (self.tell)("the event begins");
         let event_at = Timestamp::now();
@@ -215,7 +218,7 @@ impl<'a> Drill<'a> {
     }
 }
 
-/// When the cluster was whole again, or what is missing. It is not while the node is not brought back.
+/// When the cluster was whole again, or what is missing. A cluster whose node is still away is not whole.
 fn wholeness(
     undone: Result<()>,
     whole_after_ms: Option<u64>,
@@ -297,7 +300,7 @@ fn is_behind(watching: &Watching<'_>, ahead: SignedDuration) -> bool {
     watching.hears() && last.is_none_or(|at| (Timestamp::now() + ahead).duration_since(at) > late)
 }
 
-/// Waits until nothing is missing any more, and nothing comes to be for a while; when that began.
+/// Waits until nothing is missing any more, and it stays so for a while; when that began.
 fn wait_until_whole(
     watching: &mut Watching<'_>,
     before: &Sample,

@@ -13,9 +13,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run};
-use crate::interrupt;
+use crate::interrupt::{self, interrupted};
 use crate::process_group;
-use crate::provider::interrupted;
 use crate::terminal;
 
 /// Which run made a node unschedulable; by this a later run finds what a dead one left.

@@ -11,10 +11,9 @@ use super::probe::{Begun, ProbeOrder};
 use super::progress::Progress;
 use super::record::Record;
 use super::table::Stored;
-use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE};
-use crate::cluster::{AgentPod, Kind, Said, Session, TOOL};
-use crate::interrupt;
-use crate::provider::interrupted;
+use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, failed};
+use crate::cluster::{AgentPod, Kind, PodState, Said, Session, TOOL};
+use crate::interrupt::{self, interrupted};
 use crate::terminal;
 
 /// How long a pod may take to run.
@@ -51,17 +50,18 @@ impl ProbePod {
         let began = Instant::now();
         loop {
             let pod = made.pods.get(&made.name)?.context("failed to start the probe: its pod was removed")?;
-            match state(&pod) {
-                State::Running => return Ok(made),
-                State::Over(why) => bail!("failed to start the probe: its pod ended: {why}"),
-                State::Waiting(why) if began.elapsed() > START_TIMEOUT => {
+            match PodState::of(&pod) {
+                PodState::Running => return Ok(made),
+                PodState::Failed(why) => bail!("failed to start the probe's pod {}: {why}", made.name),
+                PodState::Waiting { on, way_out } if began.elapsed() > START_TIMEOUT => {
+                    let way_out = way_out.map(|way_out| format!("; {way_out}")).unwrap_or_default();
                     bail!(
-                        "failed to start the probe: its pod does not run after {} s: {why}",
+                        "failed to start the probe: after {} s its pod {on}{way_out}",
                         START_TIMEOUT.as_secs()
                     )
                 }
-                State::Waiting(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
-                State::Waiting(_) => {}
+                PodState::Waiting { .. } if interrupt::wait(POLL) => return Err(interrupted().into()),
+                PodState::Waiting { .. } => {}
             }
         }
     }
@@ -130,7 +130,9 @@ impl ProbePod {
                     Message::Hello { .. } => {}
                     Message::Alive => session.send(go_on.clone())?,
                     Message::Done => return Ok(()),
-                    Message::Failed { told } => bail!("the probe failed: {}", told.trim()),
+                    Message::Failed { told } => {
+                        return Err(failed(&told).context("failed to work with the probe"));
+                    }
                     message => take(message)?,
                 },
                 Said::Nothing => session.send(go_on.clone())?,
@@ -191,78 +193,4 @@ impl Following {
 /// Where the record lies in the pod.
 pub(crate) fn record_path() -> std::path::PathBuf {
     Path::new(TOOL).with_file_name("probe.record")
-}
-
-enum State {
-    Running,
-    Waiting(String),
-    Over(String),
-}
-
-/// How far a pod of ours is.
-fn state(pod: &Pod) -> State {
-    let Some(status) = &pod.status else { return State::Waiting("nobody has looked at it".to_owned()) };
-    let containers = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let waiting = containers().find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        Some(format!("{}: {}", waiting.reason.as_deref()?, waiting.message.as_deref().unwrap_or_default()))
-    });
-    let unplaced = status.conditions.iter().flatten().find_map(|condition| match condition.status.as_str() {
-        "False" if condition.type_ == "PodScheduled" => condition.message.clone(),
-        _ => None,
-    });
-    let ended = containers().find_map(|container| {
-        let ended = container.state.as_ref()?.terminated.as_ref()?;
-        (ended.exit_code != 0).then(|| format!("{} ended with {}", container.name, ended.exit_code))
-    });
-    let running = |container: &k8s_openapi::api::core::v1::ContainerStatus| {
-        container.state.as_ref().is_some_and(|state| state.running.is_some())
-    };
-    match status.phase.as_deref() {
-        Some("Running") if status.container_statuses.iter().flatten().all(running) => State::Running,
-        Some("Failed" | "Succeeded") => {
-            State::Over(ended.or(status.message.clone()).unwrap_or_else(|| "no reason is given".to_owned()))
-        }
-        _ => State::Waiting(unplaced.or(waiting).unwrap_or_else(|| "it starts".to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    #[test]
-    fn what_keeps_a_pod_from_running_is_told() {
-        let told = |status: Value| {
-            let pod: Pod = serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap();
-            match state(&pod) {
-                State::Running => "running".to_owned(),
-                State::Waiting(why) | State::Over(why) => why,
-            }
-        };
-        let container = |state: Value| json!([{ "name": "tool", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state }]);
-        let unplaced = json!([{ "type": "PodScheduled", "status": "False", "message": "no node fits" }]);
-        let pulling = json!({ "waiting": { "reason": "ErrImageNeverPull", "message": "not here" } });
-        for (status, expected) in [
-            (
-                json!({ "phase": "Running", "containerStatuses": container(json!({ "running": {} })) }),
-                "running",
-            ),
-            (json!({ "phase": "Pending", "conditions": unplaced }), "no node fits"),
-            (
-                json!({ "phase": "Pending", "initContainerStatuses": container(pulling) }),
-                "ErrImageNeverPull: not here",
-            ),
-            (
-                json!({ "phase": "Failed",
-                        "initContainerStatuses": container(json!({ "terminated": { "exitCode": 2 } })) }),
-                "tool ended with 2",
-            ),
-            (json!({ "phase": "Pending" }), "it starts"),
-        ] {
-            assert_eq!(told(status.clone()), expected, "{status}");
-        }
-    }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Attempt {
     /// The write's number: each writer counts from one.
     #[serde(rename = "n")]
     pub(crate) number: u64,
-    /// The how-manieth attempt at it this is, from one.
+    /// Which attempt at this write it is, from one.
     #[serde(rename = "k")]
     pub(crate) attempt: u32,
     /// When it began.

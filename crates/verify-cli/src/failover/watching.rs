@@ -11,8 +11,7 @@ use super::progress::Progress;
 use super::sample::Sample;
 use super::scene::Scene;
 use crate::cluster::Cluster;
-use crate::interrupt;
-use crate::provider::interrupted;
+use crate::interrupt::{self, interrupted};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(300);

@@ -70,7 +70,7 @@ pub(crate) fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
         Verdict::Inconclusive => 1,
         Verdict::Pass => 0,
     };
-    // Nothing that was judged is no pass.
+    // Where nothing was judged, nothing passed.
     verdicts.max_by_key(rank).unwrap_or(Verdict::Inconclusive)
 }
 

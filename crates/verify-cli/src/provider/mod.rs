@@ -7,4 +7,3 @@ mod watch;
 
 pub(crate) use judging::{Found, Judging, metrics_file, report_file, worst};
 pub use watch::Watch;
-pub(crate) use watch::interrupted;

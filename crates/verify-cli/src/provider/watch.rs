@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use verify_core::Error;
 use verify_core::event::{Event, OnEvent};
-use verify_core::{Error, ErrorKind};
+
+use crate::interrupt::interrupted;
 
 /// The caller's eyes and its hand on the brake.
 #[derive(Clone, Copy)]
@@ -26,7 +28,7 @@ impl Watch<'_> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Interrupted`] where the work is to stop.
+    /// [`ErrorKind::Interrupted`](verify_core::ErrorKind::Interrupted) where the work is to stop.
     pub(super) fn step(&self, doing: &str) -> Result<(), Error> {
         (self.on_step)(doing);
         if (self.asked)() { Err(interrupted()) } else { Ok(()) }
@@ -36,9 +38,4 @@ impl Watch<'_> {
     pub(super) fn event(&self, event: Event) -> ControlFlow<()> {
         if (self.asked)() { ControlFlow::Break(()) } else { (self.on_event)(event) }
     }
-}
-
-/// What work ends with that was asked to stop.
-pub(crate) fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "finish: asked to stop")
 }

@@ -7,7 +7,7 @@ use verify_core::finding::{Severity, Verdict};
 pub struct Style {
     /// Whether to colour.
     pub colour: bool,
-    /// So many rows of a finding, findings, and gaps are shown.
+    /// At most this many rows of a finding, and gaps, are shown, and five times as many findings.
     pub rows_max: usize,
     /// A row is cut to so many characters.
     pub chars_max: usize,

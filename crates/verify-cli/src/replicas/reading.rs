@@ -10,12 +10,12 @@ use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::judgement::{Outcome, difference, same_by_checksum};
-use crate::interrupt;
+use crate::interrupt::{self, interrupted};
 use crate::s3::{Bucket, Head, Object};
 
-/// So many objects that cannot be read are findings; with more, a side is not there.
+/// At most this many objects that cannot be read are findings; with more, a side is not there.
 const UNREADABLE_MAX: usize = 20;
-/// So many objects are compared at once.
+/// At most this many objects are compared at once.
 const JOBS: usize = 8;
 
 /// Which objects are read.
@@ -54,7 +54,7 @@ pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading)
         workers.into_iter().flat_map(join).collect()
     });
     if interrupt::asked() {
-        bail!("interrupted");
+        return Err(interrupted().into());
     }
     if done.len() != pairs.len() {
         let mut reasons = done.into_iter().filter_map(|(_, outcome)| match outcome {

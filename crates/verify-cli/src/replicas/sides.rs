@@ -43,7 +43,7 @@ impl<'a> Sides<'a> {
                         .location()
                         .with_context(|| format!("failed to use the region {name:?}"))
                 };
-                (region(from)?, region(to)?, format!("two regions: {from:?} and {to:?}"))
+                (region(from)?, region(to)?, format!("the regions {from:?} and {to:?}"))
             }
             Self::Locations { settings, from, to } => {
                 let cluster = Cluster::connect(settings.context.as_deref())?;
@@ -52,13 +52,16 @@ impl<'a> Sides<'a> {
                 (
                     place(*from)?,
                     place(Some(to))?,
-                    format!("two backup storage locations: {from_name} and {to}"),
+                    format!("the backup storage locations {from_name} and {to}"),
                 )
             }
         };
         // A place compared with itself would always pass.
         if (&a.endpoint, &a.bucket, &a.prefix) == (&b.endpoint, &b.bucket, &b.prefix) {
-            bail!("failed to compare {names} are the same place, {a}");
+            bail!(
+                "failed to compare {names}: they are the same place, {a}; name two places with --from and --to, or as \
+                 `location` and `replica_location` in [velero]"
+            );
         }
         Ok((a, b))
     }

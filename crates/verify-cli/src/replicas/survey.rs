@@ -14,9 +14,9 @@ use super::reading::{Pair, Reading, outcomes};
 use super::repository::{Absence, Repository, absence};
 use crate::s3::{Bucket, Object};
 
-/// So many backups are looked at for the newest complete copy.
+/// At most this many backups are looked at for the newest complete copy.
 const CANDIDATES_MAX: usize = 100;
-/// So many findings ask the original's service how replication of the object stands.
+/// At most this many findings ask the original's service how replication of the object stands.
 const REPLICATION_ASKED_MAX: usize = 50;
 
 /// Holds the copy of a backup in `b` against the original in `a`.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::retention::BucketLock;
 use super::{Location, client};
-use crate::interrupt;
+use crate::interrupt::{self, interrupted};
 use crate::runtime::block_on;
 
 /// An answer that breaks off is taken up again so many times.
@@ -118,7 +118,7 @@ impl Bucket {
             let mut body = answer.body;
             let broken = loop {
                 if interrupt::asked() {
-                    bail!("interrupted");
+                    return Err(interrupted().into());
                 }
                 match body.try_next().await {
                     Ok(Some(bytes)) => {
@@ -217,7 +217,7 @@ impl Bucket {
         let mut pages = request.set_delimiter(delimiter.map(str::to_owned)).into_paginator().send();
         while let Some(page) = pages.next().await {
             if interrupt::asked() {
-                bail!("interrupted");
+                return Err(interrupted().into());
             }
             take(&page.map_err(|error| Failure::new(&error))?)?;
         }

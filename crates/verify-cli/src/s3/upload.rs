@@ -14,7 +14,7 @@ use super::Bucket;
 use super::client::one_long_attempt;
 use super::failure::Failure;
 use super::retention::Retention;
-use crate::interrupt;
+use crate::interrupt::{self, interrupted};
 use crate::runtime::block_on;
 use crate::store::Existing;
 
@@ -163,7 +163,7 @@ impl Bucket {
         let (mut parts, mut content) = (Vec::new(), first);
         while !content.is_empty() {
             if interrupt::asked() {
-                bail!("interrupted");
+                return Err(interrupted().into());
             }
             let number = i32::try_from(parts.len() + 1)?;
             let sha256 = STANDARD.encode(Sha256::digest(&content));

@@ -13,6 +13,7 @@ fn every_command_has_help_with_examples() {
     let directory = tempfile::tempdir().unwrap();
     for command in [
         &[][..],
+        &["demo"],
         &["capture"],
         &["verify"],
         &["compare"],

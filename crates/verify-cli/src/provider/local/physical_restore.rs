@@ -147,7 +147,7 @@ fn check_integrity(
         integrity::check(settings, plan, &|event| watch.event(event))
             .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
     if matches!(files, Files::Unknown(_)) {
-        // A list of the files that could not be used is a gap and no more, so this second look at them is no more either.
+        // That the list of files could not be used is only a gap. So is what amcheck could not look at in its place.
         findings.retain(|finding| finding.code != Code::IntegrityUnknown);
     }
     comparison.join(findings, not_covered);

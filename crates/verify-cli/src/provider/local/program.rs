@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use verify_core::postgres::{Settings, connection_variables};
 use verify_core::table::shown_text;
 
+use crate::interrupt::interrupted;
 use crate::process_group;
-use crate::provider::watch::interrupted;
 use crate::server::{Installation, client_program};
 
 /// How often a child and the wish to stop are looked at.

@@ -9,6 +9,7 @@ use verify_core::postgres::{Connection, Environment, SessionOptions, Settings, h
 use verify_core::timeline::{Milestone, Timeline};
 
 use super::survey::{connect, first};
+use crate::interrupt::interrupted;
 use crate::server::Server;
 
 /// How long a promotion may take.
@@ -54,7 +55,7 @@ pub(super) fn promote(standby: &Settings, asked: fn() -> bool) -> Result<()> {
             return Ok(());
         }
         if asked() {
-            return Err(crate::provider::watch::interrupted().into());
+            return Err(interrupted().into());
         }
         if Instant::now() >= deadline {
             bail!(

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::provider::watch::interrupted;
+use crate::interrupt::interrupted;
 
 /// Copies a tree; `to` must not exist. Links are copied as links.
 ///

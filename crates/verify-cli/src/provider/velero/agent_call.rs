@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, SILENCE_MAX, Verified, parts};
+use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, SILENCE_MAX, Verified, failed, parts};
 use crate::cluster::{Kind, Said, Session, TOOL};
+use crate::interrupt::interrupted;
+use crate::provider::Watch;
 use crate::provider::local::BackupRecord;
-use crate::provider::{Watch, interrupted};
 
 /// How often the wish to stop is looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -157,19 +158,6 @@ impl<'a> AgentCall<'a> {
     }
 }
 
-/// An agent's error as one of ours: its first line, then its causes.
-fn failed(told: &str) -> anyhow::Error {
-    let plain = |line: &str| {
-        let line = line.trim_start();
-        ["error: ", "because: "].iter().find_map(|head| line.strip_prefix(head)).unwrap_or(line).to_owned()
-    };
-    let lines = told.lines().rev().map(plain).collect::<Vec<String>>();
-    let mut lines = lines.into_iter();
-    let innermost =
-        lines.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
-    lines.fold(anyhow!(innermost), anyhow::Error::context)
-}
-
 fn unexpected(message: &Message) -> anyhow::Error {
     let kind = serde_json::to_value(message).ok();
     let kind = kind.as_ref().and_then(|kind| kind.as_object()?.keys().next()).cloned();
@@ -177,16 +165,4 @@ fn unexpected(message: &Message) -> anyhow::Error {
         "failed to follow the agent in the pod: it said {} out of turn",
         kind.unwrap_or_else(|| "done".to_owned())
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_in_a_pod_keeps_its_causes() {
-        let error = failed("error: failed to capture a\n  because: failed to connect\nhint: is it up?\n");
-        let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-        assert_eq!(chain, ["failed to capture a", "failed to connect", "hint: is it up?"]);
-    }
 }

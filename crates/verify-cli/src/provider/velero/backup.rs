@@ -40,7 +40,7 @@ const SNAPSHOT_LABEL: &str = "velero.io/volume-snapshot-name";
 pub(super) const VOLUME_PATH: &str = "/volume";
 /// The store of base backups and dumps on their volume.
 const STORE: &str = "state-lab";
-/// When the cluster ends our pod, whatever became of us.
+/// When the cluster ends our pod, even if we are gone.
 const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
 const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
@@ -166,7 +166,9 @@ impl Taking<'_> {
         }
         if self.live.lost() {
             bail!(
-                "failed to keep the backup: the cluster could not be told that this run lives, so that another one may have removed it"
+                "failed to keep the backup: the cluster could not be told that this run lives, so that another one may \
+                 have removed it; look at the API server, and whether the role may patch leases (docs/velero.md), then run \
+                 it again"
             );
         }
         self.watch.step("storing the manifests beside the backup")?;
@@ -185,7 +187,7 @@ impl Taking<'_> {
         Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place, left })
     }
 
-    /// Gives the Backup out of our hands: it has ended, and what is to be said of it is said.
+    /// Takes the label off that lets a later run delete the Backup: it has ended, and what is to be said of it is said.
     fn release(&self) -> Result<()> {
         let proven = json!({ "metadata": { "labels": { UNPROVEN: null } } });
         self.cluster.of::<Backup>(self.settings.velero_namespace()).merge(self.name.as_str(), &proven)

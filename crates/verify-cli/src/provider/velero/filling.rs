@@ -59,7 +59,11 @@ impl Filling<'_> {
     pub(super) fn to_the_end(&self) -> Result<Vec<Problem>> {
         let name = &self.record.backup.name;
         let volumes = self.evidence.of_backup(name.as_str(), Artefact::VolumeInfos)?;
-        let volumes = volumes.with_context(|| format!("failed to learn what the backup {name} holds"))?;
+        let volumes = volumes.with_context(|| {
+            format!(
+                "failed to learn what the backup {name} holds: Velero wrote no list of its volumes; it writes one since 1.13"
+            )
+        })?;
         let volumes = volume_info::decode(&volumes)?;
         let restore = self.begin()?;
         let problems = self.follow(&restore, &volumes)?;
@@ -125,7 +129,9 @@ impl Filling<'_> {
         let velero = self.settings.velero_namespace();
         let (restore, files, downloads) = wait(self.settings.patience(), self.watch, || {
             let restore = self.cluster.of::<Restore>(velero).get(name)?;
-            let Some(restore) = restore else { bail!("failed to follow the Restore {name}: it is gone") };
+            let Some(restore) = restore else {
+                bail!("failed to follow the Restore {name}: somebody removed it; run it again")
+            };
             let files = self.cluster.of::<PodVolumeRestore>(velero).list(&selector)?;
             let downloads = self.cluster.of::<DataDownload>(velero).list(&selector)?;
             let transfers = transfers(&files, &downloads);

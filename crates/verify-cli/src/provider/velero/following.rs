@@ -77,7 +77,9 @@ impl Followed<'_> {
         let mut snapshots = BTreeMap::new();
         let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
             let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
-            let Some(backup) = backup else { bail!("failed to follow the Backup {}: it is gone", self.name) };
+            let Some(backup) = backup else {
+                bail!("failed to follow the Backup {}: somebody removed it; run it again", self.name)
+            };
             let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
             snapshots.extend(seen.iter().filter_map(|snapshot| {
                 let claim = snapshot.spec.source.persistent_volume_claim_name.clone()?;
@@ -138,7 +140,10 @@ impl Followed<'_> {
         let results = read(Artefact::Results)?.map(|packed| results::decode(&packed)).transpose()?;
         let volumes = read(Artefact::VolumeInfos)?.map(|packed| volume_info::decode(&packed)).transpose()?;
         if completed && volumes.is_none() {
-            bail!("failed to learn what the backup {} holds: Velero wrote no list of its volumes", self.name);
+            bail!(
+                "failed to learn what the backup {} holds: Velero wrote no list of its volumes; it writes one since 1.13",
+                self.name
+            );
         }
         let complaints = match completed {
             true => Vec::new(),

@@ -35,7 +35,7 @@ use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
 
-/// When the cluster ends our job, whatever became of us.
+/// When the cluster ends our job, even if we are gone.
 const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 
 /// What to restore, and what it is to keep to.
@@ -157,11 +157,18 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
     }
     if backup.labels().get(RUN) != Some(&record.run) {
         bail!(
-            "failed to restore {name}: the Backup is not the one that was proven, but another one of the same name"
+            "failed to restore {name}: the Backup is not the one that was proven, but another one of the same name; remove it \
+             (`kubectl -n {velero} delete backups.velero.io {name}` leaves the bucket as it is), and Velero takes over the \
+             one that lies in {}",
+            evidence.bucket().location()
         );
     }
     if !backup.status.phase.is("Completed") {
-        bail!("failed to restore {name}: the Backup is {} and not Completed any more", backup.status.phase);
+        bail!(
+            "failed to restore {name}: the Backup is {} and not Completed any more; `velero -n {velero} backup describe \
+             {name}` tells why",
+            backup.status.phase
+        );
     }
     Ok(backup)
 }
@@ -320,8 +327,13 @@ impl Restoring<'_> {
 
     /// Fails if a volume that was bound is, or may be, one of the source's: PostgreSQL must never start on that.
     fn check_volumes(&self, place: &Place) -> Result<()> {
+        let way_out = format!(
+            "`velero -n {} backup describe {} --details` tells which volumes the backup has copies of",
+            self.request.settings.velero_namespace(),
+            self.record.backup.name
+        );
         if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {
-            bail!("failed to use what was restored: {foreign}. Nothing was started on it");
+            bail!("failed to use what was restored: {foreign}. Nothing was started on it; {way_out}");
         }
         let namespace = place.name();
         let namespace = namespace.as_str();
@@ -334,7 +346,7 @@ impl Restoring<'_> {
         if handle.as_ref().is_none_or(|handle| self.record.source_handles.contains(handle)) {
             bail!(
                 "failed to use the restored volume {volume}: it is, or may be, the very volume that was backed up, which \
-                 Velero restores as it is where it has no copy of it. Nothing was started on it"
+                 Velero restores as it is where it has no copy of it. Nothing was started on it; {way_out}"
             );
         }
         Ok(())

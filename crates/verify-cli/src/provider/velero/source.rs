@@ -173,7 +173,8 @@ impl std::str::FromStr for Inspected {
         let wal_elsewhere = lines.next().filter(|wal| !wal.is_empty()).map(str::to_owned);
         if account.0 == 0 {
             bail!(
-                "failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root"
+                "failed to prepare a backup: root owns the data directory, and PostgreSQL does not start as root; use \
+                 `state-lab backup --provider local`"
             );
         }
         Ok(Self { directory: directory.to_owned(), account, wal_elsewhere })
@@ -195,7 +196,8 @@ fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVo
     });
     let Some((mount, claim)) = claim else {
         bail!(
-            "failed to prepare a backup: the data directory {directory} of {} is on no claim",
+            "failed to prepare a backup: the data directory {directory} of {} is on no claim; use `state-lab backup \
+             --provider local`",
             pod.name_any()
         );
     };
@@ -250,7 +252,12 @@ pub(crate) fn login(
     let value = |key: &str| {
         let value = data.data.as_ref().and_then(|data| data.get(key));
         let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());
-        value.with_context(|| format!("failed to find the key {key} in the Secret {namespace}/{secret}"))
+        value.with_context(|| {
+            format!(
+                "failed to find the key {key} in the Secret {namespace}/{secret}; name the `secret`, its \
+                 `password_key` and the `user` in [velero.credentials]"
+            )
+        })
     };
     let user = match user {
         User::Named(name) => name,
