@@ -110,7 +110,7 @@ impl By {
             None => match Provider::choose(provider, config) {
                 Provider::Local => Self::Local(None),
                 Provider::Velero => {
-                    Self::Velero(config.velero().and_then(Settings::method).unwrap_or_default())
+                    Self::Velero(config.velero().and_then(|settings| settings.method).unwrap_or_default())
                 }
             },
             Some(Method::Physical) => Self::Local(Some(local::Method::Physical)),

@@ -15,7 +15,7 @@ use super::following::{Ended, Followed};
 use super::latest::CLUSTER;
 use super::method::Method;
 use super::preflight::{self, OPT_IN, OPT_OUT};
-use super::record::{Facts, Record, Volume};
+use super::record::{FORMAT, FORMAT_VERSION, Record, Volume};
 use super::removal::{self, UNPROVEN};
 use super::settings::Settings;
 use super::source::Source;
@@ -170,7 +170,9 @@ impl Taking<'_> {
             );
         }
         self.watch.step("storing the manifests beside the backup")?;
-        let record = Record::new(Facts {
+        let record = Record {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
             backup: record,
             method,
             run: run.to_string(),
@@ -179,7 +181,7 @@ impl Taking<'_> {
             image_pull_secrets: source.image_pull_secrets.clone(),
             account: source.account,
             source_handles: source.handles.clone(),
-        });
+        };
         evidence.keep(&record, &files)?;
         self.release()?;
         Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place, left })

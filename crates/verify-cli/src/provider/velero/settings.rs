@@ -60,11 +60,6 @@ impl Settings {
         self.velero_namespace.as_deref().unwrap_or("velero")
     }
 
-    /// How Velero copies, where that is said.
-    pub(crate) fn method(&self) -> Option<Method> {
-        self.method
-    }
-
     /// Our image.
     pub(crate) fn image(&self) -> Result<&str> {
         self.image.as_deref().context(
