@@ -6,7 +6,6 @@ use clap::Args;
 use super::cluster_flags::DatabaseFlags;
 use super::storing;
 use crate::cli::Globals;
-use crate::cluster::Cluster;
 use crate::duration::Period;
 use crate::exit::Exit;
 use crate::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
@@ -90,7 +89,7 @@ impl Failover {
         }
         let config = globals.config()?;
         let settings = place.settings(&config);
-        let cluster = Cluster::connect(settings.context.as_deref())?;
+        let cluster = settings.connect()?;
         let request = Request {
             image: settings.image()?.to_owned(),
             wanted: Wanted { settings, service, database },

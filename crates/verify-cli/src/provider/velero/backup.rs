@@ -17,7 +17,7 @@ use super::method::Method;
 use super::preflight::{self, OPT_IN, OPT_OUT};
 use super::record::{FORMAT, FORMAT_VERSION, Record, Volume};
 use super::removal::{self, UNPROVEN};
-use super::settings::Settings;
+use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
 use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
@@ -41,9 +41,8 @@ pub(super) const VOLUME_PATH: &str = "/volume";
 /// The store of base backups and dumps on their volume.
 const STORE: &str = "state-lab";
 /// When the cluster ends our pod, whatever became of us.
-const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
-const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
 
 /// What to back up, and how.
 pub(crate) struct BackupRequest {
@@ -77,8 +76,8 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let BackupRequest { name, settings, method, plan } = request;
     expect_object_name(name)?;
     let velero = settings.velero_namespace();
-    let cluster = Cluster::connect(settings.context.as_deref())?;
-    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
+    let cluster = settings.connect()?;
+    let evidence = Evidence::open(&cluster, settings)?;
     evidence.expect_free(name)?;
     if cluster.of::<Backup>(velero).get(name.as_str())?.is_some() {
         bail!("failed to begin the backup {name}: Velero has one of this name; choose another");

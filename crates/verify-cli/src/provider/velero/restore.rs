@@ -16,7 +16,7 @@ use verify_core::timeline::{Milestone, Timeline};
 
 use super::agent_call::AgentCall;
 use super::announcement::announce;
-use super::backup::VOLUME_PATH;
+use super::backup::{POD_DEADLINE, VOLUME_PATH};
 use super::evidence::Evidence;
 use super::filling::Filling;
 use super::method::Method;
@@ -24,7 +24,7 @@ use super::place::Place;
 use super::record::Record;
 use super::removal;
 use super::settings::Settings;
-use super::source::handle;
+use super::storage::handle;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
@@ -34,9 +34,6 @@ use crate::provider::{Found, Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
-
-/// When the cluster ends our job, whatever became of us.
-const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 
 /// What to restore, and what it is to keep to.
 pub(crate) struct RestoreRequest {
@@ -95,11 +92,11 @@ impl RestoredCopy {
 pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
     let RestoreRequest { name, settings, .. } = request;
     let velero = settings.velero_namespace();
-    let cluster = Cluster::connect(settings.context.as_deref())?;
+    let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
     sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
-    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
+    let evidence = Evidence::open(&cluster, settings)?;
     watch.step("reading what proves the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
@@ -242,7 +239,7 @@ impl Restoring<'_> {
             // What a dump is loaded into has to have room, and only the volume is known to have it.
             scratch: (self.record.method == Method::FsDump).then(|| VOLUME_PATH.to_owned()),
             annotations: std::collections::BTreeMap::new(),
-            deadline: JOB_DEADLINE,
+            deadline: POD_DEADLINE,
             gated: true,
             placing: None,
         };
