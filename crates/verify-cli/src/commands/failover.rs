@@ -4,7 +4,6 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::cluster_flags::DatabaseFlags;
-use super::storing;
 use crate::cli::Globals;
 use crate::duration::Period;
 use crate::exit::Exit;
@@ -105,7 +104,7 @@ impl Failover {
             settle,
             objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
         };
-        let outcome = failover::drill(&cluster, &request, &|doing| storing::tell_step(globals, doing))?;
+        let outcome = failover::drill(&cluster, &request, &|doing| globals.tell(doing))?;
         print(&outcome, globals)?;
         Ok(outcome.verdict().into())
     }

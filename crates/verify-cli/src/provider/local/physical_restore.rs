@@ -199,7 +199,7 @@ fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
     let parses_wal = program.major() == major && program.has_beside("pg_waldump");
     let wal = (!parses_wal).then_some("--no-parse-wal");
     let args = wal.into_iter().chain(["--quiet"]).map(AsRef::as_ref).chain([data.as_os_str()]);
-    let ended = program.args(args).run(&|| (watch.asked)())?;
+    let ended = program.args(args).run(&watch.asked)?;
     Ok(match ended.status.code() {
         Some(0) => Files::Whole,
         Some(1) => Files::Damaged(ended.told()),

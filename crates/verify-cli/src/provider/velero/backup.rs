@@ -103,7 +103,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     };
     let taken = taking.take(plan, &claims);
     if taken.is_err() {
-        (watch.on_step)("removing what was made for the backup");
+        watch.tell("removing what was made for the backup");
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
@@ -242,9 +242,7 @@ impl Taking<'_> {
         let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
             call.check()?;
             if !released && (is_cut(snapshots, &self.source.data.claim) || backup.status.phase.ended()) {
-                (self.watch.on_step)(
-                    "the snapshot is taken; the database's instant need not be kept any more",
-                );
+                self.watch.tell("the snapshot is taken; the database's instant need not be kept any more");
                 call.order(&Order::Release)?;
                 released = true;
             }

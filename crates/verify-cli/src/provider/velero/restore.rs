@@ -121,7 +121,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
         live.end()?;
         return restored;
     }
-    (watch.on_step)("removing what was made for the restore");
+    watch.tell("removing what was made for the restore");
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
     drop(live);
     if restored.is_err() {
@@ -315,7 +315,7 @@ impl Restoring<'_> {
 
     fn keep_reports(&self, reports: &[Report], databases: &[String]) -> Vec<String> {
         if self.evidence.is_read_only() {
-            (self.watch.on_step)("the report is not stored: the location is read only");
+            self.watch.tell("the report is not stored: the location is read only");
             return Vec::new();
         }
         let (name, now) = (&self.request.name, Timestamp::now());
@@ -325,13 +325,13 @@ impl Restoring<'_> {
         };
         let metrics = openmetrics::metrics(name.as_str(), databases, reports);
         if let Err(error) = self.evidence.keep_report(name, &metrics_file(now), metrics.as_bytes()) {
-            (self.watch.on_step)(&format!("the metrics were not stored: {error:#}"));
+            self.watch.tell(&format!("the metrics were not stored: {error:#}"));
         }
         match reports.iter().zip(databases).map(keep).collect::<Result<Vec<String>>>() {
             Ok(files) => files,
             Err(error) => {
                 // It takes nothing away from the verdict.
-                (self.watch.on_step)(&format!("the report was not stored: {error:#}"));
+                self.watch.tell(&format!("the report was not stored: {error:#}"));
                 Vec::new()
             }
         }
