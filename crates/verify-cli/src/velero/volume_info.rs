@@ -23,8 +23,6 @@ pub(crate) struct VolumeInfo {
     pub(crate) backup_method: String,
     /// Whether the snapshot's data was moved to the object store.
     pub(crate) snapshot_data_moved: bool,
-    /// Whether the snapshot stayed in the storage as well.
-    pub(crate) preserve_local_snapshot: bool,
     /// Whether nothing of it was copied.
     pub(crate) skipped: bool,
     /// Why not.
@@ -45,12 +43,6 @@ pub(crate) struct VolumeInfo {
 pub(crate) struct SnapshotInfo {
     /// The storage's name for it.
     pub(crate) snapshot_handle: String,
-    /// The volume's size in bytes.
-    pub(crate) size: i64,
-    /// The storage.
-    pub(crate) driver: String,
-    /// Its VolumeSnapshotContent.
-    pub(crate) vsc_name: String,
 }
 
 /// A snapshot's data in the object store.
@@ -63,8 +55,6 @@ pub(crate) struct MovementInfo {
     pub(crate) uploader_type: String,
     /// The snapshot in Kopia's repository.
     pub(crate) snapshot_handle: String,
-    /// Its size in bytes.
-    pub(crate) size: i64,
 }
 
 /// A volume's files in the object store.
@@ -73,8 +63,6 @@ pub(crate) struct MovementInfo {
 pub(crate) struct FilesInfo {
     /// The snapshot in Kopia's repository.
     pub(crate) snapshot_handle: String,
-    /// Its size in bytes.
-    pub(crate) size: i64,
     /// `kopia`, or `restic` in old backups.
     pub(crate) uploader_type: String,
     /// The volume's name in the pod's `spec.volumes`.
@@ -83,8 +71,6 @@ pub(crate) struct FilesInfo {
     pub(crate) pod_name: String,
     /// The pod's namespace.
     pub(crate) pod_namespace: String,
-    /// The node that copied it.
-    pub(crate) node_name: String,
 }
 
 /// A volume's data in a backup, by the name under which a restore must ask for it.
