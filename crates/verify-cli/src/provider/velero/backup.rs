@@ -155,7 +155,7 @@ impl Taking<'_> {
         };
         // Its sessions would hold up the database's vacuum.
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
-        let mut problems = backup_problems(&ended.seen(), &volume.expected(method));
+        let mut problems = backup_problems(&ended.seen(), method.into(), &volume.expected());
         problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
         let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
         let left = Vec::new();

@@ -149,7 +149,7 @@ impl Filling<'_> {
             results: &results,
             volumes,
         };
-        Ok(restore_problems(&seen, &self.record.volume.expected(self.record.method)))
+        Ok(restore_problems(&seen, &self.record.volume.expected()))
     }
 
     /// The pod that Velero needed to fill the volume has done its work.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::method::Method;
 use crate::provider::local::BackupRecord;
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
+use crate::velero::volume::ExpectedVolume;
 
 pub(super) const FORMAT: &str = "state-lab-velero-backup";
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -57,14 +57,13 @@ pub(crate) struct Volume {
 
 impl Volume {
     /// What a backup has to hold, and a restore has to fill.
-    pub(super) fn expected(&self, method: Method) -> ExpectedVolumes {
-        let volume = ExpectedVolume {
+    pub(super) fn expected(&self) -> ExpectedVolume {
+        ExpectedVolume {
             namespace: self.namespace.clone(),
             pod: self.pod.clone(),
             volume: self.volume.clone(),
             claim: self.claim.clone(),
-        };
-        ExpectedVolumes { method: method.into(), volumes: vec![volume] }
+        }
     }
 }
 
