@@ -43,7 +43,7 @@ pub(super) fn restore(
 ) -> Result<BroughtUp> {
     watch.step("copying the base backup out of the store")?;
     let data = fetch(backup, scratch, watch)?;
-    let copy = Copy { data: &data, tablespaces: scratch.path(), scratch };
+    let copy = CopiedFiles { data: &data, tablespaces: scratch.path(), scratch };
     let (files, options) = prepare(backup, &copy, watch)?;
     stopwatch.reach(Milestone::Fetched);
     bring_up(backup, &data, &files, &options, plan, stopwatch, watch)
@@ -52,7 +52,7 @@ pub(super) fn restore(
 /// Brings up a copy that lies where it is to run, and is ours to change.
 pub(super) fn restore_in_place(
     backup: &StoredBackup,
-    copy: &Copy<'_>,
+    copy: &CopiedFiles<'_>,
     plan: &Plan,
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
@@ -62,7 +62,7 @@ pub(super) fn restore_in_place(
 }
 
 /// A copy of a server's files.
-pub(super) struct Copy<'a> {
+pub(super) struct CopiedFiles<'a> {
     /// Its data directory.
     pub(super) data: &'a Path,
     /// Where the directory of its tablespaces lies.
@@ -72,8 +72,12 @@ pub(super) struct Copy<'a> {
 }
 
 /// Checks the files and takes out of them what belongs to the source.
-fn prepare(backup: &StoredBackup, copy: &Copy<'_>, watch: &Watch<'_>) -> Result<(Files, StartOptions)> {
-    let Copy { data, tablespaces, scratch } = copy;
+fn prepare(
+    backup: &StoredBackup,
+    copy: &CopiedFiles<'_>,
+    watch: &Watch<'_>,
+) -> Result<(Files, StartOptions)> {
+    let CopiedFiles { data, tablespaces, scratch } = copy;
     let files = match backup.record.method {
         Method::Snapshot => Files::Unlisted,
         Method::Physical | Method::Logical => {

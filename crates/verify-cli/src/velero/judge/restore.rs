@@ -10,7 +10,7 @@ use crate::velero::results::Results;
 use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::transfers;
 use crate::velero::volume::ExpectedVolume;
-use crate::velero::volume_info::{self, Copy, VolumeInfo};
+use crate::velero::volume_info::{self, HeldCopy, VolumeInfo};
 
 /// A restore that has ended, and what belongs to it.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub(crate) fn restore_problems(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) 
 
 /// An object that fills a volume, in the terms in which they are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Filling<'a> {
+struct Filled<'a> {
     /// Where the data comes from.
     source: &'a str,
     /// The namespace that it goes to.
@@ -68,33 +68,29 @@ impl<'a> RestoreSeen<'a> {
     }
 
     /// All objects that fill this volume, in the way in which a copy of this kind is restored.
-    fn fillings(&self, volume: &ExpectedVolume, copy: Copy<'_>) -> Vec<Filling<'a>> {
+    fn fillings(&self, volume: &ExpectedVolume, copy: HeldCopy<'_>) -> Vec<Filled<'a>> {
         match copy {
-            Copy::Files(_) => {
+            HeldCopy::Files(_) => {
                 let own = self.pod_volume_restores.iter().map(|object| &object.spec).filter(|spec| {
                     spec.source_namespace == volume.namespace
                         && spec.pod.name == volume.pod
                         && spec.volume == volume.volume
                 });
-                own.map(|spec| Filling { source: &spec.snapshot_id, namespace: &spec.pod.namespace })
-                    .collect()
+                own.map(|spec| Filled { source: &spec.snapshot_id, namespace: &spec.pod.namespace }).collect()
             }
-            Copy::Moved(_) => {
+            HeldCopy::Moved(_) => {
                 let own = self.downloads.iter().map(|object| &object.spec).filter(|spec| {
                     spec.source_namespace == volume.namespace && spec.target_volume.pvc == volume.claim
                 });
-                own.map(|spec| Filling {
-                    source: &spec.snapshot_id,
-                    namespace: &spec.target_volume.namespace,
-                })
-                .collect()
+                own.map(|spec| Filled { source: &spec.snapshot_id, namespace: &spec.target_volume.namespace })
+                    .collect()
             }
             // A content does not name the claim, only its snapshot.
-            Copy::Snapshot(handle) => {
+            HeldCopy::Snapshot(handle) => {
                 let own = self.contents.iter().filter(|content| content.handle() == Some(handle));
                 own.filter_map(|content| {
                     let namespace = &content.spec.volume_snapshot_ref.namespace;
-                    Some(Filling { source: content.handle()?, namespace })
+                    Some(Filled { source: content.handle()?, namespace })
                 })
                 .collect()
             }
@@ -132,11 +128,11 @@ fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> 
 }
 
 /// What restores a copy of this kind.
-const fn kind(copy: Copy<'_>) -> &'static str {
+const fn kind(copy: HeldCopy<'_>) -> &'static str {
     match copy {
-        Copy::Files(_) => "PodVolumeRestore",
-        Copy::Moved(_) => "DataDownload",
-        Copy::Snapshot(_) => "VolumeSnapshotContent",
+        HeldCopy::Files(_) => "PodVolumeRestore",
+        HeldCopy::Moved(_) => "DataDownload",
+        HeldCopy::Snapshot(_) => "VolumeSnapshotContent",
     }
 }
 
