@@ -109,6 +109,13 @@ impl Globals {
         let Self { output, color, quiet, verbose, config: _ } = self;
         Terminal::new(*output, *color, *quiet, *verbose)
     }
+
+    /// Tells a step on standard error.
+    pub(crate) fn tell(&self, doing: &str) {
+        if !self.quiet {
+            terminal::tell(&format!("{doing}\n"));
+        }
+    }
 }
 
 #[derive(Subcommand)]

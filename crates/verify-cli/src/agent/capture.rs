@@ -5,27 +5,21 @@ use anyhow::{Result, bail};
 use super::message::{Message, parts};
 use super::order::{CaptureOrder, Order};
 use super::orders::Orders;
-use super::voice::{Events, tell};
-use crate::interrupt;
-use crate::provider::Watch;
+use super::voice::{tell, watched};
 use crate::provider::local::{BackupRecord, capture_around};
 
 /// Captures, says when every instant is fixed, and keeps them until it is told that the copy is cut.
 pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
     let CaptureOrder { name, access, plan } = order;
-    let events = Events::new();
-    let watch = Watch {
-        on_event: &|event| events.take(event),
-        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
-        asked: interrupt::asked,
-    };
-    let (record, files) = capture_around(&name, &access.settings()?, &plan, &watch, |stop| {
+    let hold = |stop: &dyn Fn() -> bool| {
         tell(&Message::Held);
         match orders.next_unless(stop)? {
             Order::Release => Ok(()),
             _ => bail!("failed to wait for the copy: an order came that makes no sense now"),
         }
-    })?;
+    };
+    let settings = access.settings()?;
+    let (record, files) = watched(|watch| capture_around(&name, &settings, &plan, watch, hold))?;
     deliver(record, &files);
     Ok(())
 }

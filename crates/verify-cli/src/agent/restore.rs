@@ -7,9 +7,7 @@ use super::manifests::Assembly;
 use super::message::{Message, Verified};
 use super::order::{Order, RestoreOrder};
 use super::orders::Orders;
-use super::voice::{Events, tell};
-use crate::interrupt;
-use crate::provider::Watch;
+use super::voice::{tell, watched};
 use crate::provider::local::{Proven, restore_in_place};
 
 /// Receives the manifests, holds the copy against them, and tells what was found.
@@ -26,13 +24,7 @@ pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {
     let manifests = record.databases.iter().zip(&files).map(|(database, file)| database.open(file));
     let manifests = manifests.collect::<Result<Vec<Manifest>>>()?;
     drop(files);
-    let events = Events::new();
-    let watch = Watch {
-        on_event: &|event| events.take(event),
-        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
-        asked: interrupt::asked,
-    };
-    let proven = restore_in_place(record, manifests, &place, &plan, incident, &watch)?;
+    let proven = watched(|watch| restore_in_place(record, manifests, &place, &plan, incident, watch))?;
     let Proven { server, scratch, databases, found, timeline } = proven;
     let conninfo = match (keep, databases.first()) {
         (true, Some(database)) => {

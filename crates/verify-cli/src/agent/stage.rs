@@ -5,21 +5,12 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::capture::deliver;
-use super::message::Message;
 use super::order::StageOrder;
-use super::voice::{Events, tell};
-use crate::interrupt;
-use crate::provider::Watch;
+use super::voice::watched;
 use crate::provider::local::{self, BackupRequest, Store};
 
 /// Takes a backup into the store on the volume; what earlier backups left there goes before, as it is kept elsewhere.
 pub(super) fn stage(order: &StageOrder) -> Result<()> {
-    let events = Events::new();
-    let watch = Watch {
-        on_event: &|event| events.take(event),
-        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
-        asked: interrupt::asked,
-    };
     let store = Store::open(&order.store)?;
     store.sweep();
     for earlier in store.names()? {
@@ -33,7 +24,7 @@ pub(super) fn stage(order: &StageOrder) -> Result<()> {
         databases: order.access.settings()?,
         plan: order.plan.clone(),
     };
-    let record = local::backup(&request, &watch)?;
+    let record = watched(|watch| local::backup(&request, watch))?;
     let directory = request.store.path().join(record.name.as_str());
     let files = record.databases.iter().map(|database| {
         let path = directory.join(&database.manifest);

@@ -5,10 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use verify_core::event::Event;
 
 use super::message::Message;
 use super::orders::SIGN_OF_LIFE;
+use crate::provider::Watch;
 use crate::{interrupt, terminal};
 
 /// Rows that were read are told together.
@@ -33,8 +35,19 @@ pub(super) fn tell(message: &Message) {
     }
 }
 
+/// Does work whose events and steps are told.
+pub(super) fn watched<T>(work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+    let events = Events::new();
+    let watch = Watch {
+        on_event: &|event| events.take(event),
+        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
+        asked: interrupt::asked,
+    };
+    work(&watch)
+}
+
 /// Takes events and tells them, those of rows that were read added up.
-pub(super) struct Events {
+struct Events {
     pending: Mutex<Pending>,
 }
 
@@ -46,12 +59,12 @@ struct Pending {
 }
 
 impl Events {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { pending: Mutex::new(Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() }) }
     }
 
     /// Takes an event, and answers with the wish to stop.
-    pub(super) fn take(&self, event: Event) -> ControlFlow<()> {
+    fn take(&self, event: Event) -> ControlFlow<()> {
         match event {
             Event::Read { rows, bytes, estimate_done } => {
                 let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

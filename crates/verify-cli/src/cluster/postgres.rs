@@ -182,6 +182,12 @@ pub(crate) fn database_container(pod: &Pod) -> Option<&Container> {
     containers().find(port).or_else(|| containers().find(image))
 }
 
+/// The secrets that pull a pod's images.
+pub(crate) fn pull_secrets(pod: &Pod) -> Vec<String> {
+    let secrets = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+    secrets.map(|secret| secret.name.clone()).collect()
+}
+
 /// Whether a pod says that it is ready.
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());

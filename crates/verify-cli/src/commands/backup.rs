@@ -14,8 +14,6 @@ use crate::cli::Globals;
 use crate::config::Config;
 use crate::connect::Target;
 use crate::exit::Exit;
-use crate::interrupt;
-use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord, BackupRequest};
 use crate::provider::velero::{self, Settings};
 use crate::render::{self, restore};
@@ -110,7 +108,7 @@ impl By {
             None => match Provider::choose(provider, config) {
                 Provider::Local => Self::Local(None),
                 Provider::Velero => {
-                    Self::Velero(config.velero().and_then(Settings::method).unwrap_or_default())
+                    Self::Velero(config.velero().and_then(|settings| settings.method).unwrap_or_default())
                 }
             },
             Some(Method::Physical) => Self::Local(Some(local::Method::Physical)),
@@ -156,12 +154,7 @@ impl Backup {
             databases: targets.collect::<Result<_>>()?,
             plan: effort.plan(config, hash.into()),
         };
-        let progress = globals.terminal().progress("backing up");
-        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
-        let watch =
-            Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
-        let record = local::backup(&request, &watch)?;
-        drop(progress);
+        let record = storing::watched(globals, "backing up", |watch| local::backup(&request, watch))?;
         let place: PathBuf = request.store.path().join(record.name.as_str());
         let json = serde_json::json!({ "backup_status": "success", "path": place, "backup": record });
         let place = place.to_string_lossy();
@@ -179,12 +172,7 @@ impl Backup {
         };
         let plan = effort.plan(config, hash.into());
         let request = velero::BackupRequest { name, settings, method, plan };
-        let progress = globals.terminal().progress("backing up");
-        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
-        let watch =
-            Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
-        let taken = velero::backup(&request, &watch)?;
-        drop(progress);
+        let taken = storing::watched(globals, "backing up", |watch| velero::backup(&request, watch))?;
         globals
             .terminal()
             .result(&render::velero::json(&taken), |style| render::velero::backup(&taken, style))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::storing::{StoreFlag, tell_step};
+use super::storing::StoreFlag;
 use crate::cli::Globals;
 use crate::cluster::{Cluster, lease};
 use crate::config::Config;
@@ -63,8 +63,7 @@ impl Cleanup {
         let configured = config.velero().cloned().unwrap_or_default();
         let cluster = Cluster::connect(self.context.as_deref().or(configured.context.as_deref()))?;
         let velero_namespace = self.velero_namespace.as_deref().unwrap_or(configured.velero_namespace());
-        let tell = |doing: &str| tell_step(globals, doing);
-        let mut swept = sweep(&cluster, velero_namespace, KeptServers::Remove, &tell)?;
+        let mut swept = sweep(&cluster, velero_namespace, KeptServers::Remove, &|doing| globals.tell(doing))?;
         swept.add(failover::sweep(&cluster)?);
         Ok(swept)
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use verify_core::report::{Report, Side};
 use verify_core::verify::compare_databases;
 
-use super::measuring::{Beginning, Effort, Evidence, Hash, deliver};
+use super::measuring::{Beginning, Effort, Hash, ReportFlag, deliver};
 use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
@@ -32,7 +32,7 @@ pub(crate) struct Compare {
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
-    evidence: Evidence,
+    evidence: ReportFlag,
 }
 
 const EXAMPLES: &str = "\

@@ -4,9 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::cluster_flags::DatabaseFlags;
-use super::storing;
 use crate::cli::Globals;
-use crate::cluster::Cluster;
 use crate::duration::Period;
 use crate::exit::Exit;
 use crate::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
@@ -90,7 +88,7 @@ impl Failover {
         }
         let config = globals.config()?;
         let settings = place.settings(&config);
-        let cluster = Cluster::connect(settings.context.as_deref())?;
+        let cluster = settings.connect()?;
         let request = Request {
             image: settings.image()?.to_owned(),
             wanted: Wanted { settings, service, database },
@@ -106,7 +104,7 @@ impl Failover {
             settle,
             objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
         };
-        let outcome = failover::drill(&cluster, &request, &|doing| storing::tell_step(globals, doing))?;
+        let outcome = failover::drill(&cluster, &request, &|doing| globals.tell(doing))?;
         print(&outcome, globals)?;
         Ok(outcome.verdict().into())
     }

@@ -39,7 +39,7 @@ pub(crate) enum Hash {
 
 /// Where evidence goes besides standard output.
 #[derive(Args)]
-pub(crate) struct Evidence {
+pub(crate) struct ReportFlag {
     /// Also write the report, as JSON, to this file or s3://bucket/key; `state-lab show` reads it
     #[arg(long, value_name = "PATH")]
     report: Option<PathBuf>,
@@ -73,7 +73,7 @@ impl From<Hash> for HashAlgorithm {
     }
 }
 
-impl Evidence {
+impl ReportFlag {
     /// The file of the report in the making, before the work that it reports begins.
     pub(crate) fn open(&self, config: &Config) -> Result<Option<Draft>> {
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };

@@ -4,7 +4,6 @@ use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::storing::tell_step;
 use crate::cli::Globals;
 use crate::exit::Exit;
 use crate::render::replica;
@@ -50,14 +49,13 @@ impl Replicas {
         let Self { backup, from, to, read } = self;
         let (a, b) = replicas::Sides::choose(from, to, &globals.config()?).open()?;
         let reading = if read { Reading::Everything } else { Reading::WhereNeeded };
-        let on_step = |doing: &str| tell_step(globals, doing);
         let found = replicas::compare(
             &Bucket::open(&a)?,
             &Bucket::open(&b)?,
             &backup,
             reading,
             Timestamp::now(),
-            &on_step,
+            &|doing| globals.tell(doing),
         )?;
         globals.terminal().result(&found, |style| replica::replica(&found, style))?;
         Ok(found.verdict.into())

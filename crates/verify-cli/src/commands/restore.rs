@@ -91,7 +91,7 @@ impl Restore {
             self;
         let metrics = MetricsFile::begin(metrics)?;
         let settings = cluster.settings(config);
-        let on_step = |doing: &str| storing::tell_step(globals, doing);
+        let on_step = |doing: &str| globals.tell(doing);
         let name = match snapshot {
             Some(name) => name,
             None => velero::latest(
@@ -107,12 +107,7 @@ impl Restore {
             incident,
             keep,
         };
-        let progress = globals.terminal().progress("restoring");
-        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
-        let watch =
-            Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
-        let restored = velero::restore(&request, &watch)?;
-        drop(progress);
+        let restored = storing::watched(globals, "restoring", |watch| velero::restore(&request, watch))?;
         let outcome = Outcome {
             reports: &restored.reports,
             databases: &restored.databases,
@@ -151,12 +146,7 @@ impl Restore {
             objectives: config.objectives(),
             incident,
         };
-        let progress = globals.terminal().progress("restoring");
-        let on_step = |doing: &str| storing::tell_step_of(&progress, globals, doing);
-        let watch =
-            Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
-        let restored = local::restore(&request, &watch)?;
-        drop(progress);
+        let restored = storing::watched(globals, "restoring", |watch| local::restore(&request, watch))?;
         let databases: Vec<String> =
             restored.databases.iter().map(|database| database.database().to_owned()).collect();
         let files: Vec<String> =

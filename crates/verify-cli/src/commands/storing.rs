@@ -1,4 +1,4 @@
-//! What commands that work on a store of backups share: its flag, their steps, their first line when they fail.
+//! What commands that work on backups share: the store's flag, how their work is watched and what is told of its end.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use clap::Args;
 use crate::cli::{Globals, Output};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::progress::Progress;
+use crate::provider::Watch;
 use crate::provider::local::Store;
-use crate::terminal;
+use crate::{interrupt, terminal};
 
 /// Where backups are.
 #[derive(Args)]
@@ -30,17 +30,20 @@ impl StoreFlag {
     }
 }
 
-/// Tells a step on standard error.
-pub(crate) fn tell_step(globals: &Globals, doing: &str) {
-    if !globals.quiet {
-        terminal::tell(&format!("{doing}\n"));
-    }
-}
-
-/// The same of work whose progress is shown, which says nothing of the step.
-pub(crate) fn tell_step_of(progress: &Progress, globals: &Globals, doing: &str) {
-    progress.pause();
-    tell_step(globals, doing);
+/// Does work whose progress is shown, and whose steps are told.
+pub(crate) fn watched<T>(
+    globals: &Globals,
+    doing: &str,
+    work: impl FnOnce(&Watch<'_>) -> Result<T>,
+) -> Result<T> {
+    let progress = globals.terminal().progress(doing);
+    let on_step = |step: &str| {
+        // What is shown says nothing of the step.
+        progress.pause();
+        globals.tell(step);
+    };
+    let watch = Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
+    work(&watch)
 }
 
 /// Tells what could not be removed again.

@@ -7,7 +7,7 @@ use clap::Args;
 use verify_core::report::{Instant, Report, Side};
 use verify_core::verify;
 
-use super::measuring::{Beginning, Effort, Evidence, deliver};
+use super::measuring::{Beginning, Effort, ReportFlag, deliver};
 use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
@@ -31,7 +31,7 @@ pub(crate) struct Verify {
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
-    evidence: Evidence,
+    evidence: ReportFlag,
 }
 
 const EXAMPLES: &str = "\

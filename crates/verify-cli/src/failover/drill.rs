@@ -16,7 +16,7 @@ use super::sample::Sample;
 use super::scene::{Scene, Wanted};
 use super::seat::{Move, Seat};
 use super::watching::Watching;
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, Run};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, Run, pull_secrets};
 use crate::duration::Period;
 
 /// The user of our image.
@@ -257,8 +257,7 @@ fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
         None => Placing::Off(request.node.clone()),
     };
     // Whoever may pull the database's image may well need the same for ours.
-    let primary = scene.postgres.pod(&scene.seat.pod).and_then(|pod| pod.spec.as_ref());
-    let secrets = primary.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+    let image_pull_secrets = scene.postgres.pod(&scene.seat.pod).map(pull_secrets).unwrap_or_default();
     AgentPod {
         name: format!("state-lab-probe-{run}"),
         namespace: scene.namespace.clone(),
@@ -266,7 +265,7 @@ fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
         component: Component::Probe,
         tool_image: request.image.clone(),
         image: request.image.clone(),
-        image_pull_secrets: secrets.map(|secret| secret.name.clone()).collect(),
+        image_pull_secrets,
         account: ACCOUNT,
         mounts: Vec::new(),
         scratch: None,

@@ -38,7 +38,7 @@ impl Scene {
     /// If there is no such cluster, several, none with a primary, or no way to write to it.
     pub(crate) fn find(cluster: &Cluster, wanted: &Wanted) -> Result<Self> {
         let Wanted { settings, service, database } = wanted;
-        let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace());
+        let namespace = settings.namespace_in(cluster);
         let pods = cluster.of::<Pod>(namespace).list("")?;
         let endpoints = cluster.of::<Endpoints>(namespace).list("")?;
         let found = PostgresCluster::among(&pods, &endpoints);

@@ -24,13 +24,18 @@ impl Watch<'_> {
         Watch { on_event: &verify_core::event::ignore, on_step: &|_| {}, asked: || false }
     }
 
+    /// Tells something, whether or not the work is to stop.
+    pub(super) fn tell(&self, what: &str) {
+        (self.on_step)(what);
+    }
+
     /// Tells that a step begins.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Interrupted`](verify_core::ErrorKind::Interrupted) where the work is to stop.
     pub(super) fn step(&self, doing: &str) -> Result<(), Error> {
-        (self.on_step)(doing);
+        self.tell(doing);
         if (self.asked)() { Err(interrupted()) } else { Ok(()) }
     }
 

@@ -79,7 +79,7 @@ fn newest(newest: &NewestComplete, style: &Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replicas::{BackupRecord, Depth, ObjectCode, ObjectFinding};
+    use crate::replicas::{Depth, ObjectCode, ObjectFinding, VeleroBackup};
     use verify_core::compare::NotCovered;
     use verify_core::finding::{Severity, Verdict};
 
@@ -89,7 +89,7 @@ mod tests {
         let shown = replica(
             &Replica {
                 verdict: Verdict::Fail,
-                backup: BackupRecord {
+                backup: VeleroBackup {
                     name: "nightly-002".to_owned(),
                     phase: serde_json::from_value(record).unwrap(),
                     started_at: None,

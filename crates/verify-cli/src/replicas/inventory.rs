@@ -18,7 +18,7 @@ pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// A backup as its `velero-backup.json` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BackupRecord {
+pub struct VeleroBackup {
     /// Its name.
     pub name: String,
     /// Where it stands.
@@ -75,7 +75,7 @@ impl Phase {
     }
 }
 
-impl BackupRecord {
+impl VeleroBackup {
     /// The keys of its objects begin with this.
     pub(super) fn folder(name: &str) -> String {
         format!("{BACKUPS}{name}/")
@@ -278,8 +278,8 @@ mod tests {
     fn a_backup_tells_where_it_stands_and_when_it_was() {
         let file = json!({"kind": "Backup", "metadata": {"name": "n"}, "status": {
             "phase": "PartiallyFailed", "startTimestamp": "2026-11-21T01:00:00Z", "completionTimestamp": "2026-11-21T01:05:00Z"}});
-        let record = BackupRecord::parse("n", file.to_string().as_bytes()).unwrap();
-        let expected = BackupRecord {
+        let record = VeleroBackup::parse("n", file.to_string().as_bytes()).unwrap();
+        let expected = VeleroBackup {
             name: "n".to_owned(),
             phase: Phase("PartiallyFailed".to_owned()),
             started_at: Some("2026-11-21T01:00:00Z".parse().unwrap()),
@@ -287,8 +287,8 @@ mod tests {
         };
         assert_eq!(record, expected);
         assert!(record.phase.is_final() && !record.phase.is_completed());
-        assert!(!BackupRecord::parse("n", b"{}").unwrap().phase.is_final());
-        BackupRecord::parse("n", b"<html>").unwrap_err();
+        assert!(!VeleroBackup::parse("n", b"{}").unwrap().phase.is_final());
+        VeleroBackup::parse("n", b"<html>").unwrap_err();
         for (key, absence) in [
             ("backups/n/velero-backup.json", Absence::Needed),
             ("backups/n/state-lab/backup.json", Absence::Needed),

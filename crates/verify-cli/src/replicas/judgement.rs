@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use verify_core::compare::NotCovered;
 use verify_core::finding::{Severity, Verdict};
 
-use super::inventory::BackupRecord;
+use super::inventory::VeleroBackup;
 use super::repository::Absence;
 use crate::s3::{Head, Object};
 
@@ -16,7 +16,7 @@ pub struct Replica {
     /// The answer.
     pub verdict: Verdict,
     /// The backup.
-    pub backup: BackupRecord,
+    pub backup: VeleroBackup,
     /// Where the original is.
     pub from: String,
     /// Where the copy is.

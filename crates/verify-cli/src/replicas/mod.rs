@@ -10,7 +10,7 @@ mod repository;
 mod sides;
 mod survey;
 
-pub use inventory::{BackupRecord, Phase};
+pub use inventory::{Phase, VeleroBackup};
 pub use judgement::{Depth, NewestComplete, ObjectCode, ObjectFinding, Replica};
 pub use reading::Reading;
 pub(crate) use sides::Sides;

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::provider::velero;
 use crate::s3::Location;
@@ -46,7 +45,7 @@ impl<'a> Sides<'a> {
                 (region(from)?, region(to)?, format!("the regions {from:?} and {to:?}"))
             }
             Self::Locations { settings, from, to } => {
-                let cluster = Cluster::connect(settings.context.as_deref())?;
+                let cluster = settings.connect()?;
                 let place = |name| velero::place_of(&cluster, settings.velero_namespace(), name);
                 let from_name = from.unwrap_or("Velero's default");
                 (

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use verify_core::compare::NotCovered;
 use verify_core::finding::Severity;
 
-use super::inventory::{BACKUPS, BackupRecord, FILE_BYTES_MAX, Volumes};
+use super::inventory::{BACKUPS, FILE_BYTES_MAX, VeleroBackup, Volumes};
 use super::judgement::{Depth, NewestComplete, ObjectFinding, Outcome, Replica, finding, verdict};
 use super::reading::{Pair, Reading, outcomes};
 use super::repository::{Absence, Repository, absence};
@@ -47,15 +47,15 @@ pub fn compare(
 }
 
 /// The backup as the bucket has it, where it has it.
-fn record(a: &Bucket, backup: &str) -> Result<Option<BackupRecord>> {
-    let key = BackupRecord::key(backup);
+fn record(a: &Bucket, backup: &str) -> Result<Option<VeleroBackup>> {
+    let key = VeleroBackup::key(backup);
     let Some(file) = a.get(&key, FILE_BYTES_MAX)? else { return Ok(None) };
-    BackupRecord::parse(backup, &file)
+    VeleroBackup::parse(backup, &file)
         .map(Some)
         .with_context(|| format!("failed to read {key} in {}", a.location()))
 }
 
-fn no_such_backup(a: &Bucket, backup: &str) -> Result<BackupRecord> {
+fn no_such_backup(a: &Bucket, backup: &str) -> Result<VeleroBackup> {
     let names = a.folders(BACKUPS)?;
     let last = &names[names.len().saturating_sub(5)..];
     if names.iter().any(|name| name == backup) {
@@ -99,9 +99,9 @@ struct View {
 }
 
 impl Survey<'_> {
-    fn view(&mut self, record: &BackupRecord) -> Result<View> {
+    fn view(&mut self, record: &VeleroBackup) -> Result<View> {
         let mut view = View::default();
-        let metadata = self.folder(&BackupRecord::folder(&record.name), |_| true)?;
+        let metadata = self.folder(&VeleroBackup::folder(&record.name), |_| true)?;
         view.add(&metadata, |object| record.absence(&object.key));
         if metadata.objects.iter().any(|(_, outcome)| *outcome == Outcome::Gone) {
             let reason = "the original went while it was compared; is it being deleted?".to_owned();
@@ -172,7 +172,7 @@ impl Survey<'_> {
     /// The newest backup whose objects are all in the copy and equal. The one that was asked for is looked at already.
     fn newest_complete(
         &mut self,
-        asked: &BackupRecord,
+        asked: &VeleroBackup,
         view: &View,
         now: Timestamp,
     ) -> Result<NewestComplete> {
@@ -201,7 +201,7 @@ impl Survey<'_> {
     }
 
     /// The backup, where it went well and its copy is complete.
-    fn complete(&mut self, name: &str) -> Result<Option<BackupRecord>> {
+    fn complete(&mut self, name: &str) -> Result<Option<VeleroBackup>> {
         // One that cannot be read, or is being deleted, is no copy to count on.
         let Ok(Some(record)) = record(self.a, name) else { return Ok(None) };
         if !record.phase.is_completed() {

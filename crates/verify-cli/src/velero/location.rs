@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::object::object;
@@ -59,7 +58,7 @@ pub(crate) struct ObjectStorage {
     pub(crate) ca_cert: Option<ByteString>,
 }
 
-/// How Velero last found it.
+/// How Velero last found it: every minute by default, so that an outage may not have been noticed yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct LocationStatus {
@@ -67,12 +66,6 @@ pub(crate) struct LocationStatus {
     pub(crate) phase: Phase,
     /// Why it is not available.
     pub(crate) message: String,
-    /// When that was. Every minute by default, so that an outage may not have been noticed yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_validation_time: Option<Time>,
-    /// When the backups that it holds were last read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_synced_time: Option<Time>,
 }
 
 impl LocationSpec {

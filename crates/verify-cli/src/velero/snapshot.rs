@@ -1,6 +1,5 @@
 //! CSI snapshots: VolumeSnapshot and the VolumeSnapshotContent behind it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::object::object;
@@ -21,49 +20,26 @@ object! {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VolumeSnapshotSpec {
-    /// One of the two.
+    /// Where it comes from.
     pub(crate) source: VolumeSnapshotSource,
-    /// Its class.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) volume_snapshot_class_name: Option<String>,
 }
 
 /// Where a snapshot comes from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VolumeSnapshotSource {
-    /// A claim: the snapshot is to be taken.
+    /// A claim, of which the snapshot is to be taken; none where the snapshot exists, as in a restore.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) persistent_volume_claim_name: Option<String>,
-    /// A content: the snapshot exists, as in a restore.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) volume_snapshot_content_name: Option<String>,
 }
 
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VolumeSnapshotStatus {
-    /// The content behind it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) bound_volume_snapshot_content_name: Option<String>,
-    /// The instant that it shows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) creation_time: Option<Time>,
     /// Whether it can be restored from: from here on, the source may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ready_to_use: Option<bool>,
-    /// Why it is not ready. It may pass: a restore names the content before it makes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<SnapshotError>,
-}
-
-/// The storage's complaint.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct SnapshotError {
-    /// In its words.
-    pub(crate) message: String,
 }
 
 /// Which snapshot of the storage it is.
@@ -72,9 +48,7 @@ pub(crate) struct SnapshotError {
 pub(crate) struct VolumeSnapshotContentSpec {
     /// `Delete` or `Retain`: whether the storage's snapshot goes with this object.
     pub(crate) deletion_policy: String,
-    /// The storage.
-    pub(crate) driver: String,
-    /// One of the two.
+    /// Where it comes from.
     pub(crate) source: VolumeSnapshotContentSource,
     /// The snapshot in front of it.
     pub(crate) volume_snapshot_ref: VolumeSnapshotReference,
@@ -84,10 +58,7 @@ pub(crate) struct VolumeSnapshotContentSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VolumeSnapshotContentSource {
-    /// A volume: the snapshot is to be taken.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) volume_handle: Option<String>,
-    /// A snapshot that exists, as in a restore.
+    /// A snapshot that exists, as in a restore; none where it is to be taken of a volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) snapshot_handle: Option<String>,
 }
@@ -98,8 +69,6 @@ pub(crate) struct VolumeSnapshotContentSource {
 pub(crate) struct VolumeSnapshotReference {
     /// Its namespace.
     pub(crate) namespace: String,
-    /// Its name.
-    pub(crate) name: String,
 }
 
 /// What became of it.
@@ -109,12 +78,6 @@ pub(crate) struct VolumeSnapshotContentStatus {
     /// The storage's name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) snapshot_handle: Option<String>,
-    /// Whether it can be restored from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ready_to_use: Option<bool>,
-    /// Why it is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<SnapshotError>,
 }
 
 impl VolumeSnapshot {
@@ -139,16 +102,16 @@ mod tests {
     #[test]
     fn a_snapshot_is_ready_when_the_storage_says_so() {
         let table = [
-            ("readyToUse=None.1", false, None),
-            ("readyToUse=False.1", false, None),
-            ("readyToUse=False-error.1", false, Some("VolumeSnapshotContent is missing")),
-            ("readyToUse=True.2", true, None),
-            ("readyToUse=True-terminating.2", true, None),
+            ("readyToUse=None.1", false),
+            ("readyToUse=False.1", false),
+            // It may pass: a restore names the content before it makes it.
+            ("readyToUse=False-error.1", false),
+            ("readyToUse=True.2", true),
+            ("readyToUse=True-terminating.2", true),
         ];
-        for (name, ready, error) in table {
+        for (name, ready) in table {
             let snapshot: VolumeSnapshot = sample::load(&format!("VolumeSnapshot/{name}"));
-            let told = snapshot.status.error.as_ref().map(|error| error.message.as_str());
-            assert_eq!((snapshot.ready(), told), (ready, error), "{name}");
+            assert_eq!(snapshot.ready(), ready, "{name}");
         }
     }
 

@@ -19,8 +19,6 @@ pub(crate) struct VolumeSnapshotClass {
     pub(crate) metadata: ObjectMeta,
     /// The storage that it is for.
     pub(crate) driver: String,
-    /// `Delete` or `Retain`.
-    pub(crate) deletion_policy: String,
 }
 
 resource!(
@@ -50,7 +48,7 @@ mod tests {
     use serde_json::json;
 
     fn class(name: &str, metadata: &serde_json::Value) -> VolumeSnapshotClass {
-        let mut class = json!({"metadata": metadata, "driver": "csi.example", "deletionPolicy": "Delete"});
+        let mut class = json!({"metadata": metadata, "driver": "csi.example"});
         class["metadata"]["name"] = name.into();
         serde_json::from_value(class).unwrap()
     }

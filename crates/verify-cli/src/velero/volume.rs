@@ -1,4 +1,4 @@
-//! The volumes that a drill cannot do without, and how they are copied.
+//! A volume that a drill cannot do without, and how it is copied.
 
 use std::fmt;
 
@@ -24,15 +24,6 @@ pub(crate) struct ExpectedVolume {
     pub(crate) volume: String,
     /// The claim behind it.
     pub(crate) claim: String,
-}
-
-/// All of them, and the one way in which they are copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ExpectedVolumes {
-    /// How they are copied.
-    pub(crate) method: VolumeMethod,
-    /// In whatever order.
-    pub(crate) volumes: Vec<ExpectedVolume>,
 }
 
 impl fmt::Display for ExpectedVolume {

@@ -23,8 +23,6 @@ pub(crate) struct VolumeInfo {
     pub(crate) backup_method: String,
     /// Whether the snapshot's data was moved to the object store.
     pub(crate) snapshot_data_moved: bool,
-    /// Whether the snapshot stayed in the storage as well.
-    pub(crate) preserve_local_snapshot: bool,
     /// Whether nothing of it was copied.
     pub(crate) skipped: bool,
     /// Why not.
@@ -45,12 +43,6 @@ pub(crate) struct VolumeInfo {
 pub(crate) struct SnapshotInfo {
     /// The storage's name for it.
     pub(crate) snapshot_handle: String,
-    /// The volume's size in bytes.
-    pub(crate) size: i64,
-    /// The storage.
-    pub(crate) driver: String,
-    /// Its VolumeSnapshotContent.
-    pub(crate) vsc_name: String,
 }
 
 /// A snapshot's data in the object store.
@@ -63,8 +55,6 @@ pub(crate) struct MovementInfo {
     pub(crate) uploader_type: String,
     /// The snapshot in Kopia's repository.
     pub(crate) snapshot_handle: String,
-    /// Its size in bytes.
-    pub(crate) size: i64,
 }
 
 /// A volume's files in the object store.
@@ -73,8 +63,6 @@ pub(crate) struct MovementInfo {
 pub(crate) struct FilesInfo {
     /// The snapshot in Kopia's repository.
     pub(crate) snapshot_handle: String,
-    /// Its size in bytes.
-    pub(crate) size: i64,
     /// `kopia`, or `restic` in old backups.
     pub(crate) uploader_type: String,
     /// The volume's name in the pod's `spec.volumes`.
@@ -83,13 +71,11 @@ pub(crate) struct FilesInfo {
     pub(crate) pod_name: String,
     /// The pod's namespace.
     pub(crate) pod_namespace: String,
-    /// The node that copied it.
-    pub(crate) node_name: String,
 }
 
 /// A volume's data in a backup, by the name under which a restore must ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Copy<'a> {
+pub(crate) enum HeldCopy<'a> {
     /// Files in Kopia's repository: restored by a PodVolumeRestore of this snapshot.
     Files(&'a str),
     /// A snapshot's data in Kopia's repository: restored by a DataDownload of this snapshot.
@@ -127,18 +113,18 @@ impl VolumeInfo {
     }
 
     /// The data that the backup holds; none if it was skipped, failed, or was copied in a way that we cannot follow.
-    pub(crate) fn copy(&self) -> Option<Copy<'_>> {
+    pub(crate) fn copy(&self) -> Option<HeldCopy<'_>> {
         if self.skipped || self.result == "failed" {
             return None;
         }
         let copy = if let Some(files) = &self.pvb_info {
-            Copy::Files(&files.snapshot_handle)
+            HeldCopy::Files(&files.snapshot_handle)
         } else if let Some(moved) =
             self.snapshot_data_movement_info.as_ref().filter(|_| self.snapshot_data_moved)
         {
-            Copy::Moved(&moved.snapshot_handle)
+            HeldCopy::Moved(&moved.snapshot_handle)
         } else {
-            Copy::Snapshot(&self.csi_snapshot_info.as_ref()?.snapshot_handle)
+            HeldCopy::Snapshot(&self.csi_snapshot_info.as_ref()?.snapshot_handle)
         };
         (!copy.name().is_empty()).then_some(copy)
     }
@@ -147,14 +133,14 @@ impl VolumeInfo {
     pub(super) fn copied_by(&self, method: VolumeMethod) -> bool {
         matches!(
             (method, self.copy()),
-            (VolumeMethod::Files, Some(Copy::Files(_)))
-                | (VolumeMethod::Snapshot, Some(Copy::Snapshot(_)))
-                | (VolumeMethod::MovedSnapshot, Some(Copy::Moved(_)))
+            (VolumeMethod::Files, Some(HeldCopy::Files(_)))
+                | (VolumeMethod::Snapshot, Some(HeldCopy::Snapshot(_)))
+                | (VolumeMethod::MovedSnapshot, Some(HeldCopy::Moved(_)))
         )
     }
 }
 
-impl<'a> Copy<'a> {
+impl<'a> HeldCopy<'a> {
     /// Snapshot or handle, whichever it is.
     pub(crate) fn name(self) -> &'a str {
         match self {
@@ -173,9 +159,9 @@ mod tests {
     fn each_method_has_its_copy() {
         let volumes = decode(&pack(sample::VOLUME_INFOS.as_bytes())).unwrap();
         let table = [
-            ("basebackup", Some(Copy::Files("a5a4bf59e09ee8a2018b67ad17ab1ec2"))),
-            ("moved", Some(Copy::Moved("5a31cf61594451e4e9ef977149308a7e"))),
-            ("local", Some(Copy::Snapshot("snapshot-647d9611-090a-410b-a165-7b2ddde8a391"))),
+            ("basebackup", Some(HeldCopy::Files("a5a4bf59e09ee8a2018b67ad17ab1ec2"))),
+            ("moved", Some(HeldCopy::Moved("5a31cf61594451e4e9ef977149308a7e"))),
+            ("local", Some(HeldCopy::Snapshot("snapshot-647d9611-090a-410b-a165-7b2ddde8a391"))),
             ("skipped", None),
             ("failed", None),
             ("empty", None),

@@ -8,7 +8,7 @@ use verify_core::postgres::Settings;
 use super::name::BackupName;
 use super::physical_backup::{self, Captured};
 use super::program::Program;
-use super::record::{BackupRecord, Facts, Method};
+use super::record::{BackupRecord, FORMAT, FORMAT_VERSION, Method};
 use super::store::Store;
 use super::survey::Survey;
 use super::{logical_backup, tree};
@@ -61,7 +61,10 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
         let record = draft.add_manifest(database.describe(), manifest)?;
         records.push(super::DatabaseRecord { unproven: unproven.clone(), ..record });
     }
-    let facts = Facts {
+    let record = BackupRecord {
+        format: FORMAT.to_owned(),
+        version: FORMAT_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: name.clone(),
         method,
         copied_by,
@@ -71,7 +74,6 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
         server: survey.server,
         databases: records,
     };
-    let record = BackupRecord::new(facts);
     draft.keep(&record)?;
     Ok(record)
 }

@@ -7,7 +7,7 @@ use verify_core::postgres::Settings;
 
 use super::name::BackupName;
 use super::physical_backup;
-use super::record::{BackupRecord, DatabaseRecord, Facts, Method};
+use super::record::{BackupRecord, DatabaseRecord, FORMAT, FORMAT_VERSION, Method};
 use super::survey::Survey;
 use crate::provider::Watch;
 
@@ -43,7 +43,10 @@ pub(crate) fn capture_around(
         records.push(DatabaseRecord { unproven: captured.unproven, ..record });
         files.push(file);
     }
-    let facts = Facts {
+    let record = BackupRecord {
+        format: FORMAT.to_owned(),
+        version: FORMAT_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: name.clone(),
         method: Method::Snapshot,
         copied_by: survey.server.major,
@@ -54,5 +57,5 @@ pub(crate) fn capture_around(
         server: survey.server,
         databases: records,
     };
-    Ok((BackupRecord::new(facts), files))
+    Ok((record, files))
 }

@@ -12,7 +12,7 @@ use verify_core::timeline::{Milestone, Timeline};
 
 use super::logical_restore;
 use super::physical_backup::DATA;
-use super::physical_restore::{self, BroughtUp, Copy};
+use super::physical_restore::{self, BroughtUp, CopiedFiles};
 use super::record::{BackupRecord, Method};
 use super::recovery::Stopwatch;
 use super::restore::recovery_points;
@@ -74,7 +74,7 @@ pub(crate) fn restore_in_place(
     let brought_up = match backup.record.method {
         Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         Method::Physical | Method::Snapshot => {
-            let copy = Copy { data: &data, tablespaces: &backup.path, scratch: &scratch };
+            let copy = CopiedFiles { data: &data, tablespaces: &backup.path, scratch: &scratch };
             physical_restore::restore_in_place(&backup, &copy, plan, &mut stopwatch, watch)?
         }
     };

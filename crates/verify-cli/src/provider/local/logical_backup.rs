@@ -47,6 +47,6 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
     // Without them the owners in the dumps cannot be restored. Passwords and tablespaces are not needed for that.
     let args = ["--globals-only", "--no-role-passwords", "--no-tablespaces", "--no-password"];
     let program = Program::find("pg_dumpall", survey.server.major)?.connect(&survey.databases[0]).args(args);
-    program.write_to(&to.join(GLOBALS))?.succeed(&|| (watch.asked)()).context("failed to dump the roles")?;
+    program.write_to(&to.join(GLOBALS))?.succeed(&watch.asked).context("failed to dump the roles")?;
     Ok(manifests)
 }

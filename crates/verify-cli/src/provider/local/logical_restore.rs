@@ -73,7 +73,7 @@ fn create_roles(
     let file = format!("--file={}", backup.path.join(GLOBALS).display());
     let program = Program::find("psql", backup.record.server.major)?;
     let args = ["--no-psqlrc", "--quiet", "--no-password", &file];
-    let ended = program.connect(maintenance).args(args).run(&|| (watch.asked)())?;
+    let ended = program.connect(maintenance).args(args).run(&watch.asked)?;
     let expected = format!("role \"{ROLE}\" already exists");
     let errors: Vec<&str> =
         ended.said.lines().filter(|line| line.contains("ERROR") && !line.contains(&expected)).collect();
@@ -106,7 +106,7 @@ fn load(
     }
     args.push(dump.to_string_lossy().into_owned());
     let program = Program::find("pg_restore", backup.record.copied_by)?.connect(maintenance);
-    program.args(args).succeed(&|| (watch.asked)()).with_context(|| format!("failed to load {database}"))
+    program.args(args).succeed(&watch.asked).with_context(|| format!("failed to load {database}"))
 }
 
 /// The server to load into: a `pg_restore` reads no dump of a newer `pg_dump`, and serves no older server.

@@ -43,7 +43,7 @@ pub(super) fn restore(
 ) -> Result<BroughtUp> {
     watch.step("copying the base backup out of the store")?;
     let data = fetch(backup, scratch, watch)?;
-    let copy = Copy { data: &data, tablespaces: scratch.path(), scratch };
+    let copy = CopiedFiles { data: &data, tablespaces: scratch.path(), scratch };
     let (files, options) = prepare(backup, &copy, watch)?;
     stopwatch.reach(Milestone::Fetched);
     bring_up(backup, &data, &files, &options, plan, stopwatch, watch)
@@ -52,7 +52,7 @@ pub(super) fn restore(
 /// Brings up a copy that lies where it is to run, and is ours to change.
 pub(super) fn restore_in_place(
     backup: &StoredBackup,
-    copy: &Copy<'_>,
+    copy: &CopiedFiles<'_>,
     plan: &Plan,
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
@@ -62,7 +62,7 @@ pub(super) fn restore_in_place(
 }
 
 /// A copy of a server's files.
-pub(super) struct Copy<'a> {
+pub(super) struct CopiedFiles<'a> {
     /// Its data directory.
     pub(super) data: &'a Path,
     /// Where the directory of its tablespaces lies.
@@ -72,8 +72,12 @@ pub(super) struct Copy<'a> {
 }
 
 /// Checks the files and takes out of them what belongs to the source.
-fn prepare(backup: &StoredBackup, copy: &Copy<'_>, watch: &Watch<'_>) -> Result<(Files, StartOptions)> {
-    let Copy { data, tablespaces, scratch } = copy;
+fn prepare(
+    backup: &StoredBackup,
+    copy: &CopiedFiles<'_>,
+    watch: &Watch<'_>,
+) -> Result<(Files, StartOptions)> {
+    let CopiedFiles { data, tablespaces, scratch } = copy;
     let files = match backup.record.method {
         Method::Snapshot => Files::Unlisted,
         Method::Physical | Method::Logical => {
@@ -199,7 +203,7 @@ fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
     let parses_wal = program.major() == major && program.has_beside("pg_waldump");
     let wal = (!parses_wal).then_some("--no-parse-wal");
     let args = wal.into_iter().chain(["--quiet"]).map(AsRef::as_ref).chain([data.as_os_str()]);
-    let ended = program.args(args).run(&|| (watch.asked)())?;
+    let ended = program.args(args).run(&watch.asked)?;
     Ok(match ended.status.code() {
         Some(0) => Files::Whole,
         Some(1) => Files::Damaged(ended.told()),

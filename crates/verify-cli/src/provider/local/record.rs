@@ -16,8 +16,8 @@ use super::name::{BackupName, file_safe};
 pub(super) const FILE: &str = "backup.json";
 /// The manifests' directory in that of a backup.
 pub(super) const MANIFESTS: &str = "manifests";
-const FORMAT: &str = "state-lab-backup";
-const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT: &str = "state-lab-backup";
+pub(super) const FORMAT_VERSION: u32 = 1;
 
 /// How the copy was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,8 @@ pub enum Method {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRecord {
-    format: String,
-    version: u32,
+    pub(super) format: String,
+    pub(super) version: u32,
     /// The version of the tool that made it.
     pub tool_version: String,
     /// Its name.
@@ -129,36 +129,7 @@ impl DatabaseRecord {
     }
 }
 
-/// What a backup did, for its record.
-pub(super) struct Facts {
-    pub(super) name: BackupName,
-    pub(super) method: Method,
-    pub(super) copied_by: u32,
-    pub(super) started_at: Timestamp,
-    pub(super) ended_at: Timestamp,
-    pub(super) bytes: u64,
-    pub(super) server: ServerRecord,
-    pub(super) databases: Vec<DatabaseRecord>,
-}
-
 impl BackupRecord {
-    pub(super) fn new(facts: Facts) -> Self {
-        let Facts { name, method, copied_by, started_at, ended_at, bytes, server, databases } = facts;
-        Self {
-            format: FORMAT.to_owned(),
-            version: FORMAT_VERSION,
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            name,
-            method,
-            copied_by,
-            started_at,
-            ended_at,
-            bytes,
-            server,
-            databases,
-        }
-    }
-
     /// Reads the record in the directory of a backup.
     pub(super) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);

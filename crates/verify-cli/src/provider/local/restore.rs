@@ -77,7 +77,7 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
         Ok(files) => files,
         Err(error) => {
             // A store that is read only, as evidence should be, takes nothing away from the verdict.
-            (watch.on_step)(&format!("the report was not stored: {error:#}"));
+            watch.tell(&format!("the report was not stored: {error:#}"));
             Vec::new()
         }
     };

@@ -15,9 +15,9 @@ use super::following::{Ended, Followed};
 use super::latest::CLUSTER;
 use super::method::Method;
 use super::preflight::{self, OPT_IN, OPT_OUT};
-use super::record::{Facts, Record, Volume};
+use super::record::{FORMAT, FORMAT_VERSION, Record, Volume};
 use super::removal::{self, UNPROVEN};
-use super::settings::Settings;
+use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
 use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
@@ -41,9 +41,8 @@ pub(super) const VOLUME_PATH: &str = "/volume";
 /// The store of base backups and dumps on their volume.
 const STORE: &str = "state-lab";
 /// When the cluster ends our pod, even if we are gone.
-const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
+pub(super) const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
-const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
 
 /// What to back up, and how.
 pub(crate) struct BackupRequest {
@@ -77,8 +76,8 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let BackupRequest { name, settings, method, plan } = request;
     expect_object_name(name)?;
     let velero = settings.velero_namespace();
-    let cluster = Cluster::connect(settings.context.as_deref())?;
-    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
+    let cluster = settings.connect()?;
+    let evidence = Evidence::open(&cluster, settings)?;
     evidence.expect_free(name)?;
     if cluster.of::<Backup>(velero).get(name.as_str())?.is_some() {
         bail!("failed to begin the backup {name}: Velero has one of this name; choose another");
@@ -104,7 +103,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     };
     let taken = taking.take(plan, &claims);
     if taken.is_err() {
-        (watch.on_step)("removing what was made for the backup");
+        watch.tell("removing what was made for the backup");
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
@@ -156,7 +155,7 @@ impl Taking<'_> {
         };
         // Its sessions would hold up the database's vacuum.
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
-        let mut problems = backup_problems(&ended.seen(), &volume.expected(method));
+        let mut problems = backup_problems(&ended.seen(), method.into(), &volume.expected());
         problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
         let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
         let left = Vec::new();
@@ -172,7 +171,9 @@ impl Taking<'_> {
             );
         }
         self.watch.step("storing the manifests beside the backup")?;
-        let record = Record::new(Facts {
+        let record = Record {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
             backup: record,
             method,
             run: run.to_string(),
@@ -181,7 +182,7 @@ impl Taking<'_> {
             image_pull_secrets: source.image_pull_secrets.clone(),
             account: source.account,
             source_handles: source.handles.clone(),
-        });
+        };
         evidence.keep(&record, &files)?;
         self.release()?;
         Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place, left })
@@ -243,9 +244,7 @@ impl Taking<'_> {
         let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
             call.check()?;
             if !released && (is_cut(snapshots, &self.source.data.claim) || backup.status.phase.ended()) {
-                (self.watch.on_step)(
-                    "the snapshot is taken; the database's instant need not be kept any more",
-                );
+                self.watch.tell("the snapshot is taken; the database's instant need not be kept any more");
                 call.order(&Order::Release)?;
                 released = true;
             }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use verify_core::manifest::Manifest;
 
 use super::record::Record;
+use super::settings::Settings;
 use crate::cluster::Cluster;
 use crate::provider::local::BackupName;
 use crate::s3::{self, Bucket, Credentials, Location};
@@ -24,26 +25,22 @@ const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
 
 /// A backup storage location, and the way into its bucket.
 pub(crate) struct Evidence {
-    pub(crate) location: BackupStorageLocation,
+    location: BackupStorageLocation,
     bucket: Bucket,
 }
 
 impl Evidence {
-    /// The location of this name, or Velero's default.
+    /// The location that the settings name, or Velero's default.
     ///
     /// # Errors
     ///
     /// If there is none, Velero cannot reach it, or its bucket cannot be reached from here.
-    pub(crate) fn open(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<Self> {
-        let location = find(cluster, velero, name)?;
+    pub(crate) fn open(cluster: &Cluster, settings: &Settings) -> Result<Self> {
+        let velero = settings.velero_namespace();
+        let location = find(cluster, velero, settings.location.as_deref())?;
         if let Some(problem) = location_problem(&location) {
             bail!("failed to use the backup storage location: {}", problem.told());
         }
-        Self::of(cluster, velero, location)
-    }
-
-    /// The way into the bucket of a location, whatever Velero thinks of it.
-    pub(crate) fn of(cluster: &Cluster, velero: &str, location: BackupStorageLocation) -> Result<Self> {
         let s3 = s3_location(cluster, velero, &location)?;
         Ok(Self { bucket: Bucket::open(&s3)?, location })
     }
@@ -183,11 +180,7 @@ pub(crate) fn place_of(cluster: &Cluster, velero: &str, name: Option<&str>) -> R
 }
 
 /// The bucket of a location, with the credentials of the environment, else with those that Velero has.
-pub(crate) fn s3_location(
-    cluster: &Cluster,
-    velero: &str,
-    location: &BackupStorageLocation,
-) -> Result<Location> {
+fn s3_location(cluster: &Cluster, velero: &str, location: &BackupStorageLocation) -> Result<Location> {
     let spec = &location.spec;
     if !matches!(spec.provider.as_str(), "aws" | "velero.io/aws") {
         bail!(

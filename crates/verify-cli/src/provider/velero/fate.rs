@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
-use serde_json::{Value, json};
 
+use super::storage::{claim_in, storage};
 use crate::cluster::Run;
 use crate::velero::backup::Backup;
 use crate::velero::label::RESTORE_NAME;
@@ -45,7 +45,7 @@ pub(super) fn volume(
     all: &[PersistentVolume],
 ) -> Option<VolumeFate> {
     let spec = volume.spec.as_ref()?;
-    let claim = spec.claim_ref.as_ref().filter(|claim| claim.namespace.as_deref() == Some(namespace))?;
+    let claim = claim_in(volume, namespace)?;
     let keep = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
     if let Some(reason) = foreign(volume, all) {
         return keep(&reason);
@@ -87,24 +87,6 @@ pub(super) fn foreign(volume: &PersistentVolume, all: &[PersistentVolume]) -> Op
 /// The uids of claims.
 pub(super) fn uids(claims: &[PersistentVolumeClaim]) -> BTreeSet<String> {
     claims.iter().filter_map(ResourceExt::uid).collect()
-}
-
-/// Which storage is behind a volume, comparable with that of another one; `None` for kinds that we do not know.
-pub(super) fn storage(spec: &PersistentVolumeSpec) -> Option<Value> {
-    if let Some(csi) = &spec.csi {
-        return Some(json!(["csi", csi.driver, csi.volume_handle]));
-    }
-    if let Some(nfs) = &spec.nfs {
-        return Some(json!(["nfs", nfs.server, nfs.path.trim_end_matches('/')]));
-    }
-    // The same path on two nodes is two directories; where no node is said, they are taken for one.
-    let local = spec.local.as_ref().map(|local| &local.path);
-    if let Some(path) = local.or(spec.host_path.as_ref().map(|host| &host.path)) {
-        return Some(json!(["node", path.trim_end_matches('/'), spec.node_affinity]));
-    }
-    let ebs = spec.aws_elastic_block_store.as_ref().map(|disk| json!(["ebs", disk.volume_id]));
-    let gce = spec.gce_persistent_disk.as_ref().map(|disk| json!(["gce", disk.pd_name]));
-    ebs.or(gce)
 }
 
 /// What becomes of a VolumeSnapshotContent of our namespace.
@@ -175,6 +157,8 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::cluster::object as read;
     use crate::cluster::{Component, RUN, labels};
@@ -278,44 +262,6 @@ mod tests {
         ] {
             assert_eq!(judged(volume, claims), Some(VolumeFate::KeepStorage(reason.clone())));
         }
-    }
-
-    #[test]
-    fn storage_is_the_same_wherever_it_is_written_so() {
-        let node = |name: &str| json!({ "required": { "nodeSelectorTerms": [{ "matchFields": [{ "key": name, "operator": "Exists" }] }] } });
-        let same = [
-            (
-                json!({ "nfs": { "server": "s", "path": "/a/" } }),
-                json!({ "nfs": { "server": "s", "path": "/a" } }),
-                true,
-            ),
-            (
-                json!({ "nfs": { "server": "s", "path": "/a" } }),
-                json!({ "nfs": { "server": "t", "path": "/a" } }),
-                false,
-            ),
-            (
-                json!({ "local": { "path": "/a" }, "nodeAffinity": node("x") }),
-                json!({ "local": { "path": "/a" }, "nodeAffinity": node("y") }),
-                false,
-            ),
-            (
-                json!({ "local": { "path": "/a" }, "nodeAffinity": node("x") }),
-                json!({ "hostPath": { "path": "/a/" }, "nodeAffinity": node("x") }),
-                true,
-            ),
-            (
-                json!({ "awsElasticBlockStore": { "volumeID": "v" } }),
-                json!({ "awsElasticBlockStore": { "volumeID": "v", "fsType": "xfs" } }),
-                true,
-            ),
-        ];
-        for (one, other, expected) in same {
-            let told = format!("{one} {other}");
-            let of = |spec: Value| storage(&read::<PersistentVolumeSpec>(spec)).expect("known");
-            assert_eq!(of(one) == of(other), expected, "{told}");
-        }
-        assert_eq!(storage(&read(json!({ "iscsi": { "iqn": "i", "lun": 0, "targetPortal": "p" } }))), None);
     }
 
     #[test]

@@ -9,10 +9,9 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use super::modifier::Modifier;
 use super::record::Record;
-use super::settings::Settings;
+use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
 use super::waiting::{Look, wait};
 use crate::cluster::{Cluster, Component, Run, labels, lease};
-use crate::duration::Period;
 use crate::provider::Watch;
 use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
@@ -36,7 +35,6 @@ const CLAIMS_ONLY: &[&str] = &[
 ];
 /// What is restored of files: Velero fills a volume only for a pod that mounts it.
 const WITH_POD: &[&str] = &["pods", "persistentvolumeclaims", "persistentvolumes"];
-const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 3_600_000);
 
 /// The volume of a backup that is being filled.
 pub(super) struct Filling<'a> {
@@ -169,7 +167,7 @@ impl Filling<'_> {
             results: &results,
             volumes,
         };
-        Ok(restore_problems(&seen, &self.record.volume.expected(self.record.method)))
+        Ok(restore_problems(&seen, &self.record.volume.expected()))
     }
 
     /// The pod that Velero needed to fill the volume has done its work.

@@ -147,10 +147,9 @@ impl Followed<'_> {
         }
         let complaints = match completed {
             true => Vec::new(),
-            false => read(Artefact::Logs)?
-                .map(|packed| log::decode(&packed))
-                .transpose()?
-                .map_or_else(Vec::new, |complaints| complaints.errors.shown),
+            false => {
+                read(Artefact::Logs)?.map(|packed| log::decode(&packed)).transpose()?.unwrap_or_default()
+            }
         };
         Ok(Ended {
             backup,

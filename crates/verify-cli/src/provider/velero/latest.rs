@@ -7,7 +7,6 @@ use kube::ResourceExt;
 
 use super::evidence::Evidence;
 use super::settings::Settings;
-use crate::cluster::Cluster;
 use crate::provider::Watch;
 use crate::provider::local::BackupName;
 use crate::velero::backup::Backup;
@@ -24,9 +23,9 @@ pub(super) const CLUSTER: &str = "state-lab.dev/cluster";
 /// If there is none, or none can be chosen. Newer ones that nothing proves, or that lack a database, are told.
 pub(crate) fn latest(settings: &Settings, watch: &Watch<'_>) -> Result<BackupName> {
     let velero = settings.velero_namespace();
-    let cluster = Cluster::connect(settings.context.as_deref())?;
-    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
-    let namespace = settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace());
+    let cluster = settings.connect()?;
+    let evidence = Evidence::open(&cluster, settings)?;
+    let namespace = settings.namespace_in(&cluster);
     let backups = cluster.of::<Backup>(velero).list("")?;
     let candidates = candidates(&backups, namespace, evidence.name());
     for name in of_cluster(&candidates, settings.cluster.as_deref(), namespace)? {

@@ -28,6 +28,7 @@ mod removal;
 mod restore;
 mod settings;
 mod source;
+mod storage;
 mod sweep;
 mod waiting;
 

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::fate;
+use super::storage::claim_in;
 use crate::cluster::{Cluster, Component, Run, labels, lease, object};
 
 /// The name of the one policy, and of the one quota.
@@ -108,13 +109,9 @@ impl Place {
 }
 
 fn foreign_volumes(namespace: &str, all: &[PersistentVolume]) -> Vec<String> {
-    let claimed = |volume: &&PersistentVolume| {
-        let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-        claim.is_some_and(|claim| claim.namespace.as_deref() == Some(namespace))
-    };
     let foreign = all
         .iter()
-        .filter(claimed)
+        .filter(|volume| claim_in(volume, namespace).is_some())
         .filter_map(|volume| Some((volume.name_any(), fate::foreign(volume, all)?)));
     foreign.map(|(name, reason)| format!("the storage of the PersistentVolume {name}: {reason}")).collect()
 }

@@ -82,7 +82,7 @@ pub(super) fn problems(seen: &Seen<'_>) -> Vec<Problem> {
 /// The data directory of a running server, copied file by file.
 fn live_files(source: &Source) -> Option<Problem> {
     let of_cluster = source.cluster.pods.iter();
-    let opted = of_cluster.filter(|pod| opted_in(pod).contains(source.data.volume.as_str()));
+    let opted = of_cluster.filter(|pod| names(pod, OPT_IN).contains(source.data.volume.as_str()));
     let pod = opted.map(ResourceExt::name_any).next()?;
     let what = format!(
         "has the annotation {OPT_IN} for {}, the data directory of a running server: its files are copied one after \
@@ -95,11 +95,7 @@ fn live_files(source: &Source) -> Option<Problem> {
     ))
 }
 
-/// The volumes that a pod opts in.
-fn opted_in(pod: &Pod) -> BTreeSet<&str> {
-    names(pod, OPT_IN)
-}
-
+/// The volumes that an annotation of a pod names.
 fn names<'a>(pod: &'a Pod, annotation: &str) -> BTreeSet<&'a str> {
     let value = pod.annotations().get(annotation).map_or("", String::as_str);
     value.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()

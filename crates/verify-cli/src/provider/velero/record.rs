@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::method::Method;
 use crate::provider::local::BackupRecord;
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
+use crate::velero::volume::ExpectedVolume;
 
-const FORMAT: &str = "state-lab-velero-backup";
-const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT: &str = "state-lab-velero-backup";
+pub(super) const FORMAT_VERSION: u32 = 1;
 
 /// What was backed up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
-    format: String,
-    version: u32,
+    pub(super) format: String,
+    pub(super) version: u32,
     /// What was captured.
     pub(crate) backup: BackupRecord,
     /// How Velero copied it.
@@ -55,48 +55,19 @@ pub(crate) struct Volume {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// What a record says besides its format.
-pub(super) struct Facts {
-    pub(super) backup: BackupRecord,
-    pub(super) method: Method,
-    pub(super) run: String,
-    pub(super) volume: Volume,
-    pub(super) image: String,
-    pub(super) image_pull_secrets: Vec<String>,
-    pub(super) account: (i64, i64),
-    pub(super) source_handles: BTreeSet<String>,
-}
-
 impl Volume {
     /// What a backup has to hold, and a restore has to fill.
-    pub(super) fn expected(&self, method: Method) -> ExpectedVolumes {
-        let volume = ExpectedVolume {
+    pub(super) fn expected(&self) -> ExpectedVolume {
+        ExpectedVolume {
             namespace: self.namespace.clone(),
             pod: self.pod.clone(),
             volume: self.volume.clone(),
             claim: self.claim.clone(),
-        };
-        ExpectedVolumes { method: method.into(), volumes: vec![volume] }
+        }
     }
 }
 
 impl Record {
-    pub(super) fn new(facts: Facts) -> Self {
-        let Facts { backup, method, run, volume, image, image_pull_secrets, account, source_handles } = facts;
-        Self {
-            format: FORMAT.to_owned(),
-            version: FORMAT_VERSION,
-            backup,
-            method,
-            run,
-            volume,
-            image,
-            image_pull_secrets,
-            account,
-            source_handles,
-        }
-    }
-
     /// Reads a record.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use verify_core::timeline::{Milestone, Timeline};
 
 use super::agent_call::AgentCall;
 use super::announcement::announce;
-use super::backup::VOLUME_PATH;
+use super::backup::{POD_DEADLINE, VOLUME_PATH};
 use super::evidence::Evidence;
 use super::filling::Filling;
 use super::method::Method;
@@ -24,7 +24,7 @@ use super::place::Place;
 use super::record::Record;
 use super::removal;
 use super::settings::Settings;
-use super::source::handle;
+use super::storage::handle;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
@@ -34,9 +34,6 @@ use crate::provider::{Found, Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
-
-/// When the cluster ends our job, even if we are gone.
-const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 
 /// What to restore, and what it is to keep to.
 pub(crate) struct RestoreRequest {
@@ -95,11 +92,11 @@ impl RestoredCopy {
 pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
     let RestoreRequest { name, settings, .. } = request;
     let velero = settings.velero_namespace();
-    let cluster = Cluster::connect(settings.context.as_deref())?;
+    let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
     sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
-    let evidence = Evidence::open(&cluster, velero, settings.location.as_deref())?;
+    let evidence = Evidence::open(&cluster, settings)?;
     watch.step("reading what proves the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
@@ -124,7 +121,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
         live.end()?;
         return restored;
     }
-    (watch.on_step)("removing what was made for the restore");
+    watch.tell("removing what was made for the restore");
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
     drop(live);
     if restored.is_err() {
@@ -258,7 +255,7 @@ impl Restoring<'_> {
             // What a dump is loaded into has to have room, and only the volume is known to have it.
             scratch: (self.record.method == Method::FsDump).then(|| VOLUME_PATH.to_owned()),
             annotations: std::collections::BTreeMap::new(),
-            deadline: JOB_DEADLINE,
+            deadline: POD_DEADLINE,
             gated: true,
             placing: None,
         };
@@ -354,7 +351,7 @@ impl Restoring<'_> {
 
     fn keep_reports(&self, reports: &[Report], databases: &[String]) -> Vec<String> {
         if self.evidence.is_read_only() {
-            (self.watch.on_step)("the report is not stored: the location is read only");
+            self.watch.tell("the report is not stored: the location is read only");
             return Vec::new();
         }
         let (name, now) = (&self.request.name, Timestamp::now());
@@ -364,13 +361,13 @@ impl Restoring<'_> {
         };
         let metrics = openmetrics::metrics(name.as_str(), databases, reports);
         if let Err(error) = self.evidence.keep_report(name, &metrics_file(now), metrics.as_bytes()) {
-            (self.watch.on_step)(&format!("the metrics were not stored: {error:#}"));
+            self.watch.tell(&format!("the metrics were not stored: {error:#}"));
         }
         match reports.iter().zip(databases).map(keep).collect::<Result<Vec<String>>>() {
             Ok(files) => files,
             Err(error) => {
                 // It takes nothing away from the verdict.
-                (self.watch.on_step)(&format!("the report was not stored: {error:#}"));
+                self.watch.tell(&format!("the report was not stored: {error:#}"));
                 Vec::new()
             }
         }

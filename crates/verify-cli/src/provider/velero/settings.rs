@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::method::Method;
+use crate::cluster::Cluster;
 use crate::duration::Period;
 
 /// A database in Kubernetes that Velero backs up.
@@ -53,16 +54,23 @@ pub(crate) struct CredentialsTable {
 }
 
 const MINUTE_MS: u64 = 60_000;
+/// How long Velero gives the movement of data; our own patience ends it sooner where nothing moves.
+pub(super) const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 60 * MINUTE_MS);
 
 impl Settings {
+    /// The cluster of the context.
+    pub(crate) fn connect(&self) -> Result<Cluster> {
+        Cluster::connect(self.context.as_deref())
+    }
+
+    /// The database's namespace.
+    pub(crate) fn namespace_in<'a>(&'a self, cluster: &'a Cluster) -> &'a str {
+        self.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace())
+    }
+
     /// Velero's namespace.
     pub(crate) fn velero_namespace(&self) -> &str {
         self.velero_namespace.as_deref().unwrap_or("velero")
-    }
-
-    /// How Velero copies, where that is said.
-    pub(crate) fn method(&self) -> Option<Method> {
-        self.method
     }
 
     /// Our image.

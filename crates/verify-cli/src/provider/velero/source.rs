@@ -8,9 +8,12 @@ use k8s_openapi::api::core::v1::{Container, Endpoints, PersistentVolume, Pod, Se
 use kube::ResourceExt;
 
 use super::settings::Settings;
+use super::storage::handles;
 use super::waiting::{Look, wait};
 use crate::agent::Access;
-use crate::cluster::{Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of};
+use crate::cluster::{
+    Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of, pull_secrets,
+};
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::velero::problem::Problem;
@@ -71,8 +74,7 @@ impl Source {
     ///
     /// If there is none, or several; if it has no primary, or one whose files or credentials cannot be found.
     pub(crate) fn find(cluster: &Cluster, settings: &Settings, watch: &Watch<'_>) -> Result<Self> {
-        let namespace =
-            settings.namespace.as_deref().unwrap_or_else(|| cluster.default_namespace()).to_owned();
+        let namespace = settings.namespace_in(cluster).to_owned();
         let name = settings.cluster.as_deref();
         let (pods, found, primary) = wait(READY_PATIENCE, watch, || {
             let pods = cluster.of::<Pod>(&namespace).list("")?;
@@ -95,11 +97,9 @@ impl Source {
         let Inspected { directory, account, wal_elsewhere } = inspected.parse()?;
         let data = volume_of(&primary, container, &directory)?;
         let access = access(cluster, &namespace, &found, &primary, settings)?;
-        let spec = primary.spec.as_ref();
-        let image_pull_secrets = spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
         Ok(Self {
             image: container.image.clone().context("failed to find the database's image")?,
-            image_pull_secrets: image_pull_secrets.map(|secret| secret.name.clone()).collect(),
+            image_pull_secrets: pull_secrets(&primary),
             account,
             data,
             wal_elsewhere,
@@ -264,25 +264,6 @@ pub(crate) fn login(
         User::Key(key) => value(&key)?,
     };
     Ok((user, value(&password_key)?))
-}
-
-/// What the storage calls the volumes of a namespace.
-pub(crate) fn handles(volumes: &[PersistentVolume], namespace: &str) -> BTreeSet<String> {
-    let of_namespace = |volume: &&PersistentVolume| {
-        let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-        claim.is_some_and(|claim| claim.namespace.as_deref() == Some(namespace))
-    };
-    volumes.iter().filter(of_namespace).filter_map(handle).collect()
-}
-
-/// What the storage calls a volume.
-pub(crate) fn handle(volume: &PersistentVolume) -> Option<String> {
-    let spec = volume.spec.as_ref()?;
-    let csi = spec.csi.as_ref().map(|csi| format!("{}/{}", csi.driver, csi.volume_handle));
-    let local = || spec.local.as_ref().map(|local| format!("local/{}", local.path));
-    let host = || spec.host_path.as_ref().map(|host| format!("hostPath/{}", host.path));
-    let nfs = || spec.nfs.as_ref().map(|nfs| format!("nfs/{}/{}", nfs.server, nfs.path));
-    csi.or_else(local).or_else(host).or_else(nfs)
 }
 
 #[cfg(test)]

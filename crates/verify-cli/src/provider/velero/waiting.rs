@@ -64,7 +64,7 @@ pub(super) fn wait<T>(
         }
         let text = on.to_string();
         if text != told && (told.is_empty() || told_at.elapsed() >= TELL_PERIOD) {
-            (watch.on_step)(&text);
+            watch.tell(&text);
             (told, told_at) = (text, Instant::now());
         }
         std::thread::sleep(POLL);

@@ -11,7 +11,7 @@ use crate::velero::problem::Problem;
 use crate::velero::results::Results;
 use crate::velero::snapshot_class::VELERO_LABEL;
 use crate::velero::transfer::{Transfer, transfers};
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes, VolumeMethod};
+use crate::velero::volume::{ExpectedVolume, VolumeMethod};
 use crate::velero::volume_info::{self, VolumeInfo};
 
 /// A backup that has ended, and what belongs to it.
@@ -29,8 +29,12 @@ pub(crate) struct BackupSeen<'a> {
     pub(crate) volumes: &'a [VolumeInfo],
 }
 
-/// Every reason why this backup is no success; none if it holds all that is expected.
-pub(crate) fn backup_problems(seen: &BackupSeen<'_>, expected: &ExpectedVolumes) -> Vec<Problem> {
+/// Every reason why this backup is no success; none if it holds this volume, copied in this way.
+pub(crate) fn backup_problems(
+    seen: &BackupSeen<'_>,
+    method: VolumeMethod,
+    volume: &ExpectedVolume,
+) -> Vec<Problem> {
     let (backup, status) = (seen.backup, &seen.backup.status);
     let outcome = Outcome {
         object: named(backup),
@@ -49,7 +53,7 @@ pub(crate) fn backup_problems(seen: &BackupSeen<'_>, expected: &ExpectedVolumes)
     let transfers = transfers(seen.pod_volume_backups, seen.uploads);
     problems.extend(transfers.iter().filter_map(transfer));
     problems.extend(transfers.iter().filter_map(empty));
-    problems.extend(expected.volumes.iter().filter_map(|volume| missing(seen, expected.method, volume)));
+    problems.extend(missing(seen, method, volume));
     problems.extend(outcome.complaints());
     problems
 }
@@ -147,36 +151,39 @@ mod tests {
         uploads: Vec<DataUpload>,
         results: Results,
         volumes: Vec<VolumeInfo>,
-        expected: ExpectedVolumes,
+        method: VolumeMethod,
+        volume: ExpectedVolume,
     }
 
     impl Case {
         fn healthy() -> Self {
-            let volume = ExpectedVolume {
-                namespace: "big".to_owned(),
-                pod: "big".to_owned(),
-                volume: "d".to_owned(),
-                claim: "d".to_owned(),
-            };
             Self {
                 backup: sample::load("Backup/Completed.1"),
                 pod_volume_backups: vec![sample::load("PodVolumeBackup/Completed.1")],
                 uploads: Vec::new(),
                 results: Results::default(),
                 volumes: Vec::new(),
-                expected: ExpectedVolumes { method: VolumeMethod::Files, volumes: vec![volume] },
+                method: VolumeMethod::Files,
+                volume: ExpectedVolume {
+                    namespace: "big".to_owned(),
+                    pod: "big".to_owned(),
+                    volume: "d".to_owned(),
+                    claim: "d".to_owned(),
+                },
             }
         }
 
         /// The same for a volume whose snapshot was moved.
         fn moved() -> Self {
-            let volume =
-                ExpectedVolume { claim: "data-pg-0".to_owned(), ..sample::expected_volume("appcsi", "data") };
             Self {
                 backup: sample::load("Backup/Completed.3"),
                 pod_volume_backups: Vec::new(),
                 uploads: vec![sample::load("DataUpload/Completed.1")],
-                expected: ExpectedVolumes { method: VolumeMethod::MovedSnapshot, volumes: vec![volume] },
+                method: VolumeMethod::MovedSnapshot,
+                volume: ExpectedVolume {
+                    claim: "data-pg-0".to_owned(),
+                    ..sample::expected_volume("appcsi", "data")
+                },
                 ..Self::healthy()
             }
         }
@@ -187,10 +194,8 @@ mod tests {
                 backup: sample::load("Backup/Completed.2"),
                 pod_volume_backups: Vec::new(),
                 volumes: volume_infos(),
-                expected: ExpectedVolumes {
-                    method: VolumeMethod::Snapshot,
-                    volumes: vec![sample::expected_volume("app", "local")],
-                },
+                method: VolumeMethod::Snapshot,
+                volume: sample::expected_volume("app", "local"),
                 ..Self::healthy()
             }
         }
@@ -208,7 +213,7 @@ mod tests {
                 results: &self.results,
                 volumes: &self.volumes,
             };
-            backup_problems(&seen, &self.expected)
+            backup_problems(&seen, self.method, &self.volume)
         }
 
         fn told(&self) -> Vec<String> {
@@ -351,8 +356,8 @@ mod tests {
     fn a_volume_that_is_missing_comes_with_what_it_takes() {
         let wanted = |claim: &str, method| {
             Case::snapshot().with(|case| {
-                case.expected =
-                    ExpectedVolumes { method, volumes: vec![sample::expected_volume("app", claim)] };
+                case.method = method;
+                case.volume = sample::expected_volume("app", claim);
             })
         };
         let table = [
@@ -389,7 +394,7 @@ mod tests {
 
     #[test]
     fn the_copy_of_another_pods_volume_is_not_taken_for_ours() {
-        let case = Case::healthy().with(|case| case.expected.volumes[0].pod = "big-0".to_owned());
+        let case = Case::healthy().with(|case| case.volume.pod = "big-0".to_owned());
         assert_eq!(
             case.told(),
             ["volume d of pod big/big-0 (claim big/d) is in nothing that we know of the backup"]

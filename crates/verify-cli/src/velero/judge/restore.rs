@@ -9,8 +9,8 @@ use crate::velero::restore::Restore;
 use crate::velero::results::Results;
 use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::transfers;
-use crate::velero::volume::{ExpectedVolume, ExpectedVolumes};
-use crate::velero::volume_info::{self, Copy, VolumeInfo};
+use crate::velero::volume::ExpectedVolume;
+use crate::velero::volume_info::{self, HeldCopy, VolumeInfo};
 
 /// A restore that has ended, and what belongs to it.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +29,9 @@ pub(crate) struct RestoreSeen<'a> {
     pub(crate) volumes: &'a [VolumeInfo],
 }
 
-/// Every reason why this restore is no success; none that decides if it filled every expected volume, once, from the
-/// very snapshot that the backup holds, and where it was asked to.
-pub(crate) fn restore_problems(seen: &RestoreSeen<'_>, expected: &ExpectedVolumes) -> Vec<Problem> {
+/// Every reason why this restore is no success; none that decides if it filled this volume, once, from the very
+/// snapshot that the backup holds, and where it was asked to.
+pub(crate) fn restore_problems(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Vec<Problem> {
     let (restore, status) = (seen.restore, &seen.restore.status);
     let outcome = Outcome {
         object: named(restore),
@@ -47,14 +47,14 @@ pub(crate) fn restore_problems(seen: &RestoreSeen<'_>, expected: &ExpectedVolume
     };
     let mut problems = outcome.problems();
     problems.extend(transfers(seen.pod_volume_restores, seen.downloads).iter().filter_map(transfer));
-    problems.extend(expected.volumes.iter().filter_map(|volume| unfilled(seen, volume)));
+    problems.extend(unfilled(seen, volume));
     problems.extend(outcome.complaints());
     problems
 }
 
 /// An object that fills a volume, in the terms in which they are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Filling<'a> {
+struct Filled<'a> {
     /// Where the data comes from.
     source: &'a str,
     /// The namespace that it goes to.
@@ -68,33 +68,29 @@ impl<'a> RestoreSeen<'a> {
     }
 
     /// All objects that fill this volume, in the way in which a copy of this kind is restored.
-    fn fillings(&self, volume: &ExpectedVolume, copy: Copy<'_>) -> Vec<Filling<'a>> {
+    fn fillings(&self, volume: &ExpectedVolume, copy: HeldCopy<'_>) -> Vec<Filled<'a>> {
         match copy {
-            Copy::Files(_) => {
+            HeldCopy::Files(_) => {
                 let own = self.pod_volume_restores.iter().map(|object| &object.spec).filter(|spec| {
                     spec.source_namespace == volume.namespace
                         && spec.pod.name == volume.pod
                         && spec.volume == volume.volume
                 });
-                own.map(|spec| Filling { source: &spec.snapshot_id, namespace: &spec.pod.namespace })
-                    .collect()
+                own.map(|spec| Filled { source: &spec.snapshot_id, namespace: &spec.pod.namespace }).collect()
             }
-            Copy::Moved(_) => {
+            HeldCopy::Moved(_) => {
                 let own = self.downloads.iter().map(|object| &object.spec).filter(|spec| {
                     spec.source_namespace == volume.namespace && spec.target_volume.pvc == volume.claim
                 });
-                own.map(|spec| Filling {
-                    source: &spec.snapshot_id,
-                    namespace: &spec.target_volume.namespace,
-                })
-                .collect()
+                own.map(|spec| Filled { source: &spec.snapshot_id, namespace: &spec.target_volume.namespace })
+                    .collect()
             }
             // A content does not name the claim, only its snapshot.
-            Copy::Snapshot(handle) => {
+            HeldCopy::Snapshot(handle) => {
                 let own = self.contents.iter().filter(|content| content.handle() == Some(handle));
                 own.filter_map(|content| {
                     let namespace = &content.spec.volume_snapshot_ref.namespace;
-                    Some(Filling { source: content.handle()?, namespace })
+                    Some(Filled { source: content.handle()?, namespace })
                 })
                 .collect()
             }
@@ -132,11 +128,11 @@ fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> 
 }
 
 /// What restores a copy of this kind.
-const fn kind(copy: Copy<'_>) -> &'static str {
+const fn kind(copy: HeldCopy<'_>) -> &'static str {
     match copy {
-        Copy::Files(_) => "PodVolumeRestore",
-        Copy::Moved(_) => "DataDownload",
-        Copy::Snapshot(_) => "VolumeSnapshotContent",
+        HeldCopy::Files(_) => "PodVolumeRestore",
+        HeldCopy::Moved(_) => "DataDownload",
+        HeldCopy::Snapshot(_) => "VolumeSnapshotContent",
     }
 }
 
@@ -146,7 +142,6 @@ mod tests {
     use crate::velero::judge::{RestoreSeen, restore_problems};
     use crate::velero::problem::Weight;
     use crate::velero::sample;
-    use crate::velero::volume::VolumeMethod;
 
     /// A restore of one volume, with nothing wrong but the warning that real ones have.
     struct Case {
@@ -156,11 +151,11 @@ mod tests {
         contents: Vec<VolumeSnapshotContent>,
         results: Results,
         volumes: Vec<VolumeInfo>,
-        expected: ExpectedVolumes,
+        volume: ExpectedVolume,
     }
 
     impl Case {
-        fn of(claim: &str, method: VolumeMethod, target: &str) -> Self {
+        fn of(claim: &str, target: &str) -> Self {
             let mut restore: Restore = sample::load("Restore/Completed.1");
             restore.spec.namespace_mapping = [("app".to_owned(), target.to_owned())].into();
             Self {
@@ -170,25 +165,25 @@ mod tests {
                 contents: Vec::new(),
                 results: Results::default(),
                 volumes: serde_json::from_str(sample::VOLUME_INFOS).unwrap(),
-                expected: ExpectedVolumes { method, volumes: vec![sample::expected_volume("app", claim)] },
+                volume: sample::expected_volume("app", claim),
             }
         }
 
         fn files() -> Self {
             let filled = vec![sample::load("PodVolumeRestore/Completed.1")];
-            Self { pod_volume_restores: filled, ..Self::of("basebackup", VolumeMethod::Files, "dr-085525") }
+            Self { pod_volume_restores: filled, ..Self::of("basebackup", "dr-085525") }
         }
 
         fn moved() -> Self {
             let mut filled: DataDownload = sample::load("DataDownload/Completed.1");
             filled.spec.source_namespace = "app".to_owned();
             filled.spec.target_volume.pvc = "moved".to_owned();
-            Self { downloads: vec![filled], ..Self::of("moved", VolumeMethod::MovedSnapshot, "move-085525") }
+            Self { downloads: vec![filled], ..Self::of("moved", "move-085525") }
         }
 
         fn snapshot() -> Self {
             let contents = vec![sample::load("VolumeSnapshotContent/readyToUse=True.1")];
-            Self { contents, ..Self::of("local", VolumeMethod::Snapshot, "csivalidate") }
+            Self { contents, ..Self::of("local", "csivalidate") }
         }
 
         fn with(mut self, damage: impl FnOnce(&mut Self)) -> Self {
@@ -205,7 +200,7 @@ mod tests {
                 results: &self.results,
                 volumes: &self.volumes,
             };
-            restore_problems(&seen, &self.expected)
+            restore_problems(&seen, &self.volume)
         }
 
         fn failures(&self) -> Vec<String> {
@@ -220,7 +215,7 @@ mod tests {
                 weight: Weight::Warning,
                 ..Problem::failure("Restore csi-085525", "has 1 warning").way_out("its log has the text")
             };
-            assert_eq!(case.problems(), [warning], "{:?}", case.expected);
+            assert_eq!(case.problems(), [warning], "{}", case.volume);
             assert_eq!(case.with(|case| case.restore.status.warnings = 0).problems(), []);
         }
     }
@@ -310,10 +305,11 @@ mod tests {
         let case = Case::files().with(|case| {
             case.restore = sample::load("Restore/FailedValidation.1");
             case.pod_volume_restores.clear();
-            case.expected.volumes.clear();
         });
         let text = "Restore ghost-r1 ended as FailedValidation: Error retrieving backup: can't find backup velero/nothere: \
                     Backup.velero.io \"nothere\" not found";
-        assert_eq!(case.failures(), [text]);
+        let unfilled = "volume basebackup of pod app/pg-0 (claim app/basebackup) was not restored: there is no \
+                        PodVolumeRestore";
+        assert_eq!(case.failures(), [text, unfilled]);
     }
 }
