@@ -78,8 +78,8 @@ pub(crate) fn restore_in_place(
             physical_restore::restore_in_place(&backup, &copy, plan, &mut stopwatch, watch)?
         }
     };
-    let BroughtUp { server, databases, comparisons } = brought_up;
-    let rpos = recovery_points(&backup, &databases, incident)?;
+    let BroughtUp { server, databases, comparisons, pulses } = brought_up;
+    let rpos = recovery_points(&backup, &pulses, incident);
     stopwatch.reach(Milestone::Verified);
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
     let found =

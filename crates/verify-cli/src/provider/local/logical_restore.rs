@@ -61,7 +61,8 @@ pub(super) fn restore(
         comparisons.push(comparison);
     }
     stopwatch.reach(Milestone::Compared);
-    Ok(BroughtUp { server, databases, comparisons })
+    let pulses = recovery::pulses(&databases)?;
+    Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 
 /// Creates the roles, and says which statements failed: that there is a role of our superuser's name is no failure.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use verify_core::compare::{Comparison, NotCovered};
 use verify_core::finding::{Code, Finding, Severity, verdict};
+use verify_core::heartbeat::Pulse;
 use verify_core::plan::Plan;
 use verify_core::postgres::integrity::{self, Integrity};
 use verify_core::postgres::{Settings, TimeTraveller};
@@ -32,6 +33,8 @@ pub(super) struct BroughtUp {
     pub(super) server: Server,
     pub(super) databases: Vec<Settings>,
     pub(super) comparisons: Vec<Comparison>,
+    /// The signs of life of each database, read before anything of ours is written to it.
+    pub(super) pulses: Vec<Pulse>,
 }
 
 pub(super) fn restore(
@@ -129,13 +132,14 @@ fn bring_up(
     watch.step("promoting the copy")?;
     recovery::promote(&databases[0], watch.asked)?;
     stopwatch.reach(Milestone::Ready);
+    let pulses = recovery::pulses(&databases)?;
     if !files.are_proven() {
         // The copy is in use by now, as it would be after a disaster: this is no part of the recovery time.
         for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
             check_integrity(files, comparison, settings, plan, watch)?;
         }
     }
-    Ok(BroughtUp { server, databases, comparisons })
+    Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 
 /// Adds what amcheck finds: damage in indexes and in rows newer than the capture, which no comparison sees.

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
-use verify_core::heartbeat::Rpo;
+use verify_core::heartbeat::{Pulse, Rpo};
 use verify_core::plan::Plan;
-use verify_core::postgres::Settings;
 use verify_core::report::{Objectives, Report};
 use verify_core::timeline::Milestone;
 
@@ -58,9 +57,9 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
         Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         Method::Snapshot => bail!("failed to restore {name}: a directory holds no snapshots of volumes"),
     };
-    let BroughtUp { server, databases, comparisons } = brought_up;
+    let BroughtUp { server, databases, comparisons, pulses } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
-    let rpos = recovery_points(&backup, &databases, incident)?;
+    let rpos = recovery_points(&backup, &pulses, incident);
     stopwatch.reach(Milestone::Verified);
     let judging = Judging {
         record: &backup.record,
@@ -88,19 +87,18 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
 /// How much time each database lost, where something tells.
 pub(super) fn recovery_points(
     backup: &StoredBackup,
-    databases: &[Settings],
+    pulses: &[Pulse],
     incident: Timestamp,
-) -> Result<Vec<Option<Rpo>>> {
-    let pulses = recovery::pulses(databases)?;
+) -> Vec<Option<Rpo>> {
     let clock = backup.record.server.clock;
     let captured = backup.manifests.iter().map(|manifest| manifest.header.captured_at);
     if backup.record.method == Method::Logical {
         let rpo = |(pulse, captured_at)| recovery::rpo_of_dump(pulse, captured_at, incident, clock);
-        return Ok(pulses.iter().zip(captured).map(rpo).collect());
+        return pulses.iter().zip(captured).map(rpo).collect();
     }
     let latest = captured.max().unwrap_or(Timestamp::UNIX_EPOCH);
-    let rpo = recovery::rpo_of_one_position(&pulses, latest, incident, clock);
-    Ok(pulses.iter().map(|_| rpo.clone()).collect())
+    let rpo = recovery::rpo_of_one_position(pulses, latest, incident, clock);
+    pulses.iter().map(|_| rpo.clone()).collect()
 }
 
 /// Stores the reports beside the backup.

@@ -150,6 +150,8 @@ spec:
         - name: postgres
           image: {image}
           imagePullPolicy: IfNotPresent
+          # Whatever a verification commits in a copy must not pass for something that was recovered.
+          args: [-c, track_commit_timestamp=on]
           env:
             - {{name: POSTGRES_PASSWORD, valueFrom: {{secretKeyRef: {{name: pg, key: password}}}}}}
             - {{name: POSTGRES_DB, value: app}}

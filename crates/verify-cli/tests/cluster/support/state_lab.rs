@@ -151,7 +151,7 @@ impl Ended {
             ["restore_status: success"] => {
                 lines.get(1) == Some(&"integrity_checks: pass")
                     && lines.get(2).is_some_and(|line| line.starts_with("rto: "))
-                    && lines.get(3).is_some_and(|line| line.starts_with("rpo: "))
+                    && lines.get(3).is_some_and(|line| line.starts_with("rpo: <="))
             }
             _ => false,
         };
