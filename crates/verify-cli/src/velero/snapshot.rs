@@ -40,6 +40,17 @@ pub(crate) struct VolumeSnapshotStatus {
     /// Whether it can be restored from: from here on, the source may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ready_to_use: Option<bool>,
+    /// Why it is not ready. It may pass: a restore names the content before it makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<SnapshotError>,
+}
+
+/// The storage's complaint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SnapshotError {
+    /// In its words.
+    pub(crate) message: String,
 }
 
 /// Which snapshot of the storage it is.

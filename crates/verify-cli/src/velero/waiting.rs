@@ -11,15 +11,17 @@ use super::judge::named;
 use super::phase::Phase;
 use super::problem::Problem;
 use super::restore::Restore;
+use super::snapshot::VolumeSnapshot;
 use super::transfer::{Transfer, moving};
 use crate::duration::Period;
 use crate::render::quantity::bytes;
 
 /// What a backup hangs on; none once it and all of its transfers have ended. `others` are the backups of the same
-/// Velero, among which it may be queued.
+/// Velero, among which it may be queued; `snapshots` are those that it takes.
 pub(crate) fn backup(
     backup: &Backup,
     transfers: &[Transfer<'_>],
+    snapshots: &[VolumeSnapshot],
     others: &[Backup],
     now: Timestamp,
 ) -> Option<Problem> {
@@ -28,6 +30,9 @@ pub(crate) fn backup(
         return Some(queued(object, backup, others));
     }
     if let Some(waiting) = transfer(transfers, now) {
+        return Some(waiting);
+    }
+    if let Some(waiting) = unready(snapshots, now) {
         return Some(waiting);
     }
     let operations = Operations {
@@ -89,6 +94,19 @@ fn queued(object: String, backup: &Backup, others: &[Backup]) -> Problem {
     }
     Problem::failure(object, format!("is Queued behind {}", ahead.join(", ")))
         .way_out("if what is ahead does not move either, restart the Velero server; that frees its queue")
+}
+
+/// A snapshot that the storage has not taken, which Velero waits for.
+fn unready(snapshots: &[VolumeSnapshot], now: Timestamp) -> Option<Problem> {
+    let snapshot = snapshots.iter().find(|snapshot| !snapshot.ready())?;
+    let claim = snapshot.spec.source.persistent_volume_claim_name.as_ref();
+    let claim = claim.map(|claim| format!("of the claim {claim} ")).unwrap_or_default();
+    let since = snapshot.metadata.creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
+    let since = since.map(|time| format!(" since {time}")).unwrap_or_default();
+    let said = snapshot.status.error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
+    let what = format!("{claim}is not ready{since}{said}");
+    let problem = Problem::failure(named(snapshot), what);
+    Some(problem.way_out("look whether the snapshot controller and the storage's CSI driver run"))
 }
 
 /// The transfer that has stood still for longest, of those that have not ended.
@@ -224,8 +242,28 @@ mod tests {
         ];
         for (name, expected) in table {
             let object: Backup = sample::load(&format!("Backup/{name}"));
-            assert_eq!(told(backup(&object, &[], &[], at("08:24:00"))), expected, "{name}");
+            assert_eq!(told(backup(&object, &[], &[], &[], at("08:24:00"))), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_taken_is_named() {
+        let object: Backup = sample::load("Backup/InProgress.1");
+        let waiting_for = |names: &[&str]| {
+            let snapshots: Vec<VolumeSnapshot> =
+                names.iter().map(|name| sample::load(&format!("VolumeSnapshot/readyToUse={name}"))).collect();
+            told(backup(&object, &[], &snapshots, &[], at("08:24:00"))).unwrap().0
+        };
+        let alone = waiting_for(&[]);
+        assert!(alone.starts_with("Backup "), "{alone}");
+        assert_eq!(waiting_for(&["True.2"]), alone);
+        assert_eq!(
+            waiting_for(&["True.2", "False.1"]),
+            "VolumeSnapshot move-001-5bl4k is not ready since 3m35s"
+        );
+        let complaint =
+            "VolumeSnapshot move-001-b5dxt is not ready since 3m30s: VolumeSnapshotContent is missing";
+        assert_eq!(waiting_for(&["False-error.1"]), complaint);
     }
 
     #[test]
@@ -245,9 +283,9 @@ mod tests {
             named("later", "Queued.1", 3),
         ];
         let now = at("08:24:00");
-        let queued = told(backup(&own, &[], &others, now));
+        let queued = told(backup(&own, &[], &[], &others, now));
         assert_eq!(queued, some("Backup own is Queued behind running, earlier", true));
-        let alone = told(backup(&own, &[], &others[..2], now));
+        let alone = told(backup(&own, &[], &[], &others[..2], now));
         assert_eq!(alone, some("Backup own is Queued at position 2, behind nothing that we see", true));
     }
 
@@ -294,7 +332,7 @@ mod tests {
     fn bytes_are_told_and_time_never_runs_backwards() {
         let object: crate::velero::pod_volume::PodVolumeBackup = sample::load("PodVolumeBackup/Canceling.1");
         let backed_up: Backup = sample::load("Backup/Failed.1");
-        let waiting = backup(&backed_up, &[Transfer::from(&object)], &[], at("08:00:00"));
+        let waiting = backup(&backed_up, &[Transfer::from(&object)], &[], &[], at("08:00:00"));
         let text = "PodVolumeBackup big-4-7dpmq of volume d of pod big/big is Canceling on worker-3 since 0s, 1.1 GiB of \
                     1.1 GiB";
         assert_eq!(told(waiting), some(text, false));

@@ -15,10 +15,14 @@ use crate::provider::local::BackupRecord;
 
 /// How often the wish to stop is looked at.
 const POLL: Duration = Duration::from_millis(100);
+/// After so long a silence is told; agents say more often that they live.
+const SILENCE_TOLD: Duration = Duration::from_secs(15);
 
 /// An agent at work. It stops when this value goes.
 pub(super) struct AgentCall<'a> {
     session: Session,
+    /// Its pod.
+    pod: String,
     watch: &'a Watch<'a>,
     /// Answers that came while we looked at something else.
     answers: RefCell<VecDeque<Message>>,
@@ -29,7 +33,7 @@ impl<'a> AgentCall<'a> {
     pub(super) fn start(pods: &Kind<Pod>, pod: &str, order: &Order, watch: &'a Watch<'a>) -> Result<Self> {
         let session = Session::start(pods, pod, &[TOOL, "agent", "work"])?;
         session.keep_sending(serde_json::to_string(&Order::GoOn)?, SIGN_OF_LIFE);
-        let call = Self { session, watch, answers: RefCell::default() };
+        let call = Self { session, pod: pod.to_owned(), watch, answers: RefCell::default() };
         call.order(order)?;
         Ok(call)
     }
@@ -105,22 +109,28 @@ impl<'a> AgentCall<'a> {
             return Ok(answer);
         }
         let mut heard_at = Instant::now();
+        let mut told = false;
         loop {
             if (self.watch.asked)() {
                 return Err(interrupted().into());
             }
             match self.heard(POLL)? {
                 Some(message) => {
-                    heard_at = Instant::now();
+                    (heard_at, told) = (Instant::now(), false);
                     if let Some(answer) = self.pass_on(message) {
                         return Ok(answer);
                     }
                 }
                 None if heard_at.elapsed() > SILENCE_MAX => bail!(
-                    "gave up on the agent in the pod: nothing has been heard of it for {} s; do its node and the API \
+                    "gave up on the agent in the pod {}: nothing has been heard of it for {} s; do its node and the API \
                      server still run?",
+                    self.pod,
                     SILENCE_MAX.as_secs()
                 ),
+                None if !told && heard_at.elapsed() > SILENCE_TOLD => {
+                    self.watch.tell(&format!("nothing is heard of the agent in the pod {}", self.pod));
+                    told = true;
+                }
                 None => {}
             }
         }

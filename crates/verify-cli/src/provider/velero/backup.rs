@@ -102,8 +102,8 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
         watch,
     };
     let taken = taking.take(plan, &claims);
-    if taken.is_err() {
-        watch.tell("removing what was made for the backup");
+    if let Err(error) = &taken {
+        watch.tell(&format!("giving up ({error}); removing what was made for the backup"));
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);

@@ -103,7 +103,7 @@ impl Followed<'_> {
                     ahead.extend(self.cluster.of::<PodVolumeBackup>(self.velero).list(&files)?);
                 }
             }
-            let on = waiting::backup(&backup, &transfers, &others, Timestamp::now());
+            let on = waiting::backup(&backup, &transfers, &seen, &others, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
             let others: Vec<_> = others.iter().map(|other| &other.status).collect();
             let ahead: Vec<_> = ahead.iter().map(|files| &files.status).collect();

@@ -121,7 +121,10 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
         live.end()?;
         return restored;
     }
-    watch.tell("removing what was made for the restore");
+    watch.tell(&match &restored {
+        Ok(_) => "removing what was made for the restore".to_owned(),
+        Err(error) => format!("giving up ({error}); removing what was made for the restore"),
+    });
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
     drop(live);
     if restored.is_err() {
