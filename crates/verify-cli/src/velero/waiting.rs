@@ -55,7 +55,10 @@ pub(crate) fn restore(
         return Some(waiting);
     }
     let status = &restore.status;
-    let ahead = others.iter().find(|other| other.status.phase.is("InProgress"));
+    // It may have begun itself since it was looked at.
+    let ahead = others
+        .iter()
+        .find(|other| other.metadata.name != restore.metadata.name && other.status.phase.is("InProgress"));
     if let Some(ahead) = ahead.filter(|_| status.phase.untouched()) {
         let what = format!("is New, and waits for the end of the {}", named(ahead));
         return Some(
@@ -343,9 +346,13 @@ mod tests {
         let fresh: Restore = sample::load("Restore/none.1");
         let text = "Restore csi-085525 is New since 12s: Velero has not looked at it yet";
         assert_eq!(told(restore(&fresh, &[], &[], at("08:58:00"))), some(text, true));
-        let ahead: Restore = sample::load("Restore/InProgress.1");
-        let behind = format!("Restore csi-085525 is New, and waits for the end of the {}", named(&ahead));
-        assert_eq!(told(restore(&fresh, &[], &[fresh.clone(), ahead], at("08:58:00"))), some(&behind, true));
+        let mut ahead: Restore = sample::load("Restore/InProgress.1");
+        ahead.metadata.name = Some("earlier".to_owned());
+        let behind = some("Restore csi-085525 is New, and waits for the end of the Restore earlier", true);
+        assert_eq!(told(restore(&fresh, &[], &[fresh.clone(), ahead], at("08:58:00"))), behind);
+        let mut begun = fresh.clone();
+        begun.status.phase = "InProgress".into();
+        assert_eq!(told(restore(&fresh, &[], &[begun], at("08:58:00"))), some(text, true));
         let ended: Restore = sample::load("Restore/FailedValidation.1");
         assert_eq!(told(restore(&ended, &[], &[], at("08:58:00"))), None);
     }
