@@ -82,7 +82,7 @@ pub enum Code {
     /// An unlogged table is empty, as a crash-like restore leaves it.
     #[serde(rename = "unlogged.lost")]
     UnloggedLost,
-    /// A materialised view holds other rows: it was refreshed, or not.
+    /// A materialised view holds other rows, or they could not be compared: it was refreshed, or not.
     #[serde(rename = "matview.differs")]
     MatviewDiffers,
     /// A sequence of the source is gone.
