@@ -31,9 +31,9 @@ pub(super) const NEVER_IDLE: &str = "SELECT pg_catalog.set_config(s.name, '0', f
 /// Where the server keeps its data.
 pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data_directory')";
 
-/// Names of the other databases that hold data.
+/// Names of the other databases, also those that nobody may connect to: whatever they hold is not looked at.
 pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d \
-    WHERE NOT d.datistemplate AND d.datallowconn AND d.datname NOT IN (pg_catalog.current_database(), 'postgres') \
+    WHERE NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
     ORDER BY d.datname COLLATE pg_catalog.\"C\"";
 
 /// Foreign tables, whose rows another server or a file holds.

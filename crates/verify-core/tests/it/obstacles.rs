@@ -350,12 +350,22 @@ fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
          CREATE FOREIGN TABLE elsewhere (a int) SERVER f OPTIONS (filename '/nowhere')",
     )?;
     server.psql("postgres", "CREATE DATABASE restored TEMPLATE source")?;
+    for name in ["closed", "dropped"] {
+        server.create_database(name)?;
+    }
+    server.psql(
+        "postgres",
+        "ALTER DATABASE closed ALLOW_CONNECTIONS false;
+         UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'dropped'",
+    )?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let gaps: Vec<&str> = comparison.coverage.not_covered.iter().map(|gap| gap.object.as_str()).collect();
-    assert_eq!(gaps, ["public.elsewhere", "definitions", "database restored"]);
+    let databases = ["database closed", "database dropped", "database postgres", "database restored"];
+    assert_eq!(gaps[..2], ["public.elsewhere", "definitions"]);
+    assert_eq!(gaps[2..], databases);
     server.psql(
         "restored",
         "ALTER TABLE p DETACH PARTITION p1; ALTER TABLE child NO INHERIT parent;
