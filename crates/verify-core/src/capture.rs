@@ -11,7 +11,7 @@ use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
 use crate::pass::{Hash, Wanted, measure, measure_by};
 use crate::plan::Plan;
-use crate::table::Table;
+use crate::table::{Table, TableKind};
 
 /// Measures a database: one pass under one snapshot.
 ///
@@ -88,7 +88,7 @@ pub(crate) fn measure_database(
             table,
             filenode: wanted.found.filenode,
             columns_found,
-            content: content(measured),
+            content: content(wanted.found.table.kind, measured),
         });
     }
     let header = Header::new(hash.algorithm, hash.key, snapshot.origin().clone());
@@ -126,12 +126,14 @@ pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> 
     Ok(())
 }
 
-fn content(measured: Result<Measure, Obstacle>) -> Content {
+fn content(kind: TableKind, measured: Result<Measure, Obstacle>) -> Content {
     match measured {
         Ok(Measure { digest, mut names, bytes }) => {
             names.sort();
             Content::Rows { digest, bytes, names }
         }
+        // Somebody refreshes it, and will be done before the copy is.
+        Err(Obstacle::Locked(reason)) if kind == TableKind::MaterializedView => Content::Rewritten(reason),
         Err(Obstacle::Unreadable(reason) | Obstacle::Locked(reason) | Obstacle::TooLarge(reason)) => {
             Content::Unreadable(reason)
         }

@@ -10,7 +10,7 @@ use crate::finding::{Code, Finding, Severity, Verdict, verdict};
 use crate::heartbeat;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
 use crate::rows::{Differing, Excuse};
-use crate::table::{Encoding, TableKind};
+use crate::table::{Encoding, TableKind, TableName};
 
 /// What came of comparing a restored database with its source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,15 +106,11 @@ impl<'a> Draft<'a> {
     }
 
     /// A restored table changed while it was read: what differs in it is not proven.
-    pub(crate) fn disturbed(&mut self, name: &crate::table::TableName, reason: &str) {
+    pub(crate) fn disturbed(&mut self, source: &Manifest, name: &TableName, reason: &str) {
         self.differing.retain(|differing| differing.ours.name() != name);
         self.not_covered(name, reason);
-        self.find(
-            Code::TableRewritten,
-            Severity::Inconclusive,
-            name,
-            format!("changed while it was read: {reason}"),
-        );
+        let (code, severity) = rewritten(source.table(name));
+        self.find(code, severity, name, format!("changed while it was read: {reason}"));
     }
 
     pub(crate) fn finish(mut self) -> Comparison {
@@ -184,8 +180,12 @@ impl<'a> Draft<'a> {
             && ours.filenode != theirs.filenode
             && ours.table.kind != TableKind::LargeObjects
         {
-            let message = "the table was truncated or rewritten between the capture and the copy";
-            self.find(Code::TableRewritten, Severity::Inconclusive, ours.name(), message);
+            let message = match ours.table.kind {
+                TableKind::MaterializedView => "the view was refreshed between the capture and the copy",
+                _ => "the table was truncated or rewritten between the capture and the copy",
+            };
+            let (code, severity) = rewritten(Some(ours));
+            self.find(code, severity, ours.name(), message);
             self.not_covered(ours.name(), message);
             return;
         }
@@ -249,7 +249,10 @@ impl<'a> Draft<'a> {
             let (code, severity, reason) = match content {
                 Content::Rows { .. } => continue,
                 Content::Unreadable(reason) => (Code::TableUnreadable, Severity::Inconclusive, reason),
-                Content::Rewritten(reason) => (Code::TableRewritten, Severity::Inconclusive, reason),
+                Content::Rewritten(reason) => {
+                    let (code, severity) = rewritten(Some(ours));
+                    (code, severity, reason)
+                }
                 Content::Damaged(reason) if side == Side::Source => {
                     (Code::TableDamaged, Severity::Inconclusive, reason)
                 }
@@ -298,6 +301,15 @@ impl<'a> Draft<'a> {
             "its rows were only counted, since the two were captured under different keys"
         };
         self.not_covered(ours.name(), reason);
+    }
+}
+
+/// What it means that a table's rows were replaced before they could be compared. A materialised view's are derived
+/// from others, and somebody refreshes it every few minutes.
+fn rewritten(ours: Option<&TableEntry>) -> (Code, Severity) {
+    match ours.map(|ours| ours.table.kind) {
+        Some(TableKind::MaterializedView) => (Code::MatviewDiffers, Severity::Notice),
+        _ => (Code::TableRewritten, Severity::Inconclusive),
     }
 }
 

@@ -82,7 +82,7 @@ pub enum Code {
     /// An unlogged table is empty, as a crash-like restore leaves it.
     #[serde(rename = "unlogged.lost")]
     UnloggedLost,
-    /// A materialised view holds other rows: it was refreshed, or not.
+    /// A materialised view holds other rows, or they could not be compared: it was refreshed, or not.
     #[serde(rename = "matview.differs")]
     MatviewDiffers,
     /// A sequence of the source is gone.
@@ -133,7 +133,7 @@ pub enum Code {
     /// The stored backup is not the one that was taken: files are missing, cut or changed.
     #[serde(rename = "backup.damaged")]
     BackupDamaged,
-    /// An index lacks rows of its table, or pages of an index or table are damaged.
+    /// An index lacks rows of its table, or pages of an index, a table or its visibility map are damaged.
     #[serde(rename = "integrity.damaged")]
     IntegrityDamaged,
     /// Indexes or pages could not be checked.

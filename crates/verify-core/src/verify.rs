@@ -37,7 +37,7 @@ pub fn verify(
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
     let mut draft = Draft::new(manifest, &measured, snapshot.unproven());
     for (name, reason) in snapshot.disturbed()? {
-        draft.disturbed(&name, &reason);
+        draft.disturbed(manifest, &name, &reason);
     }
     for differing in &mut draft.differing {
         look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
@@ -70,7 +70,7 @@ pub fn compare_databases(
     )?;
     let mut draft = Draft::new(&manifest, &measured, None);
     for (name, reason) in theirs.disturbed()? {
-        draft.disturbed(&name, &reason);
+        draft.disturbed(&manifest, &name, &reason);
     }
     for differing in &mut draft.differing {
         if !differing.difference.complete {

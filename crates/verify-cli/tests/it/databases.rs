@@ -67,6 +67,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 1 invariant
     not covered:
         definitions: indexes, constraints, triggers, views, functions and privileges are not compared
+        database postgres: another database of the same cluster
         database restored: another database of the same cluster
     ");
     assert_eq!(run(directory.path(), &["show", "r.json"]).out, passed.out);
@@ -116,6 +117,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 1 invariant
     not covered:
         definitions: indexes, constraints, triggers, views, functions and privileges are not compared
+        database postgres: another database of the same cluster
         database restored: another database of the same cluster
     ");
 

@@ -31,9 +31,9 @@ pub(super) const NEVER_IDLE: &str = "SELECT pg_catalog.set_config(s.name, '0', f
 /// Where the server keeps its data.
 pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data_directory')";
 
-/// Names of the other databases that hold data.
+/// Names of the other databases, also those that nobody may connect to: whatever they hold is not looked at.
 pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d \
-    WHERE NOT d.datistemplate AND d.datallowconn AND d.datname NOT IN (pg_catalog.current_database(), 'postgres') \
+    WHERE NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
     ORDER BY d.datname COLLATE pg_catalog.\"C\"";
 
 /// Foreign tables, whose rows another server or a file holds.
@@ -197,37 +197,7 @@ pub(super) const HEARTBEAT_INSTALL: &str = "CREATE SCHEMA IF NOT EXISTS state_la
       writer pg_catalog.text NOT NULL, \
       interval_ms pg_catalog.int8 NOT NULL)";
 
-/// Where amcheck is installed when it is ours to install.
-pub(super) const AMCHECK_SCHEMA: &str = "state_lab_amcheck";
-
-/// Whether the server has amcheck, and the schema in which the database has it.
-pub(super) const AMCHECK: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = 'amcheck'), \
-    (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
-     WHERE e.extname = 'amcheck')";
-
-/// Fails where the server lacks amcheck's code.
-pub(super) const LOAD_AMCHECK: &str = "LOAD '$libdir/amcheck'";
-
-/// One transaction, as it is one message.
-pub(super) const INSTALL_AMCHECK: &str =
-    "CREATE SCHEMA state_lab_amcheck; CREATE EXTENSION amcheck SCHEMA state_lab_amcheck";
-
-/// Takes both away again.
-pub(super) const REMOVE_AMCHECK: &str = "DROP EXTENSION amcheck; DROP SCHEMA state_lab_amcheck";
-
-/// Whether the extension has the functions that are called, with exactly their arguments: somebody's function of the
-/// same name in the same schema cannot have these too, so it is never taken for them. Then the server's version.
-pub(super) const AMCHECK_FUNCTIONS: &str = "SELECT \
-    coalesce(pg_catalog.bool_or(p.proname = 'bt_index_check' AND p.proargtypes = '2205 16'::pg_catalog.oidvector), false), \
-    coalesce(pg_catalog.bool_or(p.proname = 'verify_heapam' \
-      AND p.proargtypes = '2205 16 16 25 20 20'::pg_catalog.oidvector), false), \
-    pg_catalog.current_setting('server_version_num') \
-    FROM pg_catalog.pg_extension e \
-    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
-      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
-    JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = 'amcheck'";
-
-/// What amcheck checks: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
+/// What is checked beyond rows: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
 /// Whether an index, its name, the table that it belongs to, and about how many bytes are read.
 pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
     coalesce(n.nspname, c.relnamespace::pg_catalog.text), c.relname, tn.nspname, t.relname, \
@@ -256,8 +226,59 @@ pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
 /// So many faults of a table are shown.
 pub(super) const FAULTS_SHOWN: u64 = 3;
 
+/// Where an extension is installed when it is ours to install.
+pub(super) fn extension_schema(name: &str) -> String {
+    format!("state_lab_{name}")
+}
+
+/// Whether the server has an extension, and the schema in which the database has it.
+pub(super) fn extension(name: &str) -> String {
+    format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = '{name}'), \
+         (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+          WHERE e.extname = '{name}')"
+    )
+}
+
+/// Fails where the server lacks an extension's code.
+pub(super) fn load(name: &str) -> String {
+    format!("LOAD '$libdir/{name}'")
+}
+
+/// One transaction, as it is one message.
+pub(super) fn install_extension(name: &str) -> String {
+    let schema = extension_schema(name);
+    format!("CREATE SCHEMA {schema}; CREATE EXTENSION {name} SCHEMA {schema}")
+}
+
+/// Takes both away again.
+pub(super) fn remove_extension(name: &str) -> String {
+    format!("DROP EXTENSION {name}; DROP SCHEMA {}", extension_schema(name))
+}
+
+/// The server's version, then of each function whether the extension has it with exactly these arguments: somebody's function
+/// of the same name in the same schema cannot have these too, so it is never taken for that.
+pub(super) fn extension_functions<'a>(
+    extension: &str,
+    functions: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let has = functions.map(|(name, arguments)| {
+        format!(
+            ", coalesce(pg_catalog.bool_or(p.proname = '{name}' \
+             AND p.proargtypes = '{arguments}'::pg_catalog.oidvector), false)"
+        )
+    });
+    format!(
+        "SELECT pg_catalog.current_setting('server_version_num'){} FROM pg_catalog.pg_extension e \
+         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
+         JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = '{extension}'",
+        has.collect::<String>()
+    )
+}
+
 /// Checks a b-tree, and with `rows` that it has every row of its table, which calls the functions that it indexes. The
-/// arguments' types are spelled out, see [`AMCHECK_FUNCTIONS`].
+/// arguments' types are spelled out, see [`extension_functions`].
 pub(super) fn check_index(schema: &str, oid: u32, rows: bool) -> String {
     format!(
         "SELECT {}.bt_index_check({oid}::pg_catalog.oid::pg_catalog.regclass, {rows}::pg_catalog.bool)",
@@ -274,6 +295,34 @@ pub(super) fn check_table(schema: &str, oid: u32) -> String {
            'none'::pg_catalog.text, NULL::pg_catalog.int8, NULL::pg_catalog.int8) f LIMIT {FAULTS_SHOWN}",
         identifier(schema)
     )
+}
+
+/// A row where the visibility map may be wrong about what is visible to all: the server goes by transactions of other databases
+/// and replication slots too (before PostgreSQL 17), which the map rightly does not.
+pub(super) fn check_visible(schema: &str, oid: u32) -> String {
+    format!("SELECT 1 FROM {} LIMIT 1", visibility(schema, "pg_check_visible", oid))
+}
+
+/// Where it is wrong: the number of rows that it calls visible to all and that we do not see, then where the first ones lie.
+pub(super) fn check_seen(schema: &str, oid: u32, name: &TableName) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) OVER (), v.place FROM {} AS v (place) \
+         WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE t.ctid = v.place) LIMIT {FAULTS_SHOWN}",
+        visibility(schema, "pg_check_visible", oid),
+        qualified(name)
+    )
+}
+
+/// The number of rows that the visibility map calls frozen and that are not, then where the first ones lie.
+pub(super) fn check_frozen(schema: &str, oid: u32) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) OVER (), v.place FROM {} AS v (place) LIMIT {FAULTS_SHOWN}",
+        visibility(schema, "pg_check_frozen", oid)
+    )
+}
+
+fn visibility(schema: &str, function: &str, oid: u32) -> String {
+    format!("{}.{function}({oid}::pg_catalog.oid::pg_catalog.regclass)", identifier(schema))
 }
 
 /// An identifier, quoted.

@@ -53,6 +53,24 @@ fn session_options_win_over_role_and_options() {
 }
 
 #[test]
+fn a_server_notices_soon_that_its_client_is_gone() {
+    let settings = [
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "60000"),
+    ];
+    let mut connection = server().connect("host=127.0.0.1");
+    for (name, expected) in settings {
+        assert_eq!(one(&mut connection, &format!("SHOW {name}")), expected, "{name}");
+    }
+    let mut connection = server().connect("");
+    for (name, _) in settings {
+        assert_eq!(one(&mut connection, &format!("SHOW {name}")), "0", "{name} of a socket");
+    }
+}
+
+#[test]
 fn an_error_leaves_the_session_usable() {
     let mut connection = server().connect("");
     let error = connection.query("SELECT 1; SELECT 1 / 0; SELECT 2").unwrap_err();

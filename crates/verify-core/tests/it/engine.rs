@@ -154,6 +154,19 @@ fn views_and_unlogged_tables_may_differ_as_restores_make_them() {
     let (verdict, told) = verified(&with(unlogged(0..5)), &with(unlogged(0..0)));
     assert_eq!((verdict, told), (Verdict::Inconclusive, vec!["unlogged.lost public.u".into()]));
     assert_eq!(verified(&with(unlogged(0..5)), &with(unlogged(0..4))).0, Verdict::Fail);
+
+    let refreshed = |name: &str| Memory {
+        disturbed: vec![(TableName::new("public", name), "it was rewritten meanwhile".into())],
+        ..with(view(0..5))
+    };
+    let locked = || MemoryTable { obstacle: Some(Obstacle::Locked("lock timeout".into())), ..view(0..0) };
+    let notice = (Verdict::Pass, vec!["matview.differs public.m".to_owned()]);
+    assert_eq!(verified(&refreshed("m"), &with(view(0..5))), notice);
+    assert_eq!(verified(&with(view(0..5)), &refreshed("m")), notice);
+    assert_eq!(verified(&with(locked()), &with(view(0..5))), notice);
+    let rewritten = (Verdict::Inconclusive, vec!["table.rewritten public.a".to_owned()]);
+    assert_eq!(verified(&refreshed("a"), &with(view(0..5))), rewritten);
+    assert_eq!(verified(&with(view(0..5)), &refreshed("a")), rewritten);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! amcheck on real servers: each kind of damage is named, and a sound database of every oddity is not.
+//! amcheck and `pg_visibility` on real servers: each kind of damage is named, and a sound database of every oddity is not.
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +18,7 @@ const PAGE: usize = 8_192;
 
 /// What amcheck cannot look at, or must not trip over.
 const ODDITIES: &str = r#"
+    SET synchronous_commit = on;
     CREATE SCHEMA "evil""; DROP TABLE victim; --"; CREATE TABLE victim (id int PRIMARY KEY);
     CREATE TABLE "evil""; DROP TABLE victim; --"."a'b\c" ("x""y" int PRIMARY KEY, "select" text);
     INSERT INTO "evil""; DROP TABLE victim; --"."a'b\c" VALUES (1, 'a');
@@ -36,6 +37,7 @@ const ODDITIES: &str = r#"
     CREATE MATERIALIZED VIEW summary AS SELECT count(*) AS rows FROM many;
     CREATE UNIQUE INDEX ON summary (rows);
     CREATE MATERIALIZED VIEW empty AS SELECT id FROM many WITH NO DATA;
+    VACUUM many; VACUUM (FREEZE) parted_1; VACUUM summary;
     CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
     CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse();
 "#;
@@ -43,9 +45,11 @@ const ODDITIES: &str = r#"
 /// Settings of a database that would keep a careless visitor from working in it.
 const SETTINGS: [&str; 2] = ["default_transaction_read_only = on", "search_path = public, pg_catalog"];
 
-/// Installs amcheck where an owner of the schema left functions that are called in its stead by whoever is careless.
+/// Installs both extensions where an owner of the schema left functions that are called in its stead by whoever is careless.
 const INSTALLED: &str = r#"
     CREATE SCHEMA "odd ""schema'"; CREATE EXTENSION amcheck SCHEMA "odd ""schema'";
+    CREATE EXTENSION pg_visibility SCHEMA "odd ""schema'";
+    CREATE FUNCTION "odd ""schema'".pg_check_visible(oid) RETURNS SETOF tid LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
     CREATE FUNCTION "odd ""schema'".bt_index_check(oid, boolean) RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
     CREATE FUNCTION "odd ""schema'".verify_heapam(regclass, boolean, boolean, text) RETURNS void LANGUAGE plpgsql
         AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
@@ -64,17 +68,19 @@ fn told(integrity: &Integrity) -> Vec<String> {
     told.collect()
 }
 
-/// The schemas that hold amcheck, and ours.
+/// The schemas that hold the extensions, and ours.
 fn traces(server: &TestServer, database: &str) -> Result<String> {
     server.psql(
         database,
-        "SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'amcheck'
+        "SELECT extnamespace::regnamespace FROM pg_extension WHERE extname IN ('amcheck', 'pg_visibility')
          UNION ALL SELECT oid::regnamespace FROM pg_namespace WHERE nspname LIKE 'state_lab%'",
     )
 }
 
 fn sound(major: u32) -> Result<()> {
     let server = fixtures::server(major)?;
+    // Open while what follows is written and vacuumed, elsewhere: it is no reason to doubt the visibility maps here.
+    server.psql("postgres", "BEGIN; CREATE TABLE pending (id int); PREPARE TRANSACTION 'pending'")?;
     for (database, more) in [("bare", ""), ("installed", INSTALLED)] {
         server.create_database(database)?;
         server.psql(database, &format!("{more} {ODDITIES}"))?;
@@ -115,6 +121,21 @@ fn a_sound_database_of_18_is_silent() -> Result<()> {
     sound(18)
 }
 
+/// Whether the extension alone would have called the maps of [`ODDITIES`] wrong.
+#[test]
+fn what_is_still_open_elsewhere_raises_a_false_alarm_by_itself() -> Result<()> {
+    let server = fixtures::server(15)?;
+    server.psql("postgres", "BEGIN; CREATE TABLE pending (id int); PREPARE TRANSACTION 'pending'")?;
+    server.create_database("source")?;
+    server.psql(
+        "source",
+        "SET synchronous_commit = on; CREATE EXTENSION pg_visibility; CREATE TABLE t AS SELECT 1; VACUUM t",
+    )?;
+    assert_eq!(server.psql("source", "SELECT pg_check_visible('t')")?, "(0,1)");
+    assert_eq!(told(&check(&server, "source")?), [] as [String; 0]);
+    Ok(())
+}
+
 /// Reads a file of pages, changes it, and writes it back.
 fn change(data: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
     let path = data.join(file);
@@ -129,6 +150,102 @@ fn misdate(page: &mut [u8]) {
     let row = (line_pointer & 0x7fff) as usize;
     let xmin = u32::from_le_bytes([page[row], page[row + 1], page[row + 2], page[row + 3]]);
     page[row..row + 4].copy_from_slice(&(xmin + 1_000_000).to_le_bytes());
+}
+
+fn wrong_map(major: u32) -> Result<()> {
+    let init = InitOptions { checksums: false, ..InitOptions::default() };
+    let installation = fixtures::majors::installation(major)?;
+    let mut server = TestServer::initdb(&installation, &init, &[("autovacuum", "off")])?;
+    server.create_database("source")?;
+    // After VACUUM has made the maps, which takes commits that are on disk, each first page is touched again, so that its bits
+    // are cleared.
+    server.psql(
+        "source",
+        "SET synchronous_commit = on;
+         CREATE TABLE sound (id int PRIMARY KEY); INSERT INTO sound SELECT generate_series(1, 1000);
+         CREATE TABLE deleted (id int PRIMARY KEY); INSERT INTO deleted SELECT generate_series(1, 1000);
+         CREATE TABLE thawed (id int PRIMARY KEY); INSERT INTO thawed SELECT generate_series(1, 100);
+         CREATE TABLE toasted (body text); ALTER TABLE toasted ALTER body SET STORAGE EXTERNAL;
+         INSERT INTO toasted SELECT repeat('x', 4000) FROM generate_series(1, 10);
+         CREATE MATERIALIZED VIEW view AS SELECT id FROM sound; CREATE UNIQUE INDEX ON view (id);
+         VACUUM (FREEZE) sound; VACUUM deleted; VACUUM thawed; VACUUM toasted; VACUUM view;
+         DELETE FROM sound WHERE id <= 10; DELETE FROM deleted WHERE id <= 10; INSERT INTO thawed VALUES (101);
+         DELETE FROM toasted WHERE ctid = '(0,1)'; REFRESH MATERIALIZED VIEW CONCURRENTLY view",
+    )?;
+    let path = |relation: &str| {
+        let sql = format!("SELECT pg_relation_filepath(oid) || '_vm' FROM pg_class WHERE {relation}");
+        server.psql("source", &sql).map(|path| path.trim().to_owned())
+    };
+    let (deleted, thawed) = (path("relname = 'deleted'")?, path("relname = 'thawed'")?);
+    let toast = path("oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'toasted')")?;
+    let view = path("relname = 'view'")?;
+    assert_eq!(told(&check(&server, "source")?), [] as [String; 0]);
+
+    // The header of a page, then two bits for each page of the table: visible to all, and frozen.
+    let set = |data: &Path, file: &str, bits: u8| change(data, file, |bytes| bytes[24] |= bits);
+    server.restart_after(Stop::Fast, |data| {
+        set(data, &deleted, 0b01)?;
+        set(data, &thawed, 0b11)?;
+        set(data, &toast, 0b01)?;
+        set(data, &view, 0b01)
+    })?;
+    // What an application is told by an index alone, and what is there.
+    let count = "SELECT count(*) FROM deleted WHERE id <= 20";
+    let index_only = format!("SET enable_seqscan = off; SET enable_bitmapscan = off; {count}");
+    assert_eq!(server.psql("source", &index_only)?, "20");
+    assert_eq!(
+        server.psql("source", "SELECT count(*) FROM (SELECT * FROM deleted WHERE id + 0 <= 20) d")?,
+        "10"
+    );
+
+    let integrity = check(&server, "source")?;
+    let toast_table =
+        server.psql("source", "SELECT reltoastrelid::regclass FROM pg_class WHERE relname = 'toasted'")?;
+    let messages: Vec<String> = integrity
+        .findings
+        .iter()
+        .map(|finding| format!("{} {}: {}", finding.code, finding.object, finding.message))
+        .collect();
+    let unseen = "rows that its visibility map calls visible to all and that nobody sees, so that an index-only scan returns them";
+    let thawed = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until transaction ids run out";
+    assert_eq!(
+        messages,
+        [
+            format!(
+                "integrity.damaged {toast_table}: the TOAST table of public.toasted is damaged: {unseen}: 3: (0,1), (0,2), (0,3)"
+            ),
+            format!(
+                "integrity.damaged public.deleted: the table is damaged: {unseen}: 10, the first: (0,1), (0,2), (0,3)"
+            ),
+            format!(
+                "integrity.damaged public.thawed: the table is damaged: {thawed}: 101, the first: (0,1), (0,2), (0,3)"
+            ),
+            format!(
+                "integrity.damaged public.view: the table is damaged: {unseen}: 10, the first: (0,1), (0,2), (0,3)"
+            ),
+        ]
+    );
+    assert!(
+        integrity.findings.iter().all(|finding| finding.severity == Severity::Fail
+            && finding.advice.contains("pg_truncate_visibility_map"))
+    );
+    assert_eq!(traces(&server, "source")?, "");
+    Ok(())
+}
+
+#[test]
+fn a_wrong_visibility_map_on_13_is_named() -> Result<()> {
+    wrong_map(13)
+}
+
+#[test]
+fn a_wrong_visibility_map_on_15_is_named() -> Result<()> {
+    wrong_map(15)
+}
+
+#[test]
+fn a_wrong_visibility_map_on_18_is_named() -> Result<()> {
+    wrong_map(18)
 }
 
 fn damage(major: u32) -> Result<()> {

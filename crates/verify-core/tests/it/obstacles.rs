@@ -43,6 +43,11 @@ fn reason<'m>(manifest: &'m Manifest, table: &str) -> Result<&'m str> {
     }
 }
 
+/// The findings, notices too.
+fn all(comparison: &Comparison) -> Vec<String> {
+    comparison.findings.iter().map(|finding| format!("{} {}", finding.code, finding.object)).collect()
+}
+
 const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100);
     CREATE TABLE b (id int PRIMARY KEY, owner text); INSERT INTO b SELECT i, 'x' FROM generate_series(1, 100) i;";
 
@@ -108,6 +113,43 @@ fn a_table_dropped_or_truncated_in_the_middle_is_seen() -> Result<()> {
     complete(&snapshot, &mut manifest)?;
     drop(snapshot);
     assert_eq!(manifest.tables.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_view_refreshed_in_the_middle_is_a_gap_and_no_doubt() -> Result<()> {
+    let server = source(&format!(
+        "{TABLES} CREATE MATERIALIZED VIEW m AS SELECT id FROM a; CREATE MATERIALIZED VIEW n AS SELECT id FROM b"
+    ))?;
+    let database = postgres(&server, "source")?;
+    let snapshot = database.begin(&Plan::default(), &event::ignore)?;
+    let mut manifest = capture_snapshot(&snapshot, &Plan::default(), &event::ignore)?;
+    server.psql("source", "REFRESH MATERIALIZED VIEW m")?;
+    complete(&snapshot, &mut manifest)?;
+    drop(snapshot);
+    assert!(reason(&manifest, "m")?.contains("rewritten meanwhile"), "{manifest:?}");
+    let comparison = verify(&manifest, &database, &Plan::default(), &event::ignore)?;
+    assert_eq!(
+        (comparison.verdict, all(&comparison)),
+        (Verdict::Pass, vec!["matview.differs public.m".into()])
+    );
+    assert_eq!(comparison.coverage.not_covered[0].object, "public.m", "{comparison:#?}");
+    assert_eq!(comparison.coverage.tables, 3);
+
+    let mut refresher = Connection::open(
+        &Settings::parse(&server.conninfo("source"), &Environment::default())?,
+        &SessionOptions::new(),
+    )?;
+    refresher.execute("BEGIN; REFRESH MATERIALIZED VIEW n")?;
+    let mut plan = Plan::default();
+    plan.limits.lock_timeout_ms = 200;
+    let manifest = capture(&database, &plan, &event::ignore)?;
+    refresher.execute("COMMIT")?;
+    let comparison = verify(&manifest, &database, &Plan::default(), &event::ignore)?;
+    assert_eq!(
+        (comparison.verdict, all(&comparison)),
+        (Verdict::Pass, vec!["matview.differs public.n".into()])
+    );
     Ok(())
 }
 
@@ -308,12 +350,22 @@ fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
          CREATE FOREIGN TABLE elsewhere (a int) SERVER f OPTIONS (filename '/nowhere')",
     )?;
     server.psql("postgres", "CREATE DATABASE restored TEMPLATE source")?;
+    for name in ["closed", "dropped"] {
+        server.create_database(name)?;
+    }
+    server.psql(
+        "postgres",
+        "ALTER DATABASE closed ALLOW_CONNECTIONS false;
+         UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'dropped'",
+    )?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let gaps: Vec<&str> = comparison.coverage.not_covered.iter().map(|gap| gap.object.as_str()).collect();
-    assert_eq!(gaps, ["public.elsewhere", "definitions", "database restored"]);
+    let databases = ["database closed", "database dropped", "database postgres", "database restored"];
+    assert_eq!(gaps[..2], ["public.elsewhere", "definitions"]);
+    assert_eq!(gaps[2..], databases);
     server.psql(
         "restored",
         "ALTER TABLE p DETACH PARTITION p1; ALTER TABLE child NO INHERIT parent;

@@ -36,8 +36,9 @@ const SETTINGS: &str = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s W
 const TABLESPACES: &str = "SELECT t.oid, pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace t \
     WHERE pg_catalog.pg_tablespace_location(t.oid) LIKE '/%' ORDER BY t.oid";
 
+/// Databases that a backup can be made of. An interrupted DROP DATABASE leaves one with -2, which nobody can connect to.
 const DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate \
-    ORDER BY d.datname";
+    AND d.datconnlimit <> -2 ORDER BY d.datname";
 
 const CLOCK: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
 
@@ -178,4 +179,25 @@ pub(super) fn first(rows: &[Row]) -> verify_core::Result<&Row> {
 fn number<T: std::str::FromStr>(row: &Row, column: usize) -> Result<T> {
     let text = row.text(column)?;
     text.parse().ok().with_context(|| format!("failed to read the number {text:?} that the server sent"))
+}
+
+#[cfg(test)]
+mod tests {
+    use verify_core::postgres::Environment;
+
+    use super::*;
+
+    #[test]
+    fn a_database_that_nobody_can_connect_to_is_not_backed_up() {
+        let server = fixtures::server(15).unwrap();
+        for name in ["app", "closed", "dropped"] {
+            server.create_database(name).unwrap();
+        }
+        let unreachable = "ALTER DATABASE closed ALLOW_CONNECTIONS false;
+             UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'dropped'";
+        let maintenance = Settings::parse(&server.conninfo("postgres"), &Environment::default()).unwrap();
+        assert_eq!(databases(&maintenance).unwrap(), ["app", "closed", "dropped"]);
+        server.psql("postgres", unreachable).unwrap();
+        assert_eq!(databases(&maintenance).unwrap(), ["app"]);
+    }
 }

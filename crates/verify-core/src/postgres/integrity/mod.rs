@@ -1,10 +1,17 @@
-//! Whether indexes and pages of a restored copy are sound, rows that no capture saw among them: PostgreSQL's own amcheck.
+//! Whether indexes, pages and visibility maps of a restored copy are sound, rows that no capture saw among them: PostgreSQL's
+//! own amcheck and `pg_visibility`.
+
+mod amcheck;
+mod extension;
+mod visibility;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use self::amcheck::Amcheck;
+use self::visibility::Visibility;
 use super::cancel::CancelHandle;
 use super::connection::Connection;
 use super::printable::printable;
@@ -12,8 +19,7 @@ use super::reader::obstacle;
 use super::rows::Row;
 use super::session::SessionOptions;
 use super::settings::Settings;
-use super::statements::{self, FAULTS_SHOWN};
-use super::{heartbeat, snapshot};
+use super::{snapshot, statements};
 use crate::compare::NotCovered;
 use crate::database::Obstacle;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,8 +35,6 @@ const SAID_MAX: usize = 500;
 const NAMED_MAX: usize = 100;
 /// How often somebody is asked whether to stop while the server checks a relation, which can take hours.
 const POLL: Duration = Duration::from_millis(200);
-/// The first `server_version_num` whose amcheck looks at tables.
-const CHECKS_TABLES: u32 = 140_000;
 
 /// What came of the check, for [`crate::compare::Comparison::join`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,11 +46,11 @@ pub struct Integrity {
     pub not_covered: Vec<NotCovered>,
 }
 
-/// Checks every b-tree index against its table, and from PostgreSQL 14 on the pages of every table, with `plan.jobs`
-/// connections at once.
+/// Checks every b-tree index against its table, from PostgreSQL 14 on the pages of every table, and every table's visibility
+/// map, with `plan.jobs` connections at once.
 ///
 /// The database must be on a copy that is ours to change, out of recovery, and the role a superuser: where the
-/// extension amcheck is not installed it is, in a schema of its own, until the check is done.
+/// extensions amcheck and `pg_visibility` are not installed they are, in schemas of their own, until the check is done.
 ///
 /// # Errors
 ///
@@ -54,27 +58,21 @@ pub struct Integrity {
 pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<Integrity> {
     let mut control = open(settings, plan.limits)?;
     let mut found = Integrity::default();
-    match Amcheck::ready(&mut control) {
-        Ok(Ok(amcheck)) => {
-            let checked = amcheck.check_all(&mut control, plan, on_event, &mut found);
-            // Also after a failure: the copy may be kept.
-            let removed = amcheck.remove(&mut control);
-            checked.or_else(|error| found.trouble("catalogue", None, &error))?;
-            removed.or_else(|error| found.trouble("amcheck, when it was removed again", None, &error))?;
-        }
-        Ok(Err(reason)) => found.unknown("indexes and pages", reason),
-        Err(error) => found.trouble("catalogue", None, &error)?,
-    }
+    let checks = Checks::ready(&mut control, &mut found)?;
+    let checked = checks.check_all(&mut control, plan, on_event, &mut found);
+    // Also after a failure: the copy may be kept.
+    let removed = checks.remove(&mut control);
+    checked.or_else(|error| found.trouble("catalogue", None, &error))?;
+    removed.or_else(|error| found.trouble("extensions, when they were removed again", None, &error))?;
     found.shorten();
     Ok(found)
 }
 
-/// The extension, where it can be called.
-struct Amcheck {
-    schema: String,
-    checks_tables: bool,
-    /// Whether it was installed by us.
-    ours: bool,
+/// What can be checked.
+#[derive(Default)]
+struct Checks {
+    amcheck: Option<Amcheck>,
+    visibility: Option<Visibility>,
 }
 
 /// An index or table to check.
@@ -88,45 +86,35 @@ struct Relation {
     bytes: u64,
 }
 
-impl Amcheck {
-    /// Finds or installs the extension; or why it cannot be had.
-    fn ready(control: &mut Connection) -> Result<Result<Self, String>> {
-        let rows = control.query(statements::AMCHECK)?;
-        let row = heartbeat::first(&rows)?;
-        let (available, installed) = (row.flag(0)?, row.get(1));
-        // An installed extension is only a promise of files, which this server may not have.
-        let loaded = if available { control.execute(statements::LOAD_AMCHECK) } else { Ok(()) };
-        if let Err(error) = &loaded {
-            obstacle(error)?;
+impl Checks {
+    fn ready(control: &mut Connection, found: &mut Integrity) -> Result<Self> {
+        let mut checks = Self::default();
+        match Amcheck::ready(control) {
+            Ok(Ok(amcheck)) => checks.amcheck = Some(amcheck),
+            Ok(Err(reason)) => found.unknown("indexes and pages", reason),
+            Err(error) => {
+                found.trouble("catalogue", None, &error)?;
+                return Ok(checks);
+            }
         }
-        if !available || loaded.is_err() {
-            let why = loaded.err().map(|error| format!(" ({})", said(&error))).unwrap_or_default();
-            return Ok(Err(format!(
-                "not checked: the server that runs the copy lacks the extension amcheck{why}; run it from an image \
-                 that has PostgreSQL's contrib modules"
-            )));
+        match Visibility::ready(control) {
+            Ok(Ok(visibility)) => checks.visibility = Some(visibility),
+            // A sound map is much less than sound rows: where the extension is missing it is a gap and no more.
+            Ok(Err(reason)) => found.gap("visibility maps", reason),
+            Err(error) => found.trouble("visibility maps", None, &error)?,
         }
-        if installed.is_none() {
-            control.execute(statements::INSTALL_AMCHECK)?;
-        }
-        let schema = installed.unwrap_or(statements::AMCHECK_SCHEMA).to_owned();
-        let rows = control.query(statements::AMCHECK_FUNCTIONS)?;
-        let row = heartbeat::first(&rows)?;
-        let tables_expected = row.number::<u32>(2)? >= CHECKS_TABLES;
-        let amcheck = Self { schema, checks_tables: tables_expected, ours: installed.is_none() };
-        if row.flag(0)? && (row.flag(1)? || !tables_expected) {
-            return Ok(Ok(amcheck));
-        }
-        amcheck.remove(control)?;
-        Ok(Err(
-            "not checked: the installed extension amcheck is of an older version than the server; run ALTER \
-                EXTENSION amcheck UPDATE on the source"
-                .to_owned(),
-        ))
+        Ok(checks)
     }
 
     fn remove(&self, control: &mut Connection) -> Result<()> {
-        if self.ours { control.execute(statements::REMOVE_AMCHECK) } else { Ok(()) }
+        let amcheck = self.amcheck.as_ref().map_or(Ok(()), |amcheck| amcheck.remove(control));
+        let visibility = self.visibility.as_ref().map_or(Ok(()), |visibility| visibility.remove(control));
+        amcheck.and(visibility)
+    }
+
+    fn covers(&self, relation: &Relation) -> bool {
+        self.amcheck.as_ref().is_some_and(|amcheck| amcheck.checks(relation))
+            || self.visibility.is_some() && !relation.is_index
     }
 
     fn check_all(
@@ -136,10 +124,15 @@ impl Amcheck {
         on_event: OnEvent<'_>,
         found: &mut Integrity,
     ) -> Result<()> {
-        self.tell_gaps(control, found)?;
+        if self.amcheck.is_none() && self.visibility.is_none() {
+            return Ok(());
+        }
+        if let Some(amcheck) = &self.amcheck {
+            amcheck.tell_gaps(control, found)?;
+        }
         let mut relations =
             control.query(statements::CHECKED)?.iter().map(Relation::read).collect::<Result<Vec<_>>>()?;
-        relations.retain(|relation| relation.is_index || self.checks_tables);
+        relations.retain(|relation| self.covers(relation));
         let load = |(index, relation): (usize, &Relation)| Load { index, bytes: relation.bytes, pages: 0 };
         let loads: Vec<Load> = relations.iter().enumerate().map(load).collect();
         let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
@@ -194,69 +187,16 @@ impl Amcheck {
         relation: &Relation,
         found: &mut Integrity,
     ) -> Result<()> {
-        let sql = if relation.is_index {
-            statements::check_index(&self.schema, relation.oid, true)
-        } else {
-            statements::check_table(&self.schema, relation.oid)
-        };
-        match connection.query(&sql) {
-            // An index is sound if the call comes back.
-            Ok(_) if relation.is_index => {}
-            Ok(rows) => {
-                if let Some(first) = rows.first() {
-                    let faults = rows.iter().map(fault).collect::<Vec<_>>().join("; ");
-                    let count: u64 = first.number(0)?;
-                    let more = if count > FAULTS_SHOWN { ", the first" } else { "" };
-                    found.damaged(relation, &format!("faults in its pages: {count}{more}: {faults}"));
-                }
-            }
-            // Nothing is known of the relation, only that somebody wants us to end.
-            Err(error) if error.sqlstate() == Some("57014") => return Err(error),
-            Err(error) if relation.is_index && is_of_a_function(&error) => {
-                return self.check_structure(connection, relation, &error, found);
-            }
-            Err(error) => found.trouble(&relation.name.to_string(), Some(relation), &error)?,
+        let sound_until_now = found.findings.len();
+        if let Some(amcheck) = self.amcheck.as_ref().filter(|amcheck| amcheck.checks(relation)) {
+            let checked = amcheck.check(connection, relation, found);
+            found.unless_ended(relation, checked)?;
         }
-        Ok(())
-    }
-
-    /// Checks an index without its rows: a function that it calls does not run as it does for the application.
-    fn check_structure(
-        &self,
-        connection: &mut Connection,
-        relation: &Relation,
-        failed: &Error,
-        found: &mut Integrity,
-    ) -> Result<()> {
-        let name = relation.name.to_string();
-        match connection.query(&statements::check_index(&self.schema, relation.oid, false)) {
-            Ok(_) => found
-                .gap(&name, format!("its pages are sound; not checked against the table: {}", said(failed))),
-            Err(error) if error.sqlstate() == Some("57014") => return Err(error),
-            Err(error) => found.trouble(&name, Some(relation), &error)?,
-        }
-        Ok(())
-    }
-
-    /// What amcheck has no eyes for.
-    fn tell_gaps(&self, control: &mut Connection, found: &mut Integrity) -> Result<()> {
-        if !self.checks_tables {
-            let reason = "before PostgreSQL 14 amcheck checks indexes alone, and tables only as far as their rows must \
-                          be in an index";
-            found.gap("pages of tables", reason);
-        }
-        for row in control.query(statements::UNCHECKED)? {
-            let (is_index, method, count) = (row.flag(0)?, printable(row.text(1)?, SAID_MAX), row.text(2)?);
-            if is_index {
-                let object = format!("indexes of access method {method}");
-                found.gap(
-                    &object,
-                    format!("{count} of them: amcheck checks b-trees; REINDEX builds these anew"),
-                );
-            } else {
-                let object = format!("pages of tables of access method {method}");
-                found.gap(&object, format!("{count} of them: amcheck checks those of heap"));
-            }
+        let visibility = self.visibility.as_ref().filter(|_| !relation.is_index);
+        // One finding is enough: of damaged rows the map need not be right.
+        if let Some(visibility) = visibility.filter(|_| found.findings.len() == sound_until_now) {
+            let checked = visibility.check(connection, relation, found);
+            found.unless_ended(relation, checked)?;
         }
         Ok(())
     }
@@ -282,24 +222,23 @@ impl Relation {
             (None, _) => "the table is damaged".to_owned(),
         }
     }
-
-    fn advice(&self) -> String {
-        let function = if self.is_index { "bt_index_check" } else { "verify_heapam" };
-        let call = if self.is_index { "('…', true)" } else { "('…', check_toast => true)" };
-        let remedy =
-            if self.is_index { "REINDEX it there and take another backup" } else { "repair it there" };
-        format!(
-            "look whether the source has it too: CREATE EXTENSION amcheck; SELECT * FROM {function}{call}; if so, {remedy}; \
-             if not, the copy came out damaged: take another backup and look at how and where it is stored"
-        )
-    }
 }
 
 impl Integrity {
-    fn damaged(&mut self, relation: &Relation, said: &str) {
+    fn damaged(&mut self, relation: &Relation, said: &str, advice: &str) {
         let message = format!("{}: {said}", relation.described());
         let finding = Finding::new(Code::IntegrityDamaged, Severity::Fail, &relation.name, message);
-        self.findings.push(finding.advise(relation.advice()));
+        self.findings.push(finding.advise(advice));
+    }
+
+    /// What a check of `relation` came to; one that was ended says nothing of it, only that somebody wants us to end.
+    fn unless_ended(&mut self, relation: &Relation, checked: Result<()>) -> Result<()> {
+        match checked {
+            Err(error) if ended(&error) => Err(error),
+            checked => {
+                checked.or_else(|error| self.trouble(&relation.name.to_string(), Some(relation), &error))
+            }
+        }
     }
 
     /// Tells what an error of the server means for `object`; an error that says nothing of it goes on.
@@ -311,7 +250,9 @@ impl Integrity {
             ));
         }
         match (obstacle(error)?, relation) {
-            (Obstacle::Damaged(_), Some(relation)) => self.damaged(relation, &said(error)),
+            (Obstacle::Damaged(_), Some(relation)) => {
+                self.damaged(relation, &said(error), &amcheck::advice(relation));
+            }
             (Obstacle::Damaged(_), None) => self.findings.push(
                 Finding::new(Code::IntegrityDamaged, Severity::Fail, object, said(error))
                     .advise("take another backup; if it happens again, look at the source"),
@@ -379,17 +320,9 @@ impl Watcher {
     }
 }
 
-/// A row of `verify_heapam`.
-fn fault(row: &Row) -> String {
-    let place = [(1, "block"), (2, "item"), (3, "column")];
-    let place = place.iter().filter_map(|(column, what)| Some(format!("{what} {}", row.get(*column)?)));
-    let place = place.collect::<Vec<_>>().join(", ");
-    format!("{place}: {}", printable(row.get(4).unwrap_or_default(), SAID_MAX / FAULTS_SHOWN as usize))
-}
-
-/// Whether an error came of what an index calls: classes 42 (a name that is not found), 22 and P0 (its own).
-fn is_of_a_function(error: &Error) -> bool {
-    error.sqlstate().is_some_and(|state| ["42", "22", "P0"].iter().any(|class| state.starts_with(class)))
+/// Whether somebody cancelled the statement.
+fn ended(error: &Error) -> bool {
+    error.sqlstate() == Some("57014")
 }
 
 fn said(error: &Error) -> String {

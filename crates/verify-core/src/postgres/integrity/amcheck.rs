@@ -1,0 +1,128 @@
+//! Indexes against their tables, and the pages of tables: `amcheck`.
+
+use super::extension::{Extension, Function};
+use super::{Integrity, Relation, SAID_MAX, ended, said};
+use crate::error::{Error, Result};
+use crate::postgres::connection::Connection;
+use crate::postgres::printable::printable;
+use crate::postgres::rows::Row;
+use crate::postgres::statements::{self, FAULTS_SHOWN};
+
+/// The first `server_version_num` whose amcheck looks at tables.
+const CHECKS_TABLES: u32 = 140_000;
+const FUNCTIONS: [Function; 2] = [
+    Function { name: "bt_index_check", arguments: "2205 16", since: 0 },
+    Function { name: "verify_heapam", arguments: "2205 16 16 25 20 20", since: CHECKS_TABLES },
+];
+
+/// The extension, where it can be called.
+pub(super) struct Amcheck(Extension);
+
+impl Amcheck {
+    pub(super) fn ready(control: &mut Connection) -> Result<Result<Self, String>> {
+        Ok(Extension::ready(control, "amcheck", &FUNCTIONS)?.map(Self))
+    }
+
+    pub(super) fn remove(&self, control: &mut Connection) -> Result<()> {
+        self.0.remove(control)
+    }
+
+    pub(super) fn checks(&self, relation: &Relation) -> bool {
+        relation.is_index || self.checks_tables()
+    }
+
+    fn checks_tables(&self) -> bool {
+        self.0.server_version >= CHECKS_TABLES
+    }
+
+    pub(super) fn check(
+        &self,
+        connection: &mut Connection,
+        relation: &Relation,
+        found: &mut Integrity,
+    ) -> Result<()> {
+        if !relation.is_index {
+            let rows = connection.query(&statements::check_table(&self.0.schema, relation.oid))?;
+            if let Some(first) = rows.first() {
+                let faults = rows.iter().map(fault).collect::<Vec<_>>().join("; ");
+                let count: u64 = first.number(0)?;
+                let more = if count > FAULTS_SHOWN { ", the first" } else { "" };
+                found.damaged(
+                    relation,
+                    &format!("faults in its pages: {count}{more}: {faults}"),
+                    &advice(relation),
+                );
+            }
+            return Ok(());
+        }
+        // An index is sound if the call comes back.
+        match connection.query(&statements::check_index(&self.0.schema, relation.oid, true)) {
+            Err(error) if !ended(&error) && is_of_a_function(&error) => {
+                self.check_structure(connection, relation, &error, found)
+            }
+            result => result.map(drop),
+        }
+    }
+
+    /// Checks an index without its rows: a function that it calls does not run as it does for the application.
+    fn check_structure(
+        &self,
+        connection: &mut Connection,
+        relation: &Relation,
+        failed: &Error,
+        found: &mut Integrity,
+    ) -> Result<()> {
+        connection.execute(&statements::check_index(&self.0.schema, relation.oid, false))?;
+        let reason = format!("its pages are sound; not checked against the table: {}", said(failed));
+        found.gap(&relation.name.to_string(), reason);
+        Ok(())
+    }
+
+    /// What amcheck has no eyes for.
+    pub(super) fn tell_gaps(&self, control: &mut Connection, found: &mut Integrity) -> Result<()> {
+        if !self.checks_tables() {
+            let reason = "before PostgreSQL 14 amcheck checks indexes alone, and tables only as far as their rows must \
+                          be in an index";
+            found.gap("pages of tables", reason);
+        }
+        for row in control.query(statements::UNCHECKED)? {
+            let (is_index, method, count) = (row.flag(0)?, printable(row.text(1)?, SAID_MAX), row.text(2)?);
+            if is_index {
+                let object = format!("indexes of access method {method}");
+                found.gap(
+                    &object,
+                    format!("{count} of them: amcheck checks b-trees; REINDEX builds these anew"),
+                );
+            } else {
+                let object = format!("pages of tables of access method {method}");
+                found.gap(&object, format!("{count} of them: amcheck checks those of heap"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What to do about damage that amcheck found, or that kept a relation from being read.
+pub(super) fn advice(relation: &Relation) -> String {
+    let function = if relation.is_index { "bt_index_check" } else { "verify_heapam" };
+    let call = if relation.is_index { "('…', true)" } else { "('…', check_toast => true)" };
+    let remedy =
+        if relation.is_index { "REINDEX it there and take another backup" } else { "repair it there" };
+    format!(
+        "look whether the source has it too: CREATE EXTENSION amcheck; SELECT * FROM {function}{call}; if so, {remedy}; \
+         if not, the copy came out damaged: take another backup and look at how and where it is stored"
+    )
+}
+
+/// A row of `verify_heapam`.
+fn fault(row: &Row) -> String {
+    let place = [(1, "block"), (2, "item"), (3, "column")];
+    let place = place.iter().filter_map(|(column, what)| Some(format!("{what} {}", row.get(*column)?)));
+    let place = place.collect::<Vec<_>>().join(", ");
+    format!("{place}: {}", printable(row.get(4).unwrap_or_default(), SAID_MAX / FAULTS_SHOWN as usize))
+}
+
+/// Whether an error came of what an index calls: classes 42 (a name that is not found), 22 and P0 (its own).
+fn is_of_a_function(error: &Error) -> bool {
+    error.sqlstate().is_some_and(|state| ["42", "22", "P0"].iter().any(|class| state.starts_with(class)))
+}

@@ -1,0 +1,74 @@
+//! An extension of PostgreSQL's contrib modules on the copy: found or installed, and removed again where it was not there.
+
+use super::said;
+use crate::error::Result;
+use crate::postgres::connection::Connection;
+use crate::postgres::heartbeat::first;
+use crate::postgres::reader::obstacle;
+use crate::postgres::statements;
+
+/// An extension that can be called.
+pub(super) struct Extension {
+    name: &'static str,
+    /// Where its functions are.
+    pub(super) schema: String,
+    pub(super) server_version: u32,
+    /// Whether it was installed by us.
+    ours: bool,
+}
+
+/// A function that is called, with the types of its arguments as `pg_proc` has them.
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    pub(super) arguments: &'static str,
+    /// The first `server_version_num` whose extension must have it.
+    pub(super) since: u32,
+}
+
+impl Extension {
+    /// Finds or installs the extension with the functions; or why it cannot be had.
+    pub(super) fn ready(
+        control: &mut Connection,
+        name: &'static str,
+        functions: &[Function],
+    ) -> Result<Result<Self, String>> {
+        let rows = control.query(&statements::extension(name))?;
+        let row = first(&rows)?;
+        let (available, installed) = (row.flag(0)?, row.get(1));
+        // An installed extension is only a promise of files, which this server may not have.
+        let loaded = if available { control.execute(&statements::load(name)) } else { Ok(()) };
+        if let Err(error) = &loaded {
+            obstacle(error)?;
+        }
+        if !available || loaded.is_err() {
+            let why = loaded.err().map(|error| format!(" ({})", said(&error))).unwrap_or_default();
+            return Ok(Err(format!(
+                "not checked: the server that runs the copy lacks the extension {name}{why}; run it from an image \
+                 that has PostgreSQL's contrib modules"
+            )));
+        }
+        if installed.is_none() {
+            control.execute(&statements::install_extension(name))?;
+        }
+        let schema = installed.map_or_else(|| statements::extension_schema(name), str::to_owned);
+        let ours = installed.is_none();
+        let signatures = functions.iter().map(|function| (function.name, function.arguments));
+        let rows = control.query(&statements::extension_functions(name, signatures))?;
+        let row = first(&rows)?;
+        let extension = Self { name, schema, server_version: row.number(0)?, ours };
+        for (index, function) in functions.iter().enumerate() {
+            if extension.server_version >= function.since && !row.flag(index + 1)? {
+                extension.remove(control)?;
+                return Ok(Err(format!(
+                    "not checked: the installed extension {name} is of an older version than the server; run ALTER \
+                     EXTENSION {name} UPDATE on the source"
+                )));
+            }
+        }
+        Ok(Ok(extension))
+    }
+
+    pub(super) fn remove(&self, control: &mut Connection) -> Result<()> {
+        if self.ours { control.execute(&statements::remove_extension(self.name)) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,71 @@
+//! Visibility maps against their tables: `pg_visibility`. Whoever reads all rows never looks at the map, so that a comparison of
+//! rows does not see what an index-only scan gets wrong by it, nor which rows VACUUM will pass over.
+
+use super::extension::{Extension, Function};
+use super::{Integrity, Relation};
+use crate::error::Result;
+use crate::postgres::connection::Connection;
+use crate::postgres::rows::Row;
+use crate::postgres::statements::{self, FAULTS_SHOWN};
+
+const FUNCTIONS: [Function; 2] = [
+    Function { name: "pg_check_visible", arguments: "2205", since: 0 },
+    Function { name: "pg_check_frozen", arguments: "2205", since: 0 },
+];
+
+/// The extension, where it can be called.
+pub(super) struct Visibility(Extension);
+
+impl Visibility {
+    pub(super) fn ready(control: &mut Connection) -> Result<Result<Self, String>> {
+        Ok(Extension::ready(control, "pg_visibility", &FUNCTIONS)?.map(Self))
+    }
+
+    pub(super) fn remove(&self, control: &mut Connection) -> Result<()> {
+        self.0.remove(control)
+    }
+
+    /// Checks the map of a table, a materialised view or a TOAST table.
+    pub(super) fn check(
+        &self,
+        connection: &mut Connection,
+        relation: &Relation,
+        found: &mut Integrity,
+    ) -> Result<()> {
+        let schema = &self.0.schema;
+        let doubtful = !connection.query(&statements::check_visible(schema, relation.oid))?.is_empty();
+        let unseen = if doubtful {
+            told(&connection.query(&statements::check_seen(schema, relation.oid, &relation.name))?)?
+        } else {
+            None
+        };
+        if let Some(told) = unseen {
+            let what = "rows that its visibility map calls visible to all and that nobody sees, so that an index-only scan \
+                        returns them";
+            found.damaged(relation, &format!("{what}: {told}"), &advice("pg_check_visible"));
+        }
+        if let Some(told) = told(&connection.query(&statements::check_frozen(schema, relation.oid))?)? {
+            let what = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until \
+                        transaction ids run out";
+            found.damaged(relation, &format!("{what}: {told}"), &advice("pg_check_frozen"));
+        }
+        Ok(())
+    }
+}
+
+/// How many rows there are, and where the first ones lie.
+fn told(rows: &[Row]) -> Result<Option<String>> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let count: u64 = first.number(0)?;
+    let more = if count > FAULTS_SHOWN { ", the first" } else { "" };
+    let places = rows.iter().filter_map(|row| row.get(1)).collect::<Vec<_>>().join(", ");
+    Ok(Some(format!("{count}{more}: {places}")))
+}
+
+fn advice(function: &str) -> String {
+    format!(
+        "look whether the source has it too: CREATE EXTENSION pg_visibility; SELECT * FROM {function}('…'); if so, \
+         SELECT pg_truncate_visibility_map('…') and VACUUM there, and take another backup; if not, the copy came out damaged: \
+         take another backup and look at how and where it is stored"
+    )
+}
