@@ -31,12 +31,13 @@ impl SessionOptions {
             .with("lock_timeout", lock_timeout_ms.to_string())
             .with("statement_timeout", statement_timeout_ms.to_string())
             .with("idle_in_transaction_session_timeout", "0")
-            // Who died without a word is noticed within a minute, not after the kernel's two hours: until then the server
-            // would keep our snapshot and our locks. Over a Unix-domain socket these do nothing.
+            // Who died without a word is noticed within three minutes, not after the kernel's two hours: until then the
+            // server would keep our snapshot and our locks. Sooner, it would end the session of a reader that was only
+            // stopped for a while. Over a Unix-domain socket these do nothing.
             .with("tcp_keepalives_idle", "10")
             .with("tcp_keepalives_interval", "5")
             .with("tcp_keepalives_count", "3")
-            .with("tcp_user_timeout", "60000")
+            .with("tcp_user_timeout", "180000")
             // Each pass reads a table from its start.
             .with("synchronize_seqscans", "off")
     }

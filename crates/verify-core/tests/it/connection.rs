@@ -58,7 +58,7 @@ fn a_server_notices_soon_that_its_client_is_gone() {
         ("tcp_keepalives_idle", "10"),
         ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "3"),
-        ("tcp_user_timeout", "60000"),
+        ("tcp_user_timeout", "180000"),
     ];
     let mut connection = server().connect("host=127.0.0.1");
     for (name, expected) in settings {
