@@ -104,7 +104,7 @@ impl AnchorSession {
         Err(Error::new(
             ErrorKind::Unsuitable,
             format!(
-                "capture for a physical copy: {oldest} is older than the capture, and did not end in time"
+                "capture for a physical copy: {oldest} is older than the capture, and did not end in time; do it again when it has ended, or end it"
             ),
         ))
     }

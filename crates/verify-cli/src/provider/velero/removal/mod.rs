@@ -43,6 +43,9 @@ impl Removal {
     /// Tells what is left, where nobody else does.
     pub(crate) fn tell_left(&self, tell: &dyn Fn(&str)) {
         self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
+        if !self.is_whole() {
+            tell("the next run tries again, or `state-lab cleanup`");
+        }
     }
 
     /// Takes another one in.
