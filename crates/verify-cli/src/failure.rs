@@ -122,7 +122,7 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
             "the server cancelled a statement: somebody asked it to, or its statement_timeout is too short"
         }
         "57P01" | "57P02" => {
-            "the server was stopped, or another one became the primary, in the middle: do it again when one runs"
+            "somebody ended the session, stopped the server, or made another one the primary: do it again when one runs"
         }
         "57P03" => {
             "the server is starting up or recovering: wait until `pg_isready` says that it accepts connections"

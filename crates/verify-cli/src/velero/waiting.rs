@@ -55,12 +55,9 @@ pub(crate) fn restore(
         return Some(waiting);
     }
     let status = &restore.status;
-    // It may have begun itself since it was looked at.
-    let ahead = others
-        .iter()
-        .find(|other| other.metadata.name != restore.metadata.name && other.status.phase.is("InProgress"));
-    if let Some(ahead) = ahead.filter(|_| status.phase.untouched()) {
-        let what = format!("is New, and waits for the end of the {}", named(ahead));
+    let ahead = restores_ahead(restore, others);
+    if let Some(ahead) = ahead.first().filter(|_| status.phase.untouched()) {
+        let what = format!("is New, and waits for the end of the {}", named(*ahead));
         return Some(
             Problem::failure(named(restore), what)
                 .way_out("if that one does not move either, restart the Velero server"),
@@ -74,20 +71,31 @@ pub(crate) fn restore(
     whole(named(restore), restore, &status.phase, &operations, items, now)
 }
 
-/// Velero takes one backup at a time by default.
+/// The backups that Velero takes before one that waits: one at a time by default.
+pub(crate) fn backups_ahead<'a>(backup: &Backup, others: &'a [Backup]) -> Vec<&'a Backup> {
+    let position = backup.status.queue_position;
+    let is_ahead = |other: &&Backup| {
+        let status = &other.status;
+        other.metadata.name != backup.metadata.name
+            && (status.phase.is("InProgress")
+                || status.phase.is("ReadyToStart")
+                || status.phase.is("Queued") && status.queue_position < position)
+    };
+    others.iter().filter(is_ahead).collect()
+}
+
+/// The restores that Velero ends before it takes one that waits. That one may have begun since it was looked at.
+pub(crate) fn restores_ahead<'a>(restore: &Restore, others: &'a [Restore]) -> Vec<&'a Restore> {
+    let is_ahead = |other: &&Restore| {
+        other.metadata.name != restore.metadata.name && other.status.phase.is("InProgress")
+    };
+    others.iter().filter(is_ahead).collect()
+}
+
 fn queued(object: String, backup: &Backup, others: &[Backup]) -> Problem {
     let position = backup.status.queue_position;
-    let ahead: Vec<&str> = others
-        .iter()
-        .filter(|other| {
-            let status = &other.status;
-            other.metadata.name != backup.metadata.name
-                && (status.phase.is("InProgress")
-                    || status.phase.is("ReadyToStart")
-                    || status.phase.is("Queued") && status.queue_position < position)
-        })
-        .filter_map(|other| other.metadata.name.as_deref())
-        .collect();
+    let ahead = backups_ahead(backup, others);
+    let ahead: Vec<&str> = ahead.iter().filter_map(|other| other.metadata.name.as_deref()).collect();
     if ahead.is_empty() {
         return Problem::failure(
             object,

@@ -57,6 +57,21 @@ fn the_files_of_a_dump_are_restored_and_proven() {
 }
 
 #[test]
+fn backups_on_one_claim_take_turns() {
+    let Some(database) = Database::shared("backups_on_one_claim") else { return };
+    let before = Leftovers::before();
+    let names = [database.new_name(), database.new_name()];
+    let backup = |name| database.state_lab.start(&["backup", "--name", name, "--method", "fs"]);
+    let mut first = backup(&names[0]);
+    first.await_told("copying the data directory");
+    let mut second = backup(&names[1]);
+    second.await_told("is used by another backup");
+    [first, second].into_iter().for_each(|run| run.end().expect_pass());
+    before.expect_none();
+    database.restore(&names[0]).expect_pass();
+}
+
+#[test]
 fn drills_at_the_same_time_leave_each_other_alone() {
     let Some(database) = Database::shared("drills_at_the_same_time") else { return };
     let backup = database.shared_backup("csi");

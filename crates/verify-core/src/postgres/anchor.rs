@@ -104,7 +104,8 @@ impl AnchorSession {
         Err(Error::new(
             ErrorKind::Unsuitable,
             format!(
-                "capture for a physical copy: {oldest} is older than the capture, and did not end in time; do it again when it has ended, or end it"
+                "capture for a physical copy: {oldest} is older than the capture, and did not end in time; do it again \
+                 when it has ended, or end it"
             ),
         ))
     }

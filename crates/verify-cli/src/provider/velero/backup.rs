@@ -10,6 +10,7 @@ use serde_json::json;
 use verify_core::plan::{Mode, Plan};
 
 use super::agent_call::AgentCall;
+use super::basebackup_claim::BasebackupClaim;
 use super::evidence::Evidence;
 use super::following::{Ended, Followed};
 use super::latest::CLUSTER;
@@ -22,7 +23,7 @@ use super::source::Source;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease, selector};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease};
 use crate::duration::Period;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, BackupRecord};
@@ -196,10 +197,9 @@ impl Taking<'_> {
 
     /// Starts our pod beside the database.
     fn pod(&self) -> Result<AgentPod> {
-        let claim = match self.method.is_snapshot() {
-            true => None,
-            false => self.settings.basebackup_claim.clone(),
-        };
+        let claim = self.basebackup_claim();
+        claim.iter().try_for_each(BasebackupClaim::await_free)?;
+        let claim = claim.map(|claim| claim.name.to_owned());
         // Velero copies the files of this pod's volume, or leaves the whole pod out.
         let annotations = claim.iter().map(|claim| (OPT_IN.to_owned(), claim.clone()));
         let pod = AgentPod {
@@ -276,39 +276,27 @@ impl Taking<'_> {
             store: format!("{VOLUME_PATH}/{STORE}").into(),
             plan: plan.clone(),
         };
-        self.expect_claim_is_ours(pod)?;
+        let claim = self.basebackup_claim().context("failed to find the claim for base backups")?;
+        claim.expect_ours(&pod.name)?;
         let (record, files) = self.call(pod, &Order::Stage(order))?.backup()?;
         self.begin()?;
         let ended = self.followed().to_the_end(self.evidence, self.watch, |_, _| Ok(()))?;
-        let claim = pod.mounts.first().context("failed to find the claim for base backups")?.claim.clone();
         let volume = Volume {
             namespace: self.source.namespace.clone(),
             pod: pod.name.clone(),
-            volume: claim.clone(),
-            claim,
+            volume: claim.name.to_owned(),
+            claim: claim.name.to_owned(),
             path: STORE.to_owned(),
             labels: BTreeMap::new(),
         };
         Ok((ended, record, files, volume))
     }
 
-    /// Fails where another run has the claim: one would remove the files that Velero copies for the other. Each has its pod
-    /// before it looks, so that of two at least one sees the other.
-    fn expect_claim_is_ours(&self, pod: &AgentPod) -> Result<()> {
-        let pods = self.cluster.of::<Pod>(&pod.namespace).list(&selector(&[Component::Backup]))?;
-        let claim = |found: &&Pod| {
-            found.name_any() != pod.name
-                && found.metadata.deletion_timestamp.is_none()
-                && pod.mounts.iter().any(|mount| preflight::mounts(found, &mount.claim))
-        };
-        let Some(other) = pods.iter().find(claim) else { return Ok(()) };
-        bail!(
-            "failed to begin the backup {}: another one is using its claim, by the pod {}/{}; wait for it, or, if its run \
-             was killed, remove what it left with `state-lab cleanup` after a minute and a half",
-            self.name,
-            pod.namespace,
-            other.name_any()
-        )
+    /// The claim that a base backup or a dump is written to.
+    fn basebackup_claim(&self) -> Option<BasebackupClaim<'_>> {
+        let name = self.settings.basebackup_claim.as_deref().filter(|_| !self.method.is_snapshot())?;
+        let Self { cluster, settings, source, watch, .. } = *self;
+        Some(BasebackupClaim { cluster, settings, namespace: &source.namespace, name, watch })
     }
 
     /// Asks Velero for the backup.

@@ -45,6 +45,9 @@ pub(super) struct Filling<'a> {
     pub(super) run: &'a Run,
     /// Where the volume is to be.
     pub(super) namespace: &'a str,
+    /// Makes the pod that the volume is for. Velero moves data only into a volume whose node is chosen, and many storage
+    /// classes let the first pod choose it: so this is called as soon as there is something to move.
+    pub(super) consume: &'a dyn Fn() -> Result<()>,
     pub(super) watch: &'a Watch<'a>,
 }
 
@@ -132,6 +135,9 @@ impl Filling<'_> {
             };
             let files = self.cluster.of::<PodVolumeRestore>(velero).list(&selector)?;
             let downloads = self.cluster.of::<DataDownload>(velero).list(&selector)?;
+            if !downloads.is_empty() {
+                (self.consume)()?;
+            }
             let transfers = transfers(&files, &downloads);
             if restore.status.phase.ended() && !moving(&transfers) {
                 drop(transfers);
@@ -139,19 +145,20 @@ impl Filling<'_> {
             }
             // Velero makes one restore at a time: while another one is ahead, that one's movement counts.
             let mut others = Vec::new();
-            let mut ahead = Vec::new();
+            let mut files_ahead = Vec::new();
             if restore.status.phase.untouched() {
                 others = self.cluster.of::<Restore>(velero).list("")?;
-                for other in others.iter().filter(|other| other.status.phase.is("InProgress")) {
-                    let files = label::of_restore(&other.name_any());
-                    ahead.extend(self.cluster.of::<PodVolumeRestore>(velero).list(&files)?);
-                }
+            }
+            let ahead = waiting::restores_ahead(&restore, &others);
+            for other in &ahead {
+                let of_other = label::of_restore(&other.name_any());
+                files_ahead.extend(self.cluster.of::<PodVolumeRestore>(velero).list(&of_other)?);
             }
             let on = waiting::restore(&restore, &transfers, &others, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
-            let others: Vec<_> = others.iter().map(|other| &other.status).collect();
-            let ahead: Vec<_> = ahead.iter().map(|files| &files.status).collect();
-            let state = serde_json::to_string(&(&restore.status, statuses, others, ahead))?;
+            let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
+            let files_ahead: Vec<_> = files_ahead.iter().map(|files| &files.status).collect();
+            let state = serde_json::to_string(&(&restore.status, statuses, ahead, files_ahead))?;
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;

@@ -95,19 +95,20 @@ impl Followed<'_> {
             }
             // Velero takes one backup at a time by default: while others are ahead, their movement counts.
             let mut others = Vec::new();
-            let mut ahead = Vec::new();
+            let mut files_ahead = Vec::new();
             if backup.status.phase.untouched() || backup.status.phase.is("Queued") {
                 others = self.cluster.of::<Backup>(self.velero).list("")?;
-                for other in others.iter().filter(|other| other.status.phase.is("InProgress")) {
-                    let files = label::of_backup(&other.name_any());
-                    ahead.extend(self.cluster.of::<PodVolumeBackup>(self.velero).list(&files)?);
-                }
+            }
+            let ahead = waiting::backups_ahead(&backup, &others);
+            for other in ahead.iter().filter(|other| other.status.phase.is("InProgress")) {
+                let of_other = label::of_backup(&other.name_any());
+                files_ahead.extend(self.cluster.of::<PodVolumeBackup>(self.velero).list(&of_other)?);
             }
             let on = waiting::backup(&backup, &transfers, &seen, &others, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
-            let others: Vec<_> = others.iter().map(|other| &other.status).collect();
-            let ahead: Vec<_> = ahead.iter().map(|files| &files.status).collect();
-            let state = serde_json::to_string(&(&backup.status, statuses, seen.len(), others, ahead))?;
+            let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
+            let files_ahead: Vec<_> = files_ahead.iter().map(|files| &files.status).collect();
+            let state = serde_json::to_string(&(&backup.status, statuses, seen.len(), ahead, files_ahead))?;
             let on =
                 on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })

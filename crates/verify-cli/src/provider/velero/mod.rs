@@ -14,6 +14,7 @@
 mod agent_call;
 mod announcement;
 mod backup;
+mod basebackup_claim;
 mod evidence;
 mod fate;
 mod filling;

@@ -1,5 +1,6 @@
 //! Restoring a backup into a namespace of our own, where nothing starts on its data but what we start, and proving it.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -196,17 +197,17 @@ impl Restoring<'_> {
         place.create(self.cluster)?;
         let namespace = place.name();
         timeline.reach(Milestone::Prepared, self.clock.elapsed());
-        // Velero moves data only into a volume whose node is chosen, and many storage classes let its first pod choose. The
-        // pod waits for the volume, and does nothing before it is told to.
-        let pod_chooses = self.record.method == Method::CsiMove;
-        if pod_chooses {
-            self.create_job(&namespace)?;
-        }
-        let warnings = self.filling(&namespace).to_the_end()?;
+        let has_job = Cell::new(false);
+        let create_job = || {
+            if !has_job.get() {
+                self.create_job(&namespace)?;
+                has_job.set(true);
+            }
+            Ok(())
+        };
+        let warnings = self.filling(&namespace, &create_job).to_the_end()?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
-        if !pod_chooses {
-            self.create_job(&namespace)?;
-        }
+        create_job()?;
         let pod = self.await_pod(&namespace)?;
         self.check_volumes(&place)?;
         timeline.reach(Milestone::Started, self.clock.elapsed());
@@ -236,12 +237,21 @@ impl Restoring<'_> {
         Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
     }
 
-    fn filling<'a>(&'a self, namespace: &'a str) -> Filling<'a> {
+    fn filling<'a>(&'a self, namespace: &'a str, consume: &'a dyn Fn() -> Result<()>) -> Filling<'a> {
         let Self { cluster, evidence, record, run, watch, .. } = *self;
-        Filling { cluster, evidence, settings: &self.request.settings, record, run, namespace, watch }
+        Filling {
+            cluster,
+            evidence,
+            settings: &self.request.settings,
+            record,
+            run,
+            namespace,
+            consume,
+            watch,
+        }
     }
 
-    /// Makes our job on the volume.
+    /// Makes our job on the volume. Its pod waits for the volume, and does nothing before it is told to.
     fn create_job(&self, namespace: &str) -> Result<()> {
         let volume = &self.record.volume;
         let pod = AgentPod {

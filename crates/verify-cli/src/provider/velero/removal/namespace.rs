@@ -17,6 +17,8 @@ use crate::velero::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 
 /// How long a namespace may take to go, with its pods and the storage of its claims.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
+/// The same for one that an earlier run has waited for in vain, as for a node that is away.
+const STUCK_NAMESPACE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the snapshot controller is reminded of what is to go, and by which annotation.
 const REMINDER_PERIOD: Duration = Duration::from_secs(5);
 const REMINDER: &str = "state-lab.dev/going-for";
@@ -49,7 +51,7 @@ impl Work<'_> {
         if found.is_some() {
             (self.tell)(&format!("removing the namespace {name}"));
             if self.tried(&format!("Namespace {name}"), kind.delete(&name)).is_none()
-                || !self.await_gone(&kind, &name)
+                || !self.await_gone(&kind, &name, found.as_ref().map_or(NAMESPACE_TIMEOUT, timeout))
             {
                 return;
             }
@@ -121,20 +123,19 @@ impl Work<'_> {
     }
 
     /// Waits until a namespace is gone; tells what holds it where it does not go.
-    fn await_gone(&mut self, kind: &Kind<Namespace>, name: &str) -> bool {
+    fn await_gone(&mut self, kind: &Kind<Namespace>, name: &str, timeout: Duration) -> bool {
         let began = Instant::now();
         let mut reminded_at = began;
         loop {
             let Some(found) = self.tried(&format!("Namespace {name}"), kind.get(name)) else { return false };
             let Some(namespace) = found else { return true };
-            // One that an earlier run has waited for in vain, as for a node that is away, is looked at, and no more.
-            let waited = going_for(&namespace).max(began.elapsed());
-            if waited > NAMESPACE_TIMEOUT {
+            if began.elapsed() > timeout {
                 // Without them the message only tells less.
                 let pods = self.cluster.of::<Pod>(name).list("").unwrap_or_default();
                 let claims = self.cluster.of::<PersistentVolumeClaim>(name).list("").unwrap_or_default();
                 let holds = held_by(&namespace, &pods, &claims);
-                self.left(format!("Namespace {name}: it is still going after {} s{holds}", waited.as_secs()));
+                let waited = began.elapsed().as_secs();
+                self.left(format!("Namespace {name}: it is still going after {waited} s{holds}"));
                 return false;
             }
             if reminded_at.elapsed() > REMINDER_PERIOD {
@@ -259,10 +260,14 @@ fn reclaim_policy(volume: &PersistentVolume) -> &str {
     spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-/// For how long a namespace has been on its way out, by two clocks.
-fn going_for(namespace: &Namespace) -> Duration {
-    let since = namespace.metadata.deletion_timestamp.as_ref();
-    since.and_then(|time| Timestamp::now().duration_since(time.0).try_into().ok()).unwrap_or_default()
+/// How long a namespace may take to go that was found before it was deleted.
+fn timeout(found: &Namespace) -> Duration {
+    let since = found.metadata.deletion_timestamp.as_ref();
+    let going_for = since.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time.0)).ok());
+    match going_for.is_some_and(|going_for| going_for > NAMESPACE_TIMEOUT) {
+        true => STUCK_NAMESPACE_TIMEOUT,
+        false => NAMESPACE_TIMEOUT,
+    }
 }
 
 /// What keeps a namespace from going, in words that follow a statement.
