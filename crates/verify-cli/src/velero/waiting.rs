@@ -16,18 +16,18 @@ use super::transfer::{Transfer, moving};
 use crate::duration::Period;
 use crate::render::quantity::bytes;
 
-/// What a backup hangs on; none once it and all of its transfers have ended. `others` are the backups of the same
-/// Velero, among which it may be queued; `snapshots` are those that it takes.
+/// What a backup hangs on; none once it and all of its transfers have ended. `snapshots` are those that it takes, `ahead`
+/// are the backups that Velero takes before it.
 pub(crate) fn backup(
     backup: &Backup,
     transfers: &[Transfer<'_>],
     snapshots: &[VolumeSnapshot],
-    others: &[Backup],
+    ahead: &[Backup],
     now: Timestamp,
 ) -> Option<Problem> {
     let (object, status) = (named(backup), &backup.status);
     if status.phase.is("Queued") {
-        return Some(queued(object, backup, others));
+        return Some(queued(object, backup, ahead));
     }
     if let Some(waiting) = transfer(transfers, now) {
         return Some(waiting);
@@ -43,21 +43,19 @@ pub(crate) fn backup(
     whole(object, backup, &status.phase, &operations, items, now)
 }
 
-/// What a restore hangs on; none once it and all of its transfers have ended. `others` are the restores of the same
-/// Velero, which makes one at a time by default.
+/// What a restore hangs on; none once it and all of its transfers have ended. `ahead` are those that Velero ends before.
 pub(crate) fn restore(
     restore: &Restore,
     transfers: &[Transfer<'_>],
-    others: &[Restore],
+    ahead: &[Restore],
     now: Timestamp,
 ) -> Option<Problem> {
     if let Some(waiting) = transfer(transfers, now) {
         return Some(waiting);
     }
     let status = &restore.status;
-    let ahead = restores_ahead(restore, others);
     if let Some(ahead) = ahead.first().filter(|_| status.phase.untouched()) {
-        let what = format!("is New, and waits for the end of the {}", named(*ahead));
+        let what = format!("is New, and waits for the end of the {}", named(ahead));
         return Some(
             Problem::failure(named(restore), what)
                 .way_out("if that one does not move either, restart the Velero server"),
@@ -71,30 +69,22 @@ pub(crate) fn restore(
     whole(named(restore), restore, &status.phase, &operations, items, now)
 }
 
-/// The backups that Velero takes before one that waits: one at a time by default.
-pub(crate) fn backups_ahead<'a>(backup: &Backup, others: &'a [Backup]) -> Vec<&'a Backup> {
-    let position = backup.status.queue_position;
-    let is_ahead = |other: &&Backup| {
-        let status = &other.status;
-        other.metadata.name != backup.metadata.name
-            && (status.phase.is("InProgress")
-                || status.phase.is("ReadyToStart")
-                || status.phase.is("Queued") && status.queue_position < position)
-    };
-    others.iter().filter(is_ahead).collect()
+/// Whether Velero takes another backup before one that waits: it takes one at a time by default.
+pub(crate) fn is_backup_ahead(other: &Backup, backup: &Backup) -> bool {
+    let status = &other.status;
+    other.metadata.name != backup.metadata.name
+        && (status.phase.is("InProgress")
+            || status.phase.is("ReadyToStart")
+            || status.phase.is("Queued") && status.queue_position < backup.status.queue_position)
 }
 
-/// The restores that Velero ends before it takes one that waits. That one may have begun since it was looked at.
-pub(crate) fn restores_ahead<'a>(restore: &Restore, others: &'a [Restore]) -> Vec<&'a Restore> {
-    let is_ahead = |other: &&Restore| {
-        other.metadata.name != restore.metadata.name && other.status.phase.is("InProgress")
-    };
-    others.iter().filter(is_ahead).collect()
+/// Whether Velero ends another restore before it takes one that waits, which may have begun since it was looked at.
+pub(crate) fn is_restore_ahead(other: &Restore, restore: &Restore) -> bool {
+    other.metadata.name != restore.metadata.name && other.status.phase.is("InProgress")
 }
 
-fn queued(object: String, backup: &Backup, others: &[Backup]) -> Problem {
+fn queued(object: String, backup: &Backup, ahead: &[Backup]) -> Problem {
     let position = backup.status.queue_position;
-    let ahead = backups_ahead(backup, others);
     let ahead: Vec<&str> = ahead.iter().filter_map(|other| other.metadata.name.as_deref()).collect();
     if ahead.is_empty() {
         return Problem::failure(
@@ -286,17 +276,18 @@ mod tests {
             object
         };
         let own = named("own", "Queued.1", 2);
-        let others = [
+        let mut ahead = vec![
             own.clone(),
             named("done", "Completed.1", 0),
             named("running", "InProgress.1", 0),
             named("earlier", "Queued.1", 1),
             named("later", "Queued.1", 3),
         ];
+        ahead.retain(|other| is_backup_ahead(other, &own));
         let now = at("08:24:00");
-        let queued = told(backup(&own, &[], &[], &others, now));
+        let queued = told(backup(&own, &[], &[], &ahead, now));
         assert_eq!(queued, some("Backup own is Queued behind running, earlier", true));
-        let alone = told(backup(&own, &[], &[], &others[..2], now));
+        let alone = told(backup(&own, &[], &[], &[], now));
         assert_eq!(alone, some("Backup own is Queued at position 2, behind nothing that we see", true));
     }
 
@@ -357,10 +348,11 @@ mod tests {
         let mut ahead: Restore = sample::load("Restore/InProgress.1");
         ahead.metadata.name = Some("earlier".to_owned());
         let behind = some("Restore csi-085525 is New, and waits for the end of the Restore earlier", true);
-        assert_eq!(told(restore(&fresh, &[], &[fresh.clone(), ahead], at("08:58:00"))), behind);
+        assert!(is_restore_ahead(&ahead, &fresh));
+        assert_eq!(told(restore(&fresh, &[], &[ahead], at("08:58:00"))), behind);
         let mut begun = fresh.clone();
         begun.status.phase = "InProgress".into();
-        assert_eq!(told(restore(&fresh, &[], &[begun], at("08:58:00"))), some(text, true));
+        assert!(!is_restore_ahead(&begun, &fresh), "it has begun since it was looked at");
         let ended: Restore = sample::load("Restore/FailedValidation.1");
         assert_eq!(told(restore(&ended, &[], &[], at("08:58:00"))), None);
     }

@@ -143,22 +143,12 @@ impl Filling<'_> {
                 drop(transfers);
                 return Ok(Look::Done((restore, files, downloads)));
             }
-            // Velero makes one restore at a time: while another one is ahead, that one's movement counts.
-            let mut others = Vec::new();
-            let mut files_ahead = Vec::new();
-            if restore.status.phase.untouched() {
-                others = self.cluster.of::<Restore>(velero).list("")?;
-            }
-            let ahead = waiting::restores_ahead(&restore, &others);
-            for other in &ahead {
-                let of_other = label::of_restore(&other.name_any());
-                files_ahead.extend(self.cluster.of::<PodVolumeRestore>(velero).list(&of_other)?);
-            }
-            let on = waiting::restore(&restore, &transfers, &others, Timestamp::now());
+            let (ahead, their_files) = self.ahead(&restore)?;
+            let on = waiting::restore(&restore, &transfers, &ahead, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
             let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
-            let files_ahead: Vec<_> = files_ahead.iter().map(|files| &files.status).collect();
-            let state = serde_json::to_string(&(&restore.status, statuses, ahead, files_ahead))?;
+            let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
+            let state = serde_json::to_string(&(&restore.status, statuses, ahead, their_files))?;
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;
@@ -175,6 +165,20 @@ impl Filling<'_> {
             volumes,
         };
         Ok(restore_problems(&seen, &self.record.volume.expected()))
+    }
+
+    /// The restores ahead of one that waits, and what moves for them: as long as it does, ours may wait.
+    fn ahead(&self, restore: &Restore) -> Result<(Vec<Restore>, Vec<PodVolumeRestore>)> {
+        if !restore.status.phase.untouched() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let velero = self.settings.velero_namespace();
+        let mut ahead = self.cluster.of::<Restore>(velero).list("")?;
+        ahead.retain(|other| waiting::is_restore_ahead(other, restore));
+        let files = self.cluster.of::<PodVolumeRestore>(velero);
+        let files = ahead.iter().map(|other| files.list(&label::of_restore(&other.name_any())));
+        let files = files.collect::<Result<Vec<_>>>()?.concat();
+        Ok((ahead, files))
     }
 
     /// The pod that Velero needed to fill the volume has done its work.

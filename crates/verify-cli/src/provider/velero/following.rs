@@ -93,22 +93,12 @@ impl Followed<'_> {
                 drop(transfers);
                 return Ok(Look::Done((backup, files, uploads)));
             }
-            // Velero takes one backup at a time by default: while others are ahead, their movement counts.
-            let mut others = Vec::new();
-            let mut files_ahead = Vec::new();
-            if backup.status.phase.untouched() || backup.status.phase.is("Queued") {
-                others = self.cluster.of::<Backup>(self.velero).list("")?;
-            }
-            let ahead = waiting::backups_ahead(&backup, &others);
-            for other in ahead.iter().filter(|other| other.status.phase.is("InProgress")) {
-                let of_other = label::of_backup(&other.name_any());
-                files_ahead.extend(self.cluster.of::<PodVolumeBackup>(self.velero).list(&of_other)?);
-            }
-            let on = waiting::backup(&backup, &transfers, &seen, &others, Timestamp::now());
+            let (ahead, their_files) = self.ahead(&backup)?;
+            let on = waiting::backup(&backup, &transfers, &seen, &ahead, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
             let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
-            let files_ahead: Vec<_> = files_ahead.iter().map(|files| &files.status).collect();
-            let state = serde_json::to_string(&(&backup.status, statuses, seen.len(), ahead, files_ahead))?;
+            let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
+            let state = serde_json::to_string(&(&backup.status, statuses, seen.len(), ahead, their_files))?;
             let on =
                 on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })
@@ -121,6 +111,19 @@ impl Followed<'_> {
             }
         }
         self.read_artefacts(evidence, backup, pod_volume_backups, uploads, snapshots)
+    }
+
+    /// The backups ahead of one that waits, and what moves for them: as long as it does, ours may wait.
+    fn ahead(&self, backup: &Backup) -> Result<(Vec<Backup>, Vec<PodVolumeBackup>)> {
+        if !(backup.status.phase.untouched() || backup.status.phase.is("Queued")) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let mut ahead = self.cluster.of::<Backup>(self.velero).list("")?;
+        ahead.retain(|other| waiting::is_backup_ahead(other, backup));
+        let files = self.cluster.of::<PodVolumeBackup>(self.velero);
+        let files = ahead.iter().map(|other| files.list(&label::of_backup(&other.name_any())));
+        let files = files.collect::<Result<Vec<_>>>()?.concat();
+        Ok((ahead, files))
     }
 
     /// What Velero wrote beside the backup. It writes nothing for one that it refused.
