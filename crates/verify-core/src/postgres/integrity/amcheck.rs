@@ -1,12 +1,12 @@
 //! Indexes against their tables, and the pages of tables: `amcheck`.
 
 use super::extension::{Extension, Function};
+use super::statements::{self, FAULTS_SHOWN};
 use super::{Integrity, Relation, SAID_MAX, ended, said};
 use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
 use crate::postgres::rows::Row;
-use crate::postgres::statements::{self, FAULTS_SHOWN};
 
 /// The first `server_version_num` whose amcheck looks at tables.
 const CHECKS_TABLES: u32 = 140_000;

@@ -1,11 +1,11 @@
 //! An extension of PostgreSQL's contrib modules on the copy: found or installed, and removed again where it was not there.
 
 use super::said;
+use super::statements;
 use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::heartbeat::first;
 use crate::postgres::reader::obstacle;
-use crate::postgres::statements;
 
 /// An extension that can be called.
 pub(super) struct Extension {

@@ -3,6 +3,7 @@
 
 mod amcheck;
 mod extension;
+mod statements;
 mod visibility;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use super::reader::obstacle;
 use super::rows::Row;
 use super::session::SessionOptions;
 use super::settings::Settings;
-use super::{snapshot, statements};
+use super::snapshot;
 use crate::compare::NotCovered;
 use crate::database::Obstacle;
 use crate::error::{Error, ErrorKind, Result};

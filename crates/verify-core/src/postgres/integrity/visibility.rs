@@ -2,11 +2,11 @@
 //! rows does not see what an index-only scan gets wrong by it, nor which rows VACUUM will pass over.
 
 use super::extension::{Extension, Function};
+use super::statements::{self, FAULTS_SHOWN};
 use super::{Integrity, Relation};
 use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::rows::Row;
-use crate::postgres::statements::{self, FAULTS_SHOWN};
 
 const FUNCTIONS: [Function; 2] = [
     Function { name: "pg_check_visible", arguments: "2205", since: 0 },

@@ -1,0 +1,132 @@
+//! The statements of the checks, qualified with `pg_catalog` as all of [`crate::postgres::statements`].
+
+use crate::postgres::statements::{identifier, qualified};
+use crate::table::TableName;
+
+/// What is checked beyond rows: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
+/// Whether an index, its name, the table that it belongs to, and about how many bytes are read.
+pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
+    coalesce(n.nspname, c.relnamespace::pg_catalog.text), c.relname, tn.nspname, t.relname, \
+    coalesce(CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) + coalesce(pg_catalog.pg_table_size(h.oid), 0) \
+      ELSE pg_catalog.pg_table_size(c.oid) END, 0) \
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
+    LEFT JOIN pg_catalog.pg_class h ON h.oid = i.indrelid \
+    LEFT JOIN pg_catalog.pg_class o ON o.reltoastrelid = coalesce(h.oid, c.oid) \
+    LEFT JOIN pg_catalog.pg_class t ON t.oid = coalesce(o.oid, h.oid) \
+    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
+    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam = 403 AND i.indisvalid AND i.indisready AND i.indislive \
+      OR c.relkind IN ('r', 'm', 't') AND c.relam = 2)";
+
+/// What it does not: how many indexes and tables of other access methods.
+pub(super) const UNCHECKED: &str = "SELECT c.relkind = 'i', coalesce(a.amname, c.relam::pg_catalog.text), pg_catalog.count(*) \
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam <> 403 OR c.relkind IN ('r', 'm', 't') AND c.relam <> 2) \
+    GROUP BY 1, 2 ORDER BY 1, 2";
+
+/// Keeps event triggers from firing, and a long check from being ended, on servers that would.
+pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
+    CASE s.name WHEN 'event_triggers' THEN 'off' ELSE '0' END, false) \
+    FROM pg_catalog.pg_settings s WHERE s.name IN ('event_triggers', 'transaction_timeout')";
+
+/// So many faults of a table are shown.
+pub(super) const FAULTS_SHOWN: u64 = 3;
+
+/// Where an extension is installed when it is ours to install.
+pub(super) fn extension_schema(name: &str) -> String {
+    format!("state_lab_{name}")
+}
+
+/// Whether the server has an extension, and the schema in which the database has it.
+pub(super) fn extension(name: &str) -> String {
+    format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = '{name}'), \
+         (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+          WHERE e.extname = '{name}')"
+    )
+}
+
+/// Fails where the server lacks an extension's code.
+pub(super) fn load(name: &str) -> String {
+    format!("LOAD '$libdir/{name}'")
+}
+
+/// One transaction, as it is one message.
+pub(super) fn install_extension(name: &str) -> String {
+    let schema = extension_schema(name);
+    format!("CREATE SCHEMA {schema}; CREATE EXTENSION {name} SCHEMA {schema}")
+}
+
+/// Takes both away again.
+pub(super) fn remove_extension(name: &str) -> String {
+    format!("DROP EXTENSION {name}; DROP SCHEMA {}", extension_schema(name))
+}
+
+/// The server's version, then of each function whether the extension has it with exactly these arguments: somebody's function
+/// of the same name in the same schema cannot have these too, so it is never taken for that.
+pub(super) fn extension_functions<'a>(
+    extension: &str,
+    functions: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let has = functions.map(|(name, arguments)| {
+        format!(
+            ", coalesce(pg_catalog.bool_or(p.proname = '{name}' \
+             AND p.proargtypes = '{arguments}'::pg_catalog.oidvector), false)"
+        )
+    });
+    format!(
+        "SELECT pg_catalog.current_setting('server_version_num'){} FROM pg_catalog.pg_extension e \
+         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
+           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
+         JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = '{extension}'",
+        has.collect::<String>()
+    )
+}
+
+/// Checks a b-tree, and with `rows` that it has every row of its table, which calls the functions that it indexes. The
+/// arguments' types are spelled out, see [`extension_functions`].
+pub(super) fn check_index(schema: &str, oid: u32, rows: bool) -> String {
+    format!(
+        "SELECT {}.bt_index_check({oid}::pg_catalog.oid::pg_catalog.regclass, {rows}::pg_catalog.bool)",
+        identifier(schema)
+    )
+}
+
+/// Checks all of a table's pages and the values in TOAST: the number of faults, then block, item, column and text of the
+/// first ones.
+pub(super) fn check_table(schema: &str, oid: u32) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) OVER (), f.blkno, f.offnum, f.attnum, pg_catalog.left(f.msg, 1000) \
+         FROM {}.verify_heapam({oid}::pg_catalog.oid::pg_catalog.regclass, false::pg_catalog.bool, true::pg_catalog.bool, \
+           'none'::pg_catalog.text, NULL::pg_catalog.int8, NULL::pg_catalog.int8) f LIMIT {FAULTS_SHOWN}",
+        identifier(schema)
+    )
+}
+
+/// A row where the visibility map may be wrong about what is visible to all: the server goes by transactions of other databases
+/// and replication slots too (before PostgreSQL 17), which the map rightly does not.
+pub(super) fn check_visible(schema: &str, oid: u32) -> String {
+    format!("SELECT 1 FROM {} LIMIT 1", visibility(schema, "pg_check_visible", oid))
+}
+
+/// Where it is wrong: the number of rows that it calls visible to all and that we do not see, then where the first ones lie.
+pub(super) fn check_seen(schema: &str, oid: u32, name: &TableName) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) OVER (), v.place FROM {} AS v (place) \
+         WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE t.ctid = v.place) LIMIT {FAULTS_SHOWN}",
+        visibility(schema, "pg_check_visible", oid),
+        qualified(name)
+    )
+}
+
+/// The number of rows that the visibility map calls frozen and that are not, then where the first ones lie.
+pub(super) fn check_frozen(schema: &str, oid: u32) -> String {
+    format!(
+        "SELECT pg_catalog.count(*) OVER (), v.place FROM {} AS v (place) LIMIT {FAULTS_SHOWN}",
+        visibility(schema, "pg_check_frozen", oid)
+    )
+}
+
+fn visibility(schema: &str, function: &str, oid: u32) -> String {
+    format!("{}.{function}({oid}::pg_catalog.oid::pg_catalog.regclass)", identifier(schema))
+}
