@@ -12,6 +12,7 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 
 use super::message::Part;
+use crate::connect::PATIENCE;
 use crate::failover::ProbeOrder;
 use crate::interrupt;
 use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
@@ -19,14 +20,8 @@ use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
 /// How long the cluster's network may take to let a new pod through to a server.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 const ADMISSION_POLL: Duration = Duration::from_millis(250);
-/// A server whose node dies without a word is given up: while connecting, with data under way, and while we wait for it.
-const PATIENCE: [(&str, &str); 5] = [
-    ("connect_timeout", "30"),
-    ("tcp_user_timeout", "30000"),
-    ("keepalives_idle", "10"),
-    ("keepalives_interval", "5"),
-    ("keepalives_count", "4"),
-];
+/// How long a server may take to answer a new connection, in seconds.
+const CONNECT_TIMEOUT: &str = "30";
 
 /// A line on an agent's standard input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,6 +117,12 @@ impl Conninfo {
         Self(format!("{} {}", self.0, quoted(name, value)))
     }
 
+    /// The same with several more.
+    #[must_use]
+    pub(crate) fn with_all(self, parameters: &[(&str, &str)]) -> Self {
+        parameters.iter().fold(self, |conninfo, (name, value)| conninfo.with(name, value))
+    }
+
     /// As settings, untouched by the environment of the pod.
     pub(crate) fn settings(&self) -> Result<Settings> {
         Ok(Settings::parse(&self.0, &Environment::default())?)
@@ -145,7 +146,7 @@ impl Access {
         await_admission(host, *port);
         let settings = |database: &str| {
             let conninfo = Conninfo::new(host, *port, user, password, database);
-            PATIENCE.iter().fold(conninfo, |conninfo, (name, value)| conninfo.with(name, value)).settings()
+            conninfo.with_all(&PATIENCE).with("connect_timeout", CONNECT_TIMEOUT).settings()
         };
         if databases.is_empty() {
             return local::databases(&settings("template1")?)?.iter().map(|name| settings(name)).collect();

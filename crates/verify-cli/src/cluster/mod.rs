@@ -18,7 +18,7 @@ pub(crate) use error::Unanswered;
 pub(crate) use kind::{Evicted, Kind, Namespaced, object};
 pub(crate) use label::{Component, KEPT, RUN, Run, labels, selector};
 pub(crate) use lease::LiveRun;
-pub(crate) use pod_state::PodState;
+pub(crate) use pod_state::{PodState, is_over};
 pub(crate) use postgres::{
     Credentials, Operator, PostgresCluster, User, database_container, is_ready, pull_secrets,
 };

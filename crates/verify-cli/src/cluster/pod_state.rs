@@ -9,6 +9,12 @@ look whether the nodes can pull the image, and whether its name is right (`image
 /// The way out where no node takes it.
 const SCHEDULE: &str = "look at the nodes, and at the events of its claims (`kubectl describe`)";
 
+/// Whether all of a pod's containers have ended for good.
+pub(crate) fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// Where a pod is on its way to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PodState {
@@ -27,7 +33,7 @@ impl PodState {
         let Some(status) = &pod.status else { return waiting("is not scheduled yet") };
         let inits = status.init_container_statuses.iter().flatten();
         let containers = || status.container_statuses.iter().flatten();
-        if let Some("Failed" | "Succeeded") = status.phase.as_deref() {
+        if is_over(pod) {
             let ended = inits.chain(containers()).find_map(failure);
             let reason = ended.or_else(|| status.message.clone()).or_else(|| status.reason.clone());
             return Self::Failed(reason.unwrap_or_else(|| UNEXPLAINED.to_owned()));

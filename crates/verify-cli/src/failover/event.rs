@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cluster::{Cluster, Evicted, RUN, Run};
+use crate::cluster::{Cluster, Evicted, RUN, Run, is_over};
 use crate::interrupt::{self, interrupted};
 use crate::process_group;
 use crate::terminal;
@@ -171,12 +171,10 @@ impl Target<'_> {
 
 /// Whether `kubectl drain --ignore-daemonsets --delete-emptydir-data` evicts a pod. Ours stay: they keep the record.
 fn is_drained(pod: &Pod, node: &str) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let over = matches!(phase, Some("Succeeded" | "Failed"));
     let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
     let daemon = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
     let mirror = pod.annotations().contains_key("kubernetes.io/config.mirror");
-    here && !over && !daemon && !mirror && !pod.labels().contains_key(RUN)
+    here && !is_over(pod) && !daemon && !mirror && !pod.labels().contains_key(RUN)
 }
 
 /// What no controller owns is gone once it is evicted; `kubectl drain` refuses it as well.

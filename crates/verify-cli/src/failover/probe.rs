@@ -69,9 +69,7 @@ impl ProbeOrder {
     }
 
     fn settings(&self) -> Result<Settings> {
-        let patient =
-            PATIENCE.iter().fold(self.database.clone(), |conninfo, (name, value)| conninfo.with(name, value));
-        patient.with("target_session_attrs", "read-write").settings()
+        self.database.clone().with_all(&PATIENCE).with("target_session_attrs", "read-write").settings()
     }
 }
 

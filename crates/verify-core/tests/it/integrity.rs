@@ -152,11 +152,23 @@ fn misdate(page: &mut [u8]) {
     page[row..row + 4].copy_from_slice(&(xmin + 1_000_000).to_le_bytes());
 }
 
-fn wrong_map(major: u32) -> Result<()> {
+/// A server whose files can be damaged: checksums would refuse a page before anybody looks at what is in it.
+fn unguarded(major: u32) -> Result<TestServer> {
     let init = InitOptions { checksums: false, ..InitOptions::default() };
     let installation = fixtures::majors::installation(major)?;
-    let mut server = TestServer::initdb(&installation, &init, &[("autovacuum", "off")])?;
+    let server = TestServer::initdb(&installation, &init, &[("autovacuum", "off")])?;
     server.create_database("source")?;
+    Ok(server)
+}
+
+/// The file of a relation, in the data directory.
+fn file(server: &TestServer, relation: &str) -> Result<String> {
+    let sql = format!("SELECT pg_relation_filepath(oid) FROM pg_class WHERE {relation}");
+    Ok(server.psql("source", &sql)?.trim().to_owned())
+}
+
+fn wrong_map(major: u32) -> Result<()> {
+    let mut server = unguarded(major)?;
     // After VACUUM has made the maps, which takes commits that are on disk, each first page is touched again, so that its bits
     // are cleared.
     server.psql(
@@ -172,10 +184,7 @@ fn wrong_map(major: u32) -> Result<()> {
          DELETE FROM sound WHERE id <= 10; DELETE FROM deleted WHERE id <= 10; INSERT INTO thawed VALUES (101);
          DELETE FROM toasted WHERE ctid = '(0,1)'; REFRESH MATERIALIZED VIEW CONCURRENTLY view",
     )?;
-    let path = |relation: &str| {
-        let sql = format!("SELECT pg_relation_filepath(oid) || '_vm' FROM pg_class WHERE {relation}");
-        server.psql("source", &sql).map(|path| path.trim().to_owned())
-    };
+    let path = |relation: &str| Ok::<_, anyhow::Error>(file(&server, relation)? + "_vm");
     let (deleted, thawed) = (path("relname = 'deleted'")?, path("relname = 'thawed'")?);
     let toast = path("oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'toasted')")?;
     let view = path("relname = 'view'")?;
@@ -249,11 +258,7 @@ fn a_wrong_visibility_map_on_18_is_named() -> Result<()> {
 }
 
 fn damage(major: u32) -> Result<()> {
-    // Checksums would refuse the page before anybody looks at the row in it.
-    let init = InitOptions { checksums: false, ..InitOptions::default() };
-    let installation = fixtures::majors::installation(major)?;
-    let mut server = TestServer::initdb(&installation, &init, &[("autovacuum", "off")])?;
-    server.create_database("source")?;
+    let mut server = unguarded(major)?;
     server.psql(
         "source",
         "CREATE TABLE stale (id int PRIMARY KEY); INSERT INTO stale SELECT generate_series(1, 5000);
@@ -264,10 +269,7 @@ fn damage(major: u32) -> Result<()> {
             FROM generate_series(1, 10) i;
          CHECKPOINT;",
     )?;
-    let path = |relation: &str| {
-        let sql = format!("SELECT pg_relation_filepath(oid) FROM pg_class WHERE {relation}");
-        server.psql("source", &sql).map(|path| path.trim().to_owned())
-    };
+    let path = |relation: &str| file(&server, relation);
     let (stale, zeroed) = (path("relname = 'stale_pkey'")?, path("relname = 'zeroed_pkey'")?);
     let misdated = path("relname = 'misdated'")?;
     let toast = path("oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'toasted')")?;

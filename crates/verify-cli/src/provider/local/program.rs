@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use verify_core::postgres::{Settings, connection_variables};
 use verify_core::table::shown_text;
 
+use crate::connect::PATIENCE;
 use crate::interrupt::interrupted;
 use crate::process_group;
 use crate::server::{Installation, client_program};
@@ -20,9 +21,6 @@ use crate::server::{Installation, client_program};
 const POLL: Duration = Duration::from_millis(20);
 /// How long a child may take to end by itself once it is to stop.
 const TERM_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server whose machine dies without a word is given up, as by the agent; libpq has no variables for this.
-const PATIENCE: &str =
-    "--dbname=keepalives_idle=10 keepalives_interval=5 keepalives_count=4 tcp_user_timeout=30000";
 /// Only so much of what a program said is kept: the end, where it says why it gave up.
 const SAID_BYTES_MAX: usize = 16 << 10;
 
@@ -77,7 +75,10 @@ impl Program {
 
     /// Connects it to a database. Passwords go into its environment, where other users cannot see them.
     pub(super) fn connect(mut self, settings: &Settings) -> Self {
-        self.command.env("PGAPPNAME", "state-lab").envs(settings.child_environment()).arg(PATIENCE);
+        // libpq has no variables for these.
+        let patience = PATIENCE.map(|(name, value)| format!("{name}={value}")).join(" ");
+        let command = self.command.env("PGAPPNAME", "state-lab").envs(settings.child_environment());
+        command.arg(format!("--dbname={patience}"));
         self
     }
 

@@ -144,6 +144,14 @@ impl BackupRecord {
         }
         serde_json::from_slice(&text).with_context(doing)
     }
+
+    /// Fails where the record that was found as `name` has no manifest.
+    pub(crate) fn expect_manifests(&self, name: &BackupName) -> Result<()> {
+        if self.databases.is_empty() {
+            bail!("failed to use the backup {name}: it has no manifest, so nothing could be proven of it");
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]

@@ -103,9 +103,7 @@ impl Store {
             );
         }
         let record = BackupRecord::read(&path)?;
-        if record.databases.is_empty() {
-            bail!("failed to use the backup {name}: it has no manifest, so nothing could be proven of it");
-        }
+        record.expect_manifests(name)?;
         let manifests = record.databases.iter().map(|database| {
             let file = path.join(&database.manifest);
             let bytes = fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;

@@ -110,9 +110,7 @@ impl Evidence {
                 record.backup.name
             );
         }
-        if record.backup.databases.is_empty() {
-            bail!("failed to use the backup {name}: it has no manifest, so nothing could be proven of it");
-        }
+        record.backup.expect_manifests(name)?;
         Ok(Some(record))
     }
 

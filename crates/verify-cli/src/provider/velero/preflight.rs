@@ -10,7 +10,7 @@ use kube::ResourceExt;
 
 use super::method::Method;
 use super::source::Source;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, is_over};
 use crate::velero::problem::Problem;
 use crate::velero::snapshot_class::{self, VELERO_LABEL, VolumeSnapshotClass};
 use crate::velero::volume::ExpectedVolume;
@@ -219,14 +219,10 @@ pub(super) fn bystanders(
         labels.get(EXCLUDED).is_some_and(|value| value == "true")
     };
     // Of a pod that has ended, as a CronJob's, Velero copies no files, whatever its annotations say.
-    let ended = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
     let others = source
         .pods
         .iter()
-        .filter(|pod| !database.contains(&pod.name_any()) && !excluded(pod.labels()) && !ended(pod));
+        .filter(|pod| !database.contains(&pod.name_any()) && !excluded(pod.labels()) && !is_over(pod));
     let mut volumes = Vec::new();
     for pod in others {
         let left_out = names(pod, OPT_OUT);

@@ -2,7 +2,7 @@
 
 use super::extension::{Extension, Function};
 use super::statements::{self, FAULTS_SHOWN};
-use super::{Integrity, Relation, SAID_MAX, ended, said};
+use super::{Integrity, Relation, SAID_MAX, counted, ended, said};
 use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
@@ -43,15 +43,8 @@ impl Amcheck {
     ) -> Result<()> {
         if !relation.is_index {
             let rows = connection.query(&statements::check_table(&self.0.schema, relation.oid))?;
-            if let Some(first) = rows.first() {
-                let faults = rows.iter().map(fault).collect::<Vec<_>>().join("; ");
-                let count: u64 = first.number(0)?;
-                let more = if count > FAULTS_SHOWN { ", the first" } else { "" };
-                found.damaged(
-                    relation,
-                    &format!("faults in its pages: {count}{more}: {faults}"),
-                    &advice(relation),
-                );
+            if let Some(faults) = counted(&rows, |row| Some(fault(row)), "; ")? {
+                found.damaged(relation, &format!("faults in its pages: {faults}"), &advice(relation));
             }
             return Ok(());
         }

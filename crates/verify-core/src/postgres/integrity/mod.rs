@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use self::amcheck::Amcheck;
+use self::statements::FAULTS_SHOWN;
 use self::visibility::Visibility;
 use super::cancel::CancelHandle;
 use super::connection::Connection;
@@ -319,6 +320,15 @@ impl Watcher {
         }
         result
     }
+}
+
+/// How many faults there are, and the first ones, of rows that each begin with the number of all; none where all is sound.
+fn counted(rows: &[Row], fault: impl Fn(&Row) -> Option<String>, separator: &str) -> Result<Option<String>> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let count: u64 = first.number(0)?;
+    let more = if count > FAULTS_SHOWN { ", the first" } else { "" };
+    let faults = rows.iter().filter_map(fault).collect::<Vec<_>>().join(separator);
+    Ok(Some(format!("{count}{more}: {faults}")))
 }
 
 /// Whether somebody cancelled the statement.

@@ -2,8 +2,8 @@
 //! rows does not see what an index-only scan gets wrong by it, nor which rows VACUUM will pass over.
 
 use super::extension::{Extension, Function};
-use super::statements::{self, FAULTS_SHOWN};
-use super::{Integrity, Relation};
+use super::statements;
+use super::{Integrity, Relation, counted};
 use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::rows::Row;
@@ -55,11 +55,7 @@ impl Visibility {
 
 /// How many rows there are, and where the first ones lie.
 fn told(rows: &[Row]) -> Result<Option<String>> {
-    let Some(first) = rows.first() else { return Ok(None) };
-    let count: u64 = first.number(0)?;
-    let more = if count > FAULTS_SHOWN { ", the first" } else { "" };
-    let places = rows.iter().filter_map(|row| row.get(1)).collect::<Vec<_>>().join(", ");
-    Ok(Some(format!("{count}{more}: {places}")))
+    counted(rows, |row| row.get(1).map(str::to_owned), ", ")
 }
 
 fn advice(function: &str) -> String {
