@@ -2,14 +2,15 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test check bench cluster-up cluster-down test-cluster clean
+.PHONY: help demo test check bench cluster-up cluster-down test-cluster test-cluster-short clean
 
 help:
 	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, prove every row (about a minute)"
 	@echo "make test    all tests, on real servers of PostgreSQL 13, 15 and 18"
 	@echo "make check   formatting, lints and documentation"
 	@echo "make cluster-up | cluster-down   a Kubernetes of three nodes with Velero and S3 on this machine (root; Debian 12)"
-	@echo "make test-cluster   the tests that need one: the cluster of KUBECONFIG, or that which it brings up"
+	@echo "make test-cluster   all tests that need one, about 40 minutes: on the cluster of KUBECONFIG, or on one that it brings up"
+	@echo "make test-cluster-short   those that every change must pass, each seam once"
 	@echo "make bench   verification beside the raw COPY floor, on tables that it makes"
 
 demo:
@@ -23,6 +24,7 @@ test:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --test cluster -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 bench:
@@ -39,6 +41,9 @@ cluster-down:
 
 test-cluster:
 	@CARGO="$(CARGO)" fixtures/cluster/test.sh
+
+test-cluster-short:
+	@CARGO="$(CARGO)" fixtures/cluster/test.sh fixtures/cluster/short-tier
 
 clean:
 	$(CARGO) clean
