@@ -5,7 +5,7 @@ CARGO ?= cargo
 .PHONY: help demo test check bench cluster-up cluster-down test-cluster test-cluster-short clean
 
 help:
-	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, prove every row (about a minute)"
+	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, prove every row (after the build, some ten seconds)"
 	@echo "make test    all tests, on real servers of PostgreSQL 13, 15 and 18"
 	@echo "make check   formatting, lints and documentation"
 	@echo "make cluster-up | cluster-down   a Kubernetes of three nodes with Velero and S3 on this machine (root; Debian 12)"
@@ -15,7 +15,8 @@ help:
 
 demo:
 	@./install.sh demo
-	@$(CARGO) run --release --quiet -p state-lab -- demo
+	@echo "make demo: compiles state-lab (the first time about three minutes on two cores), then runs the drill (about ten seconds)"
+	@$(CARGO) run --package state-lab -- demo
 
 test:
 	@./install.sh test
