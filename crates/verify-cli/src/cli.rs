@@ -1,18 +1,26 @@
 //! The command line: global flags, the verbs, and what the process ends with.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
+use crate::document::{Document, ErrorDocument, Failed};
 use crate::exit::Exit;
+use crate::failure::{self, Failure};
 use crate::terminal::{self, Terminal};
-use crate::{commands, failure, interrupt, scratch};
+use crate::{commands, interrupt, scratch};
 
-/// Parses the command line, runs the command, tells errors, and says how the process is to end.
+/// Parses the command line, runs the command, reports errors, and returns how the process is to end.
 pub fn main() -> Exit {
-    let Cli { globals, command } = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let Cli { globals, command } = match Cli::read(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error, &arguments),
+    };
+    let status = command.status();
     let run = || {
         interrupt::listen()?;
         command.run(&globals)
@@ -24,9 +32,91 @@ pub fn main() -> Exit {
             if exit == Exit::INTERRUPTED {
                 scratch::remove_all();
             }
-            terminal::tell(&failure::describe(&error, exit));
+            report(&Failure::of(&error, exit), status, &globals);
             exit
         }
+    }
+}
+
+/// Prints an error: on standard error, and on standard output as the one document or the status line of the run.
+fn report(failure: &Failure, status: Status, globals: &Globals) {
+    let style = terminal::error_style(globals.color);
+    // Nothing more can be said on a standard output that cannot be written.
+    if failure.kind != failure::Kind::Output {
+        let printed = match globals.output {
+            Output::Json => print_failure(failure, status),
+            Output::Text => status.line().map_or(Ok(()), terminal::print),
+        };
+        if let Err(error) = printed {
+            terminal::tell(&Failure::of(&error, Exit::COULD_NOT_RUN).text(&style));
+        }
+    }
+    terminal::tell(&failure.text(&style));
+}
+
+fn print_failure(failure: &Failure, status: Status) -> Result<()> {
+    let failed = |of: Status| (status == of).then_some(Failed::Failed);
+    let document = ErrorDocument {
+        backup_status: failed(Status::Backup),
+        restore_status: failed(Status::Restore),
+        error: failure,
+    };
+    terminal::print(&format!("{}\n", document.to_json()?))
+}
+
+/// Reports a command line that cannot be understood, or prints the help that it asks for.
+fn misused(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    if error.print().is_err() {
+        return Exit::COULD_NOT_RUN;
+    }
+    if !error.use_stderr() {
+        return Exit::PASS;
+    }
+    if last_value(arguments, "--output") == Some("json") {
+        // Standard error has it already, where this cannot be written.
+        let _ = print_failure(&Failure::of_usage(error), Status::None);
+    }
+    Exit::COULD_NOT_RUN
+}
+
+/// The value of a global flag on a command line that could not be parsed.
+fn last_value<'a>(arguments: &'a [OsString], flag: &str) -> Option<&'a str> {
+    let values = arguments.iter().enumerate().filter_map(|(i, argument)| {
+        let rest = argument.to_str()?.strip_prefix(flag)?;
+        if rest.is_empty() { arguments.get(i + 1)?.to_str() } else { rest.strip_prefix('=') }
+    });
+    values.last()
+}
+
+/// The status line with which a command begins its output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    None,
+    Backup,
+    Restore,
+}
+
+impl Status {
+    /// The line for a run that could not be made.
+    fn line(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Backup => Some("backup_status: failed\n"),
+            Self::Restore => Some("restore_status: failed\n"),
+        }
+    }
+}
+
+impl Cli {
+    /// Reads a command line; what is wrong with it is coloured as it asks for.
+    fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let colour = match last_value(arguments, "--color") {
+            Some("always") => ColorChoice::Always,
+            Some("never") => ColorChoice::Never,
+            _ => ColorChoice::Auto,
+        };
+        let matches = Self::command().color(colour).try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
     }
 }
 
@@ -138,6 +228,14 @@ enum Command {
 }
 
 impl Command {
+    fn status(&self) -> Status {
+        match self {
+            Self::Backup(_) => Status::Backup,
+            Self::Restore(_) => Status::Restore,
+            _ => Status::None,
+        }
+    }
+
     fn run(self, globals: &Globals) -> Result<Exit> {
         match self {
             Self::Demo(command) => command.run(globals),
@@ -152,7 +250,7 @@ impl Command {
             Self::Replicas(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
-            Self::Completions(command) => command.run::<Cli>(),
+            Self::Completions(command) => command.run::<Cli>(globals),
             Self::Agent(command) => command.run(),
         }
     }
@@ -160,10 +258,20 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_is_found_where_the_rest_cannot_be_parsed() {
+        let arguments: Vec<OsString> = ["state-lab", "--output=text", "frob", "--output", "json", "--color"]
+            .map(OsString::from)
+            .to_vec();
+        assert_eq!(last_value(&arguments[..4], "--output"), Some("text"));
+        assert_eq!(last_value(&arguments, "--output"), Some("json"));
+        assert_eq!(last_value(&arguments, "--color"), None);
     }
 }

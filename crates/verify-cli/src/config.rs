@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use verify_core::invariant::{Expect, Invariant};
@@ -12,8 +12,13 @@ use verify_core::plan::Limits;
 use verify_core::report::Objectives;
 
 use crate::duration::Period;
+use crate::failure::Hinted;
 use crate::provider::velero;
 use crate::s3::{RegionTable, Settings};
+
+/// The two forms of a connection string.
+const CONNECTION_STRING: &str =
+    "a connection string: postgresql://user@host:5432/database or \"host=… dbname=… user=…\"";
 
 /// Where the file is looked for unless `--config` names another.
 const DEFAULT_PATH: &str = "state-lab.toml";
@@ -111,8 +116,15 @@ impl Config {
                 return Ok(Self::default());
             }
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("failed to read the configuration {}", file.display()));
+                let doing = format!("failed to read the configuration {}", file.display());
+                return Err(match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        Hinted::new(doing, "correct --config, or leave it out to read state-lab.toml")
+                            .because(error)
+                            .into()
+                    }
+                    _ => anyhow::Error::new(error).context(doing),
+                });
             }
         };
         Self::parse(&text).with_context(|| format!("failed to read the configuration {}", file.display()))
@@ -125,10 +137,10 @@ impl Config {
             config.invariants.iter().map(|invariant| invariant.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("two invariants have the name {:?}", twice[0]);
+            return Err(Invalid(format!("two invariants have the name {:?}", twice[0])).into());
         }
         if let Some(empty) = config.invariants.iter().find(|invariant| invariant.sql.trim().is_empty()) {
-            bail!("the invariant {:?} has no statement", empty.name);
+            return Err(Invalid(format!("the invariant {:?} has no statement", empty.name)).into());
         }
         Ok(config)
     }
@@ -150,12 +162,17 @@ impl Config {
         // A mistyped connection string may hold a password.
         let plain = database.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if plain {
-            bail!("failed to find the database {database:?}: it is no connection string, and {known}");
+            let told =
+                format!("failed to find the database {database:?}: it is no connection string, and {known}");
+            let hint = format!(
+                "add a table [databases.{database}] to the configuration, or give {CONNECTION_STRING}"
+            );
+            return Err(Hinted::new(told, hint).into());
         }
-        bail!(
-            "failed to find a database: what was given, not shown here, is no name and no connection string, which \
-             looks like postgresql://user@host:5432/database or \"host=… dbname=… user=…\"; {known}"
-        )
+        let told = format!(
+            "failed to find a database: what was given, not shown here, is neither a name nor a connection string; {known}"
+        );
+        Err(Hinted::new(told, format!("give a name, or {CONNECTION_STRING}")).into())
     }
 
     /// The rules.
@@ -225,17 +242,29 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Config).into()
 }
 
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub(crate) struct Invalid(String);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
 /// The error with its line, yet without the line's text, which may hold a password.
-fn located(text: &str, error: &toml::de::Error) -> anyhow::Error {
+fn located(text: &str, error: &toml::de::Error) -> Invalid {
     let message = without_values(error.message());
     match error.span() {
-        None => anyhow!("{message}"),
+        None => Invalid(message),
         Some(span) => {
             // A span lies between characters; should it not, the whole text is counted.
             let before = text.get(..span.start).unwrap_or(text);
             let line = before.matches('\n').count() + 1;
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            anyhow!("line {line}, column {column}: {message}")
+            Invalid(format!("line {line}, column {column}: {message}"))
         }
     }
 }
@@ -260,6 +289,9 @@ fn looks_like_conninfo(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
+    use crate::failure::Failure;
+    use crate::render::Style;
 
     fn refusal(text: &str) -> String {
         Config::parse(text).unwrap_err().to_string()
@@ -325,7 +357,8 @@ mod tests {
         for text in
             ["sec:S3cr3tPw@127.0.0.1:7715/base", "postgresql:/sec:S3cr3tPw@h/d?a=b", "http://S3cr3tPw@h"]
         {
-            let shown = Config::default().conninfo(text).unwrap_err().to_string();
+            let error = Config::default().conninfo(text).unwrap_err();
+            let shown = Failure::of(&error, Exit::COULD_NOT_RUN).text(&Style::plain());
             assert!(!shown.contains("S3cr3tPw") && shown.contains("postgresql://user@host"), "{shown}");
         }
     }

@@ -1,110 +1,255 @@
-//! Errors at the edge: what failed, why, and the way out.
+//! Errors at the edge: what failed, why, and a hint.
 
 use std::fmt::{self, Write};
 use std::io;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use verify_core::ErrorKind;
 use verify_core::table::shown_text;
 
+use crate::cluster::Unanswered;
+use crate::config::Invalid;
 use crate::exit::Exit;
+use crate::render::{Ink, Style};
 use crate::s3;
+use crate::terminal::Unwritten;
 
 /// How the process ends after this error.
 pub(crate) fn exit(error: &anyhow::Error, asked: bool) -> Exit {
-    let interrupted = kinds(error).any(|kind| *kind == ErrorKind::Interrupted);
+    let interrupted = core_errors(error).any(|error| *error.kind() == ErrorKind::Interrupted);
     if interrupted || asked { Exit::INTERRUPTED } else { Exit::COULD_NOT_RUN }
 }
 
-/// The error in words: one line for it, one for each cause, and hints.
-pub(crate) fn describe(error: &anyhow::Error, exit: Exit) -> String {
-    if exit == Exit::INTERRUPTED {
-        return "interrupted\n".to_owned();
+/// An error as it is reported.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Failure {
+    /// What kind of error it is.
+    pub(crate) kind: Kind,
+    /// The SQLSTATE, where a PostgreSQL server answered with an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sqlstate: Option<String>,
+    /// What failed, then why, down to the first cause.
+    pub(crate) causes: Vec<String>,
+    /// What to do about it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
+
+/// What kind of error it is, as far as a caller would act differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// The command line cannot be understood.
+    Usage,
+    /// The configuration file cannot be used.
+    Configuration,
+    /// Connection settings are invalid, contradictory or not supported.
+    Settings,
+    /// No server could be reached, or the connection broke.
+    Connection,
+    /// The server refused the login.
+    Authentication,
+    /// A PostgreSQL server answered a statement with an error.
+    Server,
+    /// A server did not keep to PostgreSQL's protocol.
+    Protocol,
+    /// A server or database cannot be verified as it is.
+    Unsuitable,
+    /// A manifest or report is truncated, modified, or of another format.
+    Manifest,
+    /// A file could not be read or written.
+    File,
+    /// The object store refused or did not answer.
+    ObjectStore,
+    /// The Kubernetes API server could not be reached or did not answer.
+    Cluster,
+    /// Standard output could not be written.
+    Output,
+    /// SIGINT or SIGTERM ended the run.
+    Interrupted,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    /// The report of an error with which the process ends in this way.
+    pub(crate) fn of(error: &anyhow::Error, exit: Exit) -> Self {
+        let server = core_errors(error).filter_map(verify_core::Error::sqlstate).last();
+        let interrupted = exit == Exit::INTERRUPTED;
+        Self {
+            kind: if interrupted { Kind::Interrupted } else { kind(error) },
+            sqlstate: server.map(str::to_owned),
+            causes: causes(error),
+            hint: if interrupted { None } else { hint(error) },
+        }
     }
-    let mut text = String::new();
-    let mut told = String::new();
-    for (depth, cause) in error.chain().enumerate() {
+
+    /// The report of a command line that cannot be understood.
+    pub(crate) fn of_usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let paragraph = text.split("\n\n").next().unwrap_or_default();
+        let cause = paragraph.strip_prefix("error: ").unwrap_or(paragraph).trim().to_owned();
+        let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned);
+        let hint = tip.or_else(|| {
+            Some("`state-lab --help` and `state-lab COMMAND --help` list what is understood".to_owned())
+        });
+        Self { kind: Kind::Usage, sqlstate: None, causes: vec![cause], hint }
+    }
+
+    /// The report in words: a line for the error, one for each cause, and one for the hint.
+    pub(crate) fn text(&self, style: &Style) -> String {
+        if self.kind == Kind::Interrupted {
+            return "interrupted\n".to_owned();
+        }
+        let mut text = String::new();
+        for (depth, cause) in self.causes.iter().enumerate() {
+            let head = if depth == 0 { style.paint(Ink::Bad, "error") } else { "  because".to_owned() };
+            let _ = writeln!(text, "{head}: {}", shown_lines(cause));
+        }
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(text, "{}: {}", style.paint(Ink::Good, "hint"), shown_text(hint));
+        }
+        text
+    }
+}
+
+/// The texts of an error and its causes, each once.
+fn causes(error: &anyhow::Error) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for cause in error.chain() {
         let mut line = cause.to_string();
-        // What a server said stands as it is: `ERROR: …`.
+        // A server's own text is not changed: `ERROR: …`.
         if cause.is::<verify_core::Error>() && line.starts_with(char::is_lowercase) {
             line.insert_str(0, "failed to ");
         }
         // Some errors show their cause themselves.
-        if told.contains(&line) {
-            continue;
+        if !lines.iter().any(|shown| shown.contains(&line)) {
+            lines.push(line);
         }
-        let head = if depth == 0 { "error" } else { "  because" };
-        let _ = writeln!(text, "{head}: {}", shown_lines(&line));
-        told.push_str(&line);
     }
-    for hint in hints(error) {
-        let _ = writeln!(text, "hint: {hint}");
-    }
-    text
+    lines
 }
 
-/// Printable text, whose further lines are set off so that none passes for one of ours.
+/// Printable text, whose further lines are indented so that none passes for a line of state-lab's own.
 fn shown_lines(text: &str) -> String {
     text.lines().map(shown_text).collect::<Vec<_>>().join("\n    ")
 }
 
-fn kinds(error: &anyhow::Error) -> impl Iterator<Item = &ErrorKind> {
-    error.chain().filter_map(|cause| cause.downcast_ref::<verify_core::Error>()).map(verify_core::Error::kind)
+fn core_errors(error: &anyhow::Error) -> impl Iterator<Item = &verify_core::Error> {
+    error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
-/// An error with a way out that is better than the general one for its kind.
+fn kind(error: &anyhow::Error) -> Kind {
+    let within = |is: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    if within(|cause| cause.is::<Unwritten>()) {
+        return Kind::Output;
+    }
+    // The innermost kind is nearest to the cause.
+    if let Some(error) = core_errors(error).last() {
+        return match error.kind() {
+            ErrorKind::Settings => Kind::Settings,
+            ErrorKind::Connection => Kind::Connection,
+            ErrorKind::Server { sqlstate } if sqlstate.starts_with("28") => Kind::Authentication,
+            ErrorKind::Authentication => Kind::Authentication,
+            ErrorKind::Server { .. } => Kind::Server,
+            ErrorKind::Protocol => Kind::Protocol,
+            ErrorKind::Unsuitable => Kind::Unsuitable,
+            ErrorKind::Manifest => Kind::Manifest,
+            ErrorKind::File => Kind::File,
+            ErrorKind::Interrupted => Kind::Interrupted,
+        };
+    }
+    if within(|cause| cause.is::<Invalid>()) {
+        Kind::Configuration
+    } else if within(|cause| cause.is::<s3::Failure>()) {
+        Kind::ObjectStore
+    } else if is_of_cluster(error) {
+        Kind::Cluster
+    } else if within(|cause| cause.is::<io::Error>()) {
+        Kind::File
+    } else {
+        Kind::Other
+    }
+}
+
+fn is_of_cluster(error: &anyhow::Error) -> bool {
+    let of_client = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<kube::Error>() || cause.is::<kube::config::KubeconfigError>()
+    };
+    error.is::<Unanswered>() || error.chain().any(of_client)
+}
+
+/// An error whose hint is known where it is raised, and replaces any hint of its causes.
 #[derive(Debug)]
-pub(crate) struct Advised {
-    pub(crate) doing: String,
-    pub(crate) hint: &'static str,
-    pub(crate) source: verify_core::Error,
+pub(crate) struct Hinted {
+    text: String,
+    hint: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-impl fmt::Display for Advised {
+impl Hinted {
+    pub(crate) fn new(text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: hint.into(), source: None }
+    }
+
+    /// The same with its cause.
+    pub(crate) fn because(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Box::new(source)), ..self }
+    }
+}
+
+impl fmt::Display for Hinted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.doing)
+        f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for Advised {
+impl std::error::Error for Hinted {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 
-fn hints(error: &anyhow::Error) -> Vec<&'static str> {
-    if let Some(advised) = error.chain().find_map(|cause| cause.downcast_ref::<Advised>()) {
-        return vec![advised.hint];
-    }
-    // The innermost kind is nearest to the cause; hints for the same thing come once.
-    let mut hints: Vec<&'static str> = kinds(error).filter_map(hint).collect();
-    hints.extend(error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).filter_map(file_hint));
-    hints.extend(
-        error.chain().filter_map(|cause| cause.downcast_ref::<s3::Failure>()).filter_map(s3::Failure::hint),
-    );
-    let mut seen = std::collections::HashSet::new();
-    hints.retain(|hint| seen.insert(*hint));
-    hints
+/// One hint: the one raised with the error, else the one nearest to the cause, else the one for its kind.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    let raised = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
+    let unwritten = error.chain().find_map(|cause| cause.downcast_ref::<Unwritten>()).map(|unwritten| {
+        let remedy = file_hint(&unwritten.0).unwrap_or("give standard output a reader that reads to its end");
+        format!("{remedy}; what the run has made is kept")
+    });
+    let of_cause = || core_errors(error).find_map(verify_core::Error::hint).map(str::to_owned);
+    let of_kind = || core_errors(error).filter_map(|error| kind_hint(error.kind())).last();
+    let of_store = || error.chain().find_map(|cause| cause.downcast_ref::<s3::Failure>()?.hint());
+    let of_cluster = || is_of_cluster(error).then_some(NO_CLUSTER);
+    let of_file = || error.chain().find_map(|cause| file_hint(cause.downcast_ref()?));
+    raised
+        .map(|raised| raised.hint.clone())
+        .or(unwritten)
+        .or_else(of_cause)
+        .or_else(|| of_kind().or_else(of_store).or_else(of_cluster).or_else(of_file).map(str::to_owned))
 }
 
-/// The way out of an error of this kind, where there is a general one.
-fn hint(kind: &ErrorKind) -> Option<&'static str> {
+/// The hint for any error of this kind, where there is one.
+fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::Server { sqlstate } => return server_hint(sqlstate),
         ErrorKind::Connection => {
-            "is the server up, and are host and port right? `pg_isready` with the same connection string tells"
+            "check that the server is up: `pg_isready` with the same connection string shows it, and the server's log \
+             says why it ended a connection"
         }
-        ErrorKind::Authentication => {
-            "put the password into ~/.pgpass (host:port:database:user:password, mode 0600) or PGPASSWORD"
-        }
-        ErrorKind::Settings => {
-            "a connection string looks like postgresql://user@host:5432/database or \"host=… dbname=… user=…\""
-        }
+        ErrorKind::Authentication => REFUSED_LOGIN,
         ErrorKind::Manifest => {
-            "a file that is cut or changed proves nothing: use another copy of it, or capture again"
+            "a file that is truncated or modified proves nothing: use another copy of it, or capture again"
         }
         _ => return None,
     })
 }
+
+const NO_CLUSTER: &str = "correct KUBECONFIG or --context: `kubectl get namespaces` with the same shows whether the API \
+     server can be reached; --provider local needs no cluster";
+
+const REFUSED_LOGIN: &str = "check user and password, and what the server's pg_hba.conf asks of them";
 
 fn server_hint(sqlstate: &str) -> Option<&'static str> {
     Some(match sqlstate {
@@ -112,20 +257,24 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
             "grant the role what it reads: GRANT pg_read_all_data TO the role (PostgreSQL 14 and later), or \
              GRANT USAGE ON each SCHEMA and GRANT SELECT ON ALL TABLES and ALL SEQUENCES in it"
         }
-        "28P01" | "28000" => return hint(&ErrorKind::Authentication),
-        "3D000" => "the server has no such database; `psql -l` lists those that it has",
+        "28P01" | "28000" => REFUSED_LOGIN,
+        "3D000" => "correct dbname: the server has no such database; `psql -l` lists those that it has",
         "53300" => "the server has no connection to spare: use --jobs 1, or raise max_connections",
+        "53100" => "free some space on the server's disk",
         "55P03" => {
-            "somebody holds a lock, as a migration or VACUUM FULL does: try again later, or raise --lock-timeout"
+            "another session holds a lock, as a migration or VACUUM FULL does: try again later, or raise --lock-timeout"
         }
         "57014" => {
-            "the server cancelled a statement: somebody asked it to, or its statement_timeout is too short"
+            "the server cancelled the statement: another session asked for it, or its statement_timeout is too short"
         }
         "57P01" | "57P02" => {
-            "somebody ended the session, stopped the server, or made another one the primary: do it again when one runs"
+            "an administrator ended the session or stopped the server: run again when a primary accepts connections"
         }
         "57P03" => {
             "the server is starting up or recovering: wait until `pg_isready` says that it accepts connections"
+        }
+        "25006" => {
+            "name a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
         }
         "40001" | "72000" => {
             "a standby cancelled the query for its recovery: set hot_standby_feedback or max_standby_streaming_delay"
@@ -137,71 +286,19 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
 fn file_hint(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space, or write to another file system; nothing was left behind")
+            Some("free some space, or write to another file system")
         }
         io::ErrorKind::FileTooLarge => {
             Some("raise the limit on the size of files (`ulimit -f`), or write to another file system")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("write to another file system: this one is read-only"),
+        io::ErrorKind::PermissionDenied => {
+            Some("run as a user that may do this, or change the permissions of the file or its directory")
         }
         _ => None,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::interrupt::interrupted;
-    use anyhow::Context;
-    use verify_core::Error;
-
-    fn described(error: &anyhow::Error) -> String {
-        describe(error, Exit::COULD_NOT_RUN)
-    }
-
-    #[test]
-    fn an_error_names_what_was_tried_why_it_failed_and_the_way_out() {
-        let denied = ErrorKind::Server { sqlstate: "42501".to_owned() };
-        let error = Error::new(denied, "ERROR: permission denied\u{1b}[2J [42501]")
-            .while_doing("list the tables")
-            .while_doing("capture u@h:5432/d");
-        insta::assert_snapshot!(described(&error.into()), @r"
-        error: failed to capture u@h:5432/d
-          because: failed to list the tables
-          because: ERROR: permission denied\u{1b}[2J [42501]
-        hint: grant the role what it reads: GRANT pg_read_all_data TO the role (PostgreSQL 14 and later), or GRANT USAGE ON each SCHEMA and GRANT SELECT ON ALL TABLES and ALL SEQUENCES in it
-        ");
-        let full = io::Error::from(io::ErrorKind::StorageFull);
-        let error = Error::with_source(ErrorKind::File, "write the manifest", full);
-        let error = Err::<(), _>(error).context("failed to write m").unwrap_err();
-        insta::assert_snapshot!(described(&error), @r"
-        error: failed to write m
-          because: failed to write the manifest
-          because: no storage space
-        hint: free some space, or write to another file system; nothing was left behind
-        ");
-    }
-
-    #[test]
-    fn the_lines_of_a_cause_are_lines() {
-        let error = anyhow::anyhow!("initdb failed: error: one\nhint: two\u{1b}[2J");
-        assert_eq!(described(&error), "error: initdb failed: error: one\n    hint: two\\u{1b}[2J\n");
-    }
-
-    #[test]
-    fn an_error_with_its_own_way_out_has_no_other() {
-        let source = Error::new(ErrorKind::Server { sqlstate: "42501".to_owned() }, "ERROR: denied");
-        let error = Advised { doing: "failed to install".to_owned(), hint: "ask the owner", source };
-        assert_eq!(
-            described(&error.into()),
-            "error: failed to install\n  because: ERROR: denied\nhint: ask the owner\n"
-        );
-    }
-
-    #[test]
-    fn an_interruption_is_told_as_one() {
-        let error = anyhow::Error::from(interrupted()).context("failed to read an object");
-        assert_eq!(exit(&error, false), Exit::INTERRUPTED);
-        assert_eq!(exit(&anyhow::anyhow!("the connection broke"), true), Exit::INTERRUPTED);
-        assert_eq!(exit(&anyhow::anyhow!("the connection broke"), false), Exit::COULD_NOT_RUN);
-        assert_eq!(describe(&error, Exit::INTERRUPTED), "interrupted\n");
-    }
-}
+#[path = "failure_tests.rs"]
+mod tests;

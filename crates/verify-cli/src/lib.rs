@@ -7,11 +7,14 @@ mod commands;
 pub mod config;
 mod connect;
 mod demo;
+pub mod document;
 mod duration;
 pub mod exit;
 mod failover;
 mod failure;
 mod interrupt;
+#[cfg(test)]
+mod json_schema;
 mod process_group;
 mod progress;
 pub mod provider;

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
 
+use crate::failure::Hinted;
 use crate::s3::{self, Address, Bucket, Settings};
 use crate::scratch::try_lock;
 
@@ -73,7 +74,8 @@ impl FileDraft {
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => bail!("{}: it is no regular file", doing()),
             Ok(_) if existing == Existing::Refuse => {
-                bail!("{}: it is there already; --force replaces it", doing())
+                let hint = "choose another name, or replace it with --force";
+                return Err(Hinted::new(format!("{}: it is there already", doing()), hint).into());
             }
             _ => {}
         }
@@ -81,8 +83,7 @@ impl FileDraft {
             bail!("{}: it names no file", doing());
         }
         sweep(directory(&path));
-        let file = create_locked(directory(&path))
-            .with_context(|| format!("failed to create a file in {}", directory(&path).display()))?;
+        let file = create_locked(directory(&path)).map_err(|error| uncreated(directory(&path), error))?;
         Ok(Self { path, file, existing })
     }
 
@@ -90,9 +91,9 @@ impl FileDraft {
     pub(crate) fn keep(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let doing = format!("failed to write {}", self.path.display());
         let mut to = BufWriter::new(self.file.as_file_mut());
-        write(&mut to).and_then(|()| Ok(to.flush()?)).with_context(|| doing.clone())?;
+        write(&mut to).and_then(|()| Ok(to.flush()?)).map_err(|error| unfinished(error, &doing))?;
         drop(to);
-        self.file.as_file().sync_all().with_context(|| doing.clone())?;
+        self.file.as_file().sync_all().map_err(|error| unfinished(error.into(), &doing))?;
         let named = match self.existing {
             Existing::Replace => self.file.persist(&self.path),
             Existing::Refuse => self.file.persist_noclobber(&self.path),
@@ -101,6 +102,30 @@ impl FileDraft {
         // Only then does the name survive a crash, too.
         File::open(directory(&self.path)).and_then(|directory| directory.sync_all()).with_context(|| doing)
     }
+}
+
+/// The error of a directory in which no file can be made.
+fn uncreated(directory: &Path, error: io::Error) -> anyhow::Error {
+    let doing = format!("failed to create a file in {}", directory.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let hint = format!("create the directory first: `mkdir -p {}`", directory.display());
+            Hinted::new(doing, hint).because(error).into()
+        }
+        _ => anyhow::Error::new(error).context(doing),
+    }
+}
+
+/// The error of a file that could not be finished, and which is removed again.
+fn unfinished(error: anyhow::Error, doing: &str) -> anyhow::Error {
+    let full =
+        |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let error = if error.chain().filter_map(|cause| cause.downcast_ref()).any(full) {
+        error.context("there is no room for it; nothing of it was left behind")
+    } else {
+        error
+    };
+    error.context(doing.to_owned())
 }
 
 /// A draft whose lock is held as long as this process has it open.
@@ -222,7 +247,7 @@ mod tests {
         write(&path, Existing::Refuse, "one").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let refused = format!("{:#}", write(&path, Existing::Refuse, "two").unwrap_err());
-        assert!(refused.ends_with("m: it is there already; --force replaces it"), "{refused}");
+        assert!(refused.ends_with("m: it is there already"), "{refused}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "one");
         write(&path, Existing::Replace, "two").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");

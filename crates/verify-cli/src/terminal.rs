@@ -1,11 +1,12 @@
 //! Where output goes: results to standard output, everything else to standard error.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 use crate::cli::{Colour, Output};
+use crate::document::Document;
 use crate::progress::{Mode, Progress};
 use crate::render::Style;
 
@@ -19,29 +20,27 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new(output: Output, colour: Colour, quiet: bool, verbose: bool) -> Self {
-        let colour = match colour {
-            Colour::Always => true,
-            Colour::Never => false,
-            // https://no-color.org: any value but the empty one.
-            Colour::Auto => {
-                io::stdout().is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            }
-        };
+        let colour = coloured(colour, &io::stdout());
         let style = if verbose { Style { rows_max: usize::MAX, ..Style::plain() } } else { Style::plain() };
         Self { output, style: Style { colour, ..style }, quiet }
     }
 
-    /// Prints a result: as `text` makes it, or as JSON.
-    pub(crate) fn result(&self, result: &impl Serialize, text: impl FnOnce(&Style) -> String) -> Result<()> {
-        match self.output {
-            Output::Text => print(&text(&self.style)),
+    /// Prints a result: as `text` makes it, or as JSON. Where standard output cannot be written, the first lines of
+    /// the text, which hold the verdict, go to standard error.
+    pub(crate) fn result(&self, result: &impl Document, text: impl FnOnce(&Style) -> String) -> Result<()> {
+        let text = text(&self.style);
+        let printed = match self.output {
+            Output::Text => print(&text),
             Output::Json => {
-                let json =
-                    serde_json::to_string_pretty(result).context("failed to write the result as JSON")?;
+                let json = result.to_json().context("failed to write the result as JSON")?;
                 print(&format!("{json}\n"))
             }
+        };
+        if printed.is_err() {
+            let head = text.lines().take_while(|line| !line.is_empty());
+            tell(&head.map(|line| format!("{line}\n")).collect::<String>());
         }
+        printed
     }
 
     /// Where the events of a capture go.
@@ -60,11 +59,41 @@ pub(crate) fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Writes to standard output. A reader that has seen enough, as `head` has, is no error: the verdict stands.
+/// Whether to colour what goes to a stream.
+fn coloured(colour: Colour, stream: &impl IsTerminal) -> bool {
+    match colour {
+        Colour::Always => true,
+        Colour::Never => false,
+        // https://no-color.org: any value but the empty one.
+        Colour::Auto => {
+            stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        }
+    }
+}
+
+/// How an error is shown on standard error.
+pub(crate) fn error_style(colour: Colour) -> Style {
+    Style { colour: coloured(colour, &io::stderr()), ..Style::plain() }
+}
+
+/// Writes to standard output. A pipe whose reader has left is an error too: part of a result must not pass for the whole.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("failed to write to standard output"),
+    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Unwritten)?)
+}
+
+/// Standard output could not be written.
+#[derive(Debug)]
+pub(crate) struct Unwritten(pub(crate) io::Error);
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed to write to standard output")
+    }
+}
+
+impl std::error::Error for Unwritten {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
     }
 }

@@ -29,12 +29,13 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-/// An error: its kind, what was being done on what, and the cause.
+/// An error: its kind, what was being done on what, the cause, and a hint where the cause has a known remedy.
 ///
-/// The text is a lower-case fragment that reads after "failed to". It never holds a secret.
+/// The text is a lower-case fragment that reads after "failed to". It never holds a secret, and neither does the hint.
 pub struct Error {
     kind: ErrorKind,
     context: String,
+    hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -44,7 +45,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without an underlying cause.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), source: None }
+        Self { kind, context: context.into(), hint: None, source: None }
     }
 
     /// An error with the cause that it wraps.
@@ -53,13 +54,25 @@ impl Error {
         context: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, context: context.into(), source: Some(source.into()) }
+        Self { kind, context: context.into(), hint: None, source: Some(source.into()) }
     }
 
     /// The same error, told from one step further out: what was being done when it happened.
     #[must_use]
     pub fn while_doing(self, context: impl Into<String>) -> Self {
-        Self { kind: self.kind.clone(), context: context.into(), source: Some(Box::new(self)) }
+        Self { kind: self.kind.clone(), context: context.into(), hint: None, source: Some(Box::new(self)) }
+    }
+
+    /// The same error with a remedy, in the imperative.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The remedy that the innermost cause with one gives.
+    pub fn hint(&self) -> Option<&str> {
+        let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
+        cause.and_then(Self::hint).or(self.hint.as_deref())
     }
 
     /// What went wrong.
@@ -103,5 +116,19 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_nearest_to_the_cause_counts() {
+        let error = Error::new(ErrorKind::Settings, "read the file").with_hint("chmod it");
+        let outer = error.while_doing("log in").with_hint("log in otherwise").while_doing("capture");
+        assert_eq!(outer.hint(), Some("chmod it"));
+        assert_eq!(outer.chain(), "capture: log in: read the file");
+        assert_eq!(Error::new(ErrorKind::Protocol, "read").while_doing("capture").hint(), None);
     }
 }

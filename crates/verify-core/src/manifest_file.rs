@@ -139,9 +139,10 @@ fn check_version(header: &Header) -> Result<()> {
     }
     if (header.version, header.encoding) != (FORMAT_VERSION, ENCODING_VERSION) {
         return Err(refused(format!(
-            "it is of version {}.{}, and this state-lab reads {FORMAT_VERSION}.{ENCODING_VERSION}: use the state-lab that wrote it",
+            "it is of version {}.{}, and this state-lab reads {FORMAT_VERSION}.{ENCODING_VERSION}",
             header.version, header.encoding
-        )));
+        ))
+        .with_hint("use the state-lab that wrote it"));
     }
     Ok(())
 }

@@ -162,8 +162,9 @@ impl Report {
         }
         if version != FORMAT_VERSION {
             return Err(refused(format!(
-                "it is of version {version}, and this state-lab reads {FORMAT_VERSION}: use the state-lab that wrote it"
-            )));
+                "it is of version {version}, and this state-lab reads {FORMAT_VERSION}"
+            ))
+            .with_hint("use the state-lab that wrote it"));
         }
         let report: Self = serde_json::from_slice(text).map_err(broken)?;
         let comparison = &report.comparison;

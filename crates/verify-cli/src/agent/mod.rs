@@ -55,7 +55,8 @@ pub(crate) fn work() -> Result<Exit> {
         }
         Err(error) => {
             let exit = crate::failure::exit(&error, crate::interrupt::asked());
-            voice::tell(&Message::Failed { told: crate::failure::describe(&error, exit) });
+            let told = crate::failure::Failure::of(&error, exit).text(&crate::render::Style::plain());
+            voice::tell(&Message::Failed { told });
             Ok(exit)
         }
     }

@@ -16,6 +16,7 @@ use crate::connect::Target;
 use crate::exit::Exit;
 use crate::provider::local::{self, BackupName, BackupRecord, BackupRequest};
 use crate::provider::velero::{self, Settings};
+use crate::render::document::BackupDocument;
 use crate::render::{self, restore};
 use crate::terminal;
 
@@ -134,13 +135,11 @@ impl By {
 
 impl Backup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        storing::with_status("backup_status", globals, || {
-            let config = globals.config()?;
-            match By::choose(self.provider, self.method, &config)? {
-                By::Local(method) => self.with_local(method, &config, globals),
-                By::Velero(method) => self.with_velero(method, &config, globals),
-            }
-        })
+        let config = globals.config()?;
+        match By::choose(self.provider, self.method, &config)? {
+            By::Local(method) => self.with_local(method, &config, globals),
+            By::Velero(method) => self.with_velero(method, &config, globals),
+        }
     }
 
     fn with_local(self, method: Option<local::Method>, config: &Config, globals: &Globals) -> Result<Exit> {
@@ -156,9 +155,9 @@ impl Backup {
         };
         let record = storing::watched(globals, "backing up", |watch| local::backup(&request, watch))?;
         let place: PathBuf = request.store.path().join(record.name.as_str());
-        let json = serde_json::json!({ "backup_status": "success", "path": place, "backup": record });
+        let document = BackupDocument::local(&record, place.clone());
         let place = place.to_string_lossy();
-        globals.terminal().result(&json, |style| restore::backup(&record, &place, style))?;
+        globals.terminal().result(&document, |style| restore::backup(&record, &place, style))?;
         Ok(provable(&record))
     }
 
@@ -173,10 +172,10 @@ impl Backup {
         let plan = effort.plan(config, hash.into());
         let request = velero::BackupRequest { name, settings, method, plan };
         let taken = storing::watched(globals, "backing up", |watch| velero::backup(&request, watch))?;
-        globals
-            .terminal()
-            .result(&render::velero::json(&taken), |style| render::velero::backup(&taken, style))?;
+        let document = BackupDocument::velero(&taken);
+        let printed = globals.terminal().result(&document, |style| render::velero::backup(&taken, style));
         storing::tell_left(&taken.left);
+        printed?;
         Ok(taken.record.as_ref().map_or(Exit::FAIL, |record| provable(&record.backup)))
     }
 }

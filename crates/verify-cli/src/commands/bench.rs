@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::capture::capture_snapshot;
 use verify_core::database::Database;
@@ -45,8 +46,8 @@ EXAMPLES:
     state-lab bench shop --jobs 4 --rounds 5 --output json";
 
 /// What was measured.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Benchmark {
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Benchmark {
     rows: u64,
     bytes: u64,
     jobs: usize,
@@ -59,7 +60,7 @@ struct Benchmark {
 }
 
 /// A median time, and what it comes to.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Speed {
     median_us: u64,
     rows_per_second: u64,

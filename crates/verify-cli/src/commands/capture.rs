@@ -59,7 +59,7 @@ impl Capture {
             .with_context(|| format!("failed to capture {}", target.place))?;
         drop(progress);
         draft.keep(|to| Ok(manifest.write(to)?))?;
-        let summary = Summary::new(&manifest);
+        let summary = Summary::new(&manifest, &path);
         globals.terminal().result(&summary, |style| {
             format!("manifest: {}\n{}", path.display(), summary.text(false, style))
         })?;

@@ -4,7 +4,9 @@ use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
+use crate::cli::{Globals, Output};
 use crate::exit::Exit;
+use crate::failure::Hinted;
 use crate::terminal;
 
 /// Print a script that makes a shell complete the command line
@@ -22,7 +24,14 @@ EXAMPLES:
     state-lab completions zsh > ~/.zfunc/_state-lab";
 
 impl Completions {
-    pub(crate) fn run<C: CommandFactory>(self) -> Result<Exit> {
+    pub(crate) fn run<C: CommandFactory>(self, globals: &Globals) -> Result<Exit> {
+        if globals.output == Output::Json {
+            return Err(Hinted::new(
+                "failed to print completions: a script has no form in JSON",
+                "leave --output json out",
+            )
+            .into());
+        }
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut C::command(), "state-lab", &mut script);
         terminal::print(&String::from_utf8(script).context("failed to write the script as UTF-8")?)?;

@@ -9,6 +9,7 @@ use crate::duration::Period;
 use crate::exit::Exit;
 use crate::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
 use crate::render;
+use crate::render::document::FailoverDocument;
 
 /// Move the primary away while a probe writes: outage, errors, lost acknowledged writes
 ///
@@ -111,11 +112,6 @@ impl Failover {
 }
 
 fn print(outcome: &Outcome, globals: &Globals) -> Result<()> {
-    let json = serde_json::json!({
-        "event": outcome.event(),
-        "service_impact": outcome.service_impact(),
-        "verdict": outcome.verdict(),
-        "drill": outcome,
-    });
-    globals.terminal().result(&json, |style| render::failover::failover(outcome, style))
+    let document = FailoverDocument::new(outcome);
+    globals.terminal().result(&document, |style| render::failover::failover(outcome, style))
 }

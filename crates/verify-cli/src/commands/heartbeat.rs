@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::heartbeat::Pulse;
 use verify_core::postgres::{Connection, heartbeat};
@@ -14,7 +15,7 @@ use crate::cli::Globals;
 use crate::connect::Target;
 use crate::duration::Period;
 use crate::exit::Exit;
-use crate::failure::Advised;
+use crate::failure::Hinted;
 use crate::interrupt;
 use crate::terminal::{self, Terminal};
 
@@ -42,7 +43,7 @@ EXAMPLES:
 const NOT_INSTALLED: &str = "run `state-lab heartbeat install` first";
 const MAY_NOT_WRITE: &str =
     "grant its writer USAGE ON SCHEMA state_lab, and SELECT, INSERT, DELETE ON state_lab.heartbeat";
-/// The way out for a role that may not create the table.
+/// The hint for a role that may not create the table.
 const MAY_NOT_INSTALL: &str = "\
 grant the role CREATE on the database; or let a superuser install it once, and GRANT USAGE ON SCHEMA state_lab and \
 SELECT, INSERT, DELETE ON TABLE state_lab.heartbeat to the role";
@@ -93,7 +94,10 @@ impl Heartbeat {
                 let Run { place, interval, writer } = run;
                 let target = place.find(globals)?;
                 let writer = writer.unwrap_or_else(host_name);
-                Writer { target: &target, writer: &writer, interval }.run()
+                let exit = Writer { target: &target, writer: &writer, interval }.run()?;
+                let state = HeartbeatState { heartbeat: Word::Stopped, pulse: None };
+                globals.terminal().result(&state, |_| String::new())?;
+                Ok(exit)
             }
             Verb::Status(place) => status(&place.find(globals)?, &globals.terminal()),
         }
@@ -106,18 +110,53 @@ impl Place {
     }
 }
 
-fn install(target: &Target, terminal: &Terminal) -> Result<Exit> {
-    #[derive(Serialize)]
-    struct Installed {
-        heartbeat: &'static str,
+/// What is known of a heartbeat.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct HeartbeatState<'a> {
+    heartbeat: Word,
+    /// The newest row, as `heartbeat status` found it.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pulse: Option<&'a Pulse>,
+}
+
+/// What a command found or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "HeartbeatWord")]
+enum Word {
+    /// `heartbeat install` made sure of the table.
+    Installed,
+    /// `heartbeat run` was asked to stop.
+    Stopped,
+    /// The newest row is recent.
+    Alive,
+    /// The newest row is too old.
+    Silent,
+    /// There is no row, or no table.
+    None,
+}
+
+impl Word {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Stopped => "stopped",
+            Self::Alive => "alive",
+            Self::Silent => "silent",
+            Self::None => "none",
+        }
     }
+}
+
+fn install(target: &Target, terminal: &Terminal) -> Result<Exit> {
     let doing = || format!("failed to install the heartbeat on {}", target.place);
     let mut connection = target.connect().with_context(doing)?;
     heartbeat::install(&mut connection).map_err(|error| match error.sqlstate() {
-        Some("42501") => Advised { doing: doing(), hint: MAY_NOT_INSTALL, source: error }.into(),
+        Some("42501") => Hinted::new(doing(), MAY_NOT_INSTALL).because(error).into(),
         _ => anyhow::Error::new(error).context(doing()),
     })?;
-    terminal.result(&Installed { heartbeat: "installed" }, |_| "heartbeat: installed\n".to_owned())?;
+    let state = HeartbeatState { heartbeat: Word::Installed, pulse: None };
+    terminal.result(&state, |_| "heartbeat: installed\n".to_owned())?;
     Ok(Exit::PASS)
 }
 
@@ -126,11 +165,12 @@ fn status(target: &Target, terminal: &Terminal) -> Result<Exit> {
     let mut connection = target.connect().with_context(doing)?;
     let pulse = heartbeat::pulse(&mut connection).with_context(doing)?;
     let (word, exit) = match (&pulse.beat, pulse.stale()) {
-        (None, _) => ("none", Exit::INCONCLUSIVE),
-        (Some(_), None) => ("alive", Exit::PASS),
-        (Some(_), Some(_)) => ("silent", Exit::FAIL),
+        (None, _) => (Word::None, Exit::INCONCLUSIVE),
+        (Some(_), None) => (Word::Alive, Exit::PASS),
+        (Some(_), Some(_)) => (Word::Silent, Exit::FAIL),
     };
-    terminal.result(&pulse, |_| status_text(word, &pulse))?;
+    let state = HeartbeatState { heartbeat: word, pulse: Some(&pulse) };
+    terminal.result(&state, |_| status_text(word.as_str(), &pulse))?;
     Ok(exit)
 }
 
@@ -167,8 +207,8 @@ impl Writer<'_> {
                 Err(error) if is_final(&error) => {
                     let doing = format!("failed to write the heartbeat of {}", self.target.place);
                     return Err(match error.sqlstate() {
-                        Some("42P01") => Advised { doing, hint: NOT_INSTALLED, source: error }.into(),
-                        Some("42501") => Advised { doing, hint: MAY_NOT_WRITE, source: error }.into(),
+                        Some("42P01") => Hinted::new(doing, NOT_INSTALLED).because(error).into(),
+                        Some("42501") => Hinted::new(doing, MAY_NOT_WRITE).because(error).into(),
                         _ => anyhow::Error::new(error).context(doing),
                     });
                 }

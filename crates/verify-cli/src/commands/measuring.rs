@@ -21,11 +21,16 @@ use crate::store::{Draft, Existing};
 #[derive(Args)]
 pub(crate) struct Effort {
     /// How many connections read at once, on each database
-    #[arg(short, long, value_name = "N", default_value = "2")]
+    #[arg(short, long, value_name = "N", default_value = "2", value_parser = jobs, allow_negative_numbers = true)]
     jobs: NonZeroUsize,
     /// How long to wait for a lock that somebody holds, before the table counts as unreadable [default: 10s]
     #[arg(long, value_name = "TIME")]
     lock_timeout: Option<Period>,
+}
+
+/// Reads a number of connections.
+pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 1".to_owned())
 }
 
 /// The hash of the rows.

@@ -14,6 +14,7 @@ use verify_core::plan::Plan;
 use verify_core::report::Report;
 
 use super::cluster_flags::{ClusterFlags, Provider};
+use super::measuring::jobs;
 use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::interrupt;
 use crate::provider::Watch;
 use crate::provider::local::{self, BackupName, RestoreRequest, Restored};
 use crate::provider::velero;
+use crate::render::document::{RestoreDocument, Status};
 use crate::render::{openmetrics, restore};
 use crate::store::{Existing, FileDraft};
 use crate::terminal;
@@ -51,7 +53,7 @@ pub(crate) struct Restore {
     #[command(flatten)]
     store: StoreFlag,
     /// How many connections load and read at once
-    #[arg(short, long, value_name = "N", default_value = "2")]
+    #[arg(short, long, value_name = "N", default_value = "2", value_parser = jobs, allow_negative_numbers = true)]
     jobs: NonZeroUsize,
     /// When the source was lost, as in 2026-11-21T03:14:00Z [default: when the restore begins]
     #[arg(long, value_name = "TIME")]
@@ -77,13 +79,11 @@ EXAMPLES:
 
 impl Restore {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        storing::with_status("restore_status", globals, || {
-            let config = globals.config()?;
-            match Provider::choose(self.provider, &config) {
-                Provider::Local => self.with_local(&config, globals),
-                Provider::Velero => self.with_velero(&config, globals),
-            }
-        })
+        let config = globals.config()?;
+        match Provider::choose(self.provider, &config) {
+            Provider::Local => self.with_local(&config, globals),
+            Provider::Velero => self.with_velero(&config, globals),
+        }
     }
 
     fn with_velero(self, config: &Config, globals: &Globals) -> Result<Exit> {
@@ -115,8 +115,8 @@ impl Restore {
             integrity: restored.integrity(),
             verdict: restored.verdict(),
         };
-        outcome.print(globals)?;
         metrics.keep(&request.name, &outcome)?;
+        let printed = outcome.print(globals);
         for warning in &restored.warnings {
             terminal::tell(&format!("Velero warns: {warning}\n"));
         }
@@ -127,6 +127,7 @@ impl Restore {
                  \"{conninfo}\"\nremove it with\n    state-lab cleanup\n"
             ));
         }
+        printed?;
         Ok(restored.verdict().into())
     }
 
@@ -158,12 +159,13 @@ impl Restore {
             integrity: restored.integrity(),
             verdict: restored.verdict(),
         };
-        outcome.print(globals)?;
         metrics.keep(&request.name, &outcome)?;
+        let printed = outcome.print(globals);
         let exit = restored.verdict().into();
         if keep {
             tell_kept(restored)?;
         }
+        printed?;
         Ok(exit)
     }
 }
@@ -185,16 +187,16 @@ impl Outcome<'_> {
     fn print(&self, globals: &Globals) -> Result<()> {
         let Self { reports, databases, report_files, integrity, verdict } = self;
         let first = reports.first();
-        let json = serde_json::json!({
-            "restore_status": "success",
-            "integrity_checks": integrity,
-            "verdict": verdict,
-            "rto": first.and_then(|report| report.rto.as_ref()),
-            "rpo": first.and_then(|report| report.rpo.as_ref()),
-            "reports": reports,
-            "report_files": report_files,
-        });
-        globals.terminal().result(&json, |style| {
+        let document = RestoreDocument {
+            restore_status: Status::Success,
+            integrity_checks: *integrity,
+            verdict: *verdict,
+            rto: first.and_then(|report| report.rto.as_ref()),
+            rpo: first.and_then(|report| report.rpo.as_ref()),
+            reports,
+            report_files,
+        };
+        globals.terminal().result(&document, |style| {
             let mut text = restore::restore(reports, databases, *integrity, style);
             for file in *report_files {
                 text.push_str(&format!("report: {file}\n"));

@@ -35,11 +35,11 @@ impl Show {
         let Self { path } = self;
         match read(&path, globals.config()?.s3())? {
             Stored::Manifest(manifest) => {
-                let summary = Summary::new(&manifest);
+                let summary = Summary::new(&manifest, &path);
                 globals.terminal().result(&summary, |style| summary.text(true, style))?;
             }
             Stored::Report(report) => {
-                globals.terminal().result(&report, |style| text::report(&report, style))?;
+                globals.terminal().result(&*report, |style| text::report(&report, style))?;
             }
         }
         Ok(Exit::PASS)

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::cli::{Globals, Output};
+use crate::cli::Globals;
 use crate::config::Config;
-use crate::exit::Exit;
 use crate::provider::Watch;
 use crate::provider::local::Store;
 use crate::{interrupt, terminal};
@@ -54,19 +53,4 @@ pub(crate) fn tell_left(left: &[String]) {
     if !left.is_empty() {
         terminal::tell("`state-lab cleanup` tries again\n");
     }
-}
-
-/// Runs work whose first line of output says whether it could be done.
-pub(crate) fn with_status(
-    field: &str,
-    globals: &Globals,
-    work: impl FnOnce() -> Result<Exit>,
-) -> Result<Exit> {
-    work().inspect_err(|_| {
-        // The error itself is told on standard error.
-        let _ = terminal::print(&match globals.output {
-            Output::Text => format!("{field}: failed\n"),
-            Output::Json => format!("{{\"{field}\": \"failed\"}}\n"),
-        });
-    })
 }

@@ -1,5 +1,6 @@
 //! Five kinds of damage that a restart, a row count or a smoke query would not notice, and what must be found.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::Result;
 use verify_core::finding::{Code, Finding};
@@ -82,7 +83,7 @@ pub(crate) const DAMAGES: [Damage; 5] = [
 ];
 
 /// What a verification said about one damage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Judged {
     /// In words.
     pub(crate) damage: &'static str,

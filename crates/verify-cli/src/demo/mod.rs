@@ -2,7 +2,7 @@
 
 mod damage;
 mod loss;
-mod outcome;
+pub(crate) mod outcome;
 mod shop;
 pub(crate) mod story;
 mod traffic;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::finding::Verdict;
 use verify_core::report::Report;
@@ -13,7 +14,8 @@ use crate::render::quantity::count;
 use crate::render::{Style, text};
 
 /// Both acts, and whether each came out as expected.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Demonstration")]
 pub(crate) struct Outcome {
     /// Pass where the restore was proven, the bound held, and every damage and nothing else was found.
     pub(crate) verdict: Verdict,
@@ -30,7 +32,7 @@ pub(crate) struct Outcome {
 }
 
 /// What the verification of the damaged copy said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Damaged {
     /// Its verdict.
     pub(crate) integrity_checks: Verdict,

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use rustix::process::Signal;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,8 +26,9 @@ const POLL: Duration = Duration::from_millis(500);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How to drive the primary away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "HowToDrive")]
 pub(crate) enum How {
     /// Cordon the node and evict the primary's pod: the least harm
     CordonEvict,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::record::{Entry, Record};
@@ -11,7 +12,7 @@ use super::table::Stored;
 const ERROR_KINDS_MAX: usize = 5;
 
 /// What an event did to writers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Impact {
     /// The longest time without a write that lasted, among those that end after the event began.
     pub(crate) outage_ms: u64,
@@ -43,7 +44,7 @@ pub(crate) struct Impact {
 }
 
 /// Consecutive writes of a writer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Span {
     pub(crate) writer: u32,
     pub(crate) first: u64,

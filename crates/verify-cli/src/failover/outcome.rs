@@ -1,6 +1,7 @@
 //! What a failover drill found, and the verdict on it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::finding::Verdict;
 
@@ -15,13 +16,15 @@ pub(crate) const TRANSIENT_MS: u64 = 30_000;
 const NOTICED_MS: u64 = 1_000;
 
 /// What a failover drill found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "FailoverDrill")]
 pub(crate) struct Outcome {
     pub(crate) namespace: String,
     pub(crate) cluster: String,
     pub(crate) service: String,
     pub(crate) node: String,
     pub(crate) how: How,
+    #[schemars(with = "String")]
     pub(crate) event_at: Timestamp,
     pub(crate) primary_before: Seat,
     pub(crate) primary_after: Option<Seat>,
@@ -38,7 +41,7 @@ pub(crate) struct Outcome {
 }
 
 /// What was read back.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Reading {
     /// The event's impact.

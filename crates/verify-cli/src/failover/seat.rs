@@ -5,12 +5,13 @@ use std::fmt;
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cluster::database_container;
 
 /// The pod that the primary is, where it runs, and how often it was started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Seat {
     pub(crate) pod: String,
     pub(crate) uid: String,
@@ -19,7 +20,7 @@ pub(crate) struct Seat {
 }
 
 /// What became of the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Move {
     /// It is where it was.

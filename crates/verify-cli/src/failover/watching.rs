@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::probe_pod::{Following, ProbePod};
@@ -19,8 +20,9 @@ const PERIOD: Duration = Duration::from_millis(300);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Something that changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Change {
+    #[schemars(with = "String")]
     pub(crate) at: Timestamp,
     pub(crate) what: String,
 }

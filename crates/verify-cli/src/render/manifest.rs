@@ -1,8 +1,10 @@
 //! A manifest in short: what was measured of which database, without the sketches.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
+use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::compare::NotCovered;
 use verify_core::digest::{HashAlgorithm, Sum};
@@ -20,10 +22,12 @@ use super::style::Style;
 use super::text::{captured, database, gaps};
 
 /// A manifest without what only machines need: keys of hashes, lists of rows, sketches.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Summary<'a> {
-    format: &'a str,
-    version: u32,
+    /// Where the manifest is.
+    path: String,
+    /// Whether the manifest covers the whole database.
+    verdict: Verdict,
     source: &'a Source,
     #[serde(flatten)]
     instant: Instant,
@@ -38,7 +42,7 @@ pub struct Summary<'a> {
     not_covered: Vec<NotCovered>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct TableLine<'a> {
     name: String,
     key: String,
@@ -46,7 +50,7 @@ struct TableLine<'a> {
     content: ContentLine<'a>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "content")]
 enum ContentLine<'a> {
     Rows { rows: u64, bytes: u64, sum: Sum, names: &'static str },
@@ -56,16 +60,16 @@ enum ContentLine<'a> {
 }
 
 impl<'a> Summary<'a> {
-    /// The summary of a manifest.
-    pub fn new(manifest: &'a Manifest) -> Self {
+    /// The summary of a manifest, which is at `path`.
+    pub fn new(manifest: &'a Manifest, path: &Path) -> Self {
         let Manifest { header, tables, sequences, invariants, pulse } = manifest;
         let size = |entry: &TableEntry| match &entry.content {
             Content::Rows { bytes, .. } => *bytes,
             Content::Unreadable(_) | Content::Rewritten(_) | Content::Damaged(_) => 0,
         };
-        Self {
-            format: &header.format,
-            version: header.version,
+        let mut summary = Self {
+            path: path.display().to_string(),
+            verdict: Verdict::Inconclusive,
             source: &header.source,
             instant: Instant::from(header),
             lsn: &header.lsn,
@@ -77,7 +81,9 @@ impl<'a> Summary<'a> {
             invariants,
             pulse,
             not_covered: not_covered(manifest),
-        }
+        };
+        summary.verdict = summary.verdict();
+        summary
     }
 
     /// Whether the manifest can stand for the whole database.

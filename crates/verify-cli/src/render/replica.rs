@@ -77,47 +77,49 @@ fn newest(newest: &NewestComplete, style: &Style) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::replicas::{Depth, ObjectCode, ObjectFinding, VeleroBackup};
     use verify_core::compare::NotCovered;
     use verify_core::finding::{Severity, Verdict};
 
+    /// A copy that lacks an object.
+    pub(crate) fn found() -> Replica {
+        let record = serde_json::json!("Completed");
+        Replica {
+            verdict: Verdict::Fail,
+            backup: VeleroBackup {
+                name: "nightly-002".to_owned(),
+                phase: serde_json::from_value(record).unwrap(),
+                started_at: None,
+                completed_at: None,
+            },
+            from: "s3://velero/ at http://a:9000".to_owned(),
+            to: "s3://velero/ at http://b:9000".to_owned(),
+            depth: Depth { objects: 1_012, bytes: 5 << 30, by_checksum: 12, by_reading: 999 },
+            findings: vec![ObjectFinding {
+                code: ObjectCode::Missing,
+                severity: Severity::Fail,
+                key: "kopia/shop/p1".to_owned(),
+                message: "the copy lacks it; the original is of 2026-11-21T01:00:00Z".to_owned(),
+                replication: Some("PENDING".to_owned()),
+            }],
+            not_covered: vec![NotCovered {
+                object: "volume shop/cache".to_owned(),
+                reason: "elsewhere".to_owned(),
+            }],
+            extra: 1,
+            newest_complete: NewestComplete::Found {
+                backup: "nightly-001".to_owned(),
+                started_at: Some("2026-11-20T01:00:00Z".parse().unwrap()),
+                age_s: Some(93_600),
+            },
+        }
+    }
+
     #[test]
     fn people_read_what_is_wrong_and_how_old_the_newest_good_copy_is() {
-        let record = serde_json::json!("Completed");
-        let shown = replica(
-            &Replica {
-                verdict: Verdict::Fail,
-                backup: VeleroBackup {
-                    name: "nightly-002".to_owned(),
-                    phase: serde_json::from_value(record).unwrap(),
-                    started_at: None,
-                    completed_at: None,
-                },
-                from: "s3://velero/ at http://a:9000".to_owned(),
-                to: "s3://velero/ at http://b:9000".to_owned(),
-                depth: Depth { objects: 1_012, bytes: 5 << 30, by_checksum: 12, by_reading: 999 },
-                findings: vec![ObjectFinding {
-                    code: ObjectCode::Missing,
-                    severity: Severity::Fail,
-                    key: "kopia/shop/p1".to_owned(),
-                    message: "the copy lacks it; the original is of 2026-11-21T01:00:00Z".to_owned(),
-                    replication: Some("PENDING".to_owned()),
-                }],
-                not_covered: vec![NotCovered {
-                    object: "volume shop/cache".to_owned(),
-                    reason: "elsewhere".to_owned(),
-                }],
-                extra: 1,
-                newest_complete: NewestComplete::Found {
-                    backup: "nightly-001".to_owned(),
-                    started_at: Some("2026-11-20T01:00:00Z".parse().unwrap()),
-                    age_s: Some(93_600),
-                },
-            },
-            &Style::plain(),
-        );
+        let shown = replica(&found(), &Style::plain());
         insta::assert_snapshot!(shown, @r"
         replica: fail
         newest_complete_copy: nightly-001, begun 2026-11-20T01:00:00Z, 1d2h ago

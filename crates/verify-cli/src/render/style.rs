@@ -31,7 +31,7 @@ fn shown(text: &str, chars_max: usize) -> String {
 
 /// What a colour stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ink {
+pub(crate) enum Ink {
     Good,
     Bad,
     Doubtful,
@@ -44,7 +44,7 @@ impl Style {
         Self { colour: false, rows_max: 20, chars_max: 160 }
     }
 
-    pub(super) fn paint(&self, ink: Ink, text: &str) -> String {
+    pub(crate) fn paint(&self, ink: Ink, text: &str) -> String {
         if !self.colour {
             return text.to_owned();
         }

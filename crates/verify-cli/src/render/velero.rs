@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
-
 use super::restore::captured;
 use super::style::{Ink, Style, sentence};
 use crate::provider::velero::{Method, TakenBackup};
@@ -38,22 +36,6 @@ pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
     let _ = writeln!(text, "stored: {}", sentence(&taken.place));
     text.push_str(&problems(&taken.problems, style));
     text
-}
-
-/// The same for machines.
-pub(crate) fn json(taken: &TakenBackup) -> Value {
-    let problem = |problem: &Problem| {
-        json!({
-            "fails": problem.is_failure(), "object": problem.object, "what": problem.what, "way_out": problem.way_out,
-        })
-    };
-    json!({
-        "backup_status": if taken.record.is_some() { "success" } else { "failed" },
-        "place": taken.place,
-        "backup": taken.record,
-        "problems": taken.problems.iter().map(problem).collect::<Vec<_>>(),
-        "complaints": taken.complaints,
-    })
 }
 
 /// Each on a line, with its way out below.

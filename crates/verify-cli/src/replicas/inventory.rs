@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::NotCovered;
 
@@ -17,20 +18,22 @@ pub(super) const BACKUPS: &str = "backups/";
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// A backup as its `velero-backup.json` tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VeleroBackup {
     /// Its name.
     pub name: String,
     /// Where it stands.
     pub phase: Phase,
     /// When it began, from which on writes to the source need not be in it.
+    #[schemars(with = "Option<String>")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[schemars(with = "Option<String>")]
     pub completed_at: Option<Timestamp>,
 }
 
 /// Where a backup stands, in Velero's words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Phase(String);
 

@@ -1,6 +1,7 @@
 //! What it means that objects are missing, older or different, and the verdict on a copy.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use verify_core::compare::NotCovered;
 use verify_core::finding::{Severity, Verdict};
@@ -10,7 +11,7 @@ use super::repository::Absence;
 use crate::s3::{Head, Object};
 
 /// A copy of a backup, held against its original.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[must_use]
 pub struct Replica {
     /// The answer.
@@ -34,7 +35,7 @@ pub struct Replica {
 }
 
 /// How many objects were compared, and how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Depth {
     /// Objects of the original that a restore needs.
     pub objects: u64,
@@ -47,7 +48,7 @@ pub struct Depth {
 }
 
 /// An object that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[must_use]
 pub struct ObjectFinding {
     /// What it is.
@@ -79,7 +80,7 @@ pub enum ObjectCode {
 }
 
 /// The newest backup whose copy is complete.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum NewestComplete {
     /// There is one.
@@ -87,6 +88,7 @@ pub enum NewestComplete {
         /// Its name.
         backup: String,
         /// When it began; later writes may be missing from it.
+        #[schemars(with = "Option<String>")]
         started_at: Option<Timestamp>,
         /// How long that is ago.
         age_s: Option<i64>,
@@ -124,6 +126,17 @@ impl ObjectCode {
             Self::Later => "object.later",
             Self::Unreadable => "object.unreadable",
         }
+    }
+}
+
+impl JsonSchema for ObjectCode {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ObjectCode".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let all = [Self::Missing, Self::Stale, Self::Different, Self::Later, Self::Unreadable];
+        schemars::json_schema!({ "type": "string", "enum": all })
     }
 }
 

@@ -56,7 +56,7 @@ fn a_name_that_is_taken_is_refused_and_the_backup_stays() {
     let record = fs::read(drill.store().join("b/backup.json")).unwrap();
     let again = drill.run(&["backup", "--name", "b", &drill.source.conninfo("shop")]);
     assert_eq!((again.status, again.out.as_str()), (Some(2), "backup_status: failed\n"));
-    assert!(again.err.contains("is there already; choose another name"), "{}", again.err);
+    assert!(again.err.contains("is there already\nhint: choose another name"), "{}", again.err);
     assert_eq!(fs::read(drill.store().join("b/backup.json")).unwrap(), record);
 }
 

@@ -139,7 +139,7 @@ fn a_full_disk_is_an_error_and_not_a_pass() {
         crate::program::state_lab(directory.path()).args(["show", "m"]).stdout(full).output().unwrap();
     let outcome = crate::program::outcome(&output);
     assert_eq!(outcome.status, Some(2));
-    assert!(outcome.err.starts_with("error: failed to write to standard output\n"), "{}", outcome.err);
+    assert!(outcome.err.contains("\nerror: failed to write to standard output\n"), "{}", outcome.err);
 }
 
 #[test]

@@ -6,6 +6,10 @@ mod databases;
 mod demo;
 mod drill;
 mod files;
+mod hints;
+mod json;
+#[path = "../../src/json_schema.rs"]
+mod json_schema;
 mod program;
 mod restore;
 mod schemas;

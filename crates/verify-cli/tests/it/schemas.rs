@@ -26,6 +26,11 @@ fn the_manifest() {
 }
 
 #[test]
+fn the_output() {
+    check("output.schema.json", &state_lab::document::schema());
+}
+
+#[test]
 fn the_report() {
     check("report.schema.json", &verify_core::report::schema());
 }

@@ -19,7 +19,9 @@ pub(super) fn parse(text: &str) -> Result<Pairs> {
 }
 
 fn refuse(why: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Settings, format!("read the connection string: {why}"))
+    Error::new(ErrorKind::Settings, format!("read the connection string: {why}")).with_hint(
+        "a connection string looks like postgresql://user@host:5432/database or \"host=… dbname=… user=…\"",
+    )
 }
 
 fn key_values(text: &str) -> Result<Pairs> {

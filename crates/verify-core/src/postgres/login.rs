@@ -10,6 +10,7 @@ use super::host::Host;
 use super::require_auth::Method;
 use super::secret::Secret;
 use super::server_error::server_error;
+use super::server_hint::NOT_POSTGRESQL;
 use super::session::SessionOptions;
 use super::settings::{ChannelBinding, Settings};
 use crate::error::{Error, ErrorKind, Result};
@@ -58,18 +59,21 @@ pub(super) fn log_in(
 ) -> Result<()> {
     let mut login = Login { settings, host, binding, method: Method::None, bound: false, scram: None };
     loop {
-        let (tag, length) = buffer.header()?;
+        let (tag, length) = buffer.header().map_err(|error| match error.kind() {
+            ErrorKind::Protocol => error.with_hint(NOT_POSTGRESQL),
+            _ => error,
+        })?;
         if HEADER + length > CAPACITY {
-            return Err(malformed("a message is too long"));
+            return Err(malformed("a message is too long").with_hint(NOT_POSTGRESQL));
         }
         let body = buffer.body(length)?;
         let answer = match tag {
             b'E' if login.method == Method::None => return Err(server_error(body)),
-            b'E' => return Err(told_as_login(server_error(body))),
+            b'E' => return Err(login.refused(server_error(body))),
             b'N' => continue,
             b'v' => return Err(malformed("the server does not speak protocol 3.0")),
             b'R' => login.answer(body)?,
-            _ => return Err(malformed("the answer is not PostgreSQL's")),
+            _ => return Err(malformed("the answer is not PostgreSQL's").with_hint(NOT_POSTGRESQL)),
         };
         match answer {
             Answer::Content => return Ok(()),
@@ -129,9 +133,9 @@ impl Login<'_> {
             2 | 6 | 7 | 8 | 9 => {
                 return Err(Error::new(
                     ErrorKind::Authentication,
-                    "log in: the server asks for Kerberos, GSSAPI or SSPI, which are not supported; let pg_hba.conf \
-                     offer scram-sha-256 or cert",
-                ));
+                    "log in: the server asks for Kerberos, GSSAPI or SSPI, which are not supported",
+                )
+                .with_hint("let the server's pg_hba.conf ask this role for scram-sha-256 or cert"));
             }
             _ => return Err(malformed("the server asks for an unknown method")),
         }
@@ -151,6 +155,20 @@ impl Login<'_> {
             return Err(no_binding("the server let us in without it"));
         }
         Ok(Answer::Content)
+    }
+
+    /// The server's refusal, after an answer was sent.
+    fn refused(&self, error: Error) -> Error {
+        let source = self.settings.password_source();
+        let wrong_password = error.sqlstate() == Some("28P01");
+        let error = told_as_login(error);
+        match source {
+            Some(source) if wrong_password => error.with_hint(format!(
+                "the password from {source} was sent and refused: correct it; the server answers alike where the role \
+                 does not exist, has no password, or its password has expired"
+            )),
+            _ => error,
+        }
     }
 
     fn begin_scram(&mut self, data: &[u8]) -> Result<Answer> {
@@ -199,14 +217,20 @@ impl Login<'_> {
         found.map_err(|error| error.while_doing("log in"))?.ok_or_else(|| {
             Error::new(
                 ErrorKind::Authentication,
-                "log in: the server asks for a password and none is known; set PGPASSWORD or write it into ~/.pgpass",
+                "log in: the server asks for a password and none is known",
+            )
+            .with_hint(
+                "put the password into ~/.pgpass (host:port:database:user:password, mode 0600) or PGPASSWORD",
             )
         })
     }
 }
 
 fn no_binding(why: &str) -> Error {
-    Error::new(ErrorKind::Authentication, format!("log in with channel_binding=require: {why}"))
+    Error::new(ErrorKind::Authentication, format!("log in with channel_binding=require: {why}")).with_hint(
+        "connect over TLS (sslmode=require or stronger) to a server that asks for scram-sha-256, or set \
+         channel_binding=prefer",
+    )
 }
 
 fn malformed(why: &str) -> Error {

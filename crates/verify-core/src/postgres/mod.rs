@@ -29,6 +29,7 @@ mod secret;
 mod sequences;
 mod server;
 mod server_error;
+mod server_hint;
 mod service;
 mod session;
 mod settings;

@@ -63,7 +63,11 @@ fn summary(settings: &Settings, mut tried: Vec<(&Host, Error)>) -> Error {
     let kind = tried.last().map_or(ErrorKind::Connection, |(_, error)| error.kind().clone());
     let each: Vec<_> =
         tried.iter().map(|(host, error)| format!("{}: {}", host.describe(), error.chain())).collect();
-    Error::new(kind, format!("{doing}: {}", each.join("; ")))
+    // One remedy for all of them, or none.
+    let hint = tried.first().and_then(|(_, error)| error.hint());
+    let hint = hint.filter(|hint| tried.iter().all(|(_, error)| error.hint() == Some(hint)));
+    let error = Error::new(kind, format!("{doing}: {}", each.join("; ")));
+    hint.into_iter().fold(error, Error::with_hint)
 }
 
 fn open_host(settings: &Settings, session: &SessionOptions, host: &Host) -> Result<Connection> {
@@ -134,7 +138,8 @@ fn check_target(connection: &mut Connection, target: Target) -> Result<()> {
     let wanted = |fits: bool, not: &str| match fits {
         true => Ok(()),
         false => {
-            Err(Error::new(ErrorKind::Unsuitable, format!("use it: it is {not} (target_session_attrs)")))
+            Err(Error::new(ErrorKind::Unsuitable, format!("use it: it is {not} (target_session_attrs)"))
+                .with_hint("name another host, or change target_session_attrs"))
         }
     };
     match target {

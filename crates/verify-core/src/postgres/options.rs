@@ -238,10 +238,8 @@ fn known(keyword: &str) -> Result<&'static str> {
         let name = if shown { format!(" \"{}\"", printable(keyword, 40)) } else { String::new() };
         Error::new(
             ErrorKind::Settings,
-            format!(
-                "use the connection setting{name}: libpq knows no such keyword (check its spelling, and the \
-                 quotes around values with blanks)"
-            ),
+            format!("use the connection setting{name}: libpq knows no such keyword"),
         )
+        .with_hint("check its spelling, and the single quotes around values with blanks")
     })
 }

@@ -34,8 +34,9 @@ pub(super) fn look_up(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Secret>
     if mode & 0o077 != 0 {
         return Err(Error::new(
             ErrorKind::Settings,
-            format!("{}: others may read it (mode {mode:04o}); run chmod 0600 on it", doing()),
-        ));
+            format!("{}: others may read it (mode {mode:04o})", doing()),
+        )
+        .with_hint(format!("run `chmod 0600 {}`", path.display())));
     }
     let text =
         fs::read_to_string(path).map_err(|error| Error::with_source(ErrorKind::Settings, doing(), error))?;

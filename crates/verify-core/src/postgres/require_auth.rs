@@ -64,7 +64,11 @@ impl RequireAuth {
         Err(Error::new(
             ErrorKind::Authentication,
             format!("log in: the server asks for the method {asked}, which require_auth does not allow"),
-        ))
+        )
+        .with_hint(format!(
+            "let the server's pg_hba.conf ask for a method of require_auth ({}), or add {asked} to it",
+            printable(&self.text, 80)
+        )))
     }
 }
 

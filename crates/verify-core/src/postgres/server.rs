@@ -161,7 +161,8 @@ impl Identity {
             return Err(Error::new(
                 ErrorKind::Unsuitable,
                 format!("use the server: it is PostgreSQL {version}, and 13 is the oldest that is supported"),
-            ));
+            )
+            .with_hint("upgrade the server: pg_upgrade, or pg_dump into a newer one"));
         }
         let rows = control.query(statements::IDENTITY)?;
         let row = first(&rows)?;
@@ -197,10 +198,11 @@ impl Identity {
                 ErrorKind::Unsuitable,
                 format!(
                     "measure {}: the server is in recovery (a standby, or a restore that has not ended), where what \
-                     is read need not be what will be there; wait until pg_is_in_recovery() is false",
+                     is read need not be what will be there",
                     settings.describe()
                 ),
-            ));
+            )
+            .with_hint("name the primary; after a restore, wait until pg_is_in_recovery() is false"));
         }
         Ok(())
     }
@@ -213,7 +215,8 @@ impl Identity {
                     "capture {} for a physical copy: wal_level is minimal, and must be replica",
                     settings.describe()
                 ),
-            ));
+            )
+            .with_hint("set wal_level = replica and restart the server, or dump with --method logical"));
         }
         Ok(())
     }
@@ -269,7 +272,8 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
             }
         }
     }
-    Err(Error::new(ErrorKind::Unsuitable, "lock the tables: they keep being dropped or locked by others"))
+    Err(Error::new(ErrorKind::Unsuitable, "lock the tables: they keep being dropped or locked by others")
+        .with_hint("try again when no migration runs"))
 }
 
 /// Who keeps us out of which tables.

@@ -1,6 +1,7 @@
 //! What a server says in an ErrorResponse, as an error of ours.
 
 use super::printable::printable;
+use super::server_hint::server_hint;
 use crate::error::{Error, ErrorKind};
 
 /// Characters of hostile text that an error may hold.
@@ -24,7 +25,9 @@ pub(super) fn server_error(body: &[u8]) -> Error {
         text.push_str(&format!("; hint: {hint}"));
     }
     let text = format!("{} [{sqlstate}]", printable(&text, LIMIT));
-    Error::new(ErrorKind::Server { sqlstate }, text)
+    let hint = server_hint(&sqlstate, &field(b'R').unwrap_or_default(), &field(b'M').unwrap_or_default());
+    let error = Error::new(ErrorKind::Server { sqlstate }, text);
+    hint.into_iter().fold(error, Error::with_hint)
 }
 
 /// The fields of an ErrorResponse: a tag and a text, each ended by a zero byte.

@@ -153,6 +153,15 @@ impl Settings {
         passfile::look_up(passfile, &wanted)
     }
 
+    /// Where a password was taken from.
+    pub(super) fn password_source(&self) -> Option<String> {
+        match (&self.password, &self.passfile) {
+            (Some(_), _) => Some("the connection string, service file or PGPASSWORD".to_owned()),
+            (None, Some(passfile)) => Some(format!("the password file {}", passfile.display())),
+            (None, None) => None,
+        }
+    }
+
     /// Variables that make a child program (`pg_dump`, `pg_basebackup`) connect to the same place.
     ///
     /// Remove [`super::connection_variables`] from what the child inherits first. Keepalives have no

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -11,11 +12,19 @@ use rustls::pki_types::ServerName;
 
 use super::channel_binding::tls_server_end_point;
 use super::host::Host;
+use super::server_hint::NOT_POSTGRESQL;
 use super::settings::{Keepalive, Settings};
 use super::stream::{Stream, io_error, set_tcp_timeout};
 use super::tls::{self, PROTOCOL};
 use super::tls_settings::{Roots, SslMode};
 use crate::error::{Error, ErrorKind, Result};
+
+/// The remedy for a name without an address.
+const UNKNOWN_HOST: &str =
+    "check the spelling of the host, and that this machine resolves it (`getent hosts` with its name)";
+
+/// The remedy where TLS was begun without asking.
+const NO_DIRECT_TLS: &str = "leave sslnegotiation=direct out: it needs PostgreSQL 17 or later";
 
 /// Whether an attempt asks for TLS, and what it does when the server has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +49,29 @@ pub(super) fn resolve(host: &Host) -> Result<Vec<SocketAddr>> {
     }
     let found: Vec<_> = (host.name.as_str(), host.port)
         .to_socket_addrs()
-        .map_err(|error| Error::with_source(ErrorKind::Connection, "find its address", error))?
+        .map_err(|error| {
+            Error::with_source(ErrorKind::Connection, "find its address", error).with_hint(UNKNOWN_HOST)
+        })?
         .collect();
     match found.is_empty() {
-        true => Err(Error::new(ErrorKind::Connection, "find its address: it has none")),
+        true => {
+            Err(Error::new(ErrorKind::Connection, "find its address: it has none").with_hint(UNKNOWN_HOST))
+        }
         false => Ok(found),
     }
 }
 
 /// Connects to the host's socket.
-pub(super) fn open_unix(settings: &Settings, path: &std::path::Path) -> Result<Opened> {
+pub(super) fn open_unix(settings: &Settings, path: &Path) -> Result<Opened> {
     let opened = UnixStream::connect(path).map(Stream::Unix).and_then(|stream| {
         stream.set_timeout(settings.connect_timeout)?;
         Ok(stream)
     });
-    let stream =
-        opened.map_err(|error| Error::with_source(ErrorKind::Connection, "connect to its socket", error))?;
+    let stream = opened.map_err(|error| {
+        let hint = socket_hint(&error, path);
+        let error = Error::with_source(ErrorKind::Connection, "connect to its socket", error);
+        hint.into_iter().fold(error, Error::with_hint)
+    })?;
     Ok(Opened { stream, binding: None })
 }
 
@@ -72,7 +88,46 @@ pub(super) fn connect(settings: &Settings, address: SocketAddr) -> Result<TcpStr
         Ok(socket)
     });
     socket.map_err(|error| {
-        Error::with_source(ErrorKind::Connection, format!("connect to the address {}", address.ip()), error)
+        let hint = connect_hint(error.kind());
+        let doing = format!("connect to the address {}", address.ip());
+        let error = Error::with_source(ErrorKind::Connection, doing, error);
+        hint.into_iter().fold(error, Error::with_hint)
+    })
+}
+
+/// The remedy for an address that could not be connected to.
+fn connect_hint(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::ConnectionRefused => {
+            "no server listens on this address and port: start it, correct host or port, or set its listen_addresses"
+        }
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            "correct host and port, or open the way to them: a firewall that drops packets looks like this, and so \
+             does a machine that is down"
+        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "correct the host, or this machine's routes: no network leads to this address"
+        }
+        _ => return None,
+    })
+}
+
+/// The remedy for a socket that could not be connected to.
+fn socket_hint(error: &io::Error, path: &Path) -> Option<String> {
+    let directory = path.parent().unwrap_or(path).display();
+    Some(match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "no server has a socket of this port in {directory}: start it, correct host (its unix_socket_directories) or \
+             port, or connect by TCP with host=localhost"
+        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("start the server: the socket in {directory} is left from one that no longer runs")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "run as a user that may use the socket in {directory} (unix_socket_permissions), or connect by TCP with \
+             host=localhost"
+        ),
+        _ => return None,
     })
 }
 
@@ -126,9 +181,12 @@ fn ask_for_tls(mut socket: &TcpStream, protection: Protection) -> Result<bool> {
     match answer[0] {
         b'S' => Ok(true),
         b'N' if protection == Protection::TlsIfOffered => Ok(false),
-        b'N' => Err(Error::new(ErrorKind::Connection, "start TLS: the server has it switched off")),
+        b'N' => Err(Error::new(ErrorKind::Connection, "start TLS: the server has it switched off").with_hint(
+            "switch TLS on at the server (ssl = on), or, on a network that you trust, connect with sslmode=prefer",
+        )),
         // An error text at this point cannot be trusted, and is not shown.
-        _ => Err(Error::new(ErrorKind::Protocol, "ask for TLS: the answer is not PostgreSQL's")),
+        _ => Err(Error::new(ErrorKind::Protocol, "ask for TLS: the answer is not PostgreSQL's")
+            .with_hint(NOT_POSTGRESQL)),
     }
 }
 
@@ -155,16 +213,46 @@ fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream) -> Result<
     while client.is_handshaking() {
         match client.complete_io(&mut socket) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => drop(other.map_err(|error| io_error(doing, error))?),
+            other => drop(other.map_err(|error| {
+                let reason = error.get_ref().and_then(|reason| reason.downcast_ref::<rustls::Error>());
+                let direct = settings.tls.direct.then_some(NO_DIRECT_TLS);
+                let hint = reason.and_then(tls::handshake_hint).or(direct);
+                hint.into_iter().fold(io_error(doing, error), Error::with_hint)
+            })?),
         }
     }
     if settings.tls.direct && client.alpn_protocol() != Some(PROTOCOL) {
         return Err(Error::new(
             ErrorKind::Connection,
-            format!("{doing}: the server did not agree to speak PostgreSQL (sslnegotiation=direct needs 17)"),
-        ));
+            format!("{doing}: the server did not agree to speak PostgreSQL"),
+        )
+        .with_hint(NO_DIRECT_TLS));
     }
     let leaf = client.peer_certificates().and_then(|chain| chain.first());
     let binding = leaf.and_then(|certificate| tls_server_end_point(certificate));
     Ok(Opened { stream: Stream::tls(client, socket), binding })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_server_has_the_hint_of_its_reason() {
+        for (kind, hint) in [
+            (io::ErrorKind::ConnectionRefused, "no server listens"),
+            (io::ErrorKind::TimedOut, "firewall"),
+            (io::ErrorKind::HostUnreachable, "routes"),
+        ] {
+            assert!(connect_hint(kind).unwrap().contains(hint), "{kind}");
+        }
+        for (kind, hint) in [
+            (io::ErrorKind::NotFound, "no server has a socket of this port in /run/pg: "),
+            (io::ErrorKind::ConnectionRefused, "no longer runs"),
+            (io::ErrorKind::PermissionDenied, "unix_socket_permissions"),
+        ] {
+            let told = socket_hint(&kind.into(), Path::new("/run/pg/.s.PGSQL.1")).unwrap();
+            assert!(told.contains(hint), "{kind}: {told}");
+        }
+    }
 }

@@ -58,7 +58,9 @@ pub(super) fn set_tcp_timeout(socket: &TcpStream, timeout: Option<Duration>) -> 
 pub(super) fn io_error(doing: &str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            Error::new(ErrorKind::Connection, format!("{doing}: it did not answer in time"))
+            Error::new(ErrorKind::Connection, format!("{doing}: it did not answer in time")).with_hint(
+                "check that the port is PostgreSQL's, and that the server is neither stopped nor overloaded",
+            )
         }
         _ => Error::with_source(ErrorKind::Connection, doing, error),
     }

@@ -17,6 +17,7 @@ use rustls::{
 use x509_cert::der::Decode;
 use x509_cert::der::asn1::ObjectIdentifier;
 
+use super::server_hint::NOT_POSTGRESQL;
 use super::tls_settings::{ClientCertificate, Roots, SslMode, TlsSettings, TlsVersion, check_key_file};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -52,6 +53,42 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>>
     Ok(Arc::new(config))
 }
 
+/// The remedy for a handshake that failed for this reason.
+pub(super) fn handshake_hint(error: &rustls::Error) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    Some(match error {
+        rustls::Error::InvalidCertificate(reason) => match reason {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "connect by a name that is in the server's certificate (hostaddr gives the address), or use \
+                 sslmode=verify-ca where any name will do"
+            }
+            CertificateError::UnknownIssuer => {
+                "name the file of the authority that signed the server's certificate in sslrootcert"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "renew the server's certificate; where it has not expired, correct this machine's clock"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "correct this machine's clock; where it is right, the server's certificate is not valid yet"
+            }
+            _ => {
+                "replace the server's certificate: `openssl s_client -starttls postgres -connect HOST:PORT` shows it"
+            }
+        },
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            "the server asks for a client certificate: name it in sslcert, and its key in sslkey"
+        }
+        rustls::Error::AlertReceived(
+            Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateExpired | Alert::CertificateUnknown,
+        ) => "the server refuses the client certificate of sslcert: use one that its ssl_ca_file trusts",
+        rustls::Error::AlertReceived(Alert::ProtocolVersion) => {
+            "the server speaks other versions of TLS: change ssl_min_protocol_version or ssl_max_protocol_version"
+        }
+        rustls::Error::InvalidMessage(_) => NOT_POSTGRESQL,
+        _ => return None,
+    })
+}
+
 fn failed(doing: impl Into<String>, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::with_source(ErrorKind::Settings, doing, error)
 }
@@ -66,12 +103,16 @@ fn load_client(client: &ClientCertificate) -> Result<(Vec<CertificateDer<'static
 
 fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let doing = || format!("read the certificates in {}", path.display());
-    let text = fs::read(path).map_err(|error| failed(doing(), error))?;
+    let text = fs::read(path).map_err(|error| {
+        failed(doing(), error)
+            .with_hint("correct sslrootcert or sslcert: the file must exist and be readable")
+    })?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|error| failed(doing(), error))?;
     if certificates.is_empty() {
-        return Err(Error::new(ErrorKind::Settings, format!("{}: there is none", doing())));
+        let none = Error::new(ErrorKind::Settings, format!("{}: there is none", doing()));
+        return Err(none.with_hint("name a file of certificates in PEM (-----BEGIN CERTIFICATE-----)"));
     }
     Ok(certificates)
 }
@@ -108,6 +149,9 @@ impl Verifier {
                 return Err(Error::new(
                     ErrorKind::Settings,
                     "find a certificate authority to trust: there is none",
+                )
+                .with_hint(
+                    "install the package ca-certificates, or name the authority's file in sslrootcert",
                 ));
             }
             _ => Some(
@@ -269,6 +313,25 @@ mod tests {
             let name = ServerName::try_from(host).unwrap();
             assert_eq!(common_name_fits(certificate, &name), fits, "{host}");
         }
+    }
+
+    #[test]
+    fn a_failed_handshake_has_the_hint_of_its_reason() {
+        use rustls::{AlertDescription, InvalidMessage};
+        for (error, hint) in [
+            (CertificateError::NotValidForName.into(), "name that is in the server's certificate"),
+            (CertificateError::UnknownIssuer.into(), "sslrootcert"),
+            (CertificateError::Expired.into(), "renew the server's certificate"),
+            (CertificateError::NotValidYet.into(), "clock"),
+            (CertificateError::BadEncoding.into(), "replace the server's certificate"),
+            (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "sslcert"),
+            (rustls::Error::AlertReceived(AlertDescription::UnknownCA), "ssl_ca_file"),
+            (rustls::Error::AlertReceived(AlertDescription::ProtocolVersion), "ssl_min_protocol_version"),
+            (rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType), "host and port"),
+        ] {
+            assert!(handshake_hint(&error).unwrap().contains(hint), "{error}: {hint}");
+        }
+        assert_eq!(handshake_hint(&rustls::Error::DecryptError), None);
     }
 
     #[test]

@@ -127,10 +127,12 @@ impl TlsSettings {
         let place =
             path.map_or_else(|| "~/.postgresql/root.crt".to_owned(), |path| path.display().to_string());
         Err(refuse(&format!(
-            "sslmode={} needs the certificate authority's file, and {place} does not exist; name it in \
-             sslrootcert, or use sslrootcert=system",
+            "sslmode={} needs the file of the certificate authority, and {place} does not exist",
             mode.name()
-        )))
+        ))
+        .with_hint(
+            "name the authority's file in sslrootcert, or trust the authorities of this machine with sslrootcert=system",
+        ))
     }
 
     fn gather_client(options: &Options, env: &Environment) -> Result<Option<ClientCertificate>> {
@@ -142,7 +144,8 @@ impl TlsSettings {
         let key =
             options.get("sslkey").map(PathBuf::from).or_else(|| env.in_home(".postgresql/postgresql.key"));
         if let Some(path) = explicit.as_ref().filter(|path| !path.exists()) {
-            return Err(refuse(&format!("the client certificate {} does not exist", path.display())));
+            let missing = refuse(&format!("the client certificate {} does not exist", path.display()));
+            return Err(missing.with_hint("correct sslcert (PGSSLCERT), or leave it out"));
         }
         let default = || env.in_home(".postgresql/postgresql.crt").filter(|path| path.exists());
         let Some(certificate) = explicit.or_else(default) else { return Ok(None) };
@@ -168,10 +171,8 @@ pub(super) fn check_key_file(path: &Path) -> Result<()> {
     let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & forbidden != 0 {
-        return Err(Error::new(
-            ErrorKind::Settings,
-            format!("{doing}: others may use it (mode {mode:04o}); run chmod 0600 on it"),
-        ));
+        return Err(Error::new(ErrorKind::Settings, format!("{doing}: others may use it (mode {mode:04o})"))
+            .with_hint(format!("run `chmod 0600 {}`", path.display())));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use verify_core::heartbeat::ClockOffset;
 use verify_core::manifest::{Manifest, TableEntry};
@@ -20,8 +21,9 @@ pub(super) const FORMAT: &str = "state-lab-backup";
 pub(super) const FORMAT_VERSION: u32 = 1;
 
 /// How the copy was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "CopyMethod")]
 pub enum Method {
     /// A base backup of the whole server, with `pg_basebackup`.
     Physical,
@@ -32,7 +34,7 @@ pub enum Method {
 }
 
 /// What was backed up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRecord {
     pub(super) format: String,
@@ -46,8 +48,10 @@ pub struct BackupRecord {
     /// The major version of the program that copied, which a dump needs to be read again.
     pub copied_by: u32,
     /// When it began, by our clock.
+    #[schemars(with = "String")]
     pub started_at: Timestamp,
     /// When the copy was whole, by our clock.
+    #[schemars(with = "String")]
     pub ended_at: Timestamp,
     /// The bytes of the copy's files.
     pub bytes: u64,
@@ -58,7 +62,7 @@ pub struct BackupRecord {
 }
 
 /// The server that a backup was taken of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerRecord {
     /// `server_version`, for people.
@@ -74,7 +78,7 @@ pub struct ServerRecord {
 }
 
 /// A database that has a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseRecord {
     /// Its name.

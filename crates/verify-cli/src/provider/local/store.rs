@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use verify_core::manifest::Manifest;
 
 use super::draft::Draft;
 use super::name::BackupName;
 use super::record::{self, BackupRecord};
+use crate::failure::Hinted;
 use crate::scratch::try_lock;
 
 /// Parts the name of a backup in the making from the number of its process.
@@ -96,11 +97,12 @@ impl Store {
         if !path.is_dir() {
             let known: Vec<String> = self.names()?.iter().map(ToString::to_string).collect();
             let known = if known.is_empty() { "no backups".to_owned() } else { known.join(", ") };
-            bail!(
-                "failed to find the backup {name}: {} holds {known}; one of Velero's is restored where the state-lab.toml \
-                 with its [velero] table is, or with --provider velero",
-                self.path.display()
-            );
+            return Err(Hinted::new(
+                format!("failed to find the backup {name}: {} holds {known}", self.path.display()),
+                "correct --snapshot or --store; for a backup by Velero, run beside the state-lab.toml with its [velero] \
+                 table, or give --provider velero",
+            )
+            .into());
         }
         let record = BackupRecord::read(&path)?;
         record.expect_manifests(name)?;
@@ -131,10 +133,8 @@ impl Store {
         let _root = self.lock()?;
         let target = self.path.join(name.as_str());
         if fs::symlink_metadata(&target).is_ok() {
-            bail!(
-                "failed to begin the backup {name}: {} is there already; choose another name",
-                target.display()
-            );
+            let told = format!("failed to begin the backup {name}: {} is there already", target.display());
+            return Err(Hinted::new(told, "choose another name: a backup is never replaced").into());
         }
         let path = tempfile::Builder::new()
             .prefix(&format!(".{name}{PARTIAL}{}-", std::process::id()))
@@ -199,8 +199,8 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         fs::create_dir(directory.path().join("taken")).unwrap();
         let taken = store.begin(&"taken".parse().unwrap()).err().unwrap().to_string();
-        assert!(taken.ends_with("is there already; choose another name"), "{taken}");
+        assert!(taken.ends_with("is there already"), "{taken}");
         let absent = store.find(&"absent".parse().unwrap()).unwrap_err().to_string();
-        assert!(absent.contains("holds no backups; "), "{absent}");
+        assert!(absent.contains("holds no backups"), "{absent}");
     }
 }

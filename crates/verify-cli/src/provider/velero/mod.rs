@@ -37,6 +37,7 @@ pub(crate) use backup::{BackupRequest, TakenBackup, backup};
 pub(crate) use evidence::place_of;
 pub(crate) use latest::latest;
 pub use method::Method;
+pub(crate) use record::Record;
 pub(crate) use removal::Removal;
 pub(crate) use restore::{Kept, RestoreRequest, restore};
 pub use settings::Settings;

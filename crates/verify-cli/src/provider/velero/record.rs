@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::method::Method;
@@ -13,8 +14,9 @@ pub(super) const FORMAT: &str = "state-lab-velero-backup";
 pub(super) const FORMAT_VERSION: u32 = 1;
 
 /// What was backed up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "VeleroRecord")]
 pub(crate) struct Record {
     pub(super) format: String,
     pub(super) version: u32,
@@ -38,7 +40,7 @@ pub(crate) struct Record {
 }
 
 /// The volume that holds the copy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Volume {
     /// The namespace of pod and claim.

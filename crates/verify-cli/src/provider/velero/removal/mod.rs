@@ -14,6 +14,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use super::fate::UNPROVEN;
@@ -24,7 +25,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// What became of a removal.
 #[must_use]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Removal {
     /// What was removed, as in `Namespace state-lab-0123`.
     pub(crate) removed: Vec<String>,

@@ -1,0 +1,134 @@
+//! A backup, a restore and a failover as JSON.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use verify_core::finding::Verdict;
+use verify_core::heartbeat::Rpo;
+use verify_core::report::Report;
+use verify_core::timeline::Rto;
+
+use crate::failover::Outcome;
+use crate::provider::local::BackupRecord;
+use crate::provider::velero::{Record, TakenBackup};
+use crate::velero::problem::Problem;
+
+/// Whether a backup or restore could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Status {
+    /// It was made.
+    Success,
+    /// It was not.
+    Failed,
+}
+
+/// A backup.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BackupDocument<'a> {
+    backup_status: Status,
+    /// Its directory, on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<PathBuf>,
+    /// Its backup storage location and bucket, with Velero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a str>,
+    /// What was backed up; null where Velero's backup is not restorable.
+    backup: Option<AnyRecord<'a>>,
+    /// Why Velero's backup is not restorable, and what Velero warns of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<Vec<ProblemLine<'a>>>,
+    /// Errors and warnings in Velero's log of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complaints: Option<&'a [String]>,
+}
+
+/// What was backed up, on this machine or by Velero.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum AnyRecord<'a> {
+    Local(&'a BackupRecord),
+    Velero(&'a Record),
+}
+
+/// What is wrong with an object.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ProblemLine<'a> {
+    /// Whether the backup is not restorable for it.
+    fails: bool,
+    object: &'a str,
+    what: &'a str,
+    /// What to do about it.
+    way_out: Option<&'a str>,
+}
+
+impl<'a> BackupDocument<'a> {
+    /// A backup on this machine.
+    pub(crate) fn local(record: &'a BackupRecord, path: PathBuf) -> Self {
+        Self {
+            backup_status: Status::Success,
+            path: Some(path),
+            place: None,
+            backup: Some(AnyRecord::Local(record)),
+            problems: None,
+            complaints: None,
+        }
+    }
+
+    /// A backup by Velero.
+    pub(crate) fn velero(taken: &'a TakenBackup) -> Self {
+        let problem = |problem: &'a Problem| ProblemLine {
+            fails: problem.is_failure(),
+            object: &problem.object,
+            what: &problem.what,
+            way_out: problem.way_out.as_deref(),
+        };
+        Self {
+            backup_status: if taken.record.is_some() { Status::Success } else { Status::Failed },
+            path: None,
+            place: Some(&taken.place),
+            backup: taken.record.as_ref().map(AnyRecord::Velero),
+            problems: Some(taken.problems.iter().map(problem).collect()),
+            complaints: Some(&taken.complaints),
+        }
+    }
+}
+
+/// A restore that was made.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RestoreDocument<'a> {
+    pub(crate) restore_status: Status,
+    /// The verdict on the data, over all databases.
+    pub(crate) integrity_checks: Verdict,
+    /// The same with the objectives.
+    pub(crate) verdict: Verdict,
+    /// How long the recovery took.
+    pub(crate) rto: Option<&'a Rto>,
+    /// How much time was lost, where that could be bounded.
+    pub(crate) rpo: Option<&'a Rpo>,
+    /// A report for each database.
+    pub(crate) reports: &'a [Report],
+    /// Where the reports are kept.
+    pub(crate) report_files: &'a [String],
+}
+
+/// A failover drill.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct FailoverDocument<'a> {
+    event: &'static str,
+    service_impact: String,
+    verdict: Verdict,
+    drill: &'a Outcome,
+}
+
+impl<'a> FailoverDocument<'a> {
+    pub(crate) fn new(outcome: &'a Outcome) -> Self {
+        Self {
+            event: outcome.event(),
+            service_impact: outcome.service_impact(),
+            verdict: outcome.verdict(),
+            drill: outcome,
+        }
+    }
+}
