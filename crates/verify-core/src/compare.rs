@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::database::NOT_POPULATED;
+use crate::database::{Deviation, NOT_POPULATED};
 use crate::finding::{Code, Finding, Severity, Verdict, verdict};
 use crate::heartbeat;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
@@ -69,25 +69,32 @@ pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
 pub(crate) struct Draft<'a> {
     pub findings: Vec<Finding>,
     pub coverage: Coverage,
-    /// Whether the restored side is known to be the instant of the manifest.
+    /// Whether the differences of the restored side count: it is the instant of the manifest, or known to be older.
     proven: bool,
     pub differing: Vec<Differing<'a>>,
 }
 
 impl<'a> Draft<'a> {
-    /// `unproven` is why the restored side is not the instant that was asked for, where its reader says so.
-    pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, unproven: Option<String>) -> Self {
+    /// `deviation` is why the restored side is not the instant that was asked for, where its reader says so.
+    pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, deviation: Option<Deviation>) -> Self {
         let mut draft =
             Self { findings: Vec::new(), coverage: Coverage::default(), proven: true, differing: Vec::new() };
-        if let Some(reason) = unproven.or_else(|| moved_on(source, restored)) {
-            draft.unproven(&reason);
+        let older = matches!(deviation, Some(Deviation::Older(_)));
+        match deviation.or_else(|| moved_on(source, restored)) {
+            Some(Deviation::Unproven(reason)) => draft.unproven(&reason),
+            Some(Deviation::Older(reason)) => draft.findings.push(self::older(&reason)),
+            None => {}
+        }
+        if source.header.source.is_same_database(&restored.header.source) {
+            draft.findings.push(same_server());
         }
         let keyed_alike =
             (source.header.hash, source.header.key) == (restored.header.hash, restored.header.key);
         if !keyed_alike {
             draft.findings.push(incomparable());
         }
-        draft.tables(source, restored, keyed_alike);
+        let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
+        draft.tables(source, restored, Circumstances { travelled, older, keyed_alike });
         draft.sequences(source, restored);
         draft.invariants(source, restored);
         draft.pulse(source, restored);
@@ -148,12 +155,11 @@ impl<'a> Draft<'a> {
         self.findings.push(Finding::new(code, severity, object, message));
     }
 
-    fn tables(&mut self, source: &'a Manifest, restored: &'a Manifest, keyed_alike: bool) {
-        let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
+    fn tables(&mut self, source: &'a Manifest, restored: &'a Manifest, circumstances: Circumstances) {
         for ours in &source.tables {
             match restored.table(ours.name()) {
                 None => self.missing(ours),
-                Some(theirs) => self.table(ours, theirs, Circumstances { travelled, keyed_alike }),
+                Some(theirs) => self.table(ours, theirs, circumstances),
             }
         }
         for theirs in restored.tables.iter().filter(|theirs| source.table(theirs.name()).is_none()) {
@@ -177,6 +183,7 @@ impl<'a> Draft<'a> {
         }
         self.parents(ours, theirs);
         if circumstances.travelled
+            && !circumstances.older
             && ours.filenode != theirs.filenode
             && ours.table.kind != TableKind::LargeObjects
         {
@@ -335,19 +342,40 @@ enum Side {
 struct Circumstances {
     /// The source's snapshot was read again in a physical copy.
     travelled: bool,
+    /// The copy ends before that snapshot, so that it was read as it is.
+    older: bool,
     /// Both sides hashed under the same key.
     keyed_alike: bool,
 }
 
 /// Why `restored` is not known to be the instant of `source`, if it is not.
-fn moved_on(source: &Manifest, restored: &Manifest) -> Option<String> {
+fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
     match &source.header.consistency {
-        Consistency::TimeTravel(_) if source.header.snapshot != restored.header.snapshot => Some(
+        Consistency::TimeTravel(_) if source.header.snapshot != restored.header.snapshot => Some(Deviation::Unproven(
             "the manifest belongs to a physical copy that is still in recovery; this server has moved on from it"
                 .to_owned(),
-        ),
+        )),
         _ => None,
     }
+}
+
+fn older(reason: &str) -> Finding {
+    let message = format!("the copy is older than its manifest, or its WAL is cut: {reason}");
+    Finding::new(Code::CopyOlder, Severity::Fail, "copy", message).advise(
+        "do not rely on this copy; check that the storage returned the copy of this backup and all of its WAL, and \
+         take another backup",
+    )
+}
+
+fn same_server() -> Finding {
+    Finding::new(
+        Code::SourceSameServer,
+        Severity::Inconclusive,
+        "source",
+        "the restored database is the source itself: both have the same system identifier, database OID and server \
+         start time, so the comparison verifies no backup",
+    )
+    .advise("restore the backup into another server or database, and verify that one")
 }
 
 fn incomparable() -> Finding {

@@ -81,9 +81,18 @@ pub trait Snapshot: Sync {
     fn disturbed(&self) -> Result<Vec<(TableName, String)>>;
 
     /// Why this is not the instant that was asked for, if it is not.
-    fn unproven(&self) -> Option<String> {
+    fn deviation(&self) -> Option<Deviation> {
         None
     }
+}
+
+/// Why what is read is not the instant that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deviation {
+    /// It may or may not be, for this reason.
+    Unproven(String),
+    /// The copy ends before that instant, as this shows.
+    Older(String),
 }
 
 /// A relation as the catalogue shows it.

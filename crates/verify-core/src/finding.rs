@@ -127,6 +127,12 @@ pub enum Code {
     /// The instant of the backup could not be proven.
     #[serde(rename = "snapshot.unproven")]
     SnapshotUnproven,
+    /// The copy ends before the snapshot of the manifest: it is older than its backup, or its WAL is cut.
+    #[serde(rename = "copy.older")]
+    CopyOlder,
+    /// The restored database is the source itself, on the same running server.
+    #[serde(rename = "source.same-server")]
+    SourceSameServer,
     /// The manifests cannot be compared.
     #[serde(rename = "manifest.incomparable")]
     ManifestIncomparable,

@@ -63,7 +63,7 @@ pub enum Evidence {
     LastCommit,
     /// The newest row of the heartbeat table.
     Heartbeat,
-    /// The instant of the capture, to which the verification proves every row.
+    /// The instant of the capture, where the verification passed: every row as of it is there.
     Capture,
 }
 
@@ -94,20 +94,24 @@ pub struct ClockOffset {
 }
 
 impl Rpo {
-    /// The bound, from the latest of what the restored database still knows and the instant of the capture.
+    /// Returns the bound, from the latest of what restored databases, all recovered to one position, still hold, and
+    /// the instant of the capture, which counts only where its rows were verified.
     ///
-    /// `incident` is by our clock and moved onto the source's by `offset`. `None` where a clock jumped, so that the
-    /// incident lies before what was recovered.
+    /// `incident` is by our clock and moved onto the source's by `offset`. `None` where nothing is known, or where a
+    /// clock jumped, so that the incident lies before what was recovered.
     pub fn derive(
-        restored: &Pulse,
-        captured_at: Timestamp,
+        restored: &[Pulse],
+        verified_capture: Option<Timestamp>,
         incident: Timestamp,
         offset: ClockOffset,
     ) -> Option<Self> {
-        let beat = restored.beat.as_ref().map(|beat| (beat.written_at, Evidence::Heartbeat));
-        let commit = restored.last_commit.map(|at| (at, Evidence::LastCommit));
-        let known = [Some((captured_at, Evidence::Capture)), beat, commit];
-        let (recovered_until, evidence) = known.into_iter().flatten().max_by_key(|(until, _)| *until)?;
+        let capture = verified_capture.map(|at| (at, Evidence::Capture));
+        let held = restored.iter().flat_map(|pulse| {
+            let beat = pulse.beat.as_ref().map(|beat| (beat.written_at, Evidence::Heartbeat));
+            [beat, pulse.last_commit.map(|at| (at, Evidence::LastCommit))]
+        });
+        let known = held.chain([capture]).flatten();
+        let (recovered_until, evidence) = known.max_by_key(|(until, _)| *until)?;
         // Rounded up: a bound must not be a fraction too small.
         let lost_us = incident.duration_since(recovered_until).as_micros();
         let lost = (lost_us + 999).div_euclid(1_000) + i128::from(offset.ahead_ms);
@@ -147,7 +151,7 @@ mod tests {
     fn the_bound_takes_the_latest_evidence_and_the_clocks_error() {
         let offset = ClockOffset { ahead_ms: 200, error_ms: 3 };
         let derive = |beat, commit, offset| {
-            Rpo::derive(&pulse(beat, commit, 100), at(5), at(20), offset)
+            Rpo::derive(&[pulse(beat, commit, 100)], Some(at(5)), at(20), offset)
                 .map(|rpo| (rpo.at_most_ms, rpo.evidence))
         };
         assert_eq!(derive(Some(10), Some(12), offset), Some((8_203, Evidence::LastCommit)));
@@ -159,6 +163,19 @@ mod tests {
     #[test]
     fn a_clock_that_jumped_gives_no_bound() {
         let ahead = pulse(Some(3_600), None, 0);
-        assert_eq!(Rpo::derive(&ahead, at(0), at(20), ClockOffset::default()), None);
+        assert_eq!(Rpo::derive(&[ahead], Some(at(0)), at(20), ClockOffset::default()), None);
+    }
+
+    #[test]
+    fn without_a_verified_capture_only_what_the_copies_hold_counts() {
+        let derive = |pulses: &[Pulse]| {
+            Rpo::derive(pulses, None, at(20), ClockOffset::default())
+                .map(|rpo| (rpo.at_most_ms, rpo.evidence))
+        };
+        let (nothing, beat, commit) =
+            (pulse(None, None, 100), pulse(Some(3), None, 100), pulse(None, Some(7), 100));
+        assert_eq!(derive(std::slice::from_ref(&nothing)), None);
+        assert_eq!(derive(&[nothing.clone(), beat.clone()]), Some((17_000, Evidence::Heartbeat)));
+        assert_eq!(derive(&[beat, nothing, commit]), Some((13_000, Evidence::LastCommit)));
     }
 }

@@ -67,6 +67,13 @@ pub struct Source {
     pub system_identifier: String,
     /// The database's name.
     pub database: String,
+    /// The database's object id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_oid: Option<u32>,
+    /// When the server was started (`pg_postmaster_start_time()`), by which a copy of its files differs from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub postmaster_started_at: Option<Timestamp>,
     /// Its encoding.
     pub encoding: String,
     /// Other databases of the same cluster, which this manifest does not cover.
@@ -74,6 +81,20 @@ pub struct Source {
     /// Foreign tables, whose rows lie elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_tables: Vec<TableName>,
+}
+
+impl Source {
+    /// Returns whether both were read from one database of one running server.
+    ///
+    /// Another database of the server has another object id, and a copy of the server's files another start time.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        let same_cluster = self.system_identifier == other.system_identifier
+            || self.system_identifier.is_empty()
+            || other.system_identifier.is_empty();
+        // What is unknown on one side proves nothing.
+        let identity = |source: &Self| source.database_oid.zip(source.postmaster_started_at);
+        same_cluster && identity(self).is_some() && identity(self) == identity(other)
+    }
 }
 
 /// How the instant of the manifest is tied to the instant of a backup.
@@ -187,5 +208,55 @@ impl Manifest {
     /// The entry of a table.
     pub fn table(&self, name: &TableName) -> Option<&TableEntry> {
         self.tables.binary_search_by(|entry| entry.name().cmp(name)).ok().map(|i| &self.tables[i])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(system_identifier: &str, database_oid: Option<u32>, started_at: Option<i64>) -> Source {
+        Source {
+            server_version: 150_000,
+            system_identifier: system_identifier.to_owned(),
+            database: "shop".to_owned(),
+            database_oid,
+            postmaster_started_at: started_at.map(|at| Timestamp::from_microsecond(at).unwrap()),
+            encoding: "UTF8".to_owned(),
+            other_databases: Vec::new(),
+            foreign_tables: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_one_database_of_one_running_server_is_the_same() {
+        let ours = source("1", Some(16_384), Some(1));
+        for (theirs, expected) in [
+            (source("1", Some(16_384), Some(1)), true),
+            // A role that may not read the identifier.
+            (source("", Some(16_384), Some(1)), true),
+            // A physical copy that runs elsewhere, and another database of the server.
+            (source("1", Some(16_384), Some(2)), false),
+            (source("1", Some(16_385), Some(1)), false),
+            (source("2", Some(16_384), Some(1)), false),
+            // A manifest that an earlier version wrote.
+            (source("1", None, None), false),
+        ] {
+            assert_eq!(ours.is_same_database(&theirs), expected, "{theirs:?}");
+            assert_eq!(theirs.is_same_database(&ours), expected, "{theirs:?}");
+        }
+        let unknown = source("1", None, None);
+        assert!(!unknown.is_same_database(&unknown));
+    }
+
+    #[test]
+    fn a_manifest_without_the_start_time_is_read() {
+        let known = source("1", Some(16_384), Some(1));
+        let mut json = serde_json::to_value(&known).unwrap();
+        assert_eq!(serde_json::from_value::<Source>(json.clone()).unwrap(), known);
+        for field in ["database_oid", "postmaster_started_at"] {
+            json.as_object_mut().unwrap().remove(field).unwrap();
+        }
+        assert_eq!(serde_json::from_value::<Source>(json).unwrap(), source("1", None, None));
     }
 }

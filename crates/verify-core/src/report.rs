@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::Comparison;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Code, Finding, Severity, Verdict, verdict};
-use crate::heartbeat::Rpo;
+use crate::heartbeat::{Evidence, Rpo};
 use crate::manifest::{Consistency, Header, Source};
 use crate::timeline::Rto;
 
@@ -128,6 +128,8 @@ impl Report {
     pub fn new(circumstances: Circumstances, comparison: Comparison, recovery: Recovery) -> Self {
         let Circumstances { tool_version, started_at, duration_ms, source, restored, manifest } =
             circumstances;
+        let rpo = recovery.rpo.filter(|rpo| is_supported(rpo, comparison.verdict));
+        let recovery = Recovery { rpo, ..recovery };
         let missed = recovery.judge();
         let Recovery { rto, rpo, objectives } = recovery;
         Self {
@@ -146,6 +148,12 @@ impl Report {
             objectives,
             missed,
         }
+    }
+
+    /// Returns the recovery point, unless it rests on a capture whose rows were not verified, as in reports that
+    /// earlier versions wrote.
+    pub fn recovery_point(&self) -> Option<&Rpo> {
+        self.rpo.as_ref().filter(|rpo| is_supported(rpo, self.comparison.verdict))
     }
 
     /// Reads a report.
@@ -230,6 +238,11 @@ fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Opti
     }
 }
 
+/// Whether a recovery point rests on what was found: a capture counts only where the comparison passed.
+fn is_supported(rpo: &Rpo, comparison: Verdict) -> bool {
+    rpo.evidence != Evidence::Capture || comparison == Verdict::Pass
+}
+
 /// The worse of two verdicts.
 fn worst(left: Verdict, right: Verdict) -> Verdict {
     match (left, right) {
@@ -262,7 +275,6 @@ fn refused(reason: impl std::fmt::Display) -> Error {
 mod tests {
     use super::*;
     use crate::compare::Coverage;
-    use crate::heartbeat::Evidence;
 
     fn report(rto_ms: Option<u64>, rpo_ms: Option<u64>, objectives: Objectives) -> Report {
         let circumstances = Circumstances {

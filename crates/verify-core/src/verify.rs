@@ -35,7 +35,7 @@ pub fn verify(
     let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
-    let mut draft = Draft::new(manifest, &measured, snapshot.unproven());
+    let mut draft = Draft::new(manifest, &measured, snapshot.deviation());
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);
     }

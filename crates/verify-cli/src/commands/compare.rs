@@ -4,11 +4,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::report::{Report, Side};
 use verify_core::verify::compare_databases;
+use verify_core::{Error, ErrorKind};
 
 use super::measuring::{Beginning, Effort, Hash, ReportFlag, deliver};
 use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
+use crate::failure::Hinted;
 
 /// Compare two live databases, and name every row in which they differ
 ///
@@ -45,7 +47,11 @@ impl Compare {
         let Self { source, restored, hash, effort, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
+        let one = config.conninfo(&source)? == config.conninfo(&restored)?;
         let (source, restored) = (Target::find(&source, &config)?, Target::find(&restored, &config)?);
+        if one {
+            return Err(same_twice(&source).into());
+        }
         let plan = effort.plan(&config, hash.into());
         let draft = evidence.open(&config)?;
         let progress = globals.terminal().progress("comparing");
@@ -57,4 +63,13 @@ impl Compare {
         let report = Report::of_comparison(beginning.end(side(source), side(restored), None), comparison);
         deliver(&report, draft, globals)
     }
+}
+
+/// Refuses to compare a database with itself, which verifies nothing.
+fn same_twice(target: &Target) -> Hinted {
+    let hint =
+        "name the original first and the copy second, as in the examples of `state-lab compare --help`";
+    let cause = "distinguish the source from the copy: both have the same connection string";
+    Hinted::new(format!("failed to compare {} with itself", target.place), hint)
+        .because(Error::new(ErrorKind::Settings, cause))
 }

@@ -192,7 +192,7 @@ impl Outcome<'_> {
             integrity_checks: *integrity,
             verdict: *verdict,
             rto: first.and_then(|report| report.rto.as_ref()),
-            rpo: first.and_then(|report| report.rpo.as_ref()),
+            rpo: restore::recovery_point(reports),
             reports,
             report_files,
         };

@@ -35,6 +35,9 @@ pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=18;
 const USED_BEFORE: Duration = Duration::from_secs(1);
 const USED_AFTER: Duration = Duration::from_millis(2_500);
 
+/// The undamaged copy of the restored shop.
+const INTACT: &str = "shop_intact";
+
 /// Tells the story as it happens, with the time since it began.
 pub(crate) struct Narrator<'a> {
     began: Instant,
@@ -161,20 +164,22 @@ fn count_loss(restored: &Restored, acknowledged: &[Acknowledged], incident: Time
     Ok(Loss::of(acknowledged, &ids, i64::from(WRITERS), incident))
 }
 
-/// Damages the copy, and verifies it against what it was.
+/// Damages the restored copy, and verifies it against an undamaged one: a database cannot be verified against itself.
 fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
     let settings = shop_of(restored)?;
-    let database = Postgres::new(settings.clone());
-    let mut connection = writers::connect(&settings)?;
     // The copy is in service now, and so is its heartbeat.
-    writers::write_beat(&mut connection)?;
+    writers::write_beat(&mut writers::connect(&settings)?)?;
     narrator.tell("fingerprints the restored copy, then damages it in five small ways")?;
-    let manifest = capture(&database, &Plan::default(), &on_event)?;
+    writers::connect(&settings.with_database("postgres"))?
+        .execute(&format!("CREATE DATABASE {INTACT} TEMPLATE {DATABASE}"))?;
+    let intact = Postgres::new(settings.with_database(INTACT));
+    let manifest = capture(&intact, &Plan::default(), &on_event)?;
+    let mut connection = writers::connect(&settings)?;
     for damage in &DAMAGES {
         damage.inflict(&mut connection)?;
     }
     narrator.tell("verifies the damaged copy")?;
-    let comparison = verify(&manifest, &database, &Plan::default(), &on_event)?;
+    let comparison = verify(&manifest, &Postgres::new(settings), &Plan::default(), &on_event)?;
     let (judged, unexplained) = damage::judge(&comparison.findings);
     let unexplained = unexplained.into_iter().map(damage::line).collect();
     Ok(Damaged { integrity_checks: comparison.verdict, judged, unexplained })

@@ -32,7 +32,7 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
     };
     gauge(
         "statelab_verify_last_success_timestamp_seconds",
-        "When a restored copy was last proven to be the database that was backed up.",
+        "End of the last restore whose verdict was pass.",
         &|report| (report.verdict == Verdict::Pass).then(|| ended(report)),
     );
     gauge("statelab_verify_duration_seconds", "How long the restore and its verification took.", &|report| {
@@ -43,8 +43,8 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
     });
     gauge(
         "statelab_rpo_seconds",
-        "Writes older than the incident by more than this are recovered.",
-        &|report| report.rpo.as_ref().map(|rpo| Seconds { ms: rpo.at_most_ms }),
+        "Upper bound of the time between the newest evidence of recovery and the incident.",
+        &|report| report.recovery_point().map(|rpo| Seconds { ms: rpo.at_most_ms }),
     );
     family(&mut text, "statelab_findings", "", "Findings of the verification, missed objectives among them.");
     for (labels, report) in &of {
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(
             metrics("nightly-001", &["app".to_owned()], &[report(Verdict::Pass)]),
             "\
-# HELP statelab_verify_last_success_timestamp_seconds When a restored copy was last proven to be the database that was backed up.
+# HELP statelab_verify_last_success_timestamp_seconds End of the last restore whose verdict was pass.
 # TYPE statelab_verify_last_success_timestamp_seconds gauge
 # UNIT statelab_verify_last_success_timestamp_seconds seconds
 statelab_verify_last_success_timestamp_seconds{database=\"app\",backup=\"nightly-001\"} 1795231061.503
@@ -145,7 +145,7 @@ statelab_verify_duration_seconds{database=\"app\",backup=\"nightly-001\"} 41.003
 # TYPE statelab_rto_seconds gauge
 # UNIT statelab_rto_seconds seconds
 statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
-# HELP statelab_rpo_seconds Writes older than the incident by more than this are recovered.
+# HELP statelab_rpo_seconds Upper bound of the time between the newest evidence of recovery and the incident.
 # TYPE statelab_rpo_seconds gauge
 # UNIT statelab_rpo_seconds seconds
 # HELP statelab_findings Findings of the verification, missed objectives among them.

@@ -61,11 +61,13 @@ pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdi
     text
 }
 
+/// The same bound for machines.
+pub(crate) fn recovery_point(reports: &[Report]) -> Option<&Rpo> {
+    text::bound(reports)
+}
+
 /// The recovery time and the bound on what was lost, of all databases together.
 pub(crate) fn recovery(reports: &[Report]) -> (Option<String>, String) {
     let rto = reports.iter().find_map(|report| report.rto.as_ref()).map(text::recovery_time);
-    // The largest bound holds for all of them, and none where one of them has none.
-    let bounds: Option<Vec<&Rpo>> = reports.iter().map(|report| report.rpo.as_ref()).collect();
-    let largest = bounds.unwrap_or_default().into_iter().max_by_key(|rpo| rpo.at_most_ms);
-    (rto, largest.map_or(text::UNKNOWN_RPO.to_owned(), text::recovery_point))
+    (rto, text::recovery_point(reports))
 }

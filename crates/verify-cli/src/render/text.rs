@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use verify_core::compare::{Coverage, NotCovered};
-use verify_core::finding::{Finding, Rows, Severity};
+use verify_core::finding::{Finding, Rows, Severity, Verdict};
 use verify_core::heartbeat::{Evidence, Rpo};
 use verify_core::manifest::{Consistency, Source};
 use verify_core::report::{Instant, Report, Side};
@@ -17,9 +17,11 @@ use crate::duration::Period;
 /// A recovery time below this is told with a decimal.
 const WHOLE_SECONDS_MS: u64 = 10_000;
 
-/// What stands for a recovery point that nothing tells.
-pub(super) const UNKNOWN_RPO: &str =
+/// The recovery point of a verified copy without one.
+const RPO_IN_FUTURE: &str =
     "unknown (the incident lies before what was recovered: is --incident right, or did a clock jump?)";
+/// The recovery point of a copy whose rows were not verified, and which has no evidence of its own.
+const RPO_UNKNOWN: &str = "unknown (the copy has no heartbeat or commit timestamp from before the incident, and its rows are not verified)";
 
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {
@@ -39,7 +41,7 @@ pub(super) fn body(report: &Report, style: &Style) -> String {
         text.push('\n');
     }
     depth(&mut text, &report.comparison.coverage, style);
-    if let Some(rpo) = &report.rpo {
+    if let Some(rpo) = report.recovery_point() {
         let _ = writeln!(text, "recovered until: {}, by {}", rpo.recovered_until, evidence(rpo.evidence));
     }
     if let Some(rto) = report.rto.as_ref().filter(|rto| !rto.parts.is_empty()) {
@@ -67,8 +69,7 @@ fn head(report: &Report, style: &Style) -> String {
     let _ = writeln!(text, "integrity_checks: {}", style.paint(verdict.into(), &verdict.to_string()));
     if let Some(rto) = &report.rto {
         let _ = writeln!(text, "rto: {}", recovery_time(rto));
-        let rpo = report.rpo.as_ref().map_or(UNKNOWN_RPO.to_owned(), recovery_point);
-        let _ = writeln!(text, "rpo: {rpo}");
+        let _ = writeln!(text, "rpo: {}", recovery_point(std::slice::from_ref(report)));
     }
     text
 }
@@ -83,9 +84,20 @@ pub fn recovery_time(rto: &Rto) -> String {
     }
 }
 
-/// `<=5m`: in whole seconds, upwards, so that the bound stays one.
-pub fn recovery_point(rpo: &Rpo) -> String {
-    format!("<={}", Period::from_ms(rpo.at_most_ms.max(1)).rounded_up())
+/// `<=5m`, of all databases together: in whole seconds, upwards, so that the bound stays one; why there is none.
+pub(super) fn recovery_point(reports: &[Report]) -> String {
+    if let Some(rpo) = bound(reports) {
+        return format!("<={}", Period::from_ms(rpo.at_most_ms.max(1)).rounded_up());
+    }
+    let unknown = reports.iter().filter(|report| report.recovery_point().is_none());
+    let verified = unknown.map(|report| report.comparison.verdict).all(|verdict| verdict == Verdict::Pass);
+    if verified { RPO_IN_FUTURE.to_owned() } else { RPO_UNKNOWN.to_owned() }
+}
+
+/// The largest bound, which holds for all databases; none where one of them has none.
+pub(super) fn bound(reports: &[Report]) -> Option<&Rpo> {
+    let bounds: Option<Vec<&Rpo>> = reports.iter().map(Report::recovery_point).collect();
+    bounds?.into_iter().max_by_key(|rpo| rpo.at_most_ms)
 }
 
 /// The findings, the worst first.
@@ -216,6 +228,7 @@ pub(super) fn captured(instant: &Instant) -> String {
     format!("{}, snapshot {snapshot}, consistency {mode}", instant.captured_at)
 }
 
+/// The capture is evidence only of a copy that passed: [`Report::recovery_point`].
 fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::LastCommit => "the last commit",

@@ -193,7 +193,8 @@ fn a_manifest_and_a_report_live_in_s3() {
     let toml =
         format!("[s3]\nendpoint = \"{}\"\nregion = \"{}\"\nretain = \"1h\"\n", store.endpoint, store.region);
     std::fs::write(directory.path().join("state-lab.toml"), toml).unwrap();
-    let database = server.conninfo("postgres");
+    server.copy_database("postgres", "restored").unwrap();
+    let (database, restored) = (server.conninfo("postgres"), server.conninfo("restored"));
     let run = |arguments: &[&str]| {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("state-lab"));
         command.env_clear().env("HOME", directory.path()).current_dir(directory.path()).args(arguments);
@@ -217,7 +218,7 @@ fn a_manifest_and_a_report_live_in_s3() {
     assert_eq!(err, format!("error: {told}\n"));
     let (status, ..) = run(&[&capture[..], &["--force"]].concat());
     assert_eq!(status, passed);
-    let (status, out, err) = run(&["verify", &manifest, &database, "--report", &report]);
+    let (status, out, err) = run(&["verify", &manifest, &restored, "--report", &report]);
     assert_eq!(status, passed, "{out}{err}");
     assert_eq!(run(&["show", &report]).1, out);
     assert_eq!(run(&["show", &manifest]).0, Some(0));

@@ -133,6 +133,38 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
 }
 
 #[test]
+fn the_source_itself_is_no_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = shop();
+    let shop = server.conninfo("shop");
+    let config =
+        format!("[databases.shop]\nconninfo = \"{shop}\"\n[databases.copy]\nconninfo = \"{shop}\"\n");
+    fs::write(directory.path().join("state-lab.toml"), config).unwrap();
+    for [source, restored] in [["shop", "shop"], ["shop", "copy"], [shop.as_str(), "shop"]] {
+        let refused = run(directory.path(), &["compare", source, restored]);
+        assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{refused:?}");
+        assert!(refused.err.starts_with("error: failed to compare "), "{refused:?}");
+        assert!(refused.err.contains("both have the same connection string\nhint: name the"), "{refused:?}");
+    }
+    // The same database by another connection string.
+    let other = format!("{shop} application_name=other");
+    let compared = run(directory.path(), &["compare", "shop", &other]);
+    assert_eq!(run(directory.path(), &["capture", "shop", "-o", "m"]).status, Some(0));
+    let verified = run(directory.path(), &["verify", "m", "shop"]);
+    for outcome in [compared, verified] {
+        assert_eq!((outcome.status, outcome.err.as_str()), (Some(3), ""), "{outcome:?}");
+        assert!(
+            outcome.out.starts_with("integrity_checks: inconclusive\n\ninconclusive: source: "),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.out.contains(" [source.same-server]\nnext, for source: restore the backup"),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn what_a_role_may_not_read_is_never_a_pass() {
     let directory = tempfile::tempdir().unwrap();
     let server = shop();

@@ -38,6 +38,8 @@ fn manifest() -> Manifest {
             server_version: 180_001,
             system_identifier: "7012345678901234567".to_owned(),
             database: "sh\u{1b}[2Jop".to_owned(),
+            database_oid: Some(16_384),
+            postmaster_started_at: None,
             encoding: "UTF8".to_owned(),
             other_databases: vec!["billing".to_owned()],
             foreign_tables: Vec::new(),

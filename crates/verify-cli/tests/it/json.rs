@@ -95,7 +95,8 @@ fn every_command_that_cannot_run_prints_its_error_as_a_document() {
         (&["capture", NOWHERE, "-o", "m"][..], "connection"),
         (&["verify", "m", NOWHERE], "file"),
         (&["verify", "cut", NOWHERE], "manifest"),
-        (&["compare", NOWHERE, NOWHERE], "connection"),
+        (&["compare", NOWHERE, "host=127.0.0.1 port=1 dbname=other"], "connection"),
+        (&["compare", NOWHERE, NOWHERE], "settings"),
         (&["show", "m"], "file"),
         (&["show", "s3://bucket/key"], "object-store"),
         (&["bench", NOWHERE], "connection"),
@@ -162,9 +163,10 @@ fn a_standard_output_that_cannot_be_written_is_an_error_with_the_verdict_on_stan
     let directory = tempfile::tempdir().unwrap();
     let server = fixtures::server(15).unwrap();
     server.psql("postgres", "CREATE TABLE t AS SELECT 1 AS id").unwrap();
-    let conninfo = server.conninfo("postgres");
+    server.copy_database("postgres", "copy").unwrap();
+    let (conninfo, copy) = (server.conninfo("postgres"), server.conninfo("copy"));
     for form in ["text", "json"] {
-        for arguments in [&["capture", &conninfo, "-o", form][..], &["verify", form, &conninfo]] {
+        for arguments in [&["capture", &conninfo, "-o", form][..], &["verify", form, &copy]] {
             let full = fs::File::options().write(true).open("/dev/full").unwrap();
             let mut command = state_lab(directory.path());
             command.args(arguments).args(["-q", "--output", form]).stdout(full);

@@ -210,6 +210,84 @@ fn without_a_heartbeat_the_capture_bounds_the_loss() {
     assert!((lost_ms..=lost_ms + 2 * error_ms + 1).contains(&bound_ms), "{lost_ms} ms: {json:#}");
 }
 
+/// Exchanges the base backups of two backups in the store; their records and manifests stay.
+fn swap_base_backups(drill: &Drill, from: &str, to: &str) {
+    let data = |name: &str| drill.store().join(name).join("data");
+    let aside = drill.directory().join("aside");
+    fs::rename(data(to), &aside).unwrap();
+    fs::rename(data(from), data(to)).unwrap();
+    fs::rename(&aside, data(from)).unwrap();
+}
+
+#[test]
+fn an_older_base_backup_fails_and_its_rpo_is_its_own() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("a", "physical");
+    drill
+        .source
+        .psql(
+            "shop",
+            "INSERT INTO accounts VALUES (20001, 1, 'new'); CREATE TABLE later AS SELECT 1 AS id; CHECKPOINT",
+        )
+        .unwrap();
+    drill.back_up("b", "physical");
+    swap_base_backups(&drill, "a", "b");
+    let stale = restore(&drill);
+    assert_eq!(stale.status, Some(1), "{stale:?}");
+    assert_eq!(head(&stale)[..2], ["restore_status: success", "integrity_checks: fail"]);
+    assert!(head(&stale)[3].starts_with("rpo: unknown (the copy has no heartbeat "), "{stale:?}");
+    let fails = |outcome: &Outcome| -> Vec<String> {
+        let lines = outcome.out.lines().filter(|line| line.starts_with("fail: "));
+        lines.filter_map(|line| line.rsplit_once(" [")).map(|(_, code)| format!("[{code}")).collect()
+    };
+    assert_eq!(fails(&stale), ["[copy.older]", "[table.missing]", "[row.missing]"], "{}", stale.out);
+    for claim in ["recovered until", "proven", "[table.rewritten]"] {
+        assert!(!stale.out.contains(claim), "{claim}: {}", stale.out);
+    }
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+    swap_base_backups(&drill, "a", "b");
+    let passed = restore(&drill);
+    assert_passed(&drill, &passed);
+    assert!(passed.out.contains(", by the capture, to which every row is proven\n"), "{}", passed.out);
+
+    // Where the older copy has a heartbeat, that is how far it reaches.
+    drill.beat("shop");
+    drill.back_up("c", "physical");
+    let beat = drill.source.psql("shop", "SELECT max(written_at) FROM state_lab.heartbeat").unwrap();
+    drill.beat("shop");
+    drill.back_up("d", "physical");
+    swap_base_backups(&drill, "c", "d");
+    let stale = drill.run(&["restore", "--snapshot", "d", "--output", "json"]);
+    assert_eq!(stale.status, Some(1), "{stale:?}");
+    let json: serde_json::Value = serde_json::from_str(&stale.out).unwrap();
+    assert_eq!((&json["verdict"], &json["rpo"]["evidence"]), (&"fail".into(), &"heartbeat".into()));
+    let until = json["rpo"]["recovered_until"].as_str().unwrap();
+    let until = drill.source.psql("shop", &format!("SELECT timestamptz '{until}'")).unwrap();
+    assert_eq!(until, beat);
+    assert_eq!(json["rpo"], json["reports"][0]["rpo"]);
+}
+
+#[test]
+fn a_damaged_copy_claims_no_recovery_up_to_its_capture() {
+    let drill = Drill::new(MAJOR);
+    drill.back_up("b", "logical");
+    let incident = (jiff::Timestamp::now() + std::time::Duration::from_secs(60)).to_string();
+    let arguments = ["restore", "--snapshot", "b", "--incident", &incident, "--output", "json"];
+    let rpo = |outcome: &Outcome| -> serde_json::Value {
+        let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        json["rpo"].clone()
+    };
+    let passed = drill.run(&arguments);
+    assert_eq!((passed.status, &rpo(&passed)["evidence"]), (Some(0), &"capture".into()), "{passed:?}");
+    fs::write(
+        drill.directory().join("state-lab.toml"),
+        "[[invariants]]\nname = 'none'\nsql = 'SELECT 1'\nexpect = 'no-rows'\n",
+    )
+    .unwrap();
+    let failed = drill.run(&arguments);
+    assert_eq!((failed.status, rpo(&failed)), (Some(1), serde_json::Value::Null), "{failed:?}");
+}
+
 #[test]
 fn metrics_tell_a_verdict_and_stay_as_they_are_where_there_is_none() {
     let drill = Drill::new(MAJOR);

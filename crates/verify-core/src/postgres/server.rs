@@ -104,7 +104,7 @@ impl Postgres {
             sequences,
             limits: plan.limits,
             in_recovery: false,
-            unproven: None,
+            deviation: None,
             _held: held,
         })
     }
@@ -179,6 +179,8 @@ impl Identity {
                 server_version: row.number(0)?,
                 system_identifier: row.get(5).unwrap_or_default().to_owned(),
                 database: row.text(3)?.to_owned(),
+                database_oid: Some(row.number(2)?),
+                postmaster_started_at: Some(timestamp(row, 9)?),
                 encoding: row.text(4)?.to_owned(),
                 foreign_tables: foreign
                     .iter()

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::reader::{CoordinatorReader, CopyReader};
 use super::session::SessionOptions;
 use super::{heartbeat, invariants, sequences, statements};
-use crate::database::{Found, Reader, Snapshot};
+use crate::database::{Deviation, Found, Reader, Snapshot};
 use crate::digest::HashKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Pulse;
@@ -31,7 +31,7 @@ pub struct PostgresSnapshot {
     pub(super) sequences: Vec<Sequence>,
     pub(super) limits: Limits,
     pub(super) in_recovery: bool,
-    pub(super) unproven: Option<String>,
+    pub(super) deviation: Option<Deviation>,
     /// Sessions that only have to stay open: an anchor on the source, or who offers the snapshot on a clone.
     pub(super) _held: Option<Box<dyn Send + Sync>>,
 }
@@ -134,7 +134,7 @@ impl Snapshot for PostgresSnapshot {
         Ok(disturbed)
     }
 
-    fn unproven(&self) -> Option<String> {
-        self.unproven.clone()
+    fn deviation(&self) -> Option<Deviation> {
+        self.deviation.clone()
     }
 }

@@ -3,7 +3,8 @@
 
 use crate::table::{Column, Encoding, Table, TableKind, TableName};
 
-/// Version, recovery, database, encoding, system identifier, other databases, role.
+/// Version, recovery, database, encoding, system identifier, role, what limits a capture, start of the server in
+/// microseconds since 1970.
 pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_version_num'), \
     pg_catalog.pg_is_in_recovery(), d.oid, d.datname, pg_catalog.pg_encoding_to_char(d.encoding), \
     CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
@@ -11,7 +12,8 @@ pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_ver
     current_user, pg_catalog.current_setting('wal_level'), \
     pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8 \
       * (pg_catalog.current_setting('max_connections')::pg_catalog.int8 \
-         + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8) \
+         + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8), \
+    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 /// Whether a server follows another, where it does not report that by itself (before PostgreSQL 14).
@@ -284,6 +286,21 @@ pub(super) fn subtransactions(xmin: u64, xmax: u64) -> String {
 pub(super) fn xact_status(xid: u64) -> String {
     format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)")
 }
+
+/// Whether a copy's WAL ends before a position, and where it ends.
+pub(super) fn ends_before(lsn: &str) -> String {
+    format!(
+        "SELECT e.lsn OPERATOR(pg_catalog.<) {}::pg_catalog.pg_lsn, e.lsn FROM (SELECT \
+         CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+              ELSE pg_catalog.pg_current_wal_insert_lsn() END AS lsn) e",
+        literal(lsn)
+    )
+}
+
+/// Whether a standby has replayed all WAL that it has, and waits until it may look for more.
+pub(super) const WAITS_FOR_WAL: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a \
+    WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup' \
+      AND a.wait_event OPERATOR(pg_catalog.=) 'RecoveryRetrieveRetryInterval')";
 
 /// Writes lines to a file of the server.
 pub(super) fn write_file(lines: &[String], path: &str) -> String {

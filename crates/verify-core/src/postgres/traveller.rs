@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::anchor::{Instant, TransactionSnapshot};
 use super::connection::Connection;
@@ -11,7 +12,7 @@ use super::settings::Settings;
 use super::snapshot::{PostgresSnapshot, open, unzip};
 use super::snapshot_file::{self, Flags, Offerer};
 use super::{catalogue, sequences, statements};
-use crate::database::{Database, Snapshot};
+use crate::database::{Database, Deviation, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::OnEvent;
 use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin};
@@ -26,16 +27,28 @@ pub struct TimeTraveller {
     header: Header,
 }
 
+/// How often a copy that seems to be older is asked whether it has replayed all of its WAL, and the pause between.
+const REPLAY_POLLS_MAX: u32 = 200;
+const REPLAY_POLL: Duration = Duration::from_millis(50);
+/// `invalid_parameter_value`: the status of a transaction id that was not assigned yet was asked for.
+const FUTURE_TRANSACTION: &str = "22023";
+
 /// Why the instant cannot be had, as opposed to an error that kept us from finding out.
 enum Refusal {
-    Unproven(String),
+    Deviation(Deviation),
     Error(Error),
+}
+
+impl Refusal {
+    fn unproven(reason: impl Into<String>) -> Self {
+        Self::Deviation(Deviation::Unproven(reason.into()))
+    }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         // What the server refuses is an answer; a broken connection is not.
-        if error.sqlstate().is_some() { Self::Unproven(error.chain()) } else { Self::Error(error) }
+        if error.sqlstate().is_some() { Self::unproven(error.chain()) } else { Self::Error(error) }
     }
 }
 
@@ -45,19 +58,19 @@ impl TimeTraveller {
         Self { settings, header: manifest.header.clone() }
     }
 
-    /// Reads the manifest's instant; where it cannot be proven, the copy as it is, with the reason.
+    /// Reads the manifest's instant; where the copy cannot show it, the copy as it is, with the reason.
     fn begin(&self, plan: &Plan) -> Result<PostgresSnapshot> {
         let mut control = open(&self.settings, plan.limits)?;
         let identity = Identity::read(&mut control)?;
         let settings = control.settings().clone();
         let mut holder = open(&settings, plan.limits)?;
-        let mut unproven = None;
+        let mut deviation = None;
         let exported = match self.travel(&mut control, &mut holder, &identity) {
             Ok(exported) => Some(exported),
-            Err(Refusal::Unproven(reason)) => {
+            Err(Refusal::Deviation(found)) => {
                 control = open(&settings, plan.limits)?;
                 control.execute(statements::BEGIN)?;
-                unproven = Some(reason);
+                deviation = Some(found);
                 None
             }
             Err(Refusal::Error(error)) => return Err(error),
@@ -66,11 +79,11 @@ impl TimeTraveller {
         if let Some(exported) = exported {
             instant.exported = exported;
         }
-        if unproven.is_none() && instant.snapshot != self.header.snapshot {
-            unproven = Some(format!(
+        if deviation.is_none() && instant.snapshot != self.header.snapshot {
+            deviation = Some(Deviation::Unproven(format!(
                 "the copy shows snapshot {}, not the manifest's {}",
                 instant.snapshot, self.header.snapshot
-            ));
+            )));
         }
         let sequences = sequences::read(&mut control, identity.in_recovery)?;
         let mut relations = read_relations(&mut control, &identity)?;
@@ -91,7 +104,7 @@ impl TimeTraveller {
             sequences,
             limits: plan.limits,
             in_recovery: identity.in_recovery,
-            unproven,
+            deviation,
             _held: Some(Box::new(holder)),
         })
     }
@@ -109,7 +122,7 @@ impl TimeTraveller {
         let offerer = offerer(holder, identity.database_oid)?;
         self_test(control, &identity.source, identity.database_oid)?;
         let name = offerer.file_name(1).ok_or_else(|| {
-            Refusal::Unproven(format!("the virtual transaction {} is not understood", offerer.vxid))
+            Refusal::unproven(format!("the virtual transaction {} is not understood", offerer.vxid))
         })?;
         let snapshot = TransactionSnapshot::parse(&self.header.snapshot)?;
         let subtransactions: BTreeSet<u64> = anchor.subtransactions.iter().copied().collect();
@@ -124,7 +137,7 @@ impl TimeTraveller {
 
     /// Whether this is a copy that can still be read as of the manifest's snapshot.
     fn check(&self, control: &mut Connection, identity: &Identity) -> std::result::Result<&Anchor, Refusal> {
-        let unproven = |reason: String| Err(Refusal::Unproven(reason));
+        let unproven = |reason: String| Err(Refusal::unproven(reason));
         let Consistency::TimeTravel(anchor) = &self.header.consistency else {
             return unproven("the manifest was not captured for a physical copy".to_owned());
         };
@@ -134,6 +147,9 @@ impl TimeTraveller {
                 "the copy is of another cluster: system identifier {}, the manifest's is {}",
                 theirs.system_identifier, ours.system_identifier
             ));
+        }
+        if let Some(reason) = self.older(control, anchor, identity.in_recovery)? {
+            return Err(Refusal::Deviation(Deviation::Older(reason)));
         }
         if anchor.database_oid != identity.database_oid {
             return unproven(format!(
@@ -153,6 +169,60 @@ impl TimeTraveller {
             )),
         }
     }
+
+    /// Why a copy of the manifest's cluster is known to end before the manifest's snapshot, if it does.
+    ///
+    /// All WAL up to the snapshot was flushed before the copy was cut, with a transaction that is newer than the
+    /// anchor's, so that a copy which was cut later has both once it has replayed its own WAL.
+    fn older(
+        &self,
+        control: &mut Connection,
+        anchor: &Anchor,
+        in_recovery: bool,
+    ) -> std::result::Result<Option<String>, Refusal> {
+        let shortfall = self.shortfall(control, anchor)?;
+        if shortfall.is_none() || !in_recovery {
+            return Ok(shortfall);
+        }
+        if !has_replayed_all(control)? {
+            return Err(Refusal::unproven(
+                "the copy has not reached the manifest's snapshot, and is still replaying its WAL".to_owned(),
+            ));
+        }
+        Ok(self.shortfall(control, anchor)?)
+    }
+
+    /// What of the manifest's snapshot the copy has not reached at this moment.
+    fn shortfall(&self, control: &mut Connection, anchor: &Anchor) -> Result<Option<String>> {
+        let rows = control.query(&statements::ends_before(&self.header.lsn))?;
+        let row = first(&rows)?;
+        if row.get(0) == Some("t") {
+            return Ok(Some(format!(
+                "it ends at the WAL position {}, and the capture was at {}",
+                row.text(1)?,
+                self.header.lsn
+            )));
+        }
+        match control.query(&statements::xact_status(anchor.xid)) {
+            Err(error) if error.sqlstate() == Some(FUTURE_TRANSACTION) => Ok(Some(format!(
+                "it has not assigned the transaction id {}, which was in progress at the capture",
+                anchor.xid
+            ))),
+            Err(error) => Err(error),
+            Ok(_) => Ok(None),
+        }
+    }
+}
+
+/// Waits until the standby has replayed all WAL that it has; `false` if that cannot be seen in time.
+fn has_replayed_all(control: &mut Connection) -> Result<bool> {
+    for _ in 0..REPLAY_POLLS_MAX {
+        if first(&control.query(statements::WAITS_FOR_WAL)?)?.flag(0)? {
+            return Ok(true);
+        }
+        std::thread::sleep(REPLAY_POLL);
+    }
+    Ok(false)
 }
 
 /// How the transaction of `holder` is named.
@@ -177,7 +247,7 @@ fn self_test(
     if snapshot_file::understood(&file, &own) {
         return Ok(());
     }
-    Err(Refusal::Unproven(format!(
+    Err(Refusal::unproven(format!(
         "the snapshot files of server version {} have a format that this state-lab does not know",
         source.server_version
     )))

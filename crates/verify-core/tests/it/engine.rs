@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use verify_core::capture::capture;
 use verify_core::compare::{Comparison, compare};
-use verify_core::database::{NOT_POPULATED, Obstacle};
+use verify_core::database::{Deviation, NOT_POPULATED, Obstacle};
 use verify_core::event::{self, Event};
 use verify_core::finding::{Code, Severity, Verdict};
 use verify_core::invariant::{Expect, Invariant};
@@ -132,13 +132,39 @@ fn what_could_not_be_checked_never_passes() {
         verified(&memory(vec![]), &memory(vec![])),
         (Verdict::Inconclusive, vec!["coverage.none tables".into()])
     );
-    let unproven = Memory { unproven: Some("pruned".into()), ..memory(vec![MemoryTable::new("t", 0..9)]) };
-    let (verdict, told) = verified(&small(), &unproven);
+    let less = |deviation| Memory { deviation: Some(deviation), ..memory(vec![MemoryTable::new("t", 0..9)]) };
+    let (verdict, told) = verified(&small(), &less(Deviation::Unproven("pruned".into())));
     assert_eq!(verdict, Verdict::Inconclusive, "{told:?}");
+    // What a copy lacks that is known to end before the snapshot is lost.
+    let (verdict, told) = verified(&small(), &less(Deviation::Older("it ends at 0/1".into())));
+    assert_eq!((verdict, told[0].as_str()), (Verdict::Fail, "copy.older copy"));
+    assert_eq!(told[1], "row.missing public.t: id=9");
+    let same = Memory { deviation: Some(Deviation::Older("it ends at 0/1".into())), ..small() };
+    assert_eq!(verified(&small(), &same), (Verdict::Fail, vec!["copy.older copy".to_owned()]));
     let disturbed =
         Memory { disturbed: vec![(TableName::new("public", "t"), "truncated".into())], ..small() };
     assert_eq!(verified(&disturbed, &small()).0, Verdict::Inconclusive);
     assert_eq!(verified(&small(), &disturbed).0, Verdict::Inconclusive);
+}
+
+#[test]
+fn the_source_itself_is_no_copy() {
+    let started = |second| Memory {
+        server_started_at: Some(jiff::Timestamp::from_second(second).expect("a time")),
+        ..small()
+    };
+    let same = (Verdict::Inconclusive, vec!["source.same-server source".to_owned()]);
+    assert_eq!(verified(&started(1), &started(1)), same);
+    let compared = |source, restored| {
+        told(&compare_databases(&source, &restored, &Plan::default(), &event::ignore).expect("compared"))
+    };
+    assert_eq!(compared(started(1), started(1)), same);
+    let pass = (Verdict::Pass, vec![]);
+    assert_eq!(verified(&started(1), &started(2)), pass);
+    assert_eq!(compared(started(1), started(2)), pass);
+    // What differs in it differs all the same.
+    let less = Memory { tables: vec![MemoryTable::new("t", 0..9)], ..started(1) };
+    assert_eq!(verified(&started(1), &less).0, Verdict::Fail);
 }
 
 #[test]

@@ -15,10 +15,6 @@ pub(crate) fn postgres(server: &TestServer, database: &str) -> Result<Postgres> 
     Ok(Postgres::new(Settings::parse(&server.conninfo(database), &Environment::default())?))
 }
 
-fn copy_database(server: &TestServer, from: &str, to: &str) -> Result<()> {
-    server.psql("postgres", &format!("CREATE DATABASE {to} TEMPLATE {from}")).map(drop)
-}
-
 /// The findings that decide a verdict, as `code object`.
 pub(crate) fn told(comparison: &Comparison) -> Vec<String> {
     let deciding = comparison.findings.iter().filter(|finding| finding.severity != Severity::Notice);
@@ -33,7 +29,7 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
     for major in [13, 15, 18] {
         let server = fixtures::server(major)?;
         datasets::load_all(&server, "source")?;
-        copy_database(&server, "source", "restored")?;
+        server.copy_database("source", "restored")?;
         let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
         let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(
@@ -70,14 +66,15 @@ fn the_manifest_is_the_same_however_the_work_is_split() -> Result<()> {
         "CREATE TABLE wide AS SELECT i AS id, repeat(md5(i::text), 20) AS filler FROM generate_series(1, 120000) i;
          ALTER TABLE wide ADD PRIMARY KEY (id); ANALYZE",
     )?;
-    let source = postgres(&server, "source")?;
+    server.copy_database("source", "restored")?;
+    let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
     let snapshot = source.begin(&Plan::default(), &event::ignore)?;
     let mut seen = Vec::new();
     for jobs in [1, 4] {
         let plan = Plan { jobs: std::num::NonZeroUsize::new(jobs).context("jobs")?, ..Plan::default() };
         let manifest = verify_core::capture::capture_snapshot(&snapshot, &plan, &event::ignore)?;
         // The key is drawn anew each time: what is compared is what does not depend on it.
-        let again = verify(&manifest, &source, &plan, &event::ignore)?;
+        let again = verify(&manifest, &restored, &plan, &event::ignore)?;
         assert_eq!(again.verdict, Verdict::Pass, "{again:#?}");
         seen.push(
             manifest.tables.iter().map(|entry| (entry.name().clone(), entry.rows())).collect::<Vec<_>>(),
@@ -155,7 +152,7 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
     ];
     for (i, (damage, expected)) in cases.iter().enumerate() {
         let name = format!("damaged_{i}");
-        copy_database(&server, "source", &name)?;
+        server.copy_database("source", &name)?;
         server.psql(&name, damage)?;
         let comparison = verify(&manifest, &postgres(&server, &name)?, &Plan::default(), &event::ignore)?;
         let found: Vec<(Code, &str, Vec<&str>)> = comparison
@@ -181,7 +178,7 @@ fn beyond_the_sketch_a_manifest_says_at_least_and_two_live_databases_name_all() 
     server.psql("source", "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT i, i FROM generate_series(1, 100000) i")?;
     let source = postgres(&server, "source")?;
     let manifest = capture(&source, &Plan::default(), &event::ignore)?;
-    copy_database(&server, "source", "restored")?;
+    server.copy_database("source", "restored")?;
     server.psql("restored", "UPDATE t SET v = v + 1 WHERE id % 10 = 0; DELETE FROM t WHERE id % 1000 = 1")?;
     let restored = postgres(&server, "restored")?;
 
@@ -210,12 +207,44 @@ fn two_live_databases_name_even_missing_rows_with_long_keys() -> Result<()> {
     let server = fixtures::server(15)?;
     server.create_database("source")?;
     server.psql("source", "CREATE TABLE t (k text PRIMARY KEY); INSERT INTO t SELECT repeat('k', 200) || i FROM generate_series(1, 5000) i")?;
-    copy_database(&server, "source", "restored")?;
+    server.copy_database("source", "restored")?;
     server.psql("restored", "DELETE FROM t WHERE k LIKE '%k4711'")?;
     let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
     let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(told(&comparison), ["row.missing public.t"]);
     let named = comparison.findings[0].rows.as_ref().context("rows")?.named.clone();
     assert!(named.len() == 1 && named[0].ends_with("kkk4711"), "{named:?}");
+    Ok(())
+}
+
+#[test]
+fn the_source_itself_is_never_a_pass_and_a_copy_of_it_is() -> Result<()> {
+    for major in [13, 18] {
+        let mut server = fixtures::server(major)?;
+        server.create_database("source")?;
+        server.psql(
+            "source",
+            "CREATE TABLE t AS SELECT generate_series(1, 9) AS id; CREATE ROLE other SUPERUSER LOGIN",
+        )?;
+        server.copy_database("source", "restored")?;
+        let source = postgres(&server, "source")?;
+        let manifest = capture(&source, &Plan::default(), &event::ignore)?;
+        let other = format!("{} user=other", server.conninfo("source"));
+        let other = Postgres::new(Settings::parse(&other, &Environment::default())?);
+        let same = (Verdict::Inconclusive, vec!["source.same-server source".to_owned()]);
+        for database in [&source, &other] {
+            let verified = verify(&manifest, database, &Plan::default(), &event::ignore)?;
+            assert_eq!((verified.verdict, told(&verified)), same, "{major}");
+            let compared = compare_databases(&source, database, &Plan::default(), &event::ignore)?;
+            assert_eq!((compared.verdict, told(&compared)), same, "{major}");
+        }
+        let pass = (Verdict::Pass, vec![]);
+        let copied = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
+        assert_eq!((copied.verdict, told(&copied)), pass, "{major}");
+        // The same files under another server, as of a physical restore.
+        server.restart_after(fixtures::Stop::Fast, |_| Ok(()))?;
+        let restarted = verify(&manifest, &source, &Plan::default(), &event::ignore)?;
+        assert_eq!((restarted.verdict, told(&restarted)), pass, "{major}");
+    }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use verify_core::database::{Database, Found, NOT_POPULATED, Obstacle, Reader, Sink, Slice, Snapshot};
+use jiff::Timestamp;
+use verify_core::database::{
+    Database, Deviation, Found, NOT_POPULATED, Obstacle, Reader, Sink, Slice, Snapshot,
+};
 use verify_core::digest::HashKey;
 use verify_core::event::OnEvent;
 use verify_core::heartbeat::Pulse;
@@ -68,7 +71,9 @@ pub(crate) struct Memory {
     pub tables: Vec<MemoryTable>,
     pub sequences: Vec<Sequence>,
     pub disturbed: Vec<(TableName, String)>,
-    pub unproven: Option<String>,
+    pub deviation: Option<Deviation>,
+    /// Two databases with the same time are one.
+    pub server_started_at: Option<Timestamp>,
     /// The server sends one row less than it says.
     pub loses_a_row: bool,
     /// The connection breaks at the first row.
@@ -88,6 +93,8 @@ impl Database for Memory {
             server_version: 150_000,
             system_identifier: "1".into(),
             database: "memory".into(),
+            database_oid: Some(16_384),
+            postmaster_started_at: self.server_started_at,
             encoding: "UTF8".into(),
             other_databases: Vec::new(),
             foreign_tables: Vec::new(),
@@ -149,8 +156,8 @@ impl Snapshot for MemorySnapshot<'_> {
         Ok(self.memory.disturbed.clone())
     }
 
-    fn unproven(&self) -> Option<String> {
-        self.memory.unproven.clone()
+    fn deviation(&self) -> Option<Deviation> {
+        self.memory.deviation.clone()
     }
 }
 

@@ -17,8 +17,8 @@ use verify_core::{Error, ErrorKind};
 
 use crate::measure::{postgres, told};
 
-fn as_role(server: &TestServer, role: &str) -> Result<Postgres> {
-    let conninfo = format!("{} user={role}", server.conninfo("source"));
+fn as_role(server: &TestServer, database: &str, role: &str) -> Result<Postgres> {
+    let conninfo = format!("{} user={role}", server.conninfo(database));
     Ok(Postgres::new(Settings::parse(&conninfo, &Environment::default())?))
 }
 
@@ -29,9 +29,11 @@ fn source(script: &str) -> Result<TestServer> {
     Ok(server)
 }
 
-fn verified(server: &TestServer, restored: &Postgres) -> Result<Comparison> {
+/// The comparison of the source with a copy of it that `role` reads.
+fn verified(server: &TestServer, role: &str) -> Result<Comparison> {
+    server.copy_database("source", "restored")?;
     let manifest = capture(&postgres(server, "source")?, &Plan::default(), &event::ignore)?;
-    Ok(verify(&manifest, restored, &Plan::default(), &event::ignore)?)
+    Ok(verify(&manifest, &as_role(server, "restored", role)?, &Plan::default(), &event::ignore)?)
 }
 
 /// The reason that keeps a table of a manifest from being read.
@@ -57,7 +59,7 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
         "{TABLES} CREATE ROLE reader LOGIN; GRANT SELECT ON a TO reader;
          CREATE SCHEMA hidden; CREATE TABLE hidden.c (id int); GRANT SELECT ON hidden.c TO reader"
     ))?;
-    let comparison = verified(&server, &as_role(&server, "reader")?)?;
+    let comparison = verified(&server, "reader")?;
     assert_eq!(
         (comparison.verdict, told(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable hidden.c".into(), "table.unreadable public.b".into()])
@@ -69,7 +71,7 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
         "GRANT SELECT ON b TO reader; GRANT USAGE ON SCHEMA hidden TO reader;
          ALTER TABLE b ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON b USING (id < 50)",
     )?;
-    let comparison = verified(&server, &as_role(&server, "reader")?)?;
+    let comparison = verified(&server, "reader")?;
     assert_eq!(
         (comparison.verdict, told(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
@@ -77,7 +79,7 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
     assert!(format!("{comparison:?}").contains("row security hides rows from role reader"));
 
     server.psql("source", "ALTER ROLE reader BYPASSRLS")?;
-    assert_eq!(verified(&server, &as_role(&server, "reader")?)?.verdict, Verdict::Pass);
+    assert_eq!(verified(&server, "reader")?.verdict, Verdict::Pass);
     Ok(())
 }
 
@@ -93,7 +95,9 @@ fn a_lock_held_by_somebody_is_named() -> Result<()> {
     let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
     assert!(reason(&manifest, "b")?.contains("(migration) holds an ACCESS EXCLUSIVE lock"), "{manifest:?}");
     holder.execute("COMMIT")?;
-    let comparison = verify(&manifest, &postgres(&server, "source")?, &plan, &event::ignore)?;
+    drop(holder);
+    server.copy_database("source", "restored")?;
+    let comparison = verify(&manifest, &postgres(&server, "restored")?, &plan, &event::ignore)?;
     assert_eq!(
         (comparison.verdict, told(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
@@ -128,7 +132,9 @@ fn a_view_refreshed_in_the_middle_is_a_gap_and_no_doubt() -> Result<()> {
     complete(&snapshot, &mut manifest)?;
     drop(snapshot);
     assert!(reason(&manifest, "m")?.contains("rewritten meanwhile"), "{manifest:?}");
-    let comparison = verify(&manifest, &database, &Plan::default(), &event::ignore)?;
+    server.copy_database("source", "restored")?;
+    let restored = postgres(&server, "restored")?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(
         (comparison.verdict, all(&comparison)),
         (Verdict::Pass, vec!["matview.differs public.m".into()])
@@ -145,7 +151,7 @@ fn a_view_refreshed_in_the_middle_is_a_gap_and_no_doubt() -> Result<()> {
     plan.limits.lock_timeout_ms = 200;
     let manifest = capture(&database, &plan, &event::ignore)?;
     refresher.execute("COMMIT")?;
-    let comparison = verify(&manifest, &database, &Plan::default(), &event::ignore)?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(
         (comparison.verdict, all(&comparison)),
         (Verdict::Pass, vec!["matview.differs public.n".into()])
@@ -192,12 +198,13 @@ fn rows_too_large_for_the_server_are_hashed_there() -> Result<()> {
         "CREATE TABLE t (id int PRIMARY KEY, a text, b bytea); INSERT INTO t VALUES (1, 'short', 'x');
         INSERT INTO t SELECT 2, repeat('x', 600000000); UPDATE t SET b = convert_to(repeat('y', 600000000), 'UTF8') WHERE id = 2",
     )?;
+    server.copy_database("source", "restored")?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
-    let again = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
     assert_eq!(again.verdict, Verdict::Pass, "{again:#?}");
     assert_eq!(again.findings[0].code, Code::TableHashedOnServer);
-    server.psql("source", "UPDATE t SET b = 'z' WHERE id = 1")?;
-    let again = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    server.psql("restored", "UPDATE t SET b = 'z' WHERE id = 1")?;
+    let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
     assert_eq!((again.verdict, told(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
     Ok(())
 }
@@ -247,10 +254,12 @@ fn hostile_names_and_functions_do_no_harm() -> Result<()> {
          CREATE TABLE pairs (id int PRIMARY KEY, p public.pair); INSERT INTO pairs VALUES (1, '(1,x)'), (2, NULL), (3, '(,)');
          ALTER DATABASE source SET search_path = public, pg_catalog",
     )?;
-    let comparison = verified(&server, &postgres(&server, "source")?)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
-    server.psql("source", "CREATE DATABASE damaged TEMPLATE source")?;
+    server.copy_database("source", "restored")?;
+    server.psql("postgres", "ALTER DATABASE restored SET search_path = public, pg_catalog")?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    server.copy_database("source", "damaged")?;
     server.psql("damaged", "SET search_path = public; UPDATE pairs SET p = NULL WHERE id = 3")?;
     let comparison = verify(&manifest, &postgres(&server, "damaged")?, &Plan::default(), &event::ignore)?;
     assert_eq!(
@@ -267,9 +276,11 @@ fn the_documented_privileges_are_enough() -> Result<()> {
     server.psql("source", "CREATE ROLE least LOGIN")?;
     server
         .psql("source", &format!("\\set role least\n{}", include_str!("../../../../docs/privileges.sql")))?;
-    let least = as_role(&server, "least")?;
+    server.copy_database("source", "restored")?;
+    let least = as_role(&server, "source", "least")?;
     let manifest = capture(&least, &Plan::default(), &event::ignore)?;
-    let comparison = verify(&manifest, &least, &Plan::default(), &event::ignore)?;
+    let restored = as_role(&server, "restored", "least")?;
+    let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let travel = Plan { mode: verify_core::plan::Mode::TimeTravel, ..Plan::default() };
     drop(least.begin(&travel, &event::ignore)?);
@@ -393,7 +404,9 @@ fn a_heartbeat_that_goes_on_is_no_false_alarm() -> Result<()> {
     for _ in 0..50 {
         verify_core::postgres::heartbeat::beat(&mut writer, "test", 1_000)?;
     }
-    let comparison = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    drop(writer);
+    server.copy_database("source", "restored")?;
+    let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
     let codes: Vec<Code> = comparison.findings.iter().map(|finding| finding.code).collect();
     assert_eq!((comparison.verdict, codes), (Verdict::Pass, vec![Code::HeartbeatDiffers]), "{comparison:#?}");
     Ok(())

@@ -297,6 +297,107 @@ fn an_anchor_that_ended_early_proves_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The files of a server that stands still, as a snapshot of its volume holds them.
+fn volume_snapshot(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
+    server::create_server_dir(&scratch.path().join("copy"))?;
+    let data = scratch.path().join("copy/data");
+    copy_files(server.server().data_dir(), &data)?;
+    fs::remove_file(data.join("postmaster.pid"))?;
+    Ok(data)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(status.success(), "cp: {status}");
+    Ok(())
+}
+
+/// Zeroes the WAL of a copy from a position of the source on.
+fn cut_wal(server: &TestServer, data: &Path, lsn: &str) -> Result<()> {
+    let place = server.psql("one", &format!("SELECT * FROM pg_walfile_name_offset('{lsn}')"))?;
+    let (name, offset) = place.split_once('|').context("a file and an offset")?;
+    for entry in fs::read_dir(data.join("pg_wal"))? {
+        let entry = entry?;
+        let later = entry.file_name().to_string_lossy().len() == 24 && entry.file_name() > *name;
+        if later {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let file = data.join("pg_wal").join(name);
+    let mut bytes = fs::read(&file)?;
+    bytes[offset.parse()?..].fill(0);
+    Ok(fs::write(&file, bytes)?)
+}
+
+fn older_copies_fail(major: u32) -> Result<()> {
+    let server = TestServer::start(&fixtures::majors::installation(major)?, &[("autovacuum", "off")])?;
+    server.create_database("one")?;
+    server.psql(
+        "one",
+        "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 9); CHECKPOINT",
+    )?;
+    let [for_older, for_whole, for_cut] =
+        [Scratch::create("test")?, Scratch::create("test")?, Scratch::create("test")?];
+    let older = volume_snapshot(&server, &for_older)?;
+    server
+        .psql("one", "INSERT INTO t VALUES (10); TRUNCATE t; INSERT INTO t SELECT generate_series(1, 20)")?;
+    let middle = server.psql("one", "CHECKPOINT; SELECT pg_current_wal_insert_lsn()")?;
+    server.psql("one", "INSERT INTO t VALUES (21)")?;
+    let snapshot = postgres(&server, "one")?.begin(&plan(), &event::ignore)?;
+    let whole = volume_snapshot(&server, &for_whole)?;
+    let mut manifest = capture_snapshot(&snapshot, &plan(), &event::ignore)?;
+    complete(&snapshot, &mut manifest)?;
+    drop(snapshot);
+    server::create_server_dir(&for_cut.path().join("copy"))?;
+    let cut = for_cut.path().join("copy/data");
+    copy_files(&whole, &cut)?;
+    cut_wal(&server, &cut, &middle)?;
+
+    let clone = start_clone(&server, &for_whole, &whole)?;
+    let comparison = travel(&clone, "one", &manifest)?;
+    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{major}: {comparison:#?}");
+    drop(clone);
+    let stale = ["copy.older copy", "row.missing public.t"].map(str::to_owned).to_vec();
+    for (scratch, data) in [(&for_cut, &cut), (&for_older, &older)] {
+        let clone = start_clone(&server, scratch, data)?;
+        let comparison = travel(&clone, "one", &manifest)?;
+        assert_eq!(
+            (comparison.verdict, told(&comparison)),
+            (Verdict::Fail, stale.clone()),
+            "{major}: {comparison:#?}"
+        );
+        assert_eq!(comparison.findings[0].code, Code::CopyOlder);
+        assert!(comparison.findings[0].message.contains("it ends at the WAL position 0/"), "{comparison:#?}");
+        if data != &older {
+            continue;
+        }
+        // A copy that was promoted earlier may have written more WAL since than its source had.
+        clone_promote(&clone)?;
+        let settings = Settings::parse(&clone.conninfo("one"), &Environment::default())?;
+        let session = verify_core::postgres::SessionOptions::new();
+        let mut writer = verify_core::postgres::Connection::open(&settings, &session)?;
+        for _ in 0..3 {
+            writer.execute("SELECT pg_logical_emit_message(false, 'a', 'b'); SELECT pg_switch_wal()")?;
+        }
+        let comparison = travel(&clone, "one", &manifest)?;
+        assert_eq!(
+            (comparison.verdict, told(&comparison)),
+            (Verdict::Fail, stale.clone()),
+            "{major}: {comparison:#?}"
+        );
+        assert!(
+            comparison.findings[0].message.contains("it has not assigned the transaction id"),
+            "{comparison:#?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn older_copies_and_cut_wal_fail_on_all_majors() -> Result<()> {
+    [13, 15, 18].into_iter().try_for_each(older_copies_fail)
+}
+
 #[test]
 fn truncate_waits_for_the_capture_and_its_locks_end_with_it() -> Result<()> {
     let loaded = Loaded::new(15)?;

@@ -79,7 +79,7 @@ pub(crate) fn restore_in_place(
         }
     };
     let BroughtUp { server, databases, comparisons, pulses } = brought_up;
-    let rpos = recovery_points(&backup, &pulses, incident);
+    let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
     stopwatch.reach(Milestone::Verified);
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
     let found =

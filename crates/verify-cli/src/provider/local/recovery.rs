@@ -73,26 +73,14 @@ pub(super) fn pulses(databases: &[Settings]) -> Result<Vec<Pulse>> {
     databases.iter().map(pulse).collect()
 }
 
-/// The bound of a physical copy: all databases were recovered to the same position, so the latest sign counts.
-pub(super) fn rpo_of_one_position(
-    pulses: &[Pulse],
-    captured_at: Timestamp,
-    incident: Timestamp,
-    offset: ClockOffset,
-) -> Option<Rpo> {
-    let rpos = pulses.iter().map(|pulse| Rpo::derive(pulse, captured_at, incident, offset));
-    // One clock that jumped makes the others doubtful too.
-    rpos.collect::<Option<Vec<Rpo>>>()?.into_iter().min_by_key(|rpo| rpo.at_most_ms)
-}
-
-/// The bound of one dump: its own heartbeat's, or the capture's.
+/// The bound of one dump: its own heartbeat's, or the capture's where its rows were verified.
 ///
 /// When the last transaction committed says nothing here: it was one of the restore's own.
 pub(super) fn rpo_of_dump(
     pulse: &Pulse,
-    captured_at: Timestamp,
+    verified_capture: Option<Timestamp>,
     incident: Timestamp,
     offset: ClockOffset,
 ) -> Option<Rpo> {
-    Rpo::derive(&Pulse { last_commit: None, ..pulse.clone() }, captured_at, incident, offset)
+    Rpo::derive(&[Pulse { last_commit: None, ..pulse.clone() }], verified_capture, incident, offset)
 }

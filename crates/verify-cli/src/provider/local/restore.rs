@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
+use verify_core::compare::Comparison;
+use verify_core::finding::Verdict;
 use verify_core::heartbeat::{Pulse, Rpo};
 use verify_core::plan::Plan;
 use verify_core::report::{Objectives, Report};
@@ -59,7 +61,7 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     };
     let BroughtUp { server, databases, comparisons, pulses } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
-    let rpos = recovery_points(&backup, &pulses, incident);
+    let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
     stopwatch.reach(Milestone::Verified);
     let judging = Judging {
         record: &backup.record,
@@ -84,21 +86,26 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     Ok(Restored { server, scratch, record, manifests, databases, reports, report_files })
 }
 
-/// How much time each database lost, where something tells.
+/// How much time each database lost, where something shows it: what the copy itself holds, and the instant of the
+/// capture where the comparison passed.
 pub(super) fn recovery_points(
     backup: &StoredBackup,
+    comparisons: &[Comparison],
     pulses: &[Pulse],
     incident: Timestamp,
 ) -> Vec<Option<Rpo>> {
     let clock = backup.record.server.clock;
-    let captured = backup.manifests.iter().map(|manifest| manifest.header.captured_at);
+    let verified = backup.manifests.iter().zip(comparisons).map(|(manifest, comparison)| {
+        (comparison.verdict == Verdict::Pass).then_some(manifest.header.captured_at)
+    });
     if backup.record.method == Method::Logical {
-        let rpo = |(pulse, captured_at)| recovery::rpo_of_dump(pulse, captured_at, incident, clock);
-        return pulses.iter().zip(captured).map(rpo).collect();
+        let rpo = |(pulse, verified)| recovery::rpo_of_dump(pulse, verified, incident, clock);
+        return pulses.iter().zip(verified).map(rpo).collect();
     }
-    let latest = captured.max().unwrap_or(Timestamp::UNIX_EPOCH);
-    let rpo = recovery::rpo_of_one_position(pulses, latest, incident, clock);
-    pulses.iter().map(|_| rpo.clone()).collect()
+    // All databases of a physical copy were recovered to the same position, so the latest evidence counts for each.
+    let verified: Vec<Option<Timestamp>> = verified.collect();
+    let latest = verified.iter().copied().max().flatten();
+    verified.iter().map(|own| Rpo::derive(pulses, own.and(latest), incident, clock)).collect()
 }
 
 /// Stores the reports beside the backup.

@@ -1,12 +1,14 @@
 //! What a restore came to, as an Event of the Backup: `kubectl describe` shows it where the backup is looked at.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Error, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
-use verify_core::finding::Verdict;
+use verify_core::finding::{Code, Verdict};
 
 use super::restore::RestoredCopy;
 use crate::cluster::{Cluster, Component, Run, labels, lease};
@@ -53,12 +55,20 @@ const PROVEN: &str = "RestoreProven";
 
 impl Said {
     fn of(copy: &RestoredCopy) -> Self {
-        let reason = match (copy.verdict(), copy.integrity()) {
-            (Verdict::Pass, _) => PROVEN,
-            (Verdict::Fail, Verdict::Fail) => "RestoreDiffers",
+        let reason = match (copy.integrity(), copy.verdict()) {
+            (Verdict::Pass, Verdict::Pass) => PROVEN,
+            (Verdict::Fail, _) => "RestoreDiffers",
             // Every row is there, yet too late or of too long ago.
-            (Verdict::Fail, Verdict::Pass | Verdict::Inconclusive) => "ObjectiveMissed",
-            (Verdict::Inconclusive, _) => "RestoreInconclusive",
+            (Verdict::Pass, Verdict::Fail) => "ObjectiveMissed",
+            // Rows that were not verified are not there for sure, whether an objective was missed as well or not.
+            (Verdict::Inconclusive, _) | (Verdict::Pass, Verdict::Inconclusive) => "RestoreInconclusive",
+        };
+        let missed = copy.reports.iter().flat_map(|report| &report.missed);
+        let missed = missed.filter(|finding| finding.code == Code::ObjectiveMissed);
+        let missed: BTreeSet<&str> = missed.map(|finding| finding.object.as_str()).collect();
+        let missed = match missed.is_empty() {
+            true => String::new(),
+            false => format!("; missed: {}", missed.into_iter().collect::<Vec<_>>().join(", ")),
         };
         let databases = copy.databases.join(", ");
         let (rto, rpo) = render::restore::recovery(&copy.reports);
@@ -69,7 +79,7 @@ impl Said {
         Self {
             reason,
             message: format!(
-                "{databases}: integrity checks: {}; rto: {}; rpo: {rpo}; report: {report}",
+                "{databases}: integrity checks: {}; rto: {}; rpo: {rpo}{missed}; report: {report}",
                 copy.integrity(),
                 rto.as_deref().unwrap_or("not measured"),
             ),
@@ -116,6 +126,10 @@ impl Said {
 }
 
 #[cfg(test)]
+#[path = "claims_tests.rs"]
+mod claims;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use anyhow::anyhow;
@@ -157,7 +171,7 @@ mod tests {
             (Pass, Pass, "RestoreProven"),
             (Fail, Fail, "RestoreDiffers"),
             (Fail, Pass, "ObjectiveMissed"),
-            (Fail, Inconclusive, "ObjectiveMissed"),
+            (Fail, Inconclusive, "RestoreInconclusive"),
             (Inconclusive, Inconclusive, "RestoreInconclusive"),
             (Inconclusive, Pass, "RestoreInconclusive"),
         ] {
@@ -170,8 +184,8 @@ mod tests {
         let said = Said::of(&copy(Verdict::Fail, Verdict::Fail, &["s3://b/r.json"]));
         assert_eq!(
             said.message,
-            "app: integrity checks: fail; rto: 41s; rpo: unknown (the incident lies before what was recovered: is --incident \
-             right, or did a clock jump?); report: s3://b/r.json"
+            "app: integrity checks: fail; rto: 41s; rpo: unknown (the copy has no heartbeat or commit timestamp from before \
+             the incident, and its rows are not verified); report: s3://b/r.json"
         );
         let error =
             anyhow!("ERROR: duplicate key (email)=(jane@example.com)").context("failed to start the copy");
