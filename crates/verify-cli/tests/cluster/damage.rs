@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Database, Leftovers, Rig, kubectl, patiently};
+use crate::support::{Database, Leftovers, Mended, Rig, get, kubectl, patiently};
 
 /// A file that gets its content back when this value goes.
 struct Changed<'a> {
@@ -59,20 +59,8 @@ fn a_row_or_an_index_that_changed_in_the_snapshot_is_named() {
     drop(rig);
     let before = Leftovers::before();
     let text = format!("good {}", database.namespace);
-    database.sql(&format!("update customers set name = '{text}' where id = 4711"));
-    database.sql("checkpoint");
+    let (name, snapshot) = backup_with_snapshot(&database, &text);
     let file = database.sql("select pg_relation_filepath('customers')");
-    let snapshots = || -> Vec<PathBuf> {
-        fs::read_dir(Rig::pool().join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect()
-    };
-    let earlier = snapshots();
-    let name = database.backup("csi");
-    let holds = |snapshot: &PathBuf| {
-        let content = fs::read(snapshot.join("pgdata").join(&file)).unwrap_or_default();
-        content.windows(text.len()).any(|window| window == text.as_bytes())
-    };
-    let snapshot = snapshots().into_iter().find(|snapshot| !earlier.contains(snapshot) && holds(snapshot));
-    let snapshot = snapshot.expect("a snapshot of the database");
     {
         let damaged = format!("evil {}", database.namespace);
         let path = snapshot.join("pgdata").join(&file);
@@ -88,6 +76,66 @@ fn a_row_or_an_index_that_changed_in_the_snapshot_is_named() {
         let _changed = Changed::new(path, &snapshot, |bytes| bytes[page].fill(0));
         let found = database.restore(&name);
         found.expect(1, "restore_status: success", &["integrity_checks: fail", "customers_pkey"]);
+        before.expect_none();
+    }
+    database.restore(&name).expect_pass();
+    before.expect_none();
+}
+
+/// The snapshots in the storage.
+fn snapshots() -> Vec<PathBuf> {
+    fs::read_dir(Rig::pool().join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Backs the database up; the backup's name, and its snapshot in the storage.
+fn backup_with_snapshot(database: &Database, content: &str) -> (String, PathBuf) {
+    let earlier = snapshots();
+    database.sql(&format!("update customers set name = '{content}' where id = 4711"));
+    database.sql("checkpoint");
+    let file = database.sql("select pg_relation_filepath('customers')");
+    let name = database.backup("csi");
+    let holds = |snapshot: &PathBuf| {
+        let found = fs::read(snapshot.join("pgdata").join(&file)).unwrap_or_default();
+        found.windows(content.len()).any(|window| window == content.as_bytes())
+    };
+    let snapshot = snapshots().into_iter().find(|snapshot| !earlier.contains(snapshot) && holds(snapshot));
+    (name, snapshot.expect("a snapshot of the database"))
+}
+
+fn btrfs(arguments: &[&str], paths: &[&Path]) {
+    let status = Command::new("btrfs").args(arguments).args(paths).status().unwrap();
+    assert!(status.success(), "btrfs {arguments:?} {paths:?}");
+}
+
+#[test]
+fn an_older_snapshot_under_the_backups_handle_fails() {
+    let Some(_rig) = Rig::find("an_older_snapshot_under_the_backups_handle") else { return };
+    let Some(database) = Database::shared("an_older_snapshot_under_the_backups_handle") else { return };
+    let before = Leftovers::before();
+    let (_, older) = backup_with_snapshot(&database, &format!("older {}", database.namespace));
+    database.sql("create table later as select 1 as id");
+    let (name, snapshot) = backup_with_snapshot(&database, &format!("newer {}", database.namespace));
+    database.sql("drop table later");
+    {
+        let aside = snapshot.with_extension("aside");
+        fs::rename(&snapshot, &aside).unwrap();
+        let _mended = Mended(|| {
+            btrfs(&["subvolume", "delete"], &[&snapshot]);
+            fs::rename(&aside, &snapshot).unwrap();
+        });
+        btrfs(&["subvolume", "snapshot", "-r"], &[&older, &snapshot]);
+        let found = database.restore(&name);
+        found.expect(
+            1,
+            "restore_status: success",
+            &["integrity_checks: fail", "[copy.older]", "public.later", "by the last commit"],
+        );
+        assert!(!found.stdout.contains("proven"), "{}", found.stdout);
+        let events =
+            get(&["events", "-n", "velero", "--field-selector", &format!("involvedObject.name={name}")]);
+        let reasons: Vec<&str> =
+            events["items"].as_array().unwrap().iter().filter_map(|event| event["reason"].as_str()).collect();
+        assert!(reasons.contains(&"RestoreDiffers"), "{reasons:?}");
         before.expect_none();
     }
     database.restore(&name).expect_pass();
