@@ -81,11 +81,11 @@ fn misused(error: &clap::Error, arguments: &[OsString]) -> Exit {
 
 /// The value of a global flag on a command line that could not be parsed.
 fn last_value<'a>(arguments: &'a [OsString], flag: &str) -> Option<&'a str> {
-    let values = arguments.iter().enumerate().filter_map(|(i, argument)| {
+    let mut values = arguments.iter().enumerate().filter_map(|(i, argument)| {
         let rest = argument.to_str()?.strip_prefix(flag)?;
         if rest.is_empty() { arguments.get(i + 1)?.to_str() } else { rest.strip_prefix('=') }
     });
-    values.last()
+    values.next_back()
 }
 
 /// The status line with which a command begins its output.
@@ -123,6 +123,8 @@ impl Cli {
 /// Proves that a restored PostgreSQL database is the one that was backed up: every row, key and sequence.
 #[derive(Parser)]
 #[command(name = "state-lab", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+// Wider lines would be broken within words where help is paged on a narrow terminal.
+#[command(max_term_width = 80)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -131,13 +133,14 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-DB is a libpq connection string or URI, or the name of a [databases.NAME] table in state-lab.toml.
-The PG* variables, ~/.pgpass and service files work as in libpq; \"\" stands for these alone.
-PATH is a file, or s3://bucket/key.
+DB is a libpq connection string or URI, or the name of a [databases.NAME] table
+in state-lab.toml. The PG* variables, ~/.pgpass and service files work as in
+libpq; \"\" means these alone. PATH is a file, or s3://bucket/key.
 
 Exit status:
     0  pass
-    1  fail: data differ, a check found damage, an invariant broke, or an objective was missed
+    1  fail: data differ, a check found damage, an invariant broke, or an
+       objective was missed
     2  could not run: usage, configuration, connection
     3  inconclusive: nothing differs, but not everything could be checked
   130  interrupted; what had been made is removed

@@ -66,7 +66,8 @@ struct DatabaseTable {
 struct InvariantTable {
     /// What people call it.
     name: String,
-    /// One statement that reads.
+    /// One statement that reads. Names without a schema are looked up in `pg_catalog` and `public`, whatever the role and
+    /// the database say; qualify all others.
     sql: String,
     /// What its result must be: "no-rows", "same" (as on the source), or { value = "…" }.
     expect: Expect,

@@ -140,9 +140,13 @@ fn core_errors(error: &anyhow::Error) -> impl Iterator<Item = &verify_core::Erro
     error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
+/// Whether an error of this type is the error or among its causes.
+fn within<E: std::error::Error + 'static>(error: &anyhow::Error) -> bool {
+    error.chain().any(<dyn std::error::Error>::is::<E>)
+}
+
 fn kind(error: &anyhow::Error) -> Kind {
-    let within = |is: fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
-    if within(|cause| cause.is::<Unwritten>()) {
+    if within::<Unwritten>(error) {
         return Kind::Output;
     }
     // The innermost kind is nearest to the cause.
@@ -160,13 +164,13 @@ fn kind(error: &anyhow::Error) -> Kind {
             ErrorKind::Interrupted => Kind::Interrupted,
         };
     }
-    if within(|cause| cause.is::<Invalid>()) {
+    if within::<Invalid>(error) {
         Kind::Configuration
-    } else if within(|cause| cause.is::<s3::Failure>()) {
+    } else if within::<s3::Failure>(error) {
         Kind::ObjectStore
     } else if is_of_cluster(error) {
         Kind::Cluster
-    } else if within(|cause| cause.is::<io::Error>()) {
+    } else if within::<io::Error>(error) {
         Kind::File
     } else {
         Kind::Other
@@ -174,10 +178,7 @@ fn kind(error: &anyhow::Error) -> Kind {
 }
 
 fn is_of_cluster(error: &anyhow::Error) -> bool {
-    let of_client = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<kube::Error>() || cause.is::<kube::config::KubeconfigError>()
-    };
-    error.is::<Unanswered>() || error.chain().any(of_client)
+    error.is::<Unanswered>() || within::<kube::Error>(error) || within::<kube::config::KubeconfigError>(error)
 }
 
 /// An error whose hint is known where it is raised, and replaces any hint of its causes.

@@ -7,7 +7,6 @@ use crate::finding::{Code, Finding, Rows, Severity};
 use crate::heartbeat;
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::Manifest;
-use crate::rows::Named;
 use crate::sequence::{Sequence, SequenceValue, Standing};
 
 impl Draft<'_> {
@@ -167,8 +166,6 @@ fn offenders(outcome: &Outcome) -> Option<Rows> {
         });
         values.collect::<Vec<_>>().join(", ")
     });
-    Some(
-        Named { names: shown.collect(), at_least: result.row_count, complete: true, estimate: None }
-            .into_rows(),
-    )
+    // In the order of the result, which its author may have chosen.
+    Some(Rows { named: shown.collect(), at_least: result.row_count, more: false, estimate: None })
 }

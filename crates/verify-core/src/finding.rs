@@ -185,7 +185,7 @@ pub struct Finding {
 /// The rows of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rows {
-    /// The names of rows, sorted: `id=42`.
+    /// The names of rows, sorted by the values of their keys: `id=42`. Rows of an invariant are in the order of its result.
     pub named: Vec<String>,
     /// How many rows there are at least, the named ones included.
     pub at_least: u64,

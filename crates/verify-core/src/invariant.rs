@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Invariant {
     /// What people call it.
     pub name: String,
-    /// One statement that reads.
+    /// One statement that reads. Names without a schema are looked up in `pg_catalog` and `public`.
     pub sql: String,
     /// What its result must be.
     pub expect: Expect,

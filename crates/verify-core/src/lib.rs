@@ -33,6 +33,7 @@
 mod beside_rows;
 pub mod capture;
 pub mod compare;
+mod containers;
 pub mod database;
 pub mod digest;
 pub mod error;
@@ -48,6 +49,7 @@ pub mod manifest;
 pub mod manifest_file;
 pub mod measure;
 pub mod names;
+mod order;
 pub mod pass;
 pub mod plan;
 pub mod postgres;

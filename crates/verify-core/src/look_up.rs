@@ -15,7 +15,7 @@ use crate::row::RowHasher;
 use crate::rows::Differing;
 use crate::sketch::Entry;
 use crate::table::{KeySource, Table};
-use crate::value::shown_key;
+use crate::value::RowName;
 
 /// Which of two compared tables is read again.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ struct LookUpSink<'a> {
     held: HashSet<[u64; 2]>,
     large: Option<LargeRow>,
     /// Rows that it alone has and that are there, with their names.
-    seen: BTreeMap<Entry, String>,
+    seen: BTreeMap<Entry, RowName>,
     /// Keys of interest that are there.
     keys: HashSet<RowKey>,
     /// Whether the table could be read to its end.
@@ -112,7 +112,7 @@ impl<'a> LookUpSink<'a> {
         }
     }
 
-    fn watch(&mut self, entry: Entry, name: impl FnOnce() -> String) {
+    fn watch(&mut self, entry: Entry, name: impl FnOnce() -> RowName) {
         self.keys.insert(entry.key);
         if self.held.contains(&entry.hash) && !self.seen.contains_key(&entry) {
             self.seen.insert(entry, name());
@@ -153,8 +153,8 @@ impl Sink for LookUpSink<'_> {
         {
             let (table, entry) = (self.table, Entry::new(&hash, key));
             let name = || match key.fields() {
-                Some(fields) => shown_key(table, &fields),
-                None => format!("(row {:016x}, too large to show)", entry.hash[0]),
+                Some(fields) => RowName::of_key(table, &fields),
+                None => RowName::unkeyed(format!("(row {:016x}, too large to show)", entry.hash[0])),
             };
             self.watch(entry, name);
         }
@@ -172,7 +172,7 @@ impl Sink for LookUpSink<'_> {
 }
 
 /// A row's name from the row itself, however long its key is.
-fn name_of(table: &Table, tuple: &[u8]) -> String {
+fn name_of(table: &Table, tuple: &[u8]) -> RowName {
     let mut fields = Vec::with_capacity(table.columns.len());
     let mut at = 2;
     while let Some((field, next)) = next_field(tuple, at) {
@@ -181,5 +181,5 @@ fn name_of(table: &Table, tuple: &[u8]) -> String {
     }
     let key: Vec<Option<&[u8]>> =
         table.key.columns.iter().map(|&i| fields.get(i).copied().flatten()).collect();
-    shown_key(table, &key)
+    RowName::of_key(table, &key)
 }

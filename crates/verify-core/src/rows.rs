@@ -8,7 +8,7 @@ use crate::manifest::{Content, TableEntry};
 use crate::names::Difference;
 use crate::sketch::Entry;
 use crate::table::{KeySource, Table};
-use crate::value::shown_key;
+use crate::value::RowName;
 
 /// A table of which the two sides hold different rows.
 pub(crate) struct Differing<'a> {
@@ -18,7 +18,7 @@ pub(crate) struct Differing<'a> {
     /// Which rows, as far as that is known.
     pub difference: Difference,
     /// The names of entries that were seen in the restored table, where a key is too long to carry.
-    pub seen: BTreeMap<Entry, String>,
+    pub seen: BTreeMap<Entry, RowName>,
     /// Why the two sides may rightly differ.
     excuse: Option<Excuse>,
 }
@@ -53,7 +53,7 @@ impl Excuse {
 /// Rows of one kind, named as far as possible.
 #[derive(Default)]
 pub(crate) struct Named {
-    pub names: Vec<String>,
+    pub names: Vec<RowName>,
     pub at_least: u64,
     pub complete: bool,
     pub estimate: Option<u64>,
@@ -68,7 +68,8 @@ impl Named {
     pub(crate) fn into_rows(mut self) -> Rows {
         self.names.sort();
         let more = !self.complete && (self.estimate.is_some() || self.at_least > self.names.len() as u64);
-        Rows { named: self.names, at_least: self.at_least, more, estimate: self.estimate }
+        let named = self.names.into_iter().map(|name| name.text).collect();
+        Rows { named, at_least: self.at_least, more, estimate: self.estimate }
     }
 }
 
@@ -187,13 +188,54 @@ impl<'a> Differing<'a> {
         keys
     }
 
-    fn name(&self, table: &Table, entry: &Entry, count: u64) -> String {
-        let name = match (self.seen.get(entry), entry.key.fields()) {
+    fn name(&self, table: &Table, entry: &Entry, count: u64) -> RowName {
+        let mut name = match (self.seen.get(entry), entry.key.fields()) {
             (Some(seen), _) => seen.clone(),
-            (None, Some(fields)) if !fields.is_empty() => shown_key(table, &fields),
-            (None, _) if table.columns.is_empty() => "(a row without columns)".to_owned(),
-            (None, _) => format!("(row {:016x}, whose key is too long for the manifest)", entry.hash[0]),
+            (None, Some(fields)) if !fields.is_empty() => RowName::of_key(table, &fields),
+            (None, _) if table.columns.is_empty() => RowName::unkeyed("(a row without columns)".to_owned()),
+            (None, _) => {
+                let text = format!("(row {:016x}, whose key is too long for the manifest)", entry.hash[0]);
+                RowName::unkeyed(text)
+            }
         };
-        if count > 1 { format!("{name} ({count} times)") } else { name }
+        if count > 1 {
+            name.text.push_str(&format!(" ({count} times)"));
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Column, Key, TableKind, TableName};
+
+    #[test]
+    fn rows_are_named_in_the_order_of_their_keys() {
+        let columns = vec![Column::binary("a", "int4"), Column::binary("b", "text")];
+        let table = Table {
+            name: TableName::new("public", "t"),
+            kind: TableKind::Table,
+            columns,
+            key: Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
+            unlogged: false,
+            partition_of: None,
+            parents: Vec::new(),
+            extension: None,
+        };
+        let name = |b: &str, a: i32| RowName::of_key(&table, &[Some(b.as_bytes()), Some(&a.to_be_bytes())]);
+        let unkeyed = RowName::unkeyed("(row 0, whose key is too long for the manifest)".to_owned());
+        let names = vec![unkeyed, name("y", 1), name("x", 10), name("x", 9), name("x", -3)];
+        let rows = Named { names, at_least: 5, complete: true, estimate: None }.into_rows();
+        assert_eq!(
+            rows.named,
+            [
+                "b=x, a=-3",
+                "b=x, a=9",
+                "b=x, a=10",
+                "b=y, a=1",
+                "(row 0, whose key is too long for the manifest)"
+            ]
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! A key's value from its binary form back to the text that people know it by.
 
+use crate::containers::{self, Container};
+use crate::order::{Order, order};
 use crate::table::{Column, Encoding, Table, shown_identifier, shown_text};
 
 /// The microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
@@ -8,6 +10,27 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 const CHARS_MAX: usize = 100;
 /// So much of its end is kept then.
 const TAIL_CHARS: usize = 36;
+
+/// A row as people name it, and before that its place among others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RowName {
+    order: Vec<Order>,
+    pub(crate) text: String,
+}
+
+impl RowName {
+    /// The name that a key's fields give, in the key's order.
+    pub(crate) fn of_key(table: &Table, fields: &[Option<&[u8]>]) -> Self {
+        let columns = table.key.columns.iter().filter_map(|&i| table.columns.get(i));
+        let order = columns.zip(fields).map(|(column, field)| order(column, *field)).collect();
+        Self { order, text: shown_key(table, fields) }
+    }
+
+    /// A name without a known key, behind those with one.
+    pub(crate) fn unkeyed(text: String) -> Self {
+        Self { order: vec![Order::Last], text }
+    }
+}
 
 /// A row's name from its key's fields, in the key's order: `id=42, line=3`.
 pub fn shown_key(table: &Table, fields: &[Option<&[u8]>]) -> String {
@@ -47,7 +70,7 @@ fn cut(text: &str) -> String {
     format!("{head}…{tail}")
 }
 
-fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
+pub(crate) fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
     let int4 = |bytes: &[u8]| bytes.try_into().ok().map(i32::from_be_bytes);
     let int8 = |bytes: &[u8]| bytes.try_into().ok().map(i64::from_be_bytes);
     Some(match base_type {
@@ -55,6 +78,7 @@ fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
         "int2" => i16::from_be_bytes(bytes.try_into().ok()?).to_string(),
         "int4" => int4(bytes)?.to_string(),
         "int8" => int8(bytes)?.to_string(),
+        "money" => money(int8(bytes)?),
         "oid" | "xid" => u32::from_be_bytes(bytes.try_into().ok()?).to_string(),
         "xid8" => int8(bytes)?.cast_unsigned().to_string(),
         "float4" => f32::from_be_bytes(bytes.try_into().ok()?).to_string(),
@@ -62,7 +86,8 @@ fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
         "text" | "varchar" | "bpchar" | "name" | "char" | "json" | "xml" | "enum" | "citext" => {
             String::from_utf8(bytes.to_vec()).ok()?
         }
-        "jsonb" => String::from_utf8(bytes.get(1..)?.to_vec()).ok()?,
+        // Behind a version.
+        "jsonb" | "jsonpath" | "ltree" => String::from_utf8(bytes.get(1..)?.to_vec()).ok()?,
         "uuid" => uuid(bytes.try_into().ok()?),
         "numeric" => numeric(bytes)?,
         "date" => match int4(bytes)? {
@@ -82,14 +107,14 @@ fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
         "timetz" => {
             let (us, west) = (int8(bytes.get(..8)?)?, int4(bytes.get(8..)?)?);
             let sign = if west > 0 { '-' } else { '+' };
-            let minutes = west.unsigned_abs() / 60;
-            format!("{}{sign}{:02}:{:02}", time(us), minutes / 60, minutes % 60)
+            let (hours, minutes) = (west.unsigned_abs() / 3_600, west.unsigned_abs() / 60 % 60);
+            let minutes = if minutes == 0 { String::new() } else { format!(":{minutes:02}") };
+            format!("{}{sign}{hours:02}{minutes}", time(us))
         }
         "interval" => {
             let (us, days, months) =
                 (int8(bytes.get(..8)?)?, int4(bytes.get(8..12)?)?, int4(bytes.get(12..)?)?);
-            let sign = if us < 0 { "-" } else { "" };
-            format!("{months} mons {days} days {sign}{}", time(us.saturating_abs()))
+            interval(us, days, months)
         }
         "inet" | "cidr" => address(bytes)?,
         "macaddr" | "macaddr8" => {
@@ -104,8 +129,45 @@ fn decode(base_type: &str, bytes: &[u8]) -> Option<String> {
             let bits = bytes.get(4..)?.iter().map(|byte| format!("{byte:08b}")).collect::<String>();
             bits.get(..count)?.to_owned()
         }
-        _ => return None,
+        "tid" => {
+            let (block, item) = (int4(bytes.get(..4)?)?, bytes.get(4..)?.try_into().ok()?);
+            format!("({},{})", block.cast_unsigned(), u16::from_be_bytes(item))
+        }
+        "hstore" if bytes.len() <= containers::BYTES_MAX => containers::hstore(bytes)?,
+        "tsvector" if bytes.len() <= containers::BYTES_MAX => containers::tsvector(bytes)?,
+        _ => return Container::of(base_type, bytes)?.text(bytes),
     })
+}
+
+/// Money with two decimals, as nearly every `lc_monetary` has them; without its sign, which is the server's setting.
+fn money(hundredths: i64) -> String {
+    let sign = if hundredths < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", hundredths.unsigned_abs() / 100, hundredths.unsigned_abs() % 100)
+}
+
+/// An interval in PostgreSQL's own style: `1 year 2 mons -3 days +04:05:06`.
+fn interval(us: i64, days: i32, months: i32) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut negative = false;
+    for (count, unit) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
+        if count != 0 {
+            let plus = if negative && count > 0 { "+" } else { "" };
+            let plural = if count == 1 { "" } else { "s" };
+            parts.push(format!("{plus}{count} {unit}{plural}"));
+            negative = count < 0;
+        }
+    }
+    if us != 0 || parts.is_empty() {
+        let sign = if us < 0 {
+            "-"
+        } else if negative {
+            "+"
+        } else {
+            ""
+        };
+        parts.push(format!("{sign}{}", time(us.saturating_abs())));
+    }
+    parts.join(" ")
 }
 
 /// A time of day, or the part of an interval below a day.
@@ -182,8 +244,20 @@ mod tests {
             ("timestamptz", &1_500_000_i64.to_be_bytes(), "2000-01-01 00:00:01.5+00"),
             ("date", &i32::MAX.to_be_bytes(), "infinity"),
             ("time", &3_723_500_000_i64.to_be_bytes(), "01:02:03.5"),
-            ("timetz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xf0], "00:00:00+01:00"),
-            ("interval", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 1], "1 mons 30 days 00:00:00"),
+            ("timetz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xf0], "00:00:00+01"),
+            ("interval", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 1], "1 mon 30 days"),
+            (
+                "interval",
+                &[0, 0, 0, 0, 0, 0x3d, 9, 0, 0xff, 0xff, 0xff, 0xfd, 0, 0, 0, 14],
+                "1 year 2 mons -3 days +00:00:04",
+            ),
+            ("interval", &[0; 16], "00:00:00"),
+            ("money", &1_234_i64.to_be_bytes(), "12.34"),
+            ("money", &(-5_i64).to_be_bytes(), "-0.05"),
+            ("tid", &[0, 0, 0, 1, 0, 2], "(1,2)"),
+            ("ltree", b"\x01a.b", "a.b"),
+            ("hstore", b"\0\0\0\x01\0\0\0\x01a\0\0\0\x01b", "\"a\"=>\"b\""),
+            ("tsvector", b"\0\0\0\x02cat\0\0\x01\xc0\x03it's\0\0\0", "'cat':3A 'it''s'"),
             ("inet", &[2, 32, 0, 4, 10, 0, 0, 1], "10.0.0.1"),
             ("cidr", &[2, 8, 1, 4, 10, 0, 0, 0], "10.0.0.0/8"),
             ("pg_lsn", &[0, 0, 0, 1, 0, 0, 0, 0xab], "1/AB"),

@@ -82,7 +82,8 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab backup --name nightly-001 postgresql://backup@db/shop
     state-lab backup --name nightly-001 --method logical --jobs 4 shop billing
-    state-lab backup --name nightly-001 --method csi --namespace app --image registry/state-lab:0.1
+    state-lab backup --name nightly-001 --method csi --namespace app \\
+        --image registry/state-lab:0.1
     state-lab backup --name nightly-%Y%m%d-%H%M
     state-lab restore --snapshot nightly-001";
 

@@ -45,7 +45,7 @@ EXAMPLES:
     state-lab capture postgresql://backup@db/shop -o shop.manifest
     state-lab capture shop -o /backups/$(date +%F).manifest --jobs 4
     state-lab capture shop -o s3://evidence/shop/$(date +%F).manifest
-    state-lab capture \"service=shop\" -o shop.manifest --hash sha256 --output json";
+    state-lab capture \"service=shop\" -o shop.manifest --hash sha256";
 
 impl Capture {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

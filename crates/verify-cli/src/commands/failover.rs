@@ -62,10 +62,11 @@ pub(crate) struct Failover {
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-    state-lab failover --node worker-1 --namespace app --image registry/state-lab:0.1.0
+    state-lab failover --node worker-1 -n app --image registry/state-lab:0.1.0
     state-lab failover --node worker-1 -n app --image … --how drain
     state-lab failover --node worker-1 -n app --image … --how command \\
-        --command 'virsh destroy \"$STATE_LAB_NODE\"' --undo 'virsh start \"$STATE_LAB_NODE\"'";
+        --command 'virsh destroy \"$STATE_LAB_NODE\"' \\
+        --undo 'virsh start \"$STATE_LAB_NODE\"'";
 
 impl Failover {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

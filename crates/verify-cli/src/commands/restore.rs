@@ -72,10 +72,11 @@ pub(crate) struct Restore {
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab restore --snapshot nightly-001
-    state-lab restore --snapshot nightly-001 --incident 2026-11-21T03:14:00Z --output json | jq .rpo
+    state-lab restore --snapshot nightly-001 --incident 2026-11-21T03:14:00Z
     state-lab restore --snapshot nightly-001 --keep
     state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
-    state-lab restore --snapshot nightly-001 --provider velero --context recovery --location region-b";
+    state-lab restore --snapshot nightly-001 --provider velero \\
+        --context recovery --location region-b";
 
 impl Restore {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

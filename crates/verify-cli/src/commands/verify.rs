@@ -38,7 +38,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab verify shop.manifest postgresql://postgres@restored/shop
     state-lab verify shop.manifest restored --report evidence/2026-11-21.json
-    state-lab verify shop.manifest \"host=/tmp dbname=shop\" --output json | jq .verdict";
+    state-lab verify shop.manifest \"host=/tmp dbname=shop\" --output json";
 
 impl Verify {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {

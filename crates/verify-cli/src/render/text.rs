@@ -1,9 +1,10 @@
 //! A report as text: first the lines that machines may read, then what was found, then how deep it goes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use verify_core::compare::{Coverage, NotCovered};
-use verify_core::finding::{Finding, Rows, Severity, Verdict};
+use verify_core::finding::{Code, Finding, Rows, Severity, Verdict};
 use verify_core::heartbeat::{Evidence, Rpo};
 use verify_core::manifest::{Consistency, Source};
 use verify_core::report::{Instant, Report, Side};
@@ -100,8 +101,43 @@ pub(super) fn bound(reports: &[Report]) -> Option<&Rpo> {
     bounds?.into_iter().max_by_key(|rpo| rpo.at_most_ms)
 }
 
-/// The findings, the worst first.
-fn list(text: &mut String, findings: &[&Finding], style: &Style) {
+/// More notices of one code are gathered into one line.
+const NOTICES_MAX: usize = 3;
+
+/// The findings, the worst first; many notices of one code in one line.
+fn list(text: &mut String, all: &[&Finding], style: &Style) {
+    let mut notices: BTreeMap<Code, Vec<&Finding>> = BTreeMap::new();
+    for finding in all.iter().filter(|finding| finding.severity == Severity::Notice) {
+        notices.entry(finding.code).or_default().push(finding);
+    }
+    notices.retain(|_, of| of.len() > NOTICES_MAX && style.rows_max < usize::MAX);
+    let gathered =
+        |finding: &Finding| finding.severity == Severity::Notice && notices.contains_key(&finding.code);
+    let findings: Vec<&Finding> = all.iter().copied().filter(|finding| !gathered(finding)).collect();
+    one_by_one(text, &findings, style);
+    for (code, of) in &notices {
+        gather(text, *code, of, style);
+    }
+    advise(text, all, style);
+}
+
+/// How many notices of a code there are, with three examples.
+fn gather(text: &mut String, code: Code, of: &[&Finding], style: &Style) {
+    let examples = &of[..of.len().min(NOTICES_MAX)];
+    let object = |finding: &&Finding| style.cut(&finding.object);
+    let whole = |finding: &&Finding| format!("{}: {}", object(finding), sentence(&finding.message));
+    let told = match of.first().map(|first| &first.message) {
+        Some(message) if of.iter().all(|finding| finding.message == *message) => {
+            let objects: Vec<String> = examples.iter().map(object).collect();
+            format!("{}: {}", objects.join(", "), sentence(message))
+        }
+        _ => examples.iter().map(whole).collect::<Vec<_>>().join("; "),
+    };
+    let notice = style.paint(Ink::Faint, "notice");
+    let _ = writeln!(text, "{notice}: {} times, as in {told} [{code}]", count(of.len() as u64));
+}
+
+fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
     let shown = findings.len().min(style.rows_max.saturating_mul(5));
     for finding in &findings[..shown] {
         let (ink, name) = (finding.severity.into(), severity(finding.severity));
@@ -124,7 +160,10 @@ fn list(text: &mut String, findings: &[&Finding], style: &Style) {
             count((findings.len() - shown) as u64)
         );
     }
-    // The same advice for many tables is said once.
+}
+
+/// What to do next; the same advice for many tables is given once.
+fn advise(text: &mut String, findings: &[&Finding], style: &Style) {
     let mut told: Vec<(&str, Vec<&Finding>)> = Vec::new();
     for finding in
         findings.iter().filter(|finding| finding.severity < Severity::Notice || !finding.advice.is_empty())
@@ -136,7 +175,7 @@ fn list(text: &mut String, findings: &[&Finding], style: &Style) {
             None => told.push((advice, vec![finding])),
         }
     }
-    for (advice, of) in told.iter().take(shown) {
+    for (advice, of) in told.iter().take(style.rows_max.saturating_mul(5)) {
         let more = if of.len() > 1 { format!(" and {} more", of.len() - 1) } else { String::new() };
         let _ = writeln!(text, "next, for {}{more}: {}", style.cut(&of[0].object), sentence(advice));
     }

@@ -192,3 +192,36 @@ fn colour_changes_nothing_but_colour() {
     assert!(coloured.starts_with("integrity_checks: \u{1b}[1;32mpass\u{1b}[0m\n"), "{coloured:?}");
     assert_eq!(coloured.replace("\u{1b}[1;32m", "").replace("\u{1b}[0m", ""), plain);
 }
+
+#[test]
+fn many_notices_of_one_kind_are_one_line_and_the_others_stay() {
+    let notice = |code, i: usize, message: String| {
+        Finding::new(code, Severity::Notice, format!("public.t{i}"), message)
+    };
+    let mut findings =
+        vec![Finding::new(Code::TableMissing, Severity::Fail, "public.gone", "the table is gone")];
+    findings
+        .extend((0..200).map(|i| notice(Code::TableHashedOnServer, i, "hashed on the server".to_owned())));
+    findings.extend((0..4).map(|i| notice(Code::UnloggedLost, i, format!("{i} rows were in it"))));
+    findings.extend((0..3).map(|i| notice(Code::MatviewDiffers, i, "it was refreshed".to_owned())));
+    let report = Report::of_comparison(circumstances(), comparison(findings, Vec::new()));
+    let listed = |style: &Style| {
+        let text = super::report(&report, style);
+        text.split("\n\n").nth(1).unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(listed(&Style::plain()), @r"
+    fail: public.gone: the table is gone [table.missing]
+    notice: public.t0: it was refreshed [matview.differs]
+    notice: public.t1: it was refreshed [matview.differs]
+    notice: public.t2: it was refreshed [matview.differs]
+    notice: 200 times, as in public.t0, public.t1, public.t2: hashed on the server [table.hashed-on-server]
+    notice: 4 times, as in public.t0: 0 rows were in it; public.t1: 1 rows were in it; public.t2: 2 rows were in it [unlogged.lost]
+    next, for public.gone: do not serve from this copy; restore an older backup, or repair it from one
+    ");
+    let verbose = Style { rows_max: usize::MAX, ..Style::plain() };
+    assert_eq!(listed(&verbose).lines().count(), 1 + 200 + 4 + 3 + 1);
+    assert_eq!(
+        serde_json::to_value(&report).unwrap()["comparison"]["findings"].as_array().unwrap().len(),
+        208
+    );
+}

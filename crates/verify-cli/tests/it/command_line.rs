@@ -30,27 +30,42 @@ fn every_command_has_help_with_examples() {
         let Outcome { status, out, err } = run(directory.path(), &[command, &["--help"]].concat());
         assert_eq!((status, err.as_str()), (Some(0), ""), "{command:?}");
         assert!(out.contains("EXAMPLES:") && out.contains("    state-lab "), "{command:?}: {out}");
+        let brief = run(directory.path(), &[command, &["-h"]].concat()).out;
+        let wide = out.lines().chain(brief.lines()).find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{command:?}");
+        // No example is folded: a line of it begins a command, or goes on behind a backslash.
+        let examples: Vec<&str> = out.lines().skip_while(|line| *line != "EXAMPLES:").skip(1).collect();
+        for pair in examples.windows(2).filter(|pair| !pair[1].starts_with("    state-lab ")) {
+            assert!(pair[0].ends_with('\\') && pair[1].starts_with("        "), "{command:?}: {pair:?}");
+        }
     }
     let short = run(directory.path(), &["-h"]);
     insta::assert_snapshot!(short.out, @r#"
-    Proves that a restored PostgreSQL database is the one that was backed up: every row, key and
-    sequence
+    Proves that a restored PostgreSQL database is the one that was backed up: every
+    row, key and sequence
 
     Usage: state-lab [OPTIONS] <COMMAND>
 
     Commands:
-      demo         Lose a database and prove its restore, on throw-away servers of this machine
-      capture      Measure a database: one pass under one snapshot becomes its manifest
+      demo         Lose a database and prove its restore, on throw-away servers of
+                   this machine
+      capture      Measure a database: one pass under one snapshot becomes its
+                   manifest
       verify       Hold a restored database against the manifest of its source
-      compare      Compare two live databases, and name every row in which they differ
+      compare      Compare two live databases, and name every row in which they
+                   differ
       show         Show a manifest or a report
       heartbeat    Keep the heartbeat that the recovery point (RPO) is read from
       backup       Back databases up, with manifests of the same instant
-      restore      Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
-      failover     Move the primary away while a probe writes: outage, errors, lost acknowledged writes
-      replicas     Check that another region's copy of a Velero backup is complete and equal, by content
+      restore      Restore a backup where it reaches nobody, verify every row, and
+                   measure RTO and RPO
+      failover     Move the primary away while a probe writes: outage, errors, lost
+                   acknowledged writes
+      replicas     Check that another region's copy of a Velero backup is complete
+                   and equal, by content
       cleanup      Remove what earlier runs left behind
-      bench        Measure how fast a database is verified, beside the raw COPY floor
+      bench        Measure how fast a database is verified, beside the raw COPY
+                   floor
       completions  Print a script that makes a shell complete the command line
 
     Options:
@@ -58,21 +73,25 @@ fn every_command_has_help_with_examples() {
       -V, --version  Print version
 
     Global options:
-          --output <FORM>  What to print on standard output [default: text] [possible values: text,
-                           json]
-          --color <WHEN>   Whether to colour; auto colours on a terminal, unless NO_COLOR is set
-                           [default: auto] [possible values: auto, always, never]
+          --output <FORM>  What to print on standard output [default: text]
+                           [possible values: text, json]
+          --color <WHEN>   Whether to colour; auto colours on a terminal, unless
+                           NO_COLOR is set [default: auto] [possible values: auto,
+                           always, never]
       -q, --quiet          Show no progress
-      -v, --verbose        Name every row that is known to differ, not only the first 20 of a finding
-          --config <FILE>  The configuration file [default: state-lab.toml, where there is one]
+      -v, --verbose        Name every row that is known to differ, not only the
+                           first 20 of a finding
+          --config <FILE>  The configuration file [default: state-lab.toml, where
+                           there is one]
 
-    DB is a libpq connection string or URI, or the name of a [databases.NAME] table in state-lab.toml.
-    The PG* variables, ~/.pgpass and service files work as in libpq; "" stands for these alone.
-    PATH is a file, or s3://bucket/key.
+    DB is a libpq connection string or URI, or the name of a [databases.NAME] table
+    in state-lab.toml. The PG* variables, ~/.pgpass and service files work as in
+    libpq; "" means these alone. PATH is a file, or s3://bucket/key.
 
     Exit status:
         0  pass
-        1  fail: data differ, a check found damage, an invariant broke, or an objective was missed
+        1  fail: data differ, a check found damage, an invariant broke, or an
+           objective was missed
         2  could not run: usage, configuration, connection
         3  inconclusive: nothing differs, but not everything could be checked
       130  interrupted; what had been made is removed

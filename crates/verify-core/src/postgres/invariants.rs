@@ -5,6 +5,13 @@ use super::statements;
 use crate::error::Result;
 use crate::invariant::{Invariant, Outcome, ROWS_MAX, ResultCollector};
 
+/// Where names without a schema are looked up: the same on both sides, whatever the role, the database and the server
+/// say, which a restore need not bring back. Temporary tables come last.
+const SEARCH_PATH: &str = "pg_catalog, public, pg_temp";
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_FUNCTION: &str = "42883";
+const UNDEFINED_OBJECT: &str = "42704";
+
 const FETCH_ROWS: u32 = 1_000;
 
 /// Evaluates an invariant within the open read-only transaction, in a savepoint of its own.
@@ -16,14 +23,23 @@ pub(super) fn evaluate(
     invariant: &Invariant,
     timeout_ms: u32,
 ) -> Result<Outcome> {
-    connection.execute(&format!("SAVEPOINT state_lab; SET LOCAL statement_timeout = {timeout_ms}"))?;
+    connection.execute(&format!(
+        "SAVEPOINT state_lab; SET LOCAL search_path = {SEARCH_PATH}; SET LOCAL statement_timeout = {timeout_ms}"
+    ))?;
     let outcome = run(connection, invariant);
     if connection.is_closed() {
         return outcome;
     }
     connection.execute("ROLLBACK TO SAVEPOINT state_lab; RELEASE SAVEPOINT state_lab")?;
     match outcome {
-        Err(error) if error.sqlstate().is_some() => Ok(Outcome::Broken(error.chain())),
+        Err(error) => match error.sqlstate() {
+            Some(UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_OBJECT) => Ok(Outcome::Broken(format!(
+                "{}; names without a schema are looked up in pg_catalog and public: qualify others",
+                error.chain()
+            ))),
+            Some(_) => Ok(Outcome::Broken(error.chain())),
+            None => Err(error),
+        },
         outcome => outcome,
     }
 }

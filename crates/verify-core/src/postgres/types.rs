@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::connection::Connection;
 use super::statements;
+use crate::containers::{array_of, range_of};
 use crate::error::Result;
 use crate::table::Encoding;
 
@@ -97,16 +98,22 @@ impl Types {
             return text;
         };
         let built_in = oid < FIRST_USER_OID;
-        let nameless =
-            |encoding| if encoding == Encoding::Binary { (encoding, String::new()) } else { text.clone() };
+        // What is made of others travels in binary where they do.
+        let made_of = |(encoding, name): (Encoding, String), named: &dyn Fn(&str) -> String| match encoding {
+            Encoding::Binary if name.is_empty() => (encoding, name),
+            Encoding::Binary => (encoding, named(&name)),
+            _ => text.clone(),
+        };
         match found.kind {
             'd' => self.classify(found.base, depth + 1),
             'e' => (Encoding::Binary, "enum".to_owned()),
-            'r' | 'm' => nameless(self.classify(found.subtype, depth + 1).0),
+            'r' | 'm' => {
+                made_of(self.classify(found.subtype, depth + 1), &|of| range_of(of, found.kind == 'm'))
+            }
             // The array's binary form names its element type by object id.
             'b' if found.element != 0 => {
                 if built_in {
-                    nameless(self.classify(found.element, depth + 1).0)
+                    made_of(self.classify(found.element, depth + 1), &array_of)
                 } else {
                     text
                 }

@@ -411,3 +411,74 @@ fn a_heartbeat_that_goes_on_is_no_false_alarm() -> Result<()> {
     assert_eq!((comparison.verdict, codes), (Verdict::Pass, vec![Code::HeartbeatDiffers]), "{comparison:#?}");
     Ok(())
 }
+
+#[test]
+fn names_without_a_schema_in_invariants_are_those_of_public() -> Result<()> {
+    let server = source(
+        "CREATE TABLE orders AS SELECT 1 AS id; CREATE SCHEMA app; CREATE TABLE app.items AS SELECT 2 AS id;
+         CREATE TABLE app.orders AS SELECT 3 AS id; ALTER DATABASE source SET search_path = app;",
+    )?;
+    let rule = |sql: &str| Invariant { name: sql.to_owned(), sql: sql.to_owned(), expect: Expect::Same };
+    let rules =
+        ["SELECT id FROM orders", "SELECT id FROM items", "SELECT id FROM app.items", "SELECT nothing(1)"];
+    let plan = Plan { invariants: rules.map(rule).to_vec(), ..Plan::default() };
+    let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
+    let seen: Vec<String> = (manifest.invariants.iter())
+        .map(|evaluated| match &evaluated.outcome {
+            Outcome::Result(result) => format!("{:?}", result.rows),
+            Outcome::Broken(reason) => reason.clone(),
+        })
+        .collect();
+    assert_eq!((seen[0].as_str(), seen[2].as_str()), ("[[Some(\"1\")]]", "[[Some(\"2\")]]"));
+    for missing in [&seen[1], &seen[3]] {
+        assert!(missing.contains("looked up in pg_catalog and public: qualify others"), "{missing}");
+    }
+    Ok(())
+}
+
+#[test]
+fn keys_of_every_type_are_named_as_the_server_writes_them_and_in_its_order() -> Result<()> {
+    let server = source("SELECT 1")?;
+    // Each type with values in ascending order.
+    let types: [(&str, &[&str]); 19] = [
+        ("int2", &["-10", "-9", "9", "10"]),
+        ("int8", &["9", "10", "100"]),
+        ("numeric", &["-10.5", "-9", "0", "0.001", "9", "10", "100000"]),
+        ("money", &["-5.00", "9.99", "12.34", "1000.00"]),
+        ("uuid", &["00000000-0000-0000-0000-000000000009", "00000000-0000-0000-0000-000000000010"]),
+        ("bytea", &["\\x09", "\\x0a00"]),
+        ("date", &["1999-12-31", "2000-01-10", "2026-11-26"]),
+        ("timestamptz", &["1999-12-31 23:59:59+00", "2026-11-26 07:00:00.5+00"]),
+        ("time", &["09:00:00", "10:00:00"]),
+        ("timetz", &["09:00:00+02", "09:00:00+00"]),
+        ("interval", &["-1 days", "9 days", "10 days 01:00:00", "2 mons", "1 year 2 mons"]),
+        ("inet", &["9.0.0.1", "10.0.0.1", "::1"]),
+        ("cidr", &["9.0.0.0/8", "10.0.0.0/8"]),
+        ("macaddr", &["08:00:2b:01:02:03", "10:00:2b:01:02:03"]),
+        ("varbit", &["0001", "101"]),
+        ("int4[]", &["{9}", "{9,NULL}", "{10,1}"]),
+        ("int4range", &["empty", "(,5)", "[9,11)", "[10,11)"]),
+        ("mood", &["happy", "sad"]),
+        ("place", &["(1,a)", "(2,b)"]),
+    ];
+    let prelude = "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TYPE place AS (x int, y text);
+                   SET lc_monetary = 'C'; SET IntervalStyle = postgres; SET TimeZone = 'UTC';";
+    let mut script = prelude.to_owned();
+    for (i, (name, values)) in types.iter().enumerate() {
+        let rows: Vec<String> = values.iter().map(|value| format!("('{value}')")).collect();
+        script.push_str(&format!("CREATE TABLE t{i} (k {name} PRIMARY KEY); "));
+        script.push_str(&format!("INSERT INTO t{i} VALUES {}; ", rows.join(", ")));
+    }
+    server.psql("source", &script)?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    let tables: Vec<String> = (0..types.len()).map(|i| format!("t{i}")).collect();
+    server.psql("source", &format!("TRUNCATE {}", tables.join(", ")))?;
+    let comparison = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    for (i, (name, values)) in types.iter().enumerate() {
+        let object = format!("public.t{i}");
+        let finding = comparison.findings.iter().find(|finding| finding.object == object).expect(name);
+        let expected: Vec<String> = values.iter().map(|value| format!("k={value}")).collect();
+        assert_eq!(finding.rows.as_ref().expect(name).named, expected, "{name}");
+    }
+    Ok(())
+}
