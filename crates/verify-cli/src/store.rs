@@ -284,6 +284,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_for_which_there_is_no_room_says_that_nothing_was_left_and_is_right() {
+        let directory = tempfile::tempdir().unwrap();
+        let draft = FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap();
+        let full = draft.keep(|_| Err(io::Error::from(io::ErrorKind::StorageFull).into())).unwrap_err();
+        let told = format!("{full:#}");
+        assert!(
+            told.ends_with("there is no room for it; nothing of it was left behind: no storage space"),
+            "{told}"
+        );
+        assert_eq!(names(directory.path()), <[&str; 0]>::default());
+        let draft = FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap();
+        let other = draft.keep(|_| bail!("the connection broke")).unwrap_err();
+        assert!(!format!("{other:#}").contains("no room"), "{other:#}");
+    }
+
+    #[test]
     fn what_a_dead_run_left_goes_with_the_next_and_a_living_draft_stays() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(".state-lab-dead00.part"), "half").unwrap();
