@@ -103,7 +103,7 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
     let cases: [(&str, &[Expected]); 12] = [
         (
             "DELETE FROM items WHERE id IN (7, 4000)",
-            &[(Code::RowMissing, "public.items", &["id=4000", "id=7"])],
+            &[(Code::RowMissing, "public.items", &["id=7", "id=4000"])],
         ),
         ("INSERT INTO items (id) VALUES (6000)", &[(Code::RowAdded, "public.items", &["id=6000"])]),
         (
