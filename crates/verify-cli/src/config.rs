@@ -245,7 +245,7 @@ pub fn schema() -> serde_json::Value {
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
-pub(crate) struct Invalid(String);
+pub(crate) struct Invalid(pub(crate) String);
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

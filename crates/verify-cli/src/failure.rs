@@ -31,8 +31,7 @@ pub(crate) struct Failure {
     pub(crate) sqlstate: Option<String>,
     /// What failed, then why, down to the first cause.
     pub(crate) causes: Vec<String>,
-    /// What to do about it, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What to do about it; null where no remedy is known.
     pub(crate) hint: Option<String>,
 }
 
@@ -222,7 +221,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     let of_cause = || core_errors(error).find_map(verify_core::Error::hint).map(str::to_owned);
     let of_kind = || core_errors(error).filter_map(|error| kind_hint(error.kind())).last();
     let of_store = || error.chain().find_map(|cause| cause.downcast_ref::<s3::Failure>()?.hint());
-    let of_cluster = || is_of_cluster(error).then_some(NO_CLUSTER);
+    let refused = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(kube::Error::Api(_))));
+    let of_cluster = || (is_of_cluster(error) && !refused).then_some(NO_CLUSTER);
     let of_file = || error.chain().find_map(|cause| file_hint(cause.downcast_ref()?));
     raised
         .map(|raised| raised.hint.clone())

@@ -66,6 +66,10 @@ fn an_error_has_one_hint_the_nearest_to_the_cause_unless_one_was_raised_with_it(
 fn every_kind_of_error_has_its_name_and_its_hint() {
     let core = |kind: ErrorKind| anyhow::Error::from(Error::new(kind, "do it"));
     let file = |kind: io::ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("failed to write m");
+    let kubeconfig = kube::config::KubeconfigError::CurrentContextNotSet;
+    let status =
+        serde_json::json!({ "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403 });
+    let refusal: kube::core::Status = serde_json::from_value(status).unwrap();
     let unwritten = || Unwritten(io::Error::from(io::ErrorKind::StorageFull));
     for (error, kind, hint) in [
         (core(ErrorKind::Settings), Kind::Settings, ""),
@@ -94,6 +98,11 @@ fn every_kind_of_error_has_its_name_and_its_hint() {
         (file(io::ErrorKind::PermissionDenied), Kind::File, "permissions"),
         (file(io::ErrorKind::NotFound), Kind::File, ""),
         (unwritten().into(), Kind::Output, "is kept"),
+        (kubeconfig.into(), Kind::Cluster, "KUBECONFIG"),
+        (anyhow::anyhow!("no answer").context(Unanswered), Kind::Cluster, "kubectl get namespaces"),
+        // A server that refuses was reached.
+        (kube::Error::Api(Box::new(refusal)).into(), Kind::Cluster, ""),
+        (Invalid("line 1, column 1: unknown field".to_owned()).into(), Kind::Configuration, ""),
         (anyhow::anyhow!("no"), Kind::Other, ""),
     ] {
         let failure = Failure::of(&error, Exit::COULD_NOT_RUN);
