@@ -55,6 +55,17 @@ fn every_command_that_ends_prints_the_document_of_its_kind() {
     assert_eq!(ran(&["show", "r.json"], 0, "state-lab-report"), reported);
     assert_eq!(ran(&["heartbeat", "status", &copy], 3, "state-lab-heartbeat")["heartbeat"], "none");
     assert_eq!(ran(&["heartbeat", "install", &copy], 0, "state-lab-heartbeat")["heartbeat"], "installed");
+    let mut writer = state_lab(directory);
+    writer.args(["heartbeat", "run", &copy, "-q", "--output", "json"]).stdout(Stdio::piped());
+    let writer = writer.stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while drill.source.psql("copy", "SELECT count(*) > 0 FROM state_lab.heartbeat").unwrap() != "t" {
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+    assert_eq!(ran(&["heartbeat", "status", &copy], 0, "state-lab-heartbeat")["heartbeat"], "alive");
+    kill_process(Pid::from_child(&writer), Signal::TERM).unwrap();
+    let stopped = outcome(&writer.wait_with_output().unwrap());
+    assert_eq!((stopped.status, &document(&stopped)["heartbeat"]), (Some(0), &json!("stopped")));
     drill.source.psql("copy", "DELETE FROM accounts WHERE id = 9; CREATE TABLE more (a int)").unwrap();
     assert_eq!(ran(&["compare", &shop, &copy], 1, "state-lab-report")["verdict"], "fail");
     let benchmark = ran(&["bench", &shop, "--rounds", "1"], 0, "state-lab-bench");
