@@ -194,8 +194,8 @@ impl Hinted {
     }
 
     /// The same with its cause.
-    pub(crate) fn because(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { source: Some(Box::new(source)), ..self }
+    pub(crate) fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
     }
 }
 

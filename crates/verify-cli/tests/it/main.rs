@@ -11,6 +11,7 @@ mod json;
 #[path = "../../src/json_schema.rs"]
 mod json_schema;
 mod program;
+mod restorable;
 mod restore;
 mod schemas;
 mod scratch;

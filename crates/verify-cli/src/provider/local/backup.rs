@@ -9,9 +9,9 @@ use super::name::BackupName;
 use super::physical_backup::{self, Captured};
 use super::program::Program;
 use super::record::{BackupRecord, FORMAT, FORMAT_VERSION, Method};
-use super::store::Store;
+use super::store::{Store, StoredBackup};
 use super::survey::Survey;
-use super::{logical_backup, tree};
+use super::{logical_backup, logical_restore, tree};
 use crate::provider::Watch;
 
 /// What to back up, and how.
@@ -33,7 +33,7 @@ pub struct BackupRequest {
 ///
 /// # Errors
 ///
-/// If anything of it could not be taken. Then nothing of it is left.
+/// If anything of it could not be taken, or a dump could not be restored. Then nothing of it is left.
 pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord> {
     let BackupRequest { store, name, method, databases, plan } = request;
     let draft = store.begin(name)?;
@@ -55,7 +55,6 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
     let copied_by = Program::find(program, survey.server.major)?.major();
     let ended_at = Timestamp::now();
     let bytes = tree::bytes(draft.path())?;
-    watch.step("making the backup durable")?;
     let mut records = Vec::new();
     for (Captured { manifest, unproven }, database) in captured.iter().zip(&survey.databases) {
         let record = draft.add_manifest(database.describe(), manifest)?;
@@ -74,6 +73,11 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
         server: survey.server,
         databases: records,
     };
-    draft.keep(&record)?;
-    Ok(record)
+    let backup = StoredBackup { path: draft.path().to_owned(), record, manifests: Vec::new() };
+    if method == Method::Logical {
+        logical_restore::rehearse(&backup, watch)?;
+    }
+    watch.step("making the backup durable")?;
+    draft.keep(&backup.record)?;
+    Ok(backup.record)
 }

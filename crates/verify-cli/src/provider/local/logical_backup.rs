@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use verify_core::database::Snapshot;
 use verify_core::manifest::Manifest;
 use verify_core::plan::{Mode, Plan};
 use verify_core::postgres::Postgres;
@@ -29,9 +30,11 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
         watch.step(&format!("dumping {} with pg_dump", database.describe()))?;
         let on_event = |event| watch.event(event);
         let snapshot = Postgres::new(database.clone()).begin(&plan, &on_event)?;
+        // Its own name: a pooler may know it by another.
+        let name = &snapshot.origin().source.database;
         let args = [
             "--format=directory".to_owned(),
-            format!("--file={}", dumps.join(file_safe(database.database())).display()),
+            format!("--file={}", dumps.join(file_safe(name)).display()),
             format!("--jobs={}", plan.jobs),
             format!("--snapshot={}", snapshot.exported()),
             format!("--lock-wait-timeout={}", plan.limits.lock_timeout_ms),

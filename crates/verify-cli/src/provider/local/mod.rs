@@ -30,6 +30,7 @@ mod program;
 mod record;
 mod recovery;
 mod restore;
+mod session;
 mod store;
 mod survey;
 mod tree;

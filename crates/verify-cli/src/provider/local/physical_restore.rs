@@ -17,7 +17,7 @@ use super::program::Program;
 use super::record::Method;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
-use super::{neutral, tree};
+use super::{neutral, session, tree};
 use crate::provider::Watch;
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
@@ -117,7 +117,7 @@ fn bring_up(
     stopwatch.reach(Milestone::Recovered);
     let role = &backup.record.server.superuser;
     let databases = backup.record.databases.iter();
-    let databases = databases.map(|database| recovery::settings(&server, role, &database.name));
+    let databases = databases.map(|database| session::settings(&server, role, &database.name));
     let databases = databases.collect::<Result<Vec<Settings>>>()?;
     let mut comparisons = Vec::new();
     for (manifest, settings) in backup.manifests.iter().zip(&databases) {

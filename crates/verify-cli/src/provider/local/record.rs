@@ -75,6 +75,9 @@ pub struct ServerRecord {
     pub clock: ClockOffset,
     /// The settings without which a physical copy does not start, or forgets its commit times.
     pub settings: BTreeMap<String, String>,
+    /// The settings without which extensions of the dumps cannot be created: what has to be preloaded, and for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub preloading: BTreeMap<String, String>,
 }
 
 /// A database that has a manifest.

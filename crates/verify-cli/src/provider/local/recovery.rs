@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use verify_core::heartbeat::{ClockOffset, Pulse, Rpo};
-use verify_core::postgres::{Connection, Environment, SessionOptions, Settings, heartbeat};
+use verify_core::postgres::{Connection, SessionOptions, Settings, heartbeat};
 use verify_core::timeline::{Milestone, Timeline};
 
 use super::survey::{connect, first};
 use crate::interrupt::interrupted;
-use crate::server::Server;
 
 /// How long a promotion may take.
 const PROMOTE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -34,11 +33,6 @@ impl Stopwatch {
     pub(super) fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// The way to a database of a server of ours, untouched by the environment, which is for other servers.
-pub(super) fn settings(server: &Server, role: &str, database: &str) -> Result<Settings> {
-    Ok(Settings::parse(&server.conninfo_as(role, database), &Environment::default())?)
 }
 
 /// Ends the recovery of a standby, and waits until it takes writes.

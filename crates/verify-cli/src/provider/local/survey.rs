@@ -1,6 +1,6 @@
 //! What has to be known of a server before it is backed up: its version, its clock, what the role may do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -24,13 +24,27 @@ const SERVER: &str = "SELECT pg_catalog.current_setting('server_version'), \
     pg_catalog.pg_is_in_recovery(), \
     (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user), \
     pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_wal_senders'), \
-    (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolsuper AND r.rolcanlogin ORDER BY r.oid LIMIT 1)";
+    (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolsuper AND r.rolcanlogin ORDER BY r.oid LIMIT 1), \
+    pg_catalog.current_database()";
 
 /// A standby does not start with less than its primary had of the first five; without the sixth a copy forgets
 /// when its last transaction committed.
 const SETTINGS: &str = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s WHERE s.name IN ('max_connections', \
     'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction', \
     'track_commit_timestamp')";
+
+/// The settings that say what is preloaded; who may not see them gets none. pg_cron works in the database that the
+/// second names alone.
+const PRELOADED: &str = "SELECT s.name, s.setting FROM pg_catalog.pg_settings s \
+    WHERE s.name IN ('shared_preload_libraries', 'cron.database_name')";
+
+const EXTENSIONS: &str = "SELECT e.extname FROM pg_catalog.pg_extension e";
+
+/// The setting that names the libraries that a server loads when it starts.
+const PRELOAD: &str = "shared_preload_libraries";
+
+/// Names are cut to so many bytes by the server.
+const NAME_BYTES_MAX: usize = 63;
 
 /// Tablespaces outside the data directory.
 const TABLESPACES: &str = "SELECT t.oid, pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace t \
@@ -71,21 +85,27 @@ impl Survey {
             bail!("failed to back up {}: the server is a standby; back up its primary", one.describe());
         }
         let identity = row.get(2).unwrap_or_default().to_owned();
-        let mut narrowed = vec![session.settings().clone()];
+        let mut names = vec![row.text(8)?.to_owned()];
+        let mut narrowed = vec![named(session.settings(), &names[0])];
+        let mut extensions = extensions(&mut session)?;
         for other in others {
             let mut there = connect(other)?;
             let theirs = there.query(SERVER)?;
-            if first(&theirs)?.get(2).unwrap_or_default() != identity {
+            let theirs = first(&theirs)?;
+            if theirs.get(2).unwrap_or_default() != identity {
                 bail!(
                     "failed to back up {} with {}: they are on different servers; make a backup of each",
                     other.describe(),
                     one.describe()
                 );
             }
-            if narrowed.iter().any(|known| known.database() == other.database()) {
+            let name = theirs.text(8)?.to_owned();
+            if names.contains(&name) {
                 bail!("failed to back up {}: it is named twice", other.describe());
             }
-            narrowed.push(there.settings().clone());
+            narrowed.push(named(there.settings(), &name));
+            names.push(name);
+            extensions.extend(self::extensions(&mut there)?);
         }
         let not_physical = not_physical(row)?;
         let server = ServerRecord {
@@ -93,7 +113,8 @@ impl Survey {
             major: number(row, 1)?,
             superuser: row.text(7)?.to_owned(),
             clock: clock_offset(&mut session)?,
-            settings: settings(&mut session)?,
+            settings: settings(&mut session, SETTINGS)?,
+            preloading: preloading(settings(&mut session, PRELOADED)?, &extensions),
         };
         let tablespaces = session.query(TABLESPACES)?;
         let tablespace =
@@ -147,8 +168,39 @@ pub(super) fn connect(settings: &Settings) -> verify_core::Result<Connection> {
         .map_err(|error| error.while_doing(format!("connect to {}", settings.describe())))
 }
 
-fn settings(session: &mut Connection) -> Result<BTreeMap<String, String>> {
-    let rows = session.query(SETTINGS)?;
+/// Settings under the name that the server cuts a longer one to. Another name is a pooler's, who knows no other.
+fn named(settings: &Settings, name: &str) -> Settings {
+    let asked = settings.database();
+    let cut = asked.len() > NAME_BYTES_MAX && asked.starts_with(name);
+    if cut { settings.with_database(name) } else { settings.clone() }
+}
+
+fn extensions(session: &mut Connection) -> Result<BTreeSet<String>> {
+    let rows = session.query(EXTENSIONS)?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+/// The settings of a server that dumps with these extensions can be loaded into: of the libraries that the source
+/// preloads, those that are called as one of the extensions.
+fn preloading(
+    mut of_source: BTreeMap<String, String>,
+    extensions: &BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    let libraries = of_source.remove(PRELOAD).unwrap_or_default();
+    let names = libraries.split(',').map(|name| name.trim().trim_matches('"').trim_start_matches("$libdir/"));
+    let needed: Vec<&str> = names.filter(|name| extensions.contains(*name)).collect();
+    if needed.is_empty() {
+        return BTreeMap::new();
+    }
+    if !needed.contains(&"pg_cron") {
+        of_source.clear();
+    }
+    of_source.insert(PRELOAD.to_owned(), needed.join(","));
+    of_source
+}
+
+fn settings(session: &mut Connection, query: &str) -> Result<BTreeMap<String, String>> {
+    let rows = session.query(query)?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
@@ -186,6 +238,36 @@ mod tests {
     use verify_core::postgres::Environment;
 
     use super::*;
+
+    #[test]
+    fn of_what_the_source_preloads_the_extensions_of_the_dumps_are_kept() {
+        let extensions = ["plpgsql", "pg_cron", "pgaudit"].map(str::to_owned).into();
+        let of_source = |libraries: &str| {
+            [(PRELOAD, libraries), ("cron.database_name", "jobs")]
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+                .into()
+        };
+        let kept = |libraries| preloading(of_source(libraries), &extensions).into_iter().collect::<Vec<_>>();
+        let own = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(""), own(&[]));
+        assert_eq!(kept("auto_explain, sepgsql"), own(&[]));
+        assert_eq!(kept("auto_explain, \"$libdir/pgaudit\""), own(&[(PRELOAD, "pgaudit")]));
+        let cron = own(&[("cron.database_name", "jobs"), (PRELOAD, "pgaudit,pg_cron")]);
+        assert_eq!(kept("pgaudit,auth_delay,pg_cron"), cron);
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_a_poolers_is_kept() {
+        let settings = |name: &str| {
+            Settings::parse(&format!("host=h user=u dbname={name}"), &Environment::default()).unwrap()
+        };
+        let (cut, long) = ("x".repeat(63), "x".repeat(70));
+        assert_eq!(named(&settings(&long), &cut).database(), cut);
+        assert_eq!(named(&settings("alias"), "real").database(), "alias");
+        assert_eq!(named(&settings("realistic"), "real").database(), "realistic");
+    }
 
     #[test]
     fn a_database_that_nobody_can_connect_to_is_not_backed_up() {
