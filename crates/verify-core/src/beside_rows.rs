@@ -8,6 +8,7 @@ use crate::heartbeat;
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::Manifest;
 use crate::sequence::{Sequence, SequenceValue, Standing};
+use crate::table::TableName;
 
 impl Draft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
@@ -28,8 +29,8 @@ impl Draft<'_> {
     fn sequence(&mut self, ours: &Sequence, theirs: &Sequence) {
         let (Some(value), Some(earliest), Some(latest)) = (theirs.earliest, ours.earliest, ours.latest)
         else {
-            let message = "its value could not be read on both sides";
-            self.not_covered(&ours.name, message);
+            let message = unread(ours, theirs);
+            self.not_covered(&ours.name, message.clone());
             self.find(Code::SequenceUnreadable, Severity::Inconclusive, &ours.name, message);
             return;
         };
@@ -132,7 +133,10 @@ impl Draft<'_> {
                     .advise("run `state-lab heartbeat run` beside the source"),
             );
         }
-        if source.pulse.beat.is_some() && restored.pulse.beat.is_none() {
+        let table = restored.table(&TableName::new(heartbeat::SCHEMA, heartbeat::TABLE));
+        // That it could not be read is said of the table.
+        let unread = table.is_some_and(|entry| !entry.is_measured());
+        if source.pulse.beat.is_some() && restored.pulse.beat.is_none() && !unread {
             self.find(
                 Code::HeartbeatMissing,
                 Severity::Fail,
@@ -141,20 +145,16 @@ impl Draft<'_> {
             );
         }
     }
+}
 
-    /// What a manifest of rows says nothing of, so that no pass is taken for more than it is.
-    pub(crate) fn beyond(&mut self, source: &Manifest) {
-        for table in &source.header.source.foreign_tables {
-            self.not_covered(table, "a foreign table: its rows are another server's");
-        }
-        self.not_covered(
-            "definitions",
-            "indexes, constraints, triggers, views, functions and privileges are not compared",
-        );
-        for database in &source.header.source.other_databases {
-            self.not_covered(format_args!("database {database}"), "another database of the same cluster");
-        }
-    }
+/// Why the values of a sequence cannot be compared.
+fn unread(ours: &Sequence, theirs: &Sequence) -> String {
+    let sides = [(ours, "on the source"), (theirs, "in the restored database")];
+    let why = sides.iter().filter_map(|(sequence, side)| {
+        Some(format!("could not be read {side}: {}", sequence.unreadable.as_ref()?))
+    });
+    let why: Vec<String> = why.collect();
+    if why.is_empty() { "its value could not be read on both sides".to_owned() } else { why.join("; ") }
 }
 
 fn offenders(outcome: &Outcome) -> Option<Rows> {

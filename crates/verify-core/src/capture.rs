@@ -68,6 +68,8 @@ pub(crate) fn measure_database(
     for (wanted, mut measured) in wanted.iter().zip(measured) {
         let mut table = Table {
             unlogged: wanted.found.table.unlogged,
+            partition_of: wanted.found.table.partition_of.clone(),
+            partition_path: wanted.found.table.partition_path.clone(),
             parents: wanted.found.table.parents.clone(),
             ..wanted.table.clone()
         };
@@ -134,6 +136,7 @@ fn content(kind: TableKind, measured: Result<Measure, Obstacle>) -> Content {
         }
         // Somebody refreshes it, and will be done before the copy is.
         Err(Obstacle::Locked(reason)) if kind == TableKind::MaterializedView => Content::Rewritten(reason),
+        Err(Obstacle::Dropped(reason)) => Content::Rewritten(reason),
         Err(Obstacle::Unreadable(reason) | Obstacle::Locked(reason) | Obstacle::TooLarge(reason)) => {
             Content::Unreadable(reason)
         }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::database::{Deviation, NOT_POPULATED};
+use crate::database::{Deviation, NOT_POPULATED, Placement};
 use crate::finding::{Code, Finding, Severity, Verdict, verdict};
 use crate::heartbeat;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
+use crate::not_covered::INDEX_CONTENTS;
+use crate::partitions::Moved;
 use crate::rows::{Differing, Excuse};
 use crate::table::{Encoding, TableKind, TableName};
 
@@ -25,12 +27,18 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Adds what another check of the same database found, and what it could not cover; the verdict counts both checks.
+    /// Adds what a check of indexes and pages of the same database found, and what it could not cover; the verdict counts
+    /// both checks.
     pub fn join(&mut self, findings: Vec<Finding>, not_covered: Vec<NotCovered>) {
         self.findings.extend(findings);
         self.findings.sort_by_key(|finding| finding.severity);
         self.coverage.not_covered.extend(not_covered);
         self.verdict = verdict(&self.findings);
+    }
+
+    /// Drops the gap that indexes were not checked against their tables, after a check that named its own gaps.
+    pub fn indexes_were_checked(&mut self) {
+        self.coverage.not_covered.retain(|gap| gap.object != INDEX_CONTENTS);
     }
 }
 
@@ -72,13 +80,20 @@ pub(crate) struct Draft<'a> {
     /// Whether the differences of the restored side count: it is the instant of the manifest, or known to be older.
     proven: bool,
     pub differing: Vec<Differing<'a>>,
+    /// Partitioned tables whose rows may only have moved, until [`Draft::settle`] decides.
+    pub moved: Vec<Moved<'a>>,
 }
 
 impl<'a> Draft<'a> {
     /// `deviation` is why the restored side is not the instant that was asked for, where its reader says so.
     pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, deviation: Option<Deviation>) -> Self {
-        let mut draft =
-            Self { findings: Vec::new(), coverage: Coverage::default(), proven: true, differing: Vec::new() };
+        let mut draft = Self {
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            proven: true,
+            differing: Vec::new(),
+            moved: Vec::new(),
+        };
         let older = matches!(deviation, Some(Deviation::Older(_)));
         match deviation.or_else(|| moved_on(source, restored)) {
             Some(Deviation::Unproven(reason)) => draft.unproven(&reason),
@@ -95,10 +110,14 @@ impl<'a> Draft<'a> {
         }
         let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
         draft.tables(source, restored, Circumstances { travelled, older, keyed_alike });
+        // In a copy of files no row ever moves.
+        if matches!(source.header.consistency, Consistency::SharedSnapshot) {
+            draft.moved = Moved::take(&mut draft.differing, source, restored);
+        }
         draft.sequences(source, restored);
         draft.invariants(source, restored);
         draft.pulse(source, restored);
-        draft.beyond(source);
+        draft.beyond(source, restored);
         draft
     }
 
@@ -114,13 +133,28 @@ impl<'a> Draft<'a> {
 
     /// A restored table changed while it was read: what differs in it is not proven.
     pub(crate) fn disturbed(&mut self, source: &Manifest, name: &TableName, reason: &str) {
-        self.differing.retain(|differing| differing.ours.name() != name);
+        self.differing.retain(|differing| differing.table.name != *name);
+        // That it was dropped when it was to be read is the same cause.
+        let object = name.to_string();
+        let changed = [Code::TableRewritten, Code::MatviewDiffers];
+        self.findings.retain(|finding| finding.object != object || !changed.contains(&finding.code));
         self.not_covered(name, reason);
+        let root = source.table(name).and_then(|entry| entry.table.partition_of.as_ref());
+        if let Some(place) = self.moved.iter().position(|moved| Some(&moved.root) == root) {
+            let moved = self.moved.remove(place);
+            let message = "rows moved between its partitions, of which one changed while it was read";
+            self.not_covered(&moved.root, message);
+            self.find(Code::TableRewritten, Severity::Inconclusive, &moved.root, message);
+        }
         let (code, severity) = rewritten(source.table(name));
         self.find(code, severity, name, format!("changed while it was read: {reason}"));
     }
 
     pub(crate) fn finish(mut self) -> Comparison {
+        for moved in std::mem::take(&mut self.moved) {
+            let reason = "the restored database was not at hand".to_owned();
+            self.settle(moved, Placement::Unknown(reason));
+        }
         for differing in std::mem::take(&mut self.differing) {
             self.findings.extend(differing.findings());
         }
@@ -388,7 +422,8 @@ fn incomparable() -> Finding {
     .advise("compare a manifest with a database (`verify`), or two databases (`compare`)")
 }
 
-fn same_layout(ours: &TableEntry, theirs: &TableEntry) -> bool {
+/// Whether the rows of both were read alike.
+pub(crate) fn same_layout(ours: &TableEntry, theirs: &TableEntry) -> bool {
     let layout = |entry: &TableEntry| {
         let columns = entry.table.columns.iter().map(|column| (column.name.clone(), column.encoding));
         columns.collect::<Vec<_>>()

@@ -72,6 +72,13 @@ pub trait Snapshot: Sync {
     /// wait behind somebody who waits for those.
     fn coordinator(&self) -> Box<dyn Reader + '_>;
 
+    /// Whether the rows of a partition are those that its bound admits.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn placement(&self, partition: &TableName) -> Result<Placement>;
+
     /// The tables that were truncated, rewritten or dropped since the instant was fixed, and how: what is read of
     /// them is not what was there.
     ///
@@ -167,6 +174,18 @@ pub trait Sink {
     fn unreadable(&mut self, slice: usize, obstacle: Obstacle) -> Result<()>;
 }
 
+/// Whether the rows of a partition are those that its bound admits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// They are.
+    #[default]
+    Right,
+    /// At least one is not: a query that looks for it elsewhere does not find it.
+    Wrong,
+    /// It could not be found out, for this reason.
+    Unknown(String),
+}
+
 /// Why rows could not be read, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
@@ -174,6 +193,8 @@ pub enum Obstacle {
     Unreadable(String),
     /// The server found its own data damaged.
     Damaged(String),
+    /// It was dropped or renamed since the catalogue was read.
+    Dropped(String),
     /// Somebody holds a lock on it, or waits for one ahead of us.
     Locked(String),
     /// A row is too large for the server to send whole.

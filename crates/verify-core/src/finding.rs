@@ -67,6 +67,9 @@ pub enum Code {
     /// A table is no longer a partition or child of another, or has become one.
     #[serde(rename = "table.parents")]
     TableParents,
+    /// Rows are in other partitions than on the source, where the restored server's own partitioning puts them.
+    #[serde(rename = "partition.moved")]
+    PartitionMoved,
     /// A table could not be read on one of the sides.
     #[serde(rename = "table.unreadable")]
     TableUnreadable,

@@ -14,7 +14,7 @@ use crate::pass::Hash;
 use crate::row::RowHasher;
 use crate::rows::Differing;
 use crate::sketch::Entry;
-use crate::table::{KeySource, Table};
+use crate::table::Table;
 use crate::value::RowName;
 
 /// Which of two compared tables is read again.
@@ -46,15 +46,15 @@ pub(crate) fn look_up(
     if differing.difference.entries.is_empty() {
         return Ok(());
     }
-    let table = &differing.ours.table;
-    event::send(on_event, Event::SecondPass { table: table.name.clone() })?;
-    let mut sink = LookUpSink::new(table, &differing.difference, side, hash, on_event);
-    snapshot.reader()?.read(&[Slice { table, pages: None }], &mut sink)?;
-    let LookUpSink { seen, keys, read, .. } = sink;
-    if !read {
+    event::send(on_event, Event::SecondPass { table: differing.table.name.clone() })?;
+    let slices: Vec<Slice<'_>> = differing.parts.iter().map(|table| Slice { table, pages: None }).collect();
+    let mut sink = LookUpSink::new(&differing.table, &differing.difference, side, hash, on_event);
+    snapshot.reader()?.read(&slices, &mut sink)?;
+    let LookUpSink { whole, parts_read, .. } = sink;
+    if parts_read < slices.len() {
         return Ok(());
     }
-    let whole_row = table.key.source == KeySource::WholeRow;
+    let Sightings { seen, keys } = whole;
     let entries = &mut differing.difference.entries;
     let held: HashSet<RowKey> =
         entries.iter().filter(|(_, count)| side.holds(*count)).map(|(entry, _)| entry.key).collect();
@@ -63,12 +63,21 @@ pub(crate) fn look_up(
         if side.holds(*count) {
             seen.contains_key(entry)
         } else {
-            whole_row || !keys.contains(&entry.key) || held.contains(&entry.key)
+            !differing.keyed || !keys.contains(&entry.key) || held.contains(&entry.key)
         }
     });
     differing.difference.complete &= entries.len() == before;
     differing.seen.extend(seen);
     Ok(())
+}
+
+/// What was seen of the rows of interest.
+#[derive(Default)]
+struct Sightings {
+    /// Rows that this side alone has and that are there, with their names.
+    seen: BTreeMap<Entry, RowName>,
+    /// Keys of interest that are there.
+    keys: HashSet<RowKey>,
 }
 
 /// Watches the rows of a table for those that it alone is said to have, and for keys that it is said to lack.
@@ -80,12 +89,10 @@ struct LookUpSink<'a> {
     wanted: HashSet<RowKey>,
     held: HashSet<[u64; 2]>,
     large: Option<LargeRow>,
-    /// Rows that it alone has and that are there, with their names.
-    seen: BTreeMap<Entry, RowName>,
-    /// Keys of interest that are there.
-    keys: HashSet<RowKey>,
-    /// Whether the table could be read to its end.
-    read: bool,
+    /// Of the part that is being read, and of those that were read to their end.
+    part: Sightings,
+    whole: Sightings,
+    parts_read: usize,
     told: (u64, u64),
     on_event: OnEvent<'a>,
 }
@@ -104,18 +111,18 @@ impl<'a> LookUpSink<'a> {
                 .map(|(entry, _)| entry.hash)
                 .collect(),
             large: None,
-            seen: BTreeMap::new(),
-            keys: HashSet::new(),
-            read: false,
+            part: Sightings::default(),
+            whole: Sightings::default(),
+            parts_read: 0,
             told: (0, 0),
             on_event,
         }
     }
 
     fn watch(&mut self, entry: Entry, name: impl FnOnce() -> RowName) {
-        self.keys.insert(entry.key);
-        if self.held.contains(&entry.hash) && !self.seen.contains_key(&entry) {
-            self.seen.insert(entry, name());
+        self.part.keys.insert(entry.key);
+        if self.held.contains(&entry.hash) && !self.part.seen.contains_key(&entry) {
+            self.part.seen.insert(entry, name());
         }
     }
 
@@ -131,8 +138,7 @@ impl<'a> LookUpSink<'a> {
 
 impl Sink for LookUpSink<'_> {
     fn begin(&mut self, _: usize) -> Result<()> {
-        self.seen.clear();
-        self.keys.clear();
+        self.part = Sightings::default();
         self.large = None;
         Ok(())
     }
@@ -162,7 +168,10 @@ impl Sink for LookUpSink<'_> {
     }
 
     fn end(&mut self, _: u64) -> Result<()> {
-        self.read = true;
+        let Sightings { seen, keys } = std::mem::take(&mut self.part);
+        self.whole.seen.extend(seen);
+        self.whole.keys.extend(keys);
+        self.parts_read += 1;
         Ok(())
     }
 

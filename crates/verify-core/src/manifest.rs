@@ -81,6 +81,9 @@ pub struct Source {
     /// Foreign tables, whose rows lie elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_tables: Vec<TableName>,
+    /// How many prepared transactions of this database were neither committed nor rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_transactions: Option<u64>,
 }
 
 impl Source {
@@ -161,6 +164,11 @@ impl TableEntry {
         &self.table.name
     }
 
+    /// Whether its rows were read.
+    pub fn is_measured(&self) -> bool {
+        matches!(self.content, Content::Rows { .. })
+    }
+
     /// How many rows were read; 0 where none could be.
     pub fn rows(&self) -> u64 {
         match &self.content {
@@ -225,6 +233,7 @@ mod tests {
             encoding: "UTF8".to_owned(),
             other_databases: Vec::new(),
             foreign_tables: Vec::new(),
+            prepared_transactions: None,
         }
     }
 

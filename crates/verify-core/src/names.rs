@@ -99,6 +99,23 @@ impl Names {
         }
     }
 
+    /// All of several tables; `None` for those that carry keys of different width, or have sketches of different size.
+    pub(crate) fn of_all<'n>(mut parts: impl Iterator<Item = &'n Names>) -> Option<Names> {
+        let mut all = parts.next()?.clone();
+        for part in parts {
+            if let (Self::Sketch(mine), Self::Sketch(theirs)) = (&all, part)
+                && mine.whole.log2() != theirs.whole.log2()
+            {
+                return None;
+            }
+            if all.width() != part.width() {
+                return None;
+            }
+            all.merge(part.clone());
+        }
+        Some(all)
+    }
+
     /// Puts a list into its canonical order.
     pub fn sort(&mut self) {
         if let Self::List { entries, .. } = self {

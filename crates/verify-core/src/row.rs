@@ -273,6 +273,7 @@ mod tests {
             key: Key { source, columns: key.to_vec() },
             unlogged: false,
             partition_of: None,
+            partition_path: Vec::new(),
             parents: Vec::new(),
             extension: None,
         }

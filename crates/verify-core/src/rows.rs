@@ -1,5 +1,6 @@
 //! The rows in which a table differs, sorted into missing, added and changed, and named.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::finding::{Code, Finding, Rows, Severity};
@@ -12,7 +13,12 @@ use crate::value::RowName;
 
 /// A table of which the two sides hold different rows.
 pub(crate) struct Differing<'a> {
-    pub ours: &'a TableEntry,
+    /// The table; of partitions that are compared as one, the partitioned table with their columns.
+    pub table: Cow<'a, Table>,
+    /// The relations that hold its rows: the table itself, or the partitions.
+    pub parts: Vec<&'a Table>,
+    /// Whether two rows of one key are two versions of one row.
+    pub keyed: bool,
     /// Rows on the source, and on the restored side.
     counts: (u64, u64),
     /// Which rows, as far as that is known.
@@ -93,9 +99,27 @@ impl<'a> Differing<'a> {
         if source == restored {
             return None;
         }
-        let difference = ours_names.difference(theirs_names).unwrap_or_default();
-        let counts = (source.rows, restored.rows);
-        Some(Self { ours, counts, difference, seen: BTreeMap::new(), excuse: None })
+        Some(Self {
+            table: Cow::Borrowed(&ours.table),
+            parts: vec![&ours.table],
+            keyed: ours.table.key.source != KeySource::WholeRow,
+            counts: (source.rows, restored.rows),
+            difference: ours_names.difference(theirs_names).unwrap_or_default(),
+            seen: BTreeMap::new(),
+            excuse: None,
+        })
+    }
+
+    /// Partitions that together hold different rows, as the one table that they are.
+    pub(crate) fn of_partitions(
+        table: Table,
+        parts: Vec<&'a Table>,
+        keyed: bool,
+        counts: (u64, u64),
+        difference: Difference,
+    ) -> Self {
+        let table = Cow::Owned(table);
+        Self { table, parts, keyed, counts, difference, seen: BTreeMap::new(), excuse: None }
     }
 
     /// The two sides may rightly differ, for this reason if there is one.
@@ -106,7 +130,7 @@ impl<'a> Differing<'a> {
 
     /// One finding for each of missing, added and changed rows.
     pub(crate) fn findings(self) -> Vec<Finding> {
-        let table = &self.ours.table;
+        let table = &*self.table;
         let (mut missing, mut added, mut changed) = (Named::default(), Named::default(), Named::default());
         for sides in self.by_key().into_values() {
             let pairs = sides.missing.len().min(sides.added.len());
@@ -162,12 +186,8 @@ impl<'a> Differing<'a> {
             _ => format!("{rows} with other content than on the source"),
         };
         let about = named.estimate.map_or(String::new(), |all| format!(", about {all} in all"));
-        let mut finding = Finding::new(
-            code,
-            self.severity(),
-            &self.ours.table.name,
-            format!("{at_least}{count} {what}{about}"),
-        );
+        let mut finding =
+            Finding::new(code, self.severity(), &self.table.name, format!("{at_least}{count} {what}{about}"));
         if let Some(excuse) = self.excuse {
             finding.code = excuse.code();
             finding = finding.advise(excuse.advice());
@@ -177,11 +197,10 @@ impl<'a> Differing<'a> {
     }
 
     fn by_key(&self) -> BTreeMap<(RowKey, Option<Entry>), Sides> {
-        let whole_row = self.ours.table.key.source == KeySource::WholeRow;
         let mut keys = BTreeMap::<_, Sides>::new();
         for (entry, count) in &self.difference.entries {
             // Without a key no row is "the same row, changed".
-            let sides = keys.entry((entry.key, whole_row.then_some(*entry))).or_default();
+            let sides = keys.entry((entry.key, (!self.keyed).then_some(*entry))).or_default();
             let side = if *count > 0 { &mut sides.missing } else { &mut sides.added };
             side.push((*entry, count.unsigned_abs()));
         }
@@ -220,6 +239,7 @@ mod tests {
             key: Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
             unlogged: false,
             partition_of: None,
+            partition_path: Vec::new(),
             parents: Vec::new(),
             extension: None,
         };

@@ -31,6 +31,9 @@ pub struct Sequence {
     pub earliest: Option<SequenceValue>,
     /// After the copy was cut.
     pub latest: Option<SequenceValue>,
+    /// Why it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 /// The column that a sequence feeds.
@@ -112,6 +115,7 @@ mod tests {
             owned_by: None,
             earliest: Some(earliest),
             latest: Some(latest),
+            unreadable: None,
         }
     }
 

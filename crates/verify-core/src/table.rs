@@ -5,7 +5,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A qualified name. Sorted by schema, then name, bytewise.
+use crate::raw_text::raw_byte;
+
+/// A qualified name. Sorted by schema, then name, bytewise. A byte that is no UTF-8, as a database without an encoding may
+/// hold, is one of the characters U+10FE80 to U+10FEFF.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct TableName {
     /// The schema (namespace).
@@ -35,17 +38,22 @@ pub fn shown_identifier(name: &str) -> String {
     if bare { name.to_owned() } else { format!("\"{}\"", shown_text(&name.replace('"', "\"\""))) }
 }
 
-/// Text of a database as people read it: control characters and bidirectional overrides escaped, so
-/// that a restored name cannot rewrite the terminal.
+/// Text of a database as people read it: control characters, bidirectional overrides and bytes that are no UTF-8 escaped,
+/// so that a restored name cannot rewrite the terminal.
 pub fn shown_text(text: &str) -> String {
     let hostile = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || raw_byte(c).is_some()
+    };
+    let escaped = |c: char| match raw_byte(c) {
+        Some(byte) => format!("\\x{byte:02x}"),
+        None => c.escape_default().to_string(),
     };
     if !text.contains(hostile) {
         return text.to_owned();
     }
-    text.chars().map(|c| if hostile(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if hostile(c) { escaped(c) } else { c.to_string() }).collect()
 }
 
 /// What kind of relation holds the rows.
@@ -126,6 +134,58 @@ pub struct Key {
     pub columns: Vec<usize>,
 }
 
+/// How a partitioned table distributes rows among its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionStrategy {
+    /// By a hash of the key.
+    Hash,
+    /// By lists of values.
+    List,
+    /// By ranges of values.
+    Range,
+}
+
+/// One level of partitioning: by what the rows are distributed, and which of them take this way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartitionLevel {
+    /// How the rows are distributed.
+    pub strategy: PartitionStrategy,
+    /// The columns of the partition key, in its order; `null` for an expression.
+    pub columns: Vec<Option<String>>,
+    /// The bound, as PostgreSQL shows it: `FOR VALUES WITH (modulus 3, remainder 0)`.
+    pub bound: String,
+}
+
+impl PartitionLevel {
+    /// Whether two servers may put the same row of `table` into different partitions of this level: hashes and the
+    /// order of text depend on object ids, encodings, collations and their versions.
+    pub fn depends_on_server(&self, table: &Table) -> bool {
+        const ORDERED_ALIKE: [&str; 14] = [
+            "bool",
+            "int2",
+            "int4",
+            "int8",
+            "numeric",
+            "float4",
+            "float8",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "interval",
+            "uuid",
+            "enum",
+        ];
+        let alike = |name: &str| {
+            let mut columns = table.columns.iter();
+            columns.any(|column| column.name == name && ORDERED_ALIKE.contains(&column.base_type.as_str()))
+        };
+        self.strategy == PartitionStrategy::Hash
+            || !self.columns.iter().all(|column| column.as_deref().is_some_and(alike))
+    }
+}
+
 /// A relation that holds rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Table {
@@ -143,6 +203,9 @@ pub struct Table {
     /// The topmost partitioned table that this is a partition of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_of: Option<TableName>,
+    /// How rows reach this partition: the levels of partitioning, from the topmost table down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_path: Vec<PartitionLevel>,
     /// The tables that it directly descends from, as a partition or by inheritance, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<TableName>,

@@ -2,13 +2,13 @@
 
 use crate::capture::{self, complete};
 use crate::compare::{Comparison, Draft};
-use crate::database::{Database, Found, Snapshot};
+use crate::database::{Database, Found, Placement, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
 use crate::look_up::{Side, look_up};
 use crate::manifest::Manifest;
-use crate::names::Difference;
+use crate::names::{Difference, Names};
 use crate::pass::{self, Hash, Wanted};
 use crate::plan::Plan;
 use crate::rows::Differing;
@@ -39,6 +39,7 @@ pub fn verify(
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);
     }
+    settle(&mut draft, &*snapshot, on_event)?;
     for differing in &mut draft.differing {
         look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
     }
@@ -72,6 +73,7 @@ pub fn compare_databases(
     for (name, reason) in theirs.disturbed()? {
         draft.disturbed(&manifest, &name, &reason);
     }
+    settle(&mut draft, theirs, on_event)?;
     for differing in &mut draft.differing {
         if !differing.difference.complete {
             differing.difference = second_pass(ours, theirs, differing, hash, on_event)?;
@@ -82,6 +84,26 @@ pub fn compare_databases(
         }
     }
     Ok(draft.finish())
+}
+
+/// Looks whether rows that are in other partitions than on the source are where the restored server wants them.
+fn settle(draft: &mut Draft<'_>, restored: &dyn Snapshot, on_event: OnEvent<'_>) -> Result<()> {
+    for moved in std::mem::take(&mut draft.moved) {
+        event::send(on_event, Event::SecondPass { table: moved.root.clone() })?;
+        let mut placement = Placement::Right;
+        for partition in &moved.apart {
+            match restored.placement(&partition.table.name)? {
+                Placement::Right => {}
+                Placement::Wrong => {
+                    placement = Placement::Wrong;
+                    break;
+                }
+                unknown @ Placement::Unknown(_) => placement = unknown,
+            }
+        }
+        draft.settle(moved, placement);
+    }
+    Ok(())
 }
 
 /// Runs two things at once, on either side of a comparison.
@@ -98,24 +120,28 @@ fn both<T: Send>(
 }
 
 /// Reads a table on both sides again, into sketches that hold all of the differences.
-fn second_pass(
+fn second_pass<'t>(
     ours: &dyn Snapshot,
     theirs: &dyn Snapshot,
-    differing: &Differing<'_>,
+    differing: &Differing<'t>,
     hash: Hash,
     on_event: OnEvent<'_>,
 ) -> Result<Difference> {
-    let table = &differing.ours.table;
     // Half as much again as the estimate, which is one of a sample.
     let entries = differing.difference.estimate.map_or(u64::MAX, |estimate| estimate.saturating_mul(3) / 2);
     let mut log2 = Sketch::log2_for(entries);
     loop {
-        event::send(on_event, Event::SecondPass { table: table.name.clone() })?;
+        event::send(on_event, Event::SecondPass { table: differing.table.name.clone() })?;
         let read = |snapshot: &dyn Snapshot| {
-            let Some(found) = find(snapshot, table) else { return Ok(None) };
-            let wanted = [Wanted { table, found, sketch_log2: Some(log2) }];
+            let want = |table: &&'t Table| {
+                Some(Wanted { table, found: find(snapshot, table)?, sketch_log2: Some(log2) })
+            };
+            let Some(wanted) = differing.parts.iter().map(want).collect::<Option<Vec<_>>>() else {
+                return Ok(None);
+            };
             let measured = pass::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
-            Ok(measured.into_iter().next().and_then(Result::ok).map(|measure| measure.names))
+            let measured: Option<Vec<_>> = measured.into_iter().map(Result::ok).collect();
+            Ok(measured.and_then(|parts| Names::of_all(parts.iter().map(|measure| &measure.names))))
         };
         let (ours, theirs) = both(|| read(ours), || read(theirs))?;
         let larger = ours.zip(theirs).and_then(|(ours, theirs)| ours.difference(&theirs));

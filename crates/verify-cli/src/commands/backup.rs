@@ -30,7 +30,8 @@ use crate::terminal;
 /// object store), or the files of a base backup (fs) or a dump (fs-dump) on a volume of its own. The manifests are
 /// stored beside the backup. Whatever Velero calls it, a backup counts when every volume that a restore needs is in it.
 ///
-/// Either is kept whole or not at all.
+/// Either is kept whole or not at all. A table or sequence that could not be measured is listed in the record with the
+/// reason, and so is a database without tables; the exit status is then 3.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Backup {
@@ -181,15 +182,20 @@ impl Backup {
     }
 }
 
-/// A backup that is whole may still be one that nothing will be proven of.
+/// A complete backup may still be one of which nothing, or not all, can be verified.
 fn provable(record: &BackupRecord) -> Exit {
-    match record.databases.iter().find(|database| database.unproven.is_some()) {
-        None => Exit::PASS,
-        Some(database) => {
-            terminal::tell(&format!("the backup of {} is whole, yet cannot be proven\n", database.name));
-            Exit::INCONCLUSIVE
-        }
+    let mut exit = Exit::PASS;
+    for database in &record.databases {
+        let lack = match (&database.unproven, database.not_covered.len()) {
+            (Some(_), _) => "cannot be proven".to_owned(),
+            (None, 0) => continue,
+            (None, 1) => "does not cover 1 object of it".to_owned(),
+            (None, objects) => format!("does not cover {objects} objects of it"),
+        };
+        terminal::tell(&format!("the backup of {} is complete, but its manifest {lack}\n", database.name));
+        exit = Exit::INCONCLUSIVE;
     }
+    exit
 }
 
 #[cfg(test)]

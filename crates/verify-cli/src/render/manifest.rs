@@ -7,10 +7,11 @@ use comfy_table::{CellAlignment, Table, presets};
 use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::compare::NotCovered;
+use verify_core::database::NOT_POPULATED;
 use verify_core::digest::{HashAlgorithm, Sum};
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::Pulse;
-use verify_core::invariant::{Evaluated, Outcome};
+use verify_core::invariant::Evaluated;
 use verify_core::manifest::{Content, Manifest, Source, TableEntry};
 use verify_core::names::Names;
 use verify_core::report::Instant;
@@ -67,9 +68,8 @@ impl<'a> Summary<'a> {
             Content::Rows { bytes, .. } => *bytes,
             Content::Unreadable(_) | Content::Rewritten(_) | Content::Damaged(_) => 0,
         };
-        let mut summary = Self {
+        Self {
             path: path.display().to_string(),
-            verdict: Verdict::Inconclusive,
             source: &header.source,
             instant: Instant::from(header),
             lsn: &header.lsn,
@@ -80,21 +80,14 @@ impl<'a> Summary<'a> {
             sequences,
             invariants,
             pulse,
-            not_covered: not_covered(manifest),
-        };
-        summary.verdict = summary.verdict();
-        summary
+            not_covered: manifest.not_covered(),
+            verdict: manifest.verdict(),
+        }
     }
 
-    /// Whether the manifest can stand for the whole database.
+    /// Whether all of the database was measured.
     pub fn verdict(&self) -> Verdict {
-        if self.tables.iter().any(|line| matches!(line.content, ContentLine::Damaged { .. })) {
-            Verdict::Fail
-        } else if self.tables.is_empty() || !self.not_covered.is_empty() {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        }
+        self.verdict
     }
 
     /// For people; `tables` lists them one by one.
@@ -133,13 +126,15 @@ impl<'a> Summary<'a> {
                 ContentLine::Rows { rows, bytes: size, sum: _, names } => {
                     table.add_row([name.clone(), count(*rows), bytes(*size), key, (*names).to_owned()]);
                 }
-                _ => {
+                unread => {
+                    let unfilled =
+                        matches!(unread, ContentLine::Unreadable { reason } if *reason == NOT_POPULATED);
                     table.add_row([
                         name.clone(),
                         "-".to_owned(),
                         "-".to_owned(),
                         key,
-                        "not covered".to_owned(),
+                        if unfilled { NOT_POPULATED } else { "not covered" }.to_owned(),
                     ]);
                 }
             }
@@ -176,27 +171,6 @@ impl<'a> TableLine<'a> {
         };
         Self { name: entry.name().to_string(), key, content }
     }
-}
-
-/// What the manifest says of itself that it could not measure.
-fn not_covered(manifest: &Manifest) -> Vec<NotCovered> {
-    let gap = |object: String, reason: &str| NotCovered { object, reason: reason.to_owned() };
-    let tables = manifest.tables.iter().filter_map(|entry| match &entry.content {
-        Content::Rows { .. } => None,
-        Content::Unreadable(reason) | Content::Rewritten(reason) | Content::Damaged(reason) => {
-            Some(gap(entry.name().to_string(), reason))
-        }
-    });
-    let unread = |sequence: &&Sequence| sequence.earliest.is_none() || sequence.latest.is_none();
-    let sequences = manifest.sequences.iter().filter(unread);
-    let invariants = manifest.invariants.iter().filter_map(|evaluated| match &evaluated.outcome {
-        Outcome::Result(_) => None,
-        Outcome::Broken(reason) => Some(gap(evaluated.invariant.name.clone(), reason)),
-    });
-    tables
-        .chain(sequences.map(|sequence| gap(sequence.name.to_string(), "its value could not be read")))
-        .chain(invariants)
-        .collect()
 }
 
 fn heartbeat(pulse: &Pulse, style: &Style) -> String {

@@ -37,6 +37,7 @@ pub(super) fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
             let _ =
                 writeln!(text, "    {}: {}", style.paint(Ink::Doubtful, "inconclusive"), sentence(reason));
         }
+        text::gaps(&mut text, &database.not_covered, style);
     }
     text
 }

@@ -18,6 +18,7 @@ fn source() -> Source {
         encoding: "UTF8".to_owned(),
         other_databases: Vec::new(),
         foreign_tables: Vec::new(),
+        prepared_transactions: Some(0),
     }
 }
 

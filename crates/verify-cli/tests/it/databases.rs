@@ -66,7 +66,16 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
 
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 1 invariant
     not covered:
-        definitions: indexes, constraints, triggers, views, functions and privileges are not compared
+        definitions of tables: order of columns, defaults, NOT NULL, identity, expressions of generated columns, collations, storage, options, persistence, partition keys and bounds, schemas and partitioned tables without rows are not compared
+        definitions of indexes and constraints: indexes, primary, foreign and unique keys, check, not-null and exclusion constraints, statistics objects are not compared
+        definitions of sequences: type, start, minimum, maximum, cache, persistence and owning column are not compared
+        views, functions and triggers: views and queries of materialised views, rules, triggers, event triggers, functions, procedures, aggregates, operators, operator classes, languages are not compared
+        types and collations: types, domains, enums, ranges, casts, transforms, collations and their versions, conversions, text search are not compared
+        extensions and foreign servers: extensions and their versions, access methods, foreign-data wrappers, servers, user mappings, definitions of foreign tables are not compared
+        publications and subscriptions: publications, subscriptions, replication origins and slots are not compared
+        privileges and comments: owners and privileges of all but large objects, default privileges, row-level security and its policies, security labels, comments are not compared
+        roles, tablespaces and settings: roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale and privileges of the database are not compared
+        contents of indexes: not checked against their tables; amcheck's bt_index_check('…', true) does that for b-trees
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
     ");
@@ -116,7 +125,16 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
 
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 1 invariant
     not covered:
-        definitions: indexes, constraints, triggers, views, functions and privileges are not compared
+        definitions of tables: order of columns, defaults, NOT NULL, identity, expressions of generated columns, collations, storage, options, persistence, partition keys and bounds, schemas and partitioned tables without rows are not compared
+        definitions of indexes and constraints: indexes, primary, foreign and unique keys, check, not-null and exclusion constraints, statistics objects are not compared
+        definitions of sequences: type, start, minimum, maximum, cache, persistence and owning column are not compared
+        views, functions and triggers: views and queries of materialised views, rules, triggers, event triggers, functions, procedures, aggregates, operators, operator classes, languages are not compared
+        types and collations: types, domains, enums, ranges, casts, transforms, collations and their versions, conversions, text search are not compared
+        extensions and foreign servers: extensions and their versions, access methods, foreign-data wrappers, servers, user mappings, definitions of foreign tables are not compared
+        publications and subscriptions: publications, subscriptions, replication origins and slots are not compared
+        privileges and comments: owners and privileges of all but large objects, default privileges, row-level security and its policies, security labels, comments are not compared
+        roles, tablespaces and settings: roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale and privileges of the database are not compared
+        contents of indexes: not checked against their tables; amcheck's bt_index_check('…', true) does that for b-trees
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
     ");
@@ -179,6 +197,53 @@ fn what_a_role_may_not_read_is_never_a_pass() {
     assert_eq!(verified.status, Some(3), "{verified:?}");
     assert!(verified.out.starts_with("integrity_checks: inconclusive\n"), "{}", verified.out);
     assert!(verified.out.contains("next, for public.orders: let the role read it"), "{}", verified.out);
+}
+
+#[test]
+fn an_empty_database_is_inconclusive_with_that_reason_and_an_unfilled_view_is_no_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    // A dump needs a pg_dump of the same version.
+    let server = fixtures::server(15).unwrap();
+    server.create_database("empty").unwrap();
+    let empty = server.conninfo("empty");
+    let captured = run(directory.path(), &["capture", &empty, "-o", "m"]);
+    assert_eq!((captured.status, captured.err.as_str()), (Some(3), ""), "{captured:?}");
+    let reason = "not covered:\n    tables: the database has no table that was measured\n";
+    assert!(captured.out.contains(reason), "{}", captured.out);
+    let gaps = |outcome: &Outcome, path: &str| -> serde_json::Value {
+        let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        json.pointer(path).unwrap().clone()
+    };
+    let captured = run(directory.path(), &["--output", "json", "capture", &empty, "-o", "m", "--force"]);
+    let expected =
+        serde_json::json!([{ "object": "tables", "reason": "the database has no table that was measured" }]);
+    assert_eq!(
+        (captured.status, gaps(&captured, "/not_covered")),
+        (Some(3), expected.clone()),
+        "{captured:?}"
+    );
+    let backup = |name: &str, format: &str| {
+        let logical = ["--method", "logical", "--store", "s", "--output", format];
+        run(directory.path(), &[&["backup", "--name", name][..], &logical, &[empty.as_str()]].concat())
+    };
+    let text = backup("text", "text");
+    assert_eq!(text.status, Some(3), "{text:?}");
+    assert!(text.out.starts_with("backup_status: success\n") && text.out.contains(reason), "{}", text.out);
+    assert!(
+        text.err.contains("the backup of empty is complete, but its manifest does not cover 1 object"),
+        "{text:?}"
+    );
+    let json = backup("json", "json");
+    assert_eq!(
+        (json.status, gaps(&json, "/backup/databases/0/not_covered")),
+        (Some(3), expected),
+        "{json:?}"
+    );
+
+    let filled = "CREATE TABLE orders (id int); CREATE MATERIALIZED VIEW unfilled AS SELECT id FROM orders WITH NO DATA";
+    server.psql("empty", filled).unwrap();
+    let captured = run(directory.path(), &["capture", &empty, "-o", "v"]);
+    assert_eq!((captured.status, captured.err.as_str()), (Some(0), ""), "{captured:?}");
 }
 
 #[test]

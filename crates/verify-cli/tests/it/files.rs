@@ -26,6 +26,7 @@ fn table(name: &str, content: Content) -> TableEntry {
         key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
         unlogged: false,
         partition_of: None,
+        partition_path: Vec::new(),
         parents: Vec::new(),
         extension: None,
     };
@@ -43,6 +44,7 @@ fn manifest() -> Manifest {
             encoding: "UTF8".to_owned(),
             other_databases: vec!["billing".to_owned()],
             foreign_tables: Vec::new(),
+            prepared_transactions: Some(0),
         },
         snapshot: "740:740:".to_owned(),
         lsn: "0/1".to_owned(),

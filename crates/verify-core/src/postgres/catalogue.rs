@@ -8,7 +8,7 @@ use super::statements;
 use super::types::Types;
 use crate::database::{Found, NOT_POPULATED};
 use crate::error::Result;
-use crate::table::{Column, Key, KeySource, Table, TableKind, TableName};
+use crate::table::{Column, Key, KeySource, PartitionLevel, PartitionStrategy, Table, TableKind, TableName};
 
 /// A relation with its object id.
 pub(super) struct Relation {
@@ -36,6 +36,7 @@ pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> R
     let mut attributes = attributes(connection, &types)?;
     let mut keys = unique_indexes(connection)?;
     let mut parents = parents(connection)?;
+    let mut paths = partition_paths(connection)?;
     let mut relations = Vec::new();
     for row in connection.query(statements::TABLES)? {
         let oid = row.number(0)?;
@@ -44,6 +45,7 @@ pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> R
         let columns = attributes.into_iter().map(|attribute| attribute.column).collect();
         let mut found = relation(&row, columns, key, reading)?;
         found.table.parents = parents.remove(&oid).unwrap_or_default();
+        found.table.partition_path = paths.remove(&oid).unwrap_or_default();
         relations.push(Relation { oid, found });
     }
     relations.extend(large_objects(connection)?);
@@ -55,7 +57,9 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     let name = TableName::new(row.text(1)?, row.text(2)?);
     let kind = if row.text(3)? == "m" { TableKind::MaterializedView } else { TableKind::Table };
     let unlogged = row.text(4)? == "u";
-    let unreadable = if !row.flag(6)? {
+    let unreadable = if row.get(6).is_none() || row.get(7).is_none() {
+        Some("it was dropped meanwhile".to_owned())
+    } else if !row.flag(6)? {
         Some(format!("role {} may not use schema {}: grant usage on it", reading.role, name.schema))
     } else if !row.flag(7)? {
         Some(format!("role {} may not read it: grant select on it, or pg_read_all_data", reading.role))
@@ -77,7 +81,17 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     };
     let extension = row.get(12).map(str::to_owned);
     Ok(Found {
-        table: Table { name, kind, columns, key, unlogged, partition_of, parents: Vec::new(), extension },
+        table: Table {
+            name,
+            kind,
+            columns,
+            key,
+            unlogged,
+            partition_of,
+            partition_path: Vec::new(),
+            parents: Vec::new(),
+            extension,
+        },
         bytes_estimate: 0,
         pages: 0,
         filenode: row.number(5)?,
@@ -131,6 +145,31 @@ fn parents(connection: &mut Connection) -> Result<HashMap<u32, Vec<TableName>>> 
     Ok(parents)
 }
 
+/// Per partition its levels, from the topmost down.
+fn partition_paths(connection: &mut Connection) -> Result<HashMap<u32, Vec<PartitionLevel>>> {
+    let mut paths = HashMap::<u32, Vec<PartitionLevel>>::new();
+    let mut last = None;
+    for row in connection.query(statements::PARTITION_LEVELS)? {
+        let (oid, depth) = (row.number(0)?, row.number::<i64>(1)?);
+        let path = paths.entry(oid).or_default();
+        // One row a column of the key.
+        if last != Some((oid, depth)) {
+            last = Some((oid, depth));
+            let strategy = match row.text(2)? {
+                "h" => PartitionStrategy::Hash,
+                "l" => PartitionStrategy::List,
+                _ => PartitionStrategy::Range,
+            };
+            let bound = row.get(3).unwrap_or_default().to_owned();
+            path.push(PartitionLevel { strategy, columns: Vec::new(), bound });
+        }
+        if let Some(level) = path.last_mut() {
+            level.columns.push(row.get(4).map(str::to_owned));
+        }
+    }
+    Ok(paths)
+}
+
 /// Per table its unique indexes: whether primary, and the numbers of the columns.
 type UniqueIndexes = Vec<(bool, Vec<i16>)>;
 
@@ -180,6 +219,7 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
         key: Key { source: KeySource::PrimaryKey, columns: vec![2] },
         unlogged: false,
         partition_of: None,
+        partition_path: Vec::new(),
         parents: Vec::new(),
         extension: None,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use postgres_protocol::message::frontend;
 
 use super::buffer::{CAPACITY, HEADER, ReadBuffer};
@@ -15,6 +15,7 @@ use super::server_error::server_error;
 use super::session::SessionOptions;
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::raw_text;
 
 /// Bytes that the rows of one control query may take in memory.
 const RESULT_LIMIT: usize = 256 << 20;
@@ -136,7 +137,7 @@ impl Connection {
         // One row more than wanted shows whether there are more.
         let fetched = i32::try_from(limit_rows.saturating_add(1)).unwrap_or(i32::MAX);
         let no_values = std::iter::empty::<()>;
-        frontend::parse("", sql, [], &mut message).map_err(unsendable)?;
+        statement(b'P', &[b"\0", &raw_text::encode(sql), b"\0\0\0"], &mut message)?;
         frontend::bind("", "", [], no_values(), |(), _| Ok(postgres_protocol::IsNull::Yes), [], &mut message)
             .map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))?;
         frontend::describe(b'P', "", &mut message).map_err(unsendable)?;
@@ -153,7 +154,7 @@ impl Connection {
     /// [`Self::next_header`] and [`Self::buffer_mut`].
     pub(super) fn send_query(&mut self, sql: &str) -> Result<()> {
         let mut message = BytesMut::new();
-        frontend::query(sql, &mut message).map_err(unsendable)?;
+        statement(b'Q', &[&raw_text::encode(sql), b"\0"], &mut message)?;
         self.buffer.send(&message)
     }
 
@@ -312,6 +313,19 @@ impl Connection {
         let limit = RESULT_LIMIT >> 20;
         Error::new(ErrorKind::Protocol, format!("read a result: it is larger than {limit} MiB"))
     }
+}
+
+/// A message with a statement, which may hold bytes that are no UTF-8. Of its parts the statement is the last but one.
+fn statement(tag: u8, parts: &[&[u8]], message: &mut BytesMut) -> Result<()> {
+    let refused = || unsendable(io::ErrorKind::InvalidInput.into());
+    if parts.iter().rev().nth(1).is_some_and(|sql| sql.contains(&0)) {
+        return Err(refused());
+    }
+    let length = 4 + parts.iter().map(|part| part.len()).sum::<usize>();
+    message.put_u8(tag);
+    message.put_i32(i32::try_from(length).map_err(|_| refused())?);
+    parts.iter().for_each(|part| message.put_slice(part));
+    Ok(())
 }
 
 fn unsendable(error: io::Error) -> Error {

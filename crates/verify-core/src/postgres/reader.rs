@@ -233,6 +233,9 @@ pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
             ErrorKind::Connection,
             format!("go on reading: the server ended the session ({reason})"),
         )),
+        Some("42P01" | "3F000") => {
+            Ok(Obstacle::Dropped(format!("it was dropped or renamed meanwhile ({reason})")))
+        }
         Some("55P03") => Ok(Obstacle::Locked(reason)),
         // A row, or one value of it, does not fit the gigabyte that the server can build at once.
         Some("54000") => Ok(Obstacle::TooLarge(reason)),

@@ -6,6 +6,7 @@ use super::anchor::{AnchorSession, Instant};
 use super::catalogue::{self, Reading, Relation};
 use super::connection::Connection;
 use super::heartbeat::{first, timestamp};
+use super::savepoint::guarded;
 use super::settings::Settings;
 use super::snapshot::{PostgresSnapshot, open, unzip};
 use super::{sequences, statements};
@@ -18,7 +19,7 @@ use crate::table::{TableKind, TableName};
 
 /// The oldest supported `server_version_num`.
 const VERSION_MIN: u32 = 130_000;
-/// How often a table may turn out locked or dropped before the attempt is given up.
+/// How often a table may turn out locked before the attempt is given up.
 const LOCK_ATTEMPTS_MAX: usize = 10;
 /// How often an instant may turn out unusable because one of its transactions ended while it was looked at.
 const ANCHORED_ATTEMPTS_MAX: usize = 200;
@@ -168,6 +169,7 @@ impl Identity {
         let row = first(&rows)?;
         let others = control.query(statements::OTHER_DATABASES)?;
         let foreign = control.query(statements::FOREIGN_TABLES)?;
+        let prepared = control.query(statements::PREPARED_TRANSACTIONS)?;
         Ok(Self {
             server_version: row.number(0)?,
             in_recovery: row.flag(1)?,
@@ -186,6 +188,7 @@ impl Identity {
                     .iter()
                     .map(|row| Ok(TableName::new(row.text(0)?, row.text(1)?)))
                     .collect::<Result<_>>()?,
+                prepared_transactions: Some(first(&prepared)?.number(0)?),
                 other_databases: others
                     .iter()
                     .map(|row| row.text(0).map(str::to_owned))
@@ -256,26 +259,44 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
         });
         relations.truncate(usize::try_from(identity.lock_slots / 4).unwrap_or(usize::MAX));
         control.execute(statements::BEGIN)?;
-        let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
-        if oids.is_empty() {
-            return Ok(Locked { oids, refused });
-        }
-        let names = relations.iter().map(|relation| &relation.found.table.name);
-        match control.execute(&statements::lock(names)) {
+        let mut oids = Vec::with_capacity(relations.len());
+        match lock_those_there(control, &relations, &mut oids) {
             Ok(()) => return Ok(Locked { oids, refused }),
             Err(error) => {
                 control.execute("ROLLBACK")?;
                 match error.sqlstate() {
                     Some("55P03") => refused.extend(holders(control)?),
-                    // Dropped since it was listed: list again.
-                    Some("42P01" | "3F000") => {}
+                    // A deadlock: somebody drops what we lock in another order.
+                    Some("40P01") => {}
                     _ => return Err(error.while_doing("lock the tables against being truncated")),
                 }
             }
         }
     }
-    Err(Error::new(ErrorKind::Unsuitable, "lock the tables: they keep being dropped or locked by others")
+    Err(Error::new(ErrorKind::Unsuitable, "lock the tables: they keep being locked by others")
         .with_hint("try again when no migration runs"))
+}
+
+/// Locks the tables that were not dropped since they were listed: all at once, and where one is gone, each half.
+fn lock_those_there(control: &mut Connection, relations: &[Relation], oids: &mut Vec<u32>) -> Result<()> {
+    if relations.is_empty() {
+        return Ok(());
+    }
+    let names = relations.iter().map(|relation| &relation.found.table.name);
+    let sql = statements::lock(names);
+    match guarded(control, |control| control.execute(&sql))? {
+        Ok(()) => oids.extend(relations.iter().map(|relation| relation.oid)),
+        // Dropped with its schema, or replaced by a view, too.
+        Err(error) if matches!(error.sqlstate(), Some("42P01" | "3F000" | "42809")) => {
+            if relations.len() > 1 {
+                let (left, right) = relations.split_at(relations.len() / 2);
+                lock_those_there(control, left, oids)?;
+                lock_those_there(control, right, oids)?;
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Who keeps us out of which tables.

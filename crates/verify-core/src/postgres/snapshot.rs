@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::catalogue::Relation;
 use super::connection::Connection;
 use super::reader::{CoordinatorReader, CopyReader};
+use super::savepoint::guarded;
 use super::session::SessionOptions;
-use super::{heartbeat, invariants, sequences, statements};
-use crate::database::{Deviation, Found, Reader, Snapshot};
+use super::{heartbeat, invariants, placement, sequences, statements};
+use crate::database::{Deviation, Found, Placement, Reader, Snapshot};
 use crate::digest::HashKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Pulse;
@@ -95,8 +96,11 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn pulse(&self) -> Result<Pulse> {
-        let pulse =
-            heartbeat::pulse(&mut self.control()).map_err(|error| error.while_doing("read the heartbeat"))?;
+        let read = guarded(&mut self.control(), heartbeat::pulse)
+            .map_err(|error| error.while_doing("read the heartbeat"))?;
+        // A heartbeat that is locked or damaged is listed as a table that could not be read.
+        let none = |_| Pulse { beat: None, last_commit: None, read_at: self.origin.captured_at };
+        let pulse = read.unwrap_or_else(none);
         // The beat is the instant's, so its age is the age that it had then.
         Ok(Pulse { read_at: self.origin.captured_at, ..pulse })
     }
@@ -116,6 +120,13 @@ impl Snapshot for PostgresSnapshot {
 
     fn coordinator(&self) -> Box<dyn Reader + '_> {
         Box::new(CoordinatorReader::new(self.control()))
+    }
+
+    fn placement(&self, partition: &TableName) -> Result<Placement> {
+        let found = self.tables.iter().zip(&self.oids).find(|(found, _)| found.table.name == *partition);
+        let Some((_, oid)) = found else { return Ok(Placement::Unknown("it is not there".to_owned())) };
+        placement::placement(&mut self.control(), *oid, partition)
+            .map_err(|error| error.while_doing(format!("check the partition {partition}")))
     }
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {

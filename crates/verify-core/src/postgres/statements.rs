@@ -38,6 +38,10 @@ pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_da
     WHERE NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
     ORDER BY d.datname COLLATE pg_catalog.\"C\"";
 
+/// Number of prepared transactions of this database.
+pub(super) const PREPARED_TRANSACTIONS: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts p \
+    WHERE p.database = pg_catalog.current_database()";
+
 /// Foreign tables, whose rows another server or a file holds.
 pub(super) const FOREIGN_TABLES: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'f' \
@@ -48,10 +52,25 @@ pub(super) const PARENTS: &str = "SELECT i.inhrelid, n.nspname, c.relname FROM p
     JOIN pg_catalog.pg_class c ON c.oid = i.inhparent JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p') ORDER BY i.inhrelid, n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\"";
 
-/// The relations that hold rows. Object ids below 16384 are the system's own.
+/// The levels of partitioning above each partition that holds rows, from the topmost down: one row a column of the key,
+/// without a name for an expression. A bound holds no columns, so no table need be opened, or waited for, to show it.
+pub(super) const PARTITION_LEVELS: &str = "SELECT l.oid, -v.depth, p.partstrat, \
+    pg_catalog.pg_get_expr(v.relpartbound, 0), a.attname \
+    FROM pg_catalog.pg_class l \
+    CROSS JOIN LATERAL (SELECT c.oid, c.relpartbound, t.depth \
+      FROM pg_catalog.pg_partition_ancestors(l.oid) WITH ORDINALITY t(relid, depth) \
+      JOIN pg_catalog.pg_class c ON c.oid = t.relid WHERE c.relispartition) v \
+    JOIN pg_catalog.pg_inherits i ON i.inhrelid = v.oid \
+    JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = i.inhparent \
+    CROSS JOIN LATERAL pg_catalog.generate_series(0, p.partnatts - 1) k \
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[k] AND a.attnum <> 0 \
+    WHERE l.relkind = 'r' AND l.relispartition AND l.oid >= 16384 ORDER BY l.oid, v.depth DESC, k";
+
+/// The relations that hold rows. Object ids below 16384 are the system's own. Privileges on what was dropped since the
+/// transaction's snapshot are NULL.
 pub(super) const TABLES: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relfilenode, \
     pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
-    pg_catalog.row_security_active(c.oid), c.relispopulated, rn.nspname, r.relname, \
+    coalesce(pg_catalog.row_security_active(c.oid), false), c.relispopulated, rn.nspname, r.relname, \
     (SELECT e.extname FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_extension e ON e.oid = p.refobjid \
      WHERE p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.objid = c.oid AND p.objsubid = 0 \
        AND p.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND p.deptype = 'e' LIMIT 1) \
@@ -98,8 +117,9 @@ pub(super) const LARGE_OBJECTS: &str = "SELECT pg_catalog.count(*), \
     FROM pg_catalog.pg_largeobject_metadata";
 
 /// The sequences, and the columns that they feed: whether those can be read, and cheaply (by a b-tree, access method 403).
+/// Privileges on what was dropped since are NULL.
 pub(super) const SEQUENCES: &str = "SELECT n.nspname, c.relname, s.seqincrement, s.seqcycle, \
-    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE'), \
     tn.nspname, t.relname, a.attname, \
     coalesce(pg_catalog.has_schema_privilege(tn.oid, 'USAGE') AND pg_catalog.has_table_privilege(t.oid, 'SELECT') \
       AND NOT pg_catalog.row_security_active(t.oid), false) \
@@ -108,7 +128,8 @@ pub(super) const SEQUENCES: &str = "SELECT n.nspname, c.relname, s.seqincrement,
       AND EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
         WHERE i.indrelid = t.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND i.indpred IS NULL \
           AND ic.relam = 403), \
-    c.relpersistence = 'u', coalesce(t.relpersistence = 'u', false) \
+    c.relpersistence = 'u', coalesce(t.relpersistence = 'u', false), \
+    pg_catalog.has_table_privilege(c.oid, 'SELECT'), current_user \
     FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.objid = c.oid \
@@ -359,6 +380,44 @@ pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
         }
     };
     format!("COPY (SELECT {} FROM ONLY {name}{range}) TO STDOUT (FORMAT binary)", columns.join(", "))
+}
+
+/// What the bound of a partition, and those of its ancestors, ask of a row; and whether that may call functions that are
+/// neither the server's own nor an extension's, which a restored database may hold for whoever runs them.
+pub(super) fn partition_constraint(oid: u32) -> String {
+    let of_an_extension = |class: &str, object: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.classid = {class} AND x.objid = {object} \
+             AND x.deptype = 'e')"
+        )
+    };
+    let trusted_type = |alias: &str| {
+        let extension = of_an_extension("'pg_catalog.pg_type'::pg_catalog.regclass", &format!("{alias}.oid"));
+        format!("({alias}.oid < 16384 OR {alias}.typtype = 'e' OR {extension})")
+    };
+    format!(
+        "SELECT pg_catalog.pg_get_partition_constraintdef({oid}), \
+         EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors({oid}) p JOIN pg_catalog.pg_depend d \
+           ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = p.relid AND d.objsubid = 0 \
+             AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, \
+               'pg_catalog.pg_operator'::pg_catalog.regclass, 'pg_catalog.pg_opclass'::pg_catalog.regclass) \
+           WHERE NOT {reference}) \
+         OR EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors({oid}) p \
+           JOIN pg_catalog.pg_partitioned_table k ON k.partrelid = p.relid \
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relid AND a.attnum = ANY (k.partattrs) \
+           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+           LEFT JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype \
+             WHEN t.typcategory = 'A' THEN t.typelem END \
+           WHERE NOT ({own} OR coalesce({base}, false)))",
+        reference = of_an_extension("d.refclassid", "d.refobjid"),
+        own = trusted_type("t"),
+        base = trusted_type("b"),
+    )
+}
+
+/// Whether a partition holds a row that `constraint`, as the server shows it, does not admit.
+pub(super) fn holds_misplaced(partition: &TableName, constraint: &str) -> String {
+    format!("SELECT EXISTS (SELECT FROM ONLY {} WHERE ({constraint}) IS FALSE)", qualified(partition))
 }
 
 /// A column as it travels. `format` calls the type's own output function; a cast to text could be somebody's.

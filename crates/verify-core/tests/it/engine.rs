@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use verify_core::capture::capture;
 use verify_core::compare::{Comparison, compare};
-use verify_core::database::{Deviation, NOT_POPULATED, Obstacle};
+use verify_core::database::{Deviation, NOT_POPULATED, Obstacle, Placement};
 use verify_core::event::{self, Event};
 use verify_core::finding::{Code, Severity, Verdict};
 use verify_core::invariant::{Expect, Invariant};
 use verify_core::plan::Plan;
 use verify_core::sequence::{Sequence, SequenceValue};
-use verify_core::table::{TableKind, TableName};
+use verify_core::table::{PartitionLevel, PartitionStrategy, TableKind, TableName};
 use verify_core::verify::{compare_databases, verify};
 use verify_core::{ErrorKind, Result};
 
@@ -231,7 +231,15 @@ fn sequences_and_invariants_are_judged() {
     let sequence = |last_value| {
         let value = Some(SequenceValue { last_value, is_called: true });
         let name = TableName::new("public", "s");
-        Sequence { name, increment: 1, cycles: false, owned_by: None, earliest: value, latest: value }
+        Sequence {
+            name,
+            increment: 1,
+            cycles: false,
+            owned_by: None,
+            earliest: value,
+            latest: value,
+            unreadable: None,
+        }
     };
     let at = |last_value| Memory { sequences: vec![sequence(last_value)], ..small() };
     assert_eq!(verified(&at(50), &at(50)), (Verdict::Pass, vec![]));
@@ -258,4 +266,95 @@ fn sequences_and_invariants_are_judged() {
             (Code::InvariantUnknown, Severity::Inconclusive, "later"),
         ]
     );
+}
+
+/// A table `t` of two partitions, each with these rows.
+fn partitioned(strategy: PartitionStrategy, column: &str, rows: [Vec<i64>; 2]) -> Memory {
+    let names = ["t_0", "t_1"];
+    let partition = |(name, ids): (&'static str, Vec<i64>)| {
+        let bound = format!("the bound of {name}");
+        let level = PartitionLevel { strategy, columns: vec![Some(column.to_owned())], bound };
+        MemoryTable { partition: Some(("t", level)), ..MemoryTable::new(name, ids) }
+    };
+    memory(names.into_iter().zip(rows).map(partition).collect())
+}
+
+#[test]
+fn rows_that_moved_between_partitions_are_one_notice_and_lost_ones_are_named() {
+    let hash = |rows| partitioned(PartitionStrategy::Hash, "id", rows);
+    let notice = "partition.moved public.t".to_owned();
+    let both = |source: &Memory, restored: &Memory| {
+        let compared =
+            compare_databases(source, restored, &Plan::default(), &event::ignore).expect("compared");
+        let verified = verified(source, restored);
+        assert_eq!(told(&compared), verified);
+        verified
+    };
+    for rows in [100, 20_000] {
+        let half = rows / 2;
+        let source = hash([(0..half).collect(), (half..rows).collect()]);
+        let moved = || [(0..rows).step_by(2).collect(), (1..rows).step_by(2).collect::<Vec<i64>>()];
+        assert_eq!(both(&source, &hash(moved())), (Verdict::Pass, vec![notice.clone()]), "{rows}");
+
+        let mut damaged = hash(moved());
+        damaged.tables[1].rows.retain(|(id, _)| *id != 7);
+        damaged.tables[0].rows[20].1 = None;
+        damaged.tables[0].rows.push((rows + 1, None));
+        let expected = vec![
+            "row.missing public.t: id=7".to_owned(),
+            format!("row.added public.t: id={}", rows + 1),
+            "row.changed public.t: id=40".to_owned(),
+            notice.clone(),
+        ];
+        assert_eq!(both(&source, &damaged), (Verdict::Fail, expected), "{rows}");
+
+        let unknown = Memory { placement: Placement::Unknown("locked".into()), ..hash(moved()) };
+        assert_eq!(both(&source, &unknown), (Verdict::Inconclusive, vec![notice.clone()]));
+    }
+}
+
+#[test]
+fn rows_in_partitions_that_they_do_not_belong_to_fail() {
+    let source = |strategy, column| partitioned(strategy, column, [vec![1, 2], vec![3, 4]]);
+    let swapped = |strategy, column| partitioned(strategy, column, [vec![1, 3], vec![2, 4]]);
+    let apart = vec![
+        "row.missing public.t_0: id=2".to_owned(),
+        "row.added public.t_0: id=3".to_owned(),
+        "row.missing public.t_1: id=3".to_owned(),
+        "row.added public.t_1: id=2".to_owned(),
+    ];
+    let fails = (Verdict::Fail, apart);
+    let hash = PartitionStrategy::Hash;
+    let misplaced = Memory { placement: Placement::Wrong, ..swapped(hash, "id") };
+    assert_eq!(verified(&source(hash, "id"), &misplaced), fails);
+    // Numbers have one order, text has many.
+    let range = PartitionStrategy::Range;
+    assert_eq!(verified(&source(range, "id"), &swapped(range, "id")), fails);
+    assert_eq!(verified(&source(range, "v"), &swapped(range, "v")).0, Verdict::Pass);
+    // Other bounds, or a manifest that has none.
+    let mut other = swapped(hash, "id");
+    if let Some((_, level)) = &mut other.tables[0].partition {
+        level.bound.push('!');
+    }
+    assert_eq!(verified(&source(hash, "id"), &other), fails);
+    let mut manifest = capture(&source(hash, "id"), &Plan::default(), &event::ignore).expect("a capture");
+    manifest.tables.iter_mut().for_each(|entry| entry.table.partition_path.clear());
+    let compared = verify(&manifest, &swapped(hash, "id"), &Plan::default(), &event::ignore);
+    assert_eq!(told(&compared.expect("a comparison")), fails);
+    // A row that is lost where none has moved is named where it was.
+    let lost = partitioned(hash, "id", [vec![1], vec![3, 4, 5]]);
+    let expected = vec!["row.missing public.t_0: id=2".to_owned(), "row.added public.t_1: id=5".to_owned()];
+    assert_eq!(verified(&source(hash, "id"), &lost), (Verdict::Fail, expected));
+}
+
+#[test]
+fn contents_of_indexes_are_a_gap_until_they_are_checked() {
+    let manifest = capture(&small(), &Plan::default(), &event::ignore).expect("a capture");
+    let mut comparison = verify(&manifest, &small(), &Plan::default(), &event::ignore).expect("compared");
+    let listed = |comparison: &Comparison| {
+        comparison.coverage.not_covered.iter().any(|gap| gap.object == "contents of indexes")
+    };
+    assert!(listed(&comparison));
+    comparison.indexes_were_checked();
+    assert!(!listed(&comparison));
 }

@@ -95,6 +95,7 @@ fn sound(major: u32) -> Result<()> {
         let before = traces(&server, database)?;
         let integrity = check(&server, database)?;
         assert_eq!(told(&integrity), [] as [String; 0], "{major}: {integrity:#?}");
+        assert!(integrity.indexes_checked);
         let gaps: Vec<&str> = integrity.not_covered.iter().map(|gap| gap.object.as_str()).collect();
         let expected =
             ["brin", "gin", "hash"].map(|method| format!("indexes of access method {method}")).to_vec();
@@ -353,6 +354,7 @@ fn a_server_without_amcheck_is_told_what_it_needs() -> Result<()> {
     server.create_database("source")?;
     let integrity = check(&server, "source")?;
     assert_eq!(told(&integrity), ["integrity.unknown indexes and pages"]);
+    assert!(!integrity.indexes_checked);
     assert!(integrity.not_covered[0].reason.contains("PostgreSQL's contrib modules"), "{integrity:?}");
     Ok(())
 }

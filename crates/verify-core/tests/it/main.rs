@@ -8,6 +8,8 @@ mod login;
 mod manifest;
 mod measure;
 mod memory;
+mod not_covered;
 mod obstacles;
+mod partitions;
 mod temporary_server;
 mod time_travel;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use verify_core::database::{
-    Database, Deviation, Found, NOT_POPULATED, Obstacle, Reader, Sink, Slice, Snapshot,
+    Database, Deviation, Found, NOT_POPULATED, Obstacle, Placement, Reader, Sink, Slice, Snapshot,
 };
 use verify_core::digest::HashKey;
 use verify_core::event::OnEvent;
@@ -13,7 +13,7 @@ use verify_core::invariant::{Invariant, Outcome, ResultCollector};
 use verify_core::manifest::{Consistency, Origin, Source};
 use verify_core::plan::Plan;
 use verify_core::sequence::Sequence;
-use verify_core::table::{Column, Key, KeySource, Table, TableKind, TableName};
+use verify_core::table::{Column, Key, KeySource, PartitionLevel, Table, TableKind, TableName};
 use verify_core::{Error, ErrorKind, Result};
 
 /// A row of two columns: `id` and `v`.
@@ -28,12 +28,22 @@ pub(crate) struct MemoryTable {
     pub kind: TableKind,
     pub rows: Vec<MemoryRow>,
     pub obstacle: Option<Obstacle>,
+    /// The partitioned table that it belongs to, and how rows reach it.
+    pub partition: Option<(&'static str, PartitionLevel)>,
 }
 
 impl MemoryTable {
     pub(crate) fn new(name: &'static str, ids: impl IntoIterator<Item = i64>) -> Self {
         let rows = ids.into_iter().map(|id| (id, Some(format!("value {id}").into_bytes()))).collect();
-        Self { name, keyed: true, unlogged: false, kind: TableKind::Table, rows, obstacle: None }
+        Self {
+            name,
+            keyed: true,
+            unlogged: false,
+            kind: TableKind::Table,
+            rows,
+            obstacle: None,
+            partition: None,
+        }
     }
 
     fn found(&self) -> Found {
@@ -53,7 +63,8 @@ impl MemoryTable {
                 columns: vec![Column::binary("id", "int8"), Column::binary("v", "text")],
                 key,
                 unlogged: self.unlogged,
-                partition_of: None,
+                partition_of: self.partition.as_ref().map(|(root, _)| TableName::new("public", *root)),
+                partition_path: self.partition.iter().map(|(_, level)| level.clone()).collect(),
                 parents: Vec::new(),
                 extension: None,
             },
@@ -74,6 +85,8 @@ pub(crate) struct Memory {
     pub deviation: Option<Deviation>,
     /// Two databases with the same time are one.
     pub server_started_at: Option<Timestamp>,
+    /// Whether the rows of its partitions lie where they belong.
+    pub placement: Placement,
     /// The server sends one row less than it says.
     pub loses_a_row: bool,
     /// The connection breaks at the first row.
@@ -98,6 +111,7 @@ impl Database for Memory {
             encoding: "UTF8".into(),
             other_databases: Vec::new(),
             foreign_tables: Vec::new(),
+            prepared_transactions: Some(0),
         };
         let origin = Origin {
             source,
@@ -150,6 +164,10 @@ impl Snapshot for MemorySnapshot<'_> {
 
     fn coordinator(&self) -> Box<dyn Reader + '_> {
         Box::new(MemoryReader { memory: self.memory })
+    }
+
+    fn placement(&self, _: &TableName) -> Result<Placement> {
+        Ok(self.memory.placement.clone())
     }
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {

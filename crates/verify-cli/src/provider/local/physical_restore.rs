@@ -151,12 +151,15 @@ fn check_integrity(
     watch: &Watch<'_>,
 ) -> Result<()> {
     watch.step(&format!("checking indexes and pages of {} with amcheck", settings.database()))?;
-    let Integrity { mut findings, not_covered } =
+    let Integrity { mut findings, not_covered, indexes_checked } =
         integrity::check(settings, plan, &|event| watch.event(event))
             .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
     if matches!(files, Files::Unknown(_)) {
         // That the list of files could not be used is only a gap. So is what amcheck could not look at in its place.
         findings.retain(|finding| finding.code != Code::IntegrityUnknown);
+    }
+    if indexes_checked {
+        comparison.indexes_were_checked();
     }
     comparison.join(findings, not_covered);
     Ok(())

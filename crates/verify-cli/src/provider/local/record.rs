@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use verify_core::compare::NotCovered;
+use verify_core::finding::Verdict;
 use verify_core::heartbeat::ClockOffset;
 use verify_core::manifest::{Manifest, TableEntry};
 
@@ -99,6 +101,9 @@ pub struct DatabaseRecord {
     /// Why a restore will not be able to prove the instant, where that is known already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<String>,
+    /// What of the database could not be measured, so that no restore can verify it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_covered: Vec<NotCovered>,
 }
 
 impl DatabaseRecord {
@@ -115,6 +120,10 @@ impl DatabaseRecord {
             tables: manifest.tables.len() as u64,
             rows: manifest.tables.iter().map(TableEntry::rows).sum(),
             unproven: None,
+            not_covered: match manifest.verdict() {
+                Verdict::Pass => Vec::new(),
+                Verdict::Fail | Verdict::Inconclusive => manifest.not_covered(),
+            },
         };
         Ok((record, bytes))
     }

@@ -46,6 +46,8 @@ pub struct Integrity {
     pub findings: Vec<Finding>,
     /// What was not checked.
     pub not_covered: Vec<NotCovered>,
+    /// Whether every b-tree was checked against its table, but for those that `findings` and `not_covered` name.
+    pub indexes_checked: bool,
 }
 
 /// Checks every b-tree index against its table, from PostgreSQL 14 on the pages of every table, and every table's visibility
@@ -159,10 +161,11 @@ impl Checks {
             drop(done);
             checks
         })?;
-        for Integrity { findings, not_covered } in checks {
+        for Integrity { findings, not_covered, .. } in checks {
             found.findings.extend(findings);
             found.not_covered.extend(not_covered);
         }
+        found.indexes_checked = self.amcheck.is_some();
         Ok(())
     }
 
