@@ -33,6 +33,7 @@ fn layout() -> Layout {
         key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
         unlogged: false,
         partition_of: None,
+        partition_path: Vec::new(),
         parents: Vec::new(),
         extension: None,
     })
