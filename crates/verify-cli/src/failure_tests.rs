@@ -70,6 +70,7 @@ fn every_kind_of_error_has_its_name_and_its_hint() {
     let status =
         serde_json::json!({ "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403 });
     let refusal: kube::core::Status = serde_json::from_value(status).unwrap();
+    let silent = anyhow::anyhow!("no answer").context(Unanswered { server: "https://s".to_owned() });
     let unwritten = || Unwritten(io::Error::from(io::ErrorKind::StorageFull));
     for (error, kind, hint) in [
         (core(ErrorKind::Settings), Kind::Settings, ""),
@@ -99,7 +100,7 @@ fn every_kind_of_error_has_its_name_and_its_hint() {
         (file(io::ErrorKind::NotFound), Kind::File, ""),
         (unwritten().into(), Kind::Output, "is kept"),
         (kubeconfig.into(), Kind::Cluster, "KUBECONFIG"),
-        (anyhow::anyhow!("no answer").context(Unanswered), Kind::Cluster, "kubectl get namespaces"),
+        (silent, Kind::Cluster, "kubectl get namespaces"),
         // A server that refuses was reached.
         (kube::Error::Api(Box::new(refusal)).into(), Kind::Cluster, ""),
         (Invalid("line 1, column 1: unknown field".to_owned()).into(), Kind::Configuration, ""),

@@ -1,12 +1,19 @@
 //! The one asynchronous runtime, for the clients of Kubernetes and S3; everything else blocks.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use verify_core::Error;
+
+use crate::interrupt::{self, interrupted};
 
 /// Tasks that go on in the background: streams of commands in pods, their signs of life.
 const WORKERS: usize = 2;
+/// Interval at which a pending request checks whether a signal has arrived.
+const SIGNAL_POLL: Duration = Duration::from_millis(50);
 
 /// The runtime, which starts when it is first asked for.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -20,4 +27,24 @@ pub(crate) fn runtime() -> &'static Runtime {
 /// Waits for a future.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     runtime().block_on(future)
+}
+
+/// Waits for a future, and drops it when a signal arrives meanwhile. One that begins after the signal belongs to the
+/// clean-up, and runs to its end.
+///
+/// # Errors
+///
+/// [`ErrorKind::Interrupted`](verify_core::ErrorKind::Interrupted) if a signal arrived first.
+pub(crate) async fn unless_interrupted<F: Future>(future: F) -> Result<F::Output, Error> {
+    if interrupt::asked() {
+        return Ok(future.await);
+    }
+    let mut future = pin!(future);
+    loop {
+        match tokio::time::timeout(SIGNAL_POLL, future.as_mut()).await {
+            Ok(output) => return Ok(output),
+            Err(_) if interrupt::asked() => return Err(interrupted()),
+            Err(_) => {}
+        }
+    }
 }

@@ -8,8 +8,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Api, Client, Config, Resource};
 
-use super::kind::Kind;
-use crate::runtime::block_on;
+use super::kind::{Kind, Server};
+use crate::runtime::{block_on, unless_interrupted};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -17,6 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
+    server: Server,
     namespace: String,
 }
 
@@ -38,7 +39,7 @@ impl Cluster {
             None => "failed to find a Kubernetes cluster: set KUBECONFIG, or run inside one".to_owned(),
         };
         // The HTTP and TLS layers are built on the runtime's own threads.
-        let connected = block_on(async {
+        let connected = async {
             let mut config = match context {
                 Some(context) => {
                     let options = KubeConfigOptions {
@@ -53,10 +54,21 @@ impl Cluster {
             // Streams of commands are idle for as long as the commands are.
             config.read_timeout = None;
             config.write_timeout = None;
-            let namespace = config.default_namespace.clone();
-            anyhow::Ok(Self { client: Client::try_from(config)?, namespace })
+            let (server, namespace) =
+                (Server::new(&config.cluster_url.to_string()), config.default_namespace.clone());
+            anyhow::Ok(Self { client: Client::try_from(config)?, server, namespace })
+        };
+        block_on(unless_interrupted(connected))?.with_context(doing)
+    }
+
+    /// A cluster without a kubeconfig.
+    #[cfg(test)]
+    pub(super) fn at(server: Server) -> Self {
+        let client = block_on(async {
+            let config = Config::new(server.url.parse().expect("a URL"));
+            Client::try_from(config).expect("a client")
         });
-        connected.with_context(doing)
+        Self { client, server, namespace: "default".to_owned() }
     }
 
     /// The namespace of the context.
@@ -69,7 +81,7 @@ impl Cluster {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        Kind::new(Api::namespaced(self.client.clone(), namespace))
+        Kind::new(Api::namespaced(self.client.clone(), namespace), &self.server)
     }
 
     /// The objects of a kind in every namespace; they can only be listed.
@@ -77,7 +89,7 @@ impl Cluster {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        Kind::new(Api::all(self.client.clone()))
+        Kind::new(Api::all(self.client.clone()), &self.server)
     }
 
     /// The objects of a kind that belongs to no namespace.
@@ -85,6 +97,6 @@ impl Cluster {
     where
         K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
     {
-        Kind::new(Api::all(self.client.clone()))
+        Kind::new(Api::all(self.client.clone()), &self.server)
     }
 }

@@ -40,16 +40,19 @@ pub(super) fn is_passing(error: &kube::Error) -> bool {
 
 /// The API server has not answered for a while. Whoever waits for something else can go on to wait.
 #[derive(Debug)]
-pub(crate) struct Unanswered;
+pub(crate) struct Unanswered {
+    /// The API server's address.
+    pub(crate) server: String,
+}
 
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the API server does not answer")
+        write!(f, "the API server {} does not answer", self.server)
     }
 }
 
 /// The error as people read it.
-pub(super) fn told(error: kube::Error, doing: &str) -> Error {
+pub(super) fn told(error: kube::Error, doing: &str, server: &str) -> Error {
     let passing = is_passing(&error);
     let said = match status(&error) {
         Some(status) if status.code == 403 => {
@@ -63,14 +66,14 @@ pub(super) fn told(error: kube::Error, doing: &str) -> Error {
         Some(status) => anyhow!("{}", status.message),
         None => Error::new(error),
     };
-    let said = if passing { said.context(Unanswered) } else { said };
+    let said = if passing { said.context(Unanswered { server: server.to_owned() }) } else { said };
     said.context(format!("failed to {doing}"))
 }
 
 /// The server did not answer.
-pub(super) fn silent(after: Duration, doing: &str) -> Error {
-    anyhow!("no answer came within {} s", after.as_secs())
-        .context(Unanswered)
+pub(super) fn silent(after: Duration, doing: &str, server: &str) -> Error {
+    anyhow!("no answer came within {:.1} s", after.as_secs_f32())
+        .context(Unanswered { server: server.to_owned() })
         .context(format!("failed to {doing}"))
 }
 
@@ -86,9 +89,9 @@ mod tests {
             kube::Error::Api(serde_json::from_value(status).unwrap())
         };
         for (error, unanswered) in [
-            (silent(Duration::from_secs(30), "read it"), true),
-            (told(refusal(503), "read it"), true),
-            (told(refusal(403), "read it"), false),
+            (silent(Duration::from_secs(30), "read it", "s"), true),
+            (told(refusal(503), "read it", "s"), true),
+            (told(refusal(403), "read it", "s"), false),
         ] {
             assert_eq!(error.context("failed to wait").is::<Unanswered>(), unanswered);
         }

@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
@@ -15,22 +17,59 @@ use serde_json::Value;
 
 use super::error;
 use super::label::RUN;
-use crate::runtime::block_on;
+use crate::interrupt::{self, interrupted};
+use crate::runtime::{block_on, unless_interrupted};
 
-/// How long one request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a question is asked again that found no answer, and after which pause, which doubles.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
+/// An API server, and how long it may take to answer.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    /// Its address, for errors.
+    pub(super) url: Arc<str>,
+    /// The longest time of one request.
+    pub(super) request: Duration,
+    /// The longest time without an answer, however often it is asked.
+    pub(super) silence: Duration,
+    /// Whether it has stayed silent since a signal arrived: what is left of the clean-up does not wait for it again.
+    silent: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Longest time without an answer once a signal has arrived: the next run removes what stays.
+    const CLEANUP: Duration = Duration::from_secs(5);
+
+    pub(super) fn new(url: &str) -> Self {
+        let (request, silence) = (Duration::from_secs(30), Duration::from_secs(60));
+        Self { url: url.into(), request, silence, silent: Arc::default() }
+    }
+
+    /// The longest time without an answer at this moment.
+    fn silence(&self) -> Duration {
+        match (interrupt::asked(), self.silent.load(Ordering::Relaxed)) {
+            (false, _) => self.silence,
+            (true, false) => self.silence.min(Self::CLEANUP),
+            (true, true) => Duration::ZERO,
+        }
+    }
+}
+
 /// The objects of one kind, in one namespace or in none.
 pub(crate) struct Kind<K> {
     api: Api<K>,
+    server: Server,
 }
 
 impl<K> Kind<K> {
-    pub(super) fn new(api: Api<K>) -> Self {
-        Self { api }
+    pub(super) fn new(api: Api<K>, server: &Server) -> Self {
+        Self { api, server: server.clone() }
+    }
+
+    /// The address of the API server.
+    pub(super) fn server(&self) -> &str {
+        &self.server.url
     }
 
     /// The API behind it, for what is not said in the methods here.
@@ -61,21 +100,21 @@ where
     /// The object of this name, where there is one.
     pub(crate) fn get(&self, name: &str) -> Result<Option<K>> {
         let doing = format!("read {}", Self::called(name));
-        answer(&doing, || self.api.get_opt(name))
+        self.answer(&doing, || self.api.get_opt(name))
     }
 
     /// The objects that carry the labels of a selector; all for an empty one.
     pub(crate) fn list(&self, selector: &str) -> Result<Vec<K>> {
         let doing = format!("list the {}s", K::kind(&()));
         let params = ListParams::default().labels(selector);
-        Ok(answer(&doing, || self.api.list(&params))?.items)
+        Ok(self.answer(&doing, || self.api.list(&params))?.items)
     }
 
     /// The same; none where the cluster does not know the kind.
     pub(crate) fn list_if_known(&self, selector: &str) -> Result<Vec<K>> {
         let doing = format!("list the {}s", K::kind(&()));
         let params = ListParams::default().labels(selector);
-        let found = answer_unless(error::is_absent, &doing, || self.api.list(&params))?;
+        let found = self.answer_unless(error::is_absent, &doing, || self.api.list(&params))?;
         Ok(found.map_or_else(Vec::new, |found| found.items))
     }
 
@@ -84,7 +123,7 @@ where
         let name = object.name_any();
         let doing = format!("create {}", Self::called(&name));
         let params = PostParams::default();
-        match ask(&doing, || self.api.create(&params, object))? {
+        match self.ask(&doing, || self.api.create(&params, object))? {
             Ok(created) => Ok(created),
             Err(refusal) if error::is_taken(&refusal) => match self.get(&name)? {
                 Some(found)
@@ -94,7 +133,7 @@ where
                 }
                 _ => bail!("failed to {doing}: there is one of this name already, of somebody else's making"),
             },
-            Err(refusal) => Err(error::told(refusal, &doing)),
+            Err(refusal) => Err(error::told(refusal, &doing, &self.server.url)),
         }
     }
 
@@ -102,7 +141,7 @@ where
     pub(crate) fn merge(&self, name: &str, fields: &Value) -> Result<()> {
         let doing = format!("change {}", Self::called(name));
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
-        answer(&doing, || self.api.patch(name, &params, &patch)).map(drop)
+        self.answer(&doing, || self.api.patch(name, &params, &patch)).map(drop)
     }
 
     /// Merges fields into an object, of which one is the version that was read; whether it still had that version.
@@ -110,7 +149,7 @@ where
         let doing = format!("change {}", Self::called(name));
         let (params, patch) = (PatchParams::default(), Patch::Merge(fields));
         let changed = |refusal: &kube::Error| error::is_conflict(refusal) || error::is_absent(refusal);
-        Ok(answer_unless(changed, &doing, || self.api.patch(name, &params, &patch))?.is_some())
+        Ok(self.answer_unless(changed, &doing, || self.api.patch(name, &params, &patch))?.is_some())
     }
 
     /// Removes an object only as it was read: what has changed since may be decided otherwise.
@@ -130,7 +169,7 @@ where
 
     fn delete_with(&self, name: &str, params: &DeleteParams) -> Result<bool> {
         let doing = format!("remove {}", Self::called(name));
-        Ok(answer_unless(error::is_absent, &doing, || self.api.delete(name, params))?.is_some())
+        Ok(self.answer_unless(error::is_absent, &doing, || self.api.delete(name, params))?.is_some())
     }
 
     fn called(name: &str) -> String {
@@ -152,15 +191,15 @@ impl Kind<Pod> {
     pub(crate) fn evict(&self, name: &str) -> Result<Evicted> {
         let doing = format!("evict the pod {name}");
         let params = EvictParams::default();
-        let asked = async { tokio::time::timeout(REQUEST_TIMEOUT, self.api.evict(name, &params)).await };
-        match block_on(asked) {
+        let asked = async { tokio::time::timeout(self.server.request, self.api.evict(name, &params)).await };
+        match block_on(unless_interrupted(asked))? {
             Ok(Ok(_)) => Ok(Evicted::Going),
             Ok(Err(refusal)) if error::is_absent(&refusal) => Ok(Evicted::Going),
             Ok(Err(refusal)) if error::is_passing(&refusal) => {
-                Ok(Evicted::Refused(format!("{:#}", error::told(refusal, &doing))))
+                Ok(Evicted::Refused(format!("{:#}", error::told(refusal, &doing, &self.server.url))))
             }
-            Ok(Err(refusal)) => Err(error::told(refusal, &doing)),
-            Err(_) => Err(error::silent(REQUEST_TIMEOUT, &doing)),
+            Ok(Err(refusal)) => Err(error::told(refusal, &doing, &self.server.url)),
+            Err(_) => Err(error::silent(self.server.request, &doing, &self.server.url)),
         }
     }
 }
@@ -171,46 +210,85 @@ pub(crate) fn object<K: DeserializeOwned>(value: Value) -> K {
         .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
 }
 
-/// Asks until there is an answer; a refusal is an error.
-fn answer<T, F>(doing: &str, question: impl Fn() -> F) -> Result<T>
-where
-    F: Future<Output = Result<T, kube::Error>>,
-{
-    ask(doing, question)?.map_err(|refusal| error::told(refusal, doing))
-}
-
-/// The same; `None` for a refusal that is no error here.
-fn answer_unless<T, F>(
-    expected: impl Fn(&kube::Error) -> bool,
-    doing: &str,
-    question: impl Fn() -> F,
-) -> Result<Option<T>>
-where
-    F: Future<Output = Result<T, kube::Error>>,
-{
-    match ask(doing, question)? {
-        Ok(answer) => Ok(Some(answer)),
-        Err(refusal) if expected(&refusal) => Ok(None),
-        Err(refusal) => Err(error::told(refusal, doing)),
+impl<K> Kind<K> {
+    /// Asks until there is an answer; a refusal is an error.
+    fn answer<T, F>(&self, doing: &str, question: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        self.ask(doing, question)?.map_err(|refusal| error::told(refusal, doing, &self.server.url))
     }
-}
 
-/// Asks until there is an answer, were it a refusal.
-fn ask<T, F>(doing: &str, question: impl Fn() -> F) -> Result<Result<T, kube::Error>>
-where
-    F: Future<Output = Result<T, kube::Error>>,
-{
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        let last = attempt == ATTEMPTS;
-        match block_on(async { tokio::time::timeout(REQUEST_TIMEOUT, question()).await }) {
-            Ok(Err(passing)) if !last && error::is_passing(&passing) => {}
-            Ok(answer) => return Ok(answer),
-            Err(_) if last => break,
-            Err(_) => {}
+    /// The same; `None` for a refusal that is no error here.
+    fn answer_unless<T, F>(
+        &self,
+        expected: impl Fn(&kube::Error) -> bool,
+        doing: &str,
+        question: impl Fn() -> F,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        match self.ask(doing, question)? {
+            Ok(answer) => Ok(Some(answer)),
+            Err(refusal) if expected(&refusal) => Ok(None),
+            Err(refusal) => Err(error::told(refusal, doing, &self.server.url)),
         }
-        std::thread::sleep(pause);
-        pause *= 2;
     }
-    Err(error::silent(REQUEST_TIMEOUT, doing))
+
+    /// Asks until there is an answer, were it a refusal.
+    fn ask<T, F>(&self, doing: &str, question: impl Fn() -> F) -> Result<Result<T, kube::Error>>
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        let (began, silence) = (Instant::now(), self.server.silence());
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let left = silence.saturating_sub(began.elapsed()).min(self.server.request);
+            let asked = async { tokio::time::timeout(left, question()).await };
+            let last = attempt == ATTEMPTS;
+            match block_on(unless_interrupted(asked))? {
+                Ok(Err(passing)) if !last && error::is_passing(&passing) => {}
+                Ok(answer) => return Ok(answer),
+                Err(_) if began.elapsed() >= silence => break,
+                Err(_) => {}
+            }
+            if interrupt::asked() {
+                std::thread::sleep(pause);
+            } else if interrupt::wait(pause) {
+                return Err(interrupted().into());
+            }
+            pause *= 2;
+        }
+        self.server.silent.fetch_or(interrupt::asked(), Ordering::Relaxed);
+        Err(error::silent(began.elapsed(), doing, &self.server.url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::cluster::{Cluster, Unanswered};
+
+    #[test]
+    fn a_server_that_accepts_and_never_answers_is_named_after_a_bounded_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = Server {
+            request: Duration::from_millis(100),
+            silence: Duration::from_millis(300),
+            ..Server::new(&url)
+        };
+        let began = Instant::now();
+        let silent = Cluster::at(server).of::<Pod>("app").list("").unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(silent.is::<Unanswered>());
+        let text = format!("{silent:#}");
+        let expected = format!(
+            "failed to list the Pods: the API server {url} does not answer: no answer came within 0."
+        );
+        assert!(text.starts_with(&expected), "{text}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::agent_pod::CONTAINER;
 use super::kind::Kind;
-use crate::runtime::{block_on, runtime};
+use crate::interrupt::{self, interrupted};
+use crate::runtime::{block_on, runtime, unless_interrupted};
 
 /// Bytes under way in each direction.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -23,6 +24,8 @@ const STDERR_LINES: usize = 15;
 const LINE_BYTES_MAX: usize = 16 << 20;
 /// How long the API server and the kubelet may take to start a command.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Interval at which a wait for output checks for a signal.
+const POLL: Duration = Duration::from_millis(100);
 
 /// A running command. It loses its standard input when this value goes.
 pub(crate) struct Session {
@@ -66,7 +69,10 @@ impl Session {
         let started = async {
             tokio::time::timeout(START_TIMEOUT, pods.api().exec(pod, command.iter().copied(), &params)).await
         };
-        let started = block_on(started).with_context(|| format!("{}: no answer came", doing()))?;
+        let started = block_on(unless_interrupted(started))?.with_context(|| {
+            let after = START_TIMEOUT.as_secs();
+            format!("{}: the API server {} did not answer within {after} s", doing(), pods.server())
+        })?;
         let mut process = started.with_context(doing)?;
         let (orders, to_send) = unbounded_channel();
         let (tell, said) = channel();
@@ -155,13 +161,16 @@ pub(crate) fn output_of(
     timeout: Duration,
 ) -> Result<String> {
     let session = Session::start_in(pods, pod, container, command)?;
-    let mut output = String::new();
+    let (mut output, mut heard_at) = (String::new(), Instant::now());
     loop {
-        match session.next(timeout) {
+        match session.next(POLL) {
             Said::Line(line) => {
                 output.push_str(&line);
                 output.push('\n');
+                heard_at = Instant::now();
             }
+            Said::Nothing if interrupt::asked() => return Err(interrupted().into()),
+            Said::Nothing if heard_at.elapsed() < timeout => {}
             Said::Nothing => {
                 bail!("{} in the pod {pod} said nothing for {} s", command.join(" "), timeout.as_secs())
             }

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, lease};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::failover;
+use crate::interrupt;
 use crate::provider::velero::{KeptServers, Removal, sweep};
 use crate::scratch;
 
@@ -56,7 +57,11 @@ impl Cleanup {
             }
         }
         globals.terminal().result(&all, |_| told(&all))?;
-        Ok(if all.is_whole() { Exit::PASS } else { Exit::COULD_NOT_RUN })
+        Ok(match all.is_whole() {
+            true => Exit::PASS,
+            false if interrupt::asked() => Exit::INTERRUPTED,
+            false => Exit::COULD_NOT_RUN,
+        })
     }
 
     fn sweep_cluster(&self, config: &Config, globals: &Globals) -> Result<Removal> {

@@ -11,11 +11,11 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use jiff::Timestamp;
 
+use super::client::Limits;
 use super::failure::Failure;
 use super::retention::BucketLock;
 use super::{Location, client};
-use crate::interrupt::{self, interrupted};
-use crate::runtime::block_on;
+use crate::runtime::{block_on, unless_interrupted};
 
 /// An answer that breaks off is taken up again so many times.
 const RESUMPTIONS_MAX: u32 = 4;
@@ -27,6 +27,7 @@ const OBJECTS_MAX: usize = 2_000_000;
 pub struct Bucket {
     pub(super) client: Client,
     pub(super) location: Location,
+    pub(super) limits: Limits,
     pub(super) lock: OnceLock<BucketLock>,
 }
 
@@ -74,9 +75,13 @@ pub enum Checksum {
 impl Bucket {
     /// Makes the client. Nothing is asked of the bucket yet, but its region where nobody names it.
     pub fn open(location: &Location) -> Result<Self> {
-        let client =
-            block_on(client::client(location)).with_context(|| format!("failed to use {location}"))?;
-        Ok(Self { client, location: location.clone(), lock: OnceLock::new() })
+        Self::open_within(location, Limits::default())
+    }
+
+    pub(super) fn open_within(location: &Location, limits: Limits) -> Result<Self> {
+        let client = block_on(unless_interrupted(client::client(location, &limits)))?
+            .with_context(|| format!("failed to use {location}"))?;
+        Ok(Self { client, location: location.clone(), limits, lock: OnceLock::new() })
     }
 
     /// Where it is.
@@ -101,7 +106,7 @@ impl Bucket {
             let request = self.client.get_object().bucket(&self.location.bucket).key(self.full_key(key));
             let request =
                 request.set_if_match(etag.clone()).set_range((done > 0).then(|| format!("bytes={done}-")));
-            let answer = match request.send().await {
+            let answer = match unless_interrupted(request.send()).await? {
                 Ok(answer) => answer,
                 Err(error) => {
                     let failure = Failure::new(&error);
@@ -115,18 +120,19 @@ impl Bucket {
             let rest = answer.content_length().and_then(|length| u64::try_from(length).ok());
             size = size.or(rest);
             etag = etag.or(answer.e_tag().map(str::to_owned));
-            let mut body = answer.body;
+            let (mut body, before) = (answer.body, done);
             let broken = loop {
-                if interrupt::asked() {
-                    return Err(interrupted().into());
-                }
-                match body.try_next().await {
-                    Ok(Some(bytes)) => {
+                let next = tokio::time::timeout(self.limits.silence, body.try_next());
+                match unless_interrupted(next).await? {
+                    Ok(Ok(Some(bytes))) => {
                         to.write_all(&bytes)?;
                         done += bytes.len() as u64;
                     }
-                    Ok(None) => break None,
-                    Err(error) => break Some(Failure::broken(&error)),
+                    Ok(Ok(None)) => break None,
+                    Ok(Err(error)) => break Some(Failure::broken(&error)),
+                    // A service that has sent nothing at all is not asked again.
+                    Err(_) if done == before => return Err(Failure::silent(done, self.limits.silence).into()),
+                    Err(_) => break Some(Failure::silent(done, self.limits.silence)),
                 }
             };
             match (broken, size) {
@@ -147,7 +153,7 @@ impl Bucket {
     /// What is known of an object without reading it; nothing where there is no such object.
     pub fn head(&self, key: &str) -> Result<Option<Head>> {
         let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
-        match block_on(request.checksum_mode(ChecksumMode::Enabled).send()) {
+        match block_on(unless_interrupted(request.checksum_mode(ChecksumMode::Enabled).send()))? {
             Ok(found) => Head::of(&found).map(Some).with_context(|| self.doing("look at", key)),
             Err(error) => {
                 let failure = Failure::new(&error);
@@ -162,7 +168,8 @@ impl Bucket {
 
     /// HEAD answers 404 without saying of what; a bucket that is not there must not pass for an absent object.
     fn absent(&self, key: &str) -> Result<Option<Head>> {
-        match block_on(self.client.head_bucket().bucket(&self.location.bucket).send()) {
+        let request = self.client.head_bucket().bucket(&self.location.bucket);
+        match block_on(unless_interrupted(request.send()))? {
             Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) => {
                 let doing = self.doing("look at", key);
                 Err(Failure::no_such_bucket(&self.location.bucket)).context(doing)
@@ -215,10 +222,7 @@ impl Bucket {
         let request =
             self.client.list_objects_v2().bucket(&self.location.bucket).prefix(self.full_key(prefix));
         let mut pages = request.set_delimiter(delimiter.map(str::to_owned)).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            if interrupt::asked() {
-                return Err(interrupted().into());
-            }
+        while let Some(page) = unless_interrupted(pages.next()).await? {
             take(&page.map_err(|error| Failure::new(&error))?)?;
         }
         Ok(())
@@ -240,7 +244,7 @@ impl Bucket {
     /// Removes an object; where the bucket keeps versions, the older ones stay.
     pub fn delete(&self, key: &str) -> Result<()> {
         let request = self.client.delete_object().bucket(&self.location.bucket).key(self.full_key(key));
-        block_on(request.send())
+        block_on(unless_interrupted(request.send()))?
             .map_err(|error| Failure::new(&error))
             .with_context(|| self.doing("delete", key))?;
         Ok(())
@@ -264,9 +268,8 @@ impl Bucket {
         if let Some(lock) = self.lock.get() {
             return Ok(lock);
         }
-        let lock = match block_on(
-            self.client.get_object_lock_configuration().bucket(&self.location.bucket).send(),
-        ) {
+        let request = self.client.get_object_lock_configuration().bucket(&self.location.bucket);
+        let lock = match block_on(unless_interrupted(request.send()))? {
             Ok(found) => BucketLock::of(found.object_lock_configuration()),
             Err(error) => {
                 let failure = Failure::new(&error);

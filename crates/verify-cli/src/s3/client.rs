@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aws_config::BehaviorVersion;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -23,17 +24,73 @@ use super::credentials::Keys;
 use super::{Credentials, Location};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the request to the first byte of the answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same where the request is a large part: a slow line needs this for 64 MiB at 2 Mbit/s.
-pub(super) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 const ATTEMPTS_MAX: u32 = 4;
+/// The slowest line on which an upload is not given up: 0.5 Mbit/s.
+const UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
+/// How long the clean-up after a signal waits for a service.
+const CLEANUP_TIMEOUT: Duration = Duration::from_millis(500);
 /// What services other than AWS take where nobody says otherwise; AWS answers there for buckets elsewhere, too.
 const DEFAULT_REGION: &str = "us-east-1";
 
+/// How long a service may stay silent. None of these limits the time in which an object is read: as long as bytes
+/// arrive, a slow line is no failure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// From a request to the first byte of its answer, each time that it is tried.
+    pub(super) answer: Duration,
+    /// For all tries of a request together.
+    pub(super) total: Duration,
+    /// Between two bytes of an object that is being read.
+    pub(super) silence: Duration,
+    /// Until a service has put the parts of an object together.
+    pub(super) assembly: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(30),
+            total: Duration::from_secs(90),
+            silence: Duration::from_secs(60),
+            assembly: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of a request that carries so many bytes. With one attempt, no second one can find what the first wrote.
+    pub(super) fn upload(&self, bytes: usize, attempts: u32) -> aws_sdk_s3::config::Builder {
+        let sending = Duration::from_secs(bytes as u64 / UPLOAD_BYTES_PER_SECOND);
+        // An attempt that takes all of its time is repeated once.
+        limited(self.answer + sending, attempts, attempts.min(2))
+    }
+
+    /// The limits of the request that makes an object of its parts.
+    pub(super) fn assembly(&self) -> aws_sdk_s3::config::Builder {
+        limited(self.assembly, 1, 1)
+    }
+
+    /// The limits of a request that removes what an interrupted upload left.
+    pub(super) fn cleanup(&self) -> aws_sdk_s3::config::Builder {
+        limited(CLEANUP_TIMEOUT, 1, 1)
+    }
+}
+
+/// Limits of a request whose every attempt may take so long, and all of them together the time of so many.
+fn limited(attempt: Duration, attempts: u32, total: u32) -> aws_sdk_s3::config::Builder {
+    let connect = CONNECT_TIMEOUT.min(attempt);
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(connect)
+        .read_timeout(attempt)
+        .operation_timeout((connect + attempt) * total)
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(attempts);
+    aws_sdk_s3::Config::builder().retry_config(retries).timeout_config(timeouts)
+}
+
 /// A client for the bucket, in the region where the bucket is.
-pub(super) async fn client(location: &Location) -> Result<Client> {
-    let builder = builder(location).await?;
+pub(super) async fn client(location: &Location, limits: &Limits) -> Result<Client> {
+    let builder = builder(location, limits).await?;
     let config = builder.build();
     if config.region().is_some() {
         return Ok(Client::from_conf(config));
@@ -44,19 +101,17 @@ pub(super) async fn client(location: &Location) -> Result<Client> {
     Ok(Client::from_conf(config.to_builder().region(Region::new(region)).build()))
 }
 
-/// Time for large parts, and no attempt but the first: a second one of the SDK's could find what the first one wrote.
-pub(super) fn one_long_attempt() -> aws_sdk_s3::config::Builder {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(UPLOAD_TIMEOUT).build();
-    aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
-}
-
-async fn builder(location: &Location) -> Result<aws_sdk_s3::config::Builder> {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
+async fn builder(location: &Location, limits: &Limits) -> Result<aws_sdk_s3::config::Builder> {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(limits.answer)
+        .operation_timeout(limits.total)
+        .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client(location)?)
         .timeout_config(timeouts)
+        // Bytes that stop coming are noticed where they are read; five seconds, its default, are a lossy line.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX));
     match &location.credentials {
         Credentials::Chain => {}

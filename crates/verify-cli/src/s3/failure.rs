@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -35,6 +36,12 @@ impl Failure {
     /// An answer that broke off.
     pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
         Self { code: None, status: None, told: causes(error), unsure: true }
+    }
+
+    /// An answer whose bytes stopped arriving.
+    pub(super) fn silent(done: u64, after: Duration) -> Self {
+        let told = format!("no byte arrived for {} s, after {done} of the object", after.as_secs_f32());
+        Self { code: None, status: None, told, unsure: true }
     }
 
     /// There is no such bucket, where the service itself had no room to say so.

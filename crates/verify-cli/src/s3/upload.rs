@@ -1,7 +1,7 @@
 //! Writing an object: whole or not at all, and never over one that is there unless told to.
 
 use std::io::Read;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -11,15 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::Bucket;
-use super::client::one_long_attempt;
 use super::failure::Failure;
 use super::retention::Retention;
 use crate::interrupt::{self, interrupted};
-use crate::runtime::block_on;
+use crate::runtime::{block_on, unless_interrupted};
 use crate::store::Existing;
 
 /// What is longer goes in parts of this size, of which a service takes 10,000.
-const PART_BYTES: usize = 64 << 20;
+const PART_BYTES: usize = 16 << 20;
 const ATTEMPTS_MAX: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const ANY: &str = "*";
@@ -72,7 +71,7 @@ impl Bucket {
         retention: Option<&Retention>,
     ) -> Result<()> {
         let sha256 = STANDARD.encode(Sha256::digest(content));
-        let (mut pause, mut unsure) = (FIRST_PAUSE, false);
+        let (mut pause, mut unsure, began) = (FIRST_PAUSE, false, Instant::now());
         for attempt in 1.. {
             let mut request = self
                 .client
@@ -87,7 +86,8 @@ impl Bucket {
                     .object_lock_mode(mode.as_str().into())
                     .object_lock_retain_until_date(DateTime::from(*until));
             }
-            let Err(error) = request.customize().config_override(one_long_attempt()).send().await else {
+            let request = request.customize().config_override(self.limits.upload(content.len(), 1));
+            let Err(error) = unless_interrupted(request.send()).await? else {
                 return Ok(());
             };
             let failure = Failure::new(&error);
@@ -99,10 +99,11 @@ impl Bucket {
                 };
             }
             unsure |= failure.is_unsure();
-            if !failure.is_passing() || attempt == ATTEMPTS_MAX || interrupt::asked() {
+            let late = attempt == ATTEMPTS_MAX || began.elapsed() > self.limits.total;
+            if !failure.is_passing() || late || interrupt::asked() {
                 return Err(failure.into());
             }
-            tokio::time::sleep(pause).await;
+            unless_interrupted(tokio::time::sleep(pause)).await?;
             pause *= 2;
         }
         unreachable!("the loop ends by returning")
@@ -112,7 +113,8 @@ impl Bucket {
     async fn holds(&self, key: &str, content: &[u8], sha256: &str) -> Result<bool> {
         let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
         let mode = aws_sdk_s3::types::ChecksumMode::Enabled;
-        let found = request.checksum_mode(mode).send().await.map_err(|error| Failure::new(&error))?;
+        let found = unless_interrupted(request.checksum_mode(mode).send()).await?;
+        let found = found.map_err(|error| Failure::new(&error))?;
         let same_size =
             found.content_length().and_then(|size| usize::try_from(size).ok()) == Some(content.len());
         Ok(same_size && found.checksum_sha256() == Some(sha256))
@@ -138,7 +140,7 @@ impl Bucket {
                 .object_lock_mode(mode.as_str().into())
                 .object_lock_retain_until_date(DateTime::from(*until));
         }
-        let begun = request.send().await.map_err(|error| Failure::new(&error))?;
+        let begun = unless_interrupted(request.send()).await?.map_err(|error| Failure::new(&error))?;
         let upload = begun.upload_id().context("the service gave the upload no name")?;
         let sent = self.send_parts(key, upload, first, from).await;
         let put = match sent {
@@ -148,7 +150,11 @@ impl Bucket {
         if put.is_err() {
             // Parts cost money until a rule of the bucket removes them; there is nothing else to do about it.
             let abort = self.client.abort_multipart_upload().bucket(&self.location.bucket);
-            let _ = abort.key(self.full_key(key)).upload_id(upload).send().await;
+            let abort = abort.key(self.full_key(key)).upload_id(upload);
+            let _ = match interrupt::asked() {
+                true => abort.customize().config_override(self.limits.cleanup()).send().await,
+                false => abort.send().await,
+            };
         }
         put
     }
@@ -169,14 +175,9 @@ impl Bucket {
             let sha256 = STANDARD.encode(Sha256::digest(&content));
             let request = self.client.upload_part().bucket(&self.location.bucket).key(self.full_key(key));
             let request = request.upload_id(upload).part_number(number).checksum_sha256(&sha256);
-            let request = request.body(ByteStream::from(content));
-            let long = one_long_attempt().retry_config(aws_sdk_s3::config::retry::RetryConfig::standard());
-            let sent = request
-                .customize()
-                .config_override(long)
-                .send()
-                .await
-                .map_err(|error| Failure::new(&error))?;
+            let limits = self.limits.upload(content.len(), ATTEMPTS_MAX);
+            let request = request.body(ByteStream::from(content)).customize().config_override(limits);
+            let sent = unless_interrupted(request.send()).await?.map_err(|error| Failure::new(&error))?;
             let done = CompletedPart::builder().part_number(number).checksum_sha256(sha256);
             parts.push(done.set_e_tag(sent.e_tag().map(str::to_owned)).build());
             content = part(from)?;
@@ -200,7 +201,8 @@ impl Bucket {
             .upload_id(upload)
             .set_if_none_match(condition(existing))
             .multipart_upload(parts);
-        match request.customize().config_override(one_long_attempt()).send().await {
+        let request = request.customize().config_override(self.limits.assembly());
+        match unless_interrupted(request.send()).await? {
             Ok(_) => Ok(()),
             Err(error) => {
                 let failure = Failure::new(&error);

@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::client::Limits;
 use super::{Bucket, Credentials, Draft, Location, Secret};
 use crate::store::Existing;
 
@@ -25,23 +27,26 @@ impl Script {
     }
 
     fn bucket(&self) -> Bucket {
-        let ini = Secret::new("[p]\naws_access_key_id=id\naws_secret_access_key=secret\n");
-        let location = Location {
-            bucket: "b".to_owned(),
-            prefix: String::new(),
-            region: Some("r".to_owned()),
-            endpoint: Some(self.endpoint.clone()),
-            path_style: true,
-            ca_pem: None,
-            credentials: Credentials::File { ini, profile: "p".to_owned() },
-            retain: None,
-        };
-        Bucket::open(&location).unwrap()
+        Bucket::open(&location(&self.endpoint)).unwrap()
     }
 
     /// Each request: method, path, and the headers that make it conditional.
     fn asked(self) -> Vec<String> {
         self.thread.join().unwrap()
+    }
+}
+
+fn location(endpoint: &str) -> Location {
+    let ini = Secret::new("[p]\naws_access_key_id=id\naws_secret_access_key=secret\n");
+    Location {
+        bucket: "b".to_owned(),
+        prefix: String::new(),
+        region: Some("r".to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        path_style: true,
+        ca_pem: None,
+        credentials: Credentials::File { ini, profile: "p".to_owned() },
+        retain: None,
     }
 }
 
@@ -174,4 +179,60 @@ fn what_was_not_finished_is_nowhere() {
     draft.keep(|_| anyhow::bail!("the connection broke")).unwrap_err();
     assert!(!path.exists());
     assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/"]);
+}
+
+/// Limits that a test can wait for.
+fn short() -> Limits {
+    let limit = Duration::from_millis(200);
+    Limits { answer: limit, total: 3 * limit, silence: limit, assembly: limit }
+}
+
+/// A service that accepts connections, answers the first request of each with `beginning`, and then stays silent.
+fn silent(beginning: &'static str) -> (String, Bucket) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if !beginning.is_empty() {
+                read_head(&mut stream);
+                let _ = stream.write_all(beginning.as_bytes());
+            }
+            open.push(stream);
+        }
+    });
+    let bucket = Bucket::open_within(&location(&endpoint), short()).unwrap();
+    (endpoint, bucket)
+}
+
+#[test]
+fn a_service_that_never_answers_is_given_up_and_named() {
+    let (endpoint, bucket) = silent("");
+    let checks: [(&str, &dyn Fn() -> Result<()>); 6] = [
+        ("read", &|| bucket.get("k", 10).map(drop)),
+        ("look at", &|| bucket.head("k").map(drop)),
+        ("write", &|| bucket.put_new("k", b"1")),
+        ("write", &|| bucket.put("k", &mut std::io::repeat(0).take(17 << 20), Existing::Replace)),
+        ("list", &|| bucket.list("").map(drop)),
+        ("delete", &|| bucket.delete("k")),
+    ];
+    for (doing, request) in checks {
+        let began = Instant::now();
+        let error = format!("{:#}", request().unwrap_err());
+        assert!(error.contains(&format!("failed to {doing}")) && error.contains(&endpoint), "{error}");
+        assert!(error.contains("timeout"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{doing}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn an_object_that_stops_arriving_is_given_up() {
+    let (endpoint, bucket) = silent("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\n01234");
+    let began = Instant::now();
+    let error = format!("{:#}", bucket.get("k", 100).unwrap_err());
+    assert!(error.contains(&endpoint) && error.contains("no byte arrived for 0.2 s"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    let (_, bucket) = silent("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\n");
+    let error = format!("{:#}", bucket.get("k", 100).unwrap_err());
+    assert!(error.contains("after 0 of the object"), "{error}");
 }

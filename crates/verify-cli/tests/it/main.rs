@@ -16,3 +16,4 @@ mod restore;
 mod schemas;
 mod scratch;
 mod server;
+mod silent_services;
