@@ -8,7 +8,7 @@ use serde::Serialize;
 use verify_core::ErrorKind;
 use verify_core::table::shown_text;
 
-use crate::cluster::Unanswered;
+use crate::cluster::{Refusal, Unanswered};
 use crate::config::Invalid;
 use crate::exit::Exit;
 use crate::render::{Ink, Style};
@@ -61,7 +61,7 @@ pub(crate) enum Kind {
     File,
     /// The object store refused or did not answer.
     ObjectStore,
-    /// The Kubernetes API server could not be reached or did not answer.
+    /// The Kubernetes API server could not be reached, did not answer or refused.
     Cluster,
     /// Standard output could not be written.
     Output,
@@ -177,7 +177,10 @@ fn kind(error: &anyhow::Error) -> Kind {
 }
 
 fn is_of_cluster(error: &anyhow::Error) -> bool {
-    error.is::<Unanswered>() || within::<kube::Error>(error) || within::<kube::config::KubeconfigError>(error)
+    error.is::<Unanswered>()
+        || within::<Refusal>(error)
+        || within::<kube::Error>(error)
+        || within::<kube::config::KubeconfigError>(error)
 }
 
 /// An error whose hint is known where it is raised, and replaces any hint of its causes.
@@ -211,6 +214,14 @@ impl std::error::Error for Hinted {
     }
 }
 
+/// An error with its hint, where there is one.
+pub(crate) fn hinted(text: String, hint: Option<impl Into<String>>) -> anyhow::Error {
+    match hint {
+        Some(hint) => Hinted::new(text, hint).into(),
+        None => anyhow::Error::msg(text),
+    }
+}
+
 /// One hint: the one raised with the error, else the one nearest to the cause, else the one for its kind.
 fn hint(error: &anyhow::Error) -> Option<String> {
     let raised = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
@@ -221,8 +232,13 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     let of_cause = || core_errors(error).find_map(verify_core::Error::hint).map(str::to_owned);
     let of_kind = || core_errors(error).filter_map(|error| kind_hint(error.kind())).last();
     let of_store = || error.chain().find_map(|cause| cause.downcast_ref::<s3::Failure>()?.hint());
-    let refused = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(kube::Error::Api(_))));
-    let of_cluster = || (is_of_cluster(error) && !refused).then_some(NO_CLUSTER);
+    let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
+    let refused = refusal.is_some()
+        || error.chain().any(|cause| matches!(cause.downcast_ref(), Some(kube::Error::Api(_))));
+    let of_cluster = || match refusal {
+        Some(refusal) => refusal.hint,
+        None => (is_of_cluster(error) && !refused).then_some(NO_CLUSTER),
+    };
     let of_file = || error.chain().find_map(|cause| file_hint(cause.downcast_ref()?));
     raised
         .map(|raised| raised.hint.clone())

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::kind::object;
 use super::label::{Component, Run, labels};
+use super::pod_settings::PodSettings;
 
 /// The container that commands run in.
 pub(crate) const CONTAINER: &str = "state-lab";
@@ -51,6 +52,7 @@ pub(crate) struct AgentPod {
     pub(crate) gated: bool,
     /// Where it has to run; anywhere unless said.
     pub(crate) placing: Option<Placing>,
+    pub(crate) settings: PodSettings,
 }
 
 /// Where a pod has to run. It stays there when the node is lost, with all that it has written.
@@ -114,7 +116,7 @@ impl AgentPod {
                 "imagePullPolicy": "IfNotPresent",
                 "args": args,
                 "securityContext": confined(),
-                "resources": resources(),
+                "resources": self.settings.resources.of_container(),
                 "volumeMounts": [own],
             })
         };
@@ -126,13 +128,18 @@ impl AgentPod {
             mounts.push(json!({ "name": claim, "mountPath": path }));
             volumes.push(json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } }));
         }
-        let secrets = self.image_pull_secrets.iter().map(|name| json!({ "name": name }));
+        let tolerations: Vec<Value> = self
+            .placing
+            .iter()
+            .flat_map(|_| Placing::tolerations())
+            .chain(self.settings.tolerations())
+            .collect();
         object(json!({
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "imagePullSecrets": secrets.collect::<Vec<_>>(),
+            "imagePullSecrets": self.settings.image_pull_secrets(&self.image_pull_secrets),
             "securityContext": {
                 "runAsNonRoot": true,
                 "runAsUser": user,
@@ -150,13 +157,20 @@ impl AgentPod {
                 "command": [TOOL, "agent", "wait"],
                 "env": [{ "name": "TMPDIR", "value": self.scratch.as_deref().unwrap_or(DIRECTORY) }],
                 "securityContext": confined(),
-                "resources": resources(),
+                "resources": self.settings.resources.of_container(),
                 "volumeMounts": mounts,
             }],
             "volumes": volumes,
             "affinity": self.placing.as_ref().map(Placing::affinity),
-            "tolerations": self.placing.as_ref().map(|_| Placing::tolerations()),
+            "nodeSelector": self.node_selector(),
+            "tolerations": (!tolerations.is_empty()).then_some(tolerations),
         }))
+    }
+
+    /// The labels that its node must have; none for a pod whose node is named.
+    fn node_selector(&self) -> Option<&BTreeMap<String, String>> {
+        let selector = &self.settings.node_selector;
+        (!selector.is_empty() && !matches!(self.placing, Some(Placing::On(_)))).then_some(selector)
     }
 }
 
@@ -172,19 +186,14 @@ impl Placing {
     }
 
     /// Only of what a lost node gets: it must not be placed where nothing else may run.
-    fn tolerations() -> Value {
+    fn tolerations() -> [Value; 2] {
         let stays = |key: &str| json!({ "key": key, "operator": "Exists", "effect": "NoExecute" });
-        json!([stays("node.kubernetes.io/unreachable"), stays("node.kubernetes.io/not-ready")])
+        [stays("node.kubernetes.io/unreachable"), stays("node.kubernetes.io/not-ready")]
     }
 }
 
 fn confined() -> Value {
     json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } })
-}
-
-/// What the scheduler has to find; there is no limit, since a slow verification lengthens every drill.
-fn resources() -> Value {
-    json!({ "requests": { "cpu": "50m", "memory": "64Mi" } })
 }
 
 #[cfg(test)]
@@ -207,7 +216,43 @@ mod tests {
             deadline: Duration::from_secs(60),
             gated,
             placing: None,
+            settings: PodSettings::default(),
         }
+    }
+
+    #[test]
+    fn it_has_what_the_configuration_says_of_every_pod() {
+        let spec = AgentPod { settings: PodSettings::sample(), ..pod(true) }
+            .job()
+            .spec
+            .unwrap()
+            .template
+            .spec
+            .unwrap();
+        let secrets = spec.image_pull_secrets.unwrap();
+        let secrets: Vec<&str> = secrets.iter().map(|secret| secret.name.as_str()).collect();
+        assert_eq!(secrets, ["registry", "mirror"]);
+        assert_eq!(spec.node_selector.unwrap()["disk"], "ssd");
+        assert_eq!(spec.tolerations.unwrap()[0].key.as_deref(), Some("dedicated"));
+        let containers: Vec<_> = spec.init_containers.unwrap().into_iter().chain(spec.containers).collect();
+        assert_eq!(containers.len(), 3);
+        for container in containers {
+            // A quota on limits refuses a pod of which one container has none.
+            let limits = container.resources.unwrap().limits.unwrap();
+            assert_eq!(
+                (limits["cpu"].0.as_str(), limits["memory"].0.as_str()),
+                ("2", "2Gi"),
+                "{}",
+                container.name
+            );
+        }
+        let placed = |placing| {
+            let pod = AgentPod { placing: Some(placing), settings: PodSettings::sample(), ..pod(false) };
+            pod.pod().spec.unwrap()
+        };
+        assert_eq!(placed(Placing::On("n".to_owned())).node_selector, None, "its node is named");
+        let off = placed(Placing::Off("n".to_owned()));
+        assert_eq!((off.node_selector.unwrap().len(), off.tolerations.unwrap().len()), (1, 3));
     }
 
     #[test]

@@ -51,23 +51,66 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// The error as people read it.
+/// The API server has refused a request.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    message: String,
+    pub(crate) hint: Option<&'static str>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The error as it is reported.
 pub(super) fn told(error: kube::Error, doing: &str, server: &str) -> Error {
     let passing = is_passing(&error);
-    let said = match status(&error) {
-        Some(status) if status.code == 403 => {
-            anyhow!("{}: grant it; docs/velero.md lists what each command needs", status.message)
+    let refusal = status(&error).map(|status| match status.message.as_str() {
+        message if is_absent(&error) && message.contains("could not find the requested resource") => {
+            Refusal {
+                message: "the cluster does not know this kind".to_owned(),
+                hint: Some("install the operator that the kind belongs to, with its CRDs"),
+            }
         }
-        Some(status)
-            if is_absent(&error) && status.message.contains("could not find the requested resource") =>
-        {
-            anyhow!("the cluster does not know this kind: is its operator installed, with its CRDs?")
-        }
-        Some(status) => anyhow!("{}", status.message),
-        None => Error::new(error),
-    };
+        message => Refusal { message: message.to_owned(), hint: hint(status.code, message) },
+    });
+    let said = refusal.map_or_else(|| Error::new(error), Error::new);
     let said = if passing { said.context(Unanswered { server: server.to_owned() }) } else { said };
     said.context(format!("failed to {doing}"))
+}
+
+/// The remedy for what the API server gives as its reason. Most refusals are "forbidden", and few of these by a role.
+fn hint(code: u16, message: &str) -> Option<&'static str> {
+    let by_role = code == 403 && message.contains(" cannot ");
+    refusal_hint(message).or(match code {
+        401 => Some("log in anew: the API server does not accept the credentials of the kubeconfig or service account"),
+        _ if by_role => Some("grant it: docs/velero.md lists what each command needs"),
+        _ => None,
+    })
+}
+
+/// The remedy for the reason why an object was not admitted, in the words of the API server's admission.
+pub(crate) fn refusal_hint(message: &str) -> Option<&'static str> {
+    let says = |text: &str| message.contains(text);
+    Some(if says("exceeded quota") {
+        "raise the namespace's ResourceQuota, or free some of it; `resources` in [velero] say what each pod takes of it"
+    } else if says("failed quota") {
+        "set `limits` and `requests` in [velero.resources]: the namespace's ResourceQuota takes no pod without those named"
+    } else if says("usage per Container is") || says("usage per Pod is") || says("limit to request ratio") {
+        "choose [velero.resources] within the namespace's LimitRange (`kubectl describe limitrange`)"
+    } else if says("violates PodSecurity") {
+        "let the namespace enforce `baseline` or `restricted` of the pod security standards: state-lab's pods keep to both"
+    } else if says("ValidatingAdmissionPolicy") || says("admission webhook") {
+        "an admission policy of the cluster refuses it, not a role: let that policy admit state-lab's objects (docs/velero.md)"
+    } else if says("is being terminated") {
+        "wait until the namespace is deleted, and run it again"
+    } else {
+        return None;
+    })
 }
 
 /// The server did not answer.
@@ -94,6 +137,55 @@ mod tests {
             (told(refusal(403), "read it", "s"), false),
         ] {
             assert_eq!(error.context("failed to wait").is::<Unanswered>(), unanswered);
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_the_hint_of_its_reason() {
+        for (code, message, hint) in [
+            (
+                403,
+                "pods is forbidden: User \"u\" cannot create resource \"pods\" in API group \"\" in the namespace \"app\"",
+                "grant it",
+            ),
+            (
+                403,
+                "pods \"p\" is forbidden: failed quota: q: must specify limits.cpu for: state-lab",
+                "set `limits`",
+            ),
+            (
+                403,
+                "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4",
+                "raise the namespace's",
+            ),
+            (
+                403,
+                "pods \"p\" is forbidden: maximum memory usage per Container is 128Mi, but limit is 1Gi",
+                "LimitRange",
+            ),
+            (
+                403,
+                "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": seccompProfile",
+                "`baseline` or `restricted`",
+            ),
+            (
+                422,
+                "pods \"p\" is invalid: : ValidatingAdmissionPolicy 'a' with binding 'b' denied request: no",
+                "admission policy",
+            ),
+            (400, "admission webhook \"validate.kyverno.svc\" denied the request: no", "admission policy"),
+            (403, "unable to create new content in namespace n because it is being terminated", "wait until"),
+            (401, "Unauthorized", "log in anew"),
+            (404, "the server could not find the requested resource", "install the operator"),
+            (404, "pods \"p\" not found", ""),
+        ] {
+            let status =
+                serde_json::json!({ "status": "Failure", "message": message, "reason": "", "code": code });
+            let error = kube::Error::Api(serde_json::from_value(status).unwrap());
+            let error = told(error, "create it", "s");
+            let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>()).unwrap();
+            let found = refusal.hint.unwrap_or_default();
+            assert!(found.contains(hint) && found.is_empty() == hint.is_empty(), "{message}: {found}");
         }
     }
 }

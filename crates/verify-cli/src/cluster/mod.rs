@@ -8,17 +8,19 @@ mod error;
 mod kind;
 mod label;
 pub(crate) mod lease;
+mod pod_settings;
 mod pod_state;
 mod postgres;
 mod session;
 
 pub(crate) use agent_pod::{AgentPod, Mount, Placing, TOOL};
 pub(crate) use client::Cluster;
-pub(crate) use error::Unanswered;
+pub(crate) use error::{Refusal, Unanswered, refusal_hint};
 pub(crate) use kind::{Evicted, Kind, Namespaced, object};
 pub(crate) use label::{Component, KEPT, RUN, Run, labels, selector};
 pub(crate) use lease::LiveRun;
-pub(crate) use pod_state::{PodState, is_over};
+pub(crate) use pod_settings::{PodSettings, Resources, Toleration};
+pub(crate) use pod_state::{PodState, Waiting, is_over};
 pub(crate) use postgres::{
     Credentials, Operator, PostgresCluster, User, database_container, is_ready, pull_secrets,
 };

@@ -93,6 +93,7 @@ impl Failover {
         let cluster = settings.connect()?;
         let request = Request {
             image: settings.image()?.to_owned(),
+            pods: settings.pods(),
             wanted: Wanted { settings, service, database },
             node,
             how,

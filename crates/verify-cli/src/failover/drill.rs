@@ -16,7 +16,7 @@ use super::sample::Sample;
 use super::scene::{Scene, Wanted};
 use super::seat::{Move, Seat};
 use super::watching::Watching;
-use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, Run, pull_secrets};
+use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, PodSettings, Run, pull_secrets};
 use crate::duration::Period;
 
 /// The user of our image.
@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) undo: Option<String>,
     /// The image that holds this program.
     pub(crate) image: String,
+    /// Settings of the probe's pod.
+    pub(crate) pods: PodSettings,
     /// The node that the probe is to run on; without one any other than the drilled.
     pub(crate) probe_node: Option<String>,
     pub(crate) writers: u32,
@@ -273,6 +275,7 @@ fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
         deadline: duration_max(request),
         gated: false,
         placing: Some(placing),
+        settings: request.pods.clone(),
     }
 }
 

@@ -12,7 +12,8 @@ use super::progress::Progress;
 use super::record::Record;
 use super::table::Stored;
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, failed};
-use crate::cluster::{AgentPod, Kind, PodState, Said, Session, TOOL};
+use crate::cluster::{AgentPod, Kind, PodState, Said, Session, TOOL, Waiting};
+use crate::failure::hinted;
 use crate::interrupt::{self, interrupted};
 use crate::terminal;
 
@@ -53,15 +54,15 @@ impl ProbePod {
             match PodState::of(&pod) {
                 PodState::Running => return Ok(made),
                 PodState::Failed(why) => bail!("failed to start the probe's pod {}: {why}", made.name),
-                PodState::Waiting { on, way_out } if began.elapsed() > START_TIMEOUT => {
-                    let way_out = way_out.map(|way_out| format!("; {way_out}")).unwrap_or_default();
-                    bail!(
-                        "failed to start the probe: after {} s its pod {on}{way_out}",
-                        START_TIMEOUT.as_secs()
-                    )
+                PodState::Waiting(Waiting { on, hint, .. }) if began.elapsed() > START_TIMEOUT => {
+                    let after = START_TIMEOUT.as_secs();
+                    return Err(hinted(
+                        format!("failed to start the probe: after {after} s its pod {on}"),
+                        hint,
+                    ));
                 }
-                PodState::Waiting { .. } if interrupt::wait(POLL) => return Err(interrupted().into()),
-                PodState::Waiting { .. } => {}
+                PodState::Waiting(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
+                PodState::Waiting(_) => {}
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Backups that would be worth nothing: refused before anything is made, or found to be failed, with the reason.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::support::{Database, Leftovers, Mended, apply, kubectl, patiently, tried};
+use crate::support::{Database, Leftovers, Mended, StateLab, apply, kubectl, patiently, tried};
 
 /// A pod of the application beside the database, with annotations; it goes with the value.
 fn application(database: &Database, annotations: &str, claim: bool) -> Mended<impl FnMut() + use<>> {
@@ -165,5 +167,47 @@ fn wrong_credentials_are_told() {
     keys("again-not-the-secret");
     let refused = database.state_lab.run(&backup);
     refused.expect(2, "backup_status: failed", &["SignatureDoesNotMatch"]);
+    before.expect_none();
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_given_up() {
+    let Some(database) = Database::shared("an_image_that_cannot_be_pulled") else { return };
+    let before = Leftovers::before();
+    let image = "registry.invalid/no-such:1";
+    let refused = database.state_lab.run(&["backup", "--name", &database.new_name(), "--image", image]);
+    refused.expect(
+        2,
+        "backup_status: failed",
+        &["cannot start its container tool", image, "hint: correct the image's name"],
+    );
+    // Less than the patience of the tests, 60 s, and the rest of the run.
+    assert!(refused.took < Duration::from_secs(70), "{refused:#?}");
+    before.expect_none();
+}
+
+#[test]
+fn a_namespace_whose_quota_counts_limits_is_backed_up_with_limits() {
+    let Some(database) = Database::shared("a_namespace_whose_quota_counts_limits") else { return };
+    let before = Leftovers::before();
+    let namespace = &database.namespace;
+    apply(&format!(
+        "{{apiVersion: v1, kind: ResourceQuota, metadata: {{name: limits, namespace: {namespace}}}, \
+         spec: {{hard: {{limits.cpu: '4', limits.memory: 4Gi}}}}}}"
+    ));
+    let _mended = Mended(|| {
+        let _ = tried(&["delete", "-n", namespace, "resourcequota/limits"]);
+    });
+    let used = || kubectl(&["get", "-n", namespace, "resourcequota/limits", "-o", "jsonpath={.status.used}"]);
+    patiently(30, "the quota's count", || (!used().is_empty()).then_some(()));
+    let refused = database.try_backup(&database.new_name(), "csi");
+    refused.expect(2, "backup_status: failed", &["must specify limits.cpu", "hint: set `limits`"]);
+    assert!(!refused.stderr.contains("grant"), "a quota is no lack of permissions: {refused:#?}");
+    before.expect_none();
+    let limits = "[velero.resources]\nlimits = { cpu = \"1\", memory = \"1Gi\" }\n";
+    let limited = StateLab::new(&format!("{}{limits}", database.settings));
+    let name = database.new_name();
+    limited.run(&["backup", "--name", &name, "--method", "csi"]).expect_pass();
+    limited.run(&["restore", "--snapshot", &name]).expect_pass();
     before.expect_none();
 }

@@ -217,6 +217,7 @@ impl Taking<'_> {
             deadline: POD_DEADLINE,
             gated: false,
             placing: None,
+            settings: self.settings.pods(),
         };
         self.watch.step("starting a pod beside the database")?;
         let pods = self.cluster.of::<Pod>(&pod.namespace);

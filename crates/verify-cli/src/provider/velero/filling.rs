@@ -117,7 +117,7 @@ impl Filling<'_> {
             volume: volume.volume.clone(),
             claim: volume.claim.clone(),
             image: self.record.image.clone(),
-            image_pull_secrets: Vec::new(),
+            settings: self.settings.pods(),
             account: self.record.account,
         };
         let map = self.cluster.of::<ConfigMap>(velero).create(&modifier.config_map(self.run, velero))?;

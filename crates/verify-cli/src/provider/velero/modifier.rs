@@ -10,7 +10,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
-use crate::cluster::{Component, Run, labels, lease};
+use crate::cluster::{Component, PodSettings, Run, labels, lease};
 
 /// The container that Velero puts first when it has data for a pod's volume.
 const VELERO_WAIT: &str = "restore-wait";
@@ -31,7 +31,8 @@ pub(crate) struct Modifier {
     pub(crate) claim: String,
     /// An image that has `sleep`: the database's.
     pub(crate) image: String,
-    pub(crate) image_pull_secrets: Vec<String>,
+    /// What the configuration says of every pod.
+    pub(crate) settings: PodSettings,
     /// The user and group that own the database's files.
     pub(crate) account: (i64, i64),
 }
@@ -81,15 +82,13 @@ impl Modifier {
 
     fn spec(&self) -> Value {
         let (user, group) = self.account;
-        let secrets: Vec<Value> =
-            self.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
-        json!({
+        let mut spec = json!({
             "restartPolicy": "Never",
             "serviceAccountName": "default",
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "imagePullSecrets": secrets,
+            "imagePullSecrets": self.settings.image_pull_secrets(&[]),
             "securityContext": {
                 "runAsNonRoot": true,
                 "runAsUser": user,
@@ -103,10 +102,18 @@ impl Modifier {
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["sleep", "infinity"],
                 "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                "resources": self.settings.resources.of_container(),
                 "volumeMounts": [{ "name": self.volume, "mountPath": "/volume" }],
             }],
             "volumes": [{ "name": self.volume, "persistentVolumeClaim": { "claimName": self.claim } }],
-        })
+        });
+        if !self.settings.node_selector.is_empty() {
+            spec["nodeSelector"] = json!(self.settings.node_selector);
+        }
+        if !self.settings.tolerations.is_empty() {
+            spec["tolerations"] = json!(self.settings.tolerations());
+        }
+        spec
     }
 }
 
@@ -130,7 +137,7 @@ mod tests {
             volume: "basebackup".to_owned(),
             claim: "pg-basebackup".to_owned(),
             image: "postgres:15".to_owned(),
-            image_pull_secrets: Vec::new(),
+            settings: PodSettings::sample(),
             account: (999, 998),
         }
     }
@@ -192,5 +199,9 @@ mod tests {
         assert_eq!(volume.persistent_volume_claim.as_ref().unwrap().claim_name, "pg-basebackup");
         let [container] = &spec.containers[..] else { panic!("one container") };
         assert_eq!((&container.env, &container.env_from), (&None, &None));
+        assert_eq!(container.resources.as_ref().unwrap().limits.as_ref().unwrap()["cpu"].0, "2");
+        assert_eq!(spec.image_pull_secrets.unwrap()[0].name, "mirror");
+        assert_eq!(spec.node_selector.unwrap()["disk"], "ssd");
+        assert_eq!(spec.tolerations.unwrap()[0].value.as_deref(), Some("drills"));
     }
 }

@@ -29,7 +29,7 @@ use super::storage::handle;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
-use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease};
+use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
 use crate::provider::local::{self, BackupName};
 use crate::provider::{Found, Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
@@ -271,6 +271,7 @@ impl Restoring<'_> {
             deadline: POD_DEADLINE,
             gated: true,
             placing: None,
+            settings: self.request.settings.pods(),
         };
         self.watch.step("starting a pod on the restored volume")?;
         self.cluster.of::<Job>(namespace).create(&pod.job())?;
@@ -286,12 +287,13 @@ impl Restoring<'_> {
                 return Ok(Look::Done(pod.name_any()));
             }
             let refusal = self.refusal(namespace);
+            let hint = refusal.as_deref().and_then(refusal_hint).unwrap_or(
+                "see what limits new pods there: admission webhooks, and quotas and limits that are put into every new \
+                 namespace",
+            );
             let what =
                 refusal.map_or_else(|| "has no pod yet".to_owned(), |why| format!("has no pod: {why}"));
-            let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(
-                "look at what limits new pods there: admission webhooks, and quotas and limits that are put into every \
-                 new namespace",
-            );
+            let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(hint);
             Ok(Look::Waiting { on, state: String::new() })
         })?;
         running(&pods, &name, patience, self.watch)?;

@@ -1,11 +1,13 @@
 //! `[velero]` in state-lab.toml: where the database, Velero and our own image are.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::method::Method;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PodSettings, Resources, Toleration};
 use crate::duration::Period;
 
 /// A database in Kubernetes that Velero backs up.
@@ -39,6 +41,18 @@ pub struct Settings {
     pub(crate) ttl: Option<Period>,
     /// How long Velero may stand still before we give up; 15m unless given.
     pub(crate) patience: Option<Period>,
+    /// Requests and limits of each container of the pods that state-lab makes.
+    #[serde(default)]
+    pub(crate) resources: Resources,
+    /// Secrets for pulling the images of these pods, besides the database's own; they must be in the pod's namespace.
+    #[serde(default)]
+    pub(crate) pull_secrets: Vec<String>,
+    /// Labels of the nodes that these pods may run on; any node unless given.
+    #[serde(default)]
+    pub(crate) node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that these pods tolerate.
+    #[serde(default)]
+    pub(crate) tolerations: Vec<Toleration>,
 }
 
 /// A Secret with a superuser's credentials, in the database's namespace.
@@ -86,8 +100,44 @@ impl Settings {
         self.ttl.unwrap_or(Period::from_ms(30 * 24 * 60 * MINUTE_MS))
     }
 
+    /// Settings of every pod that state-lab makes.
+    pub(crate) fn pods(&self) -> PodSettings {
+        PodSettings {
+            resources: self.resources.clone(),
+            pull_secrets: self.pull_secrets.clone(),
+            node_selector: self.node_selector.clone(),
+            tolerations: self.tolerations.clone(),
+        }
+    }
+
     /// How long Velero may stand still.
     pub(crate) fn patience(&self) -> Period {
         self.patience.unwrap_or(Period::from_ms(15 * MINUTE_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_for_every_pod_is_read_or_refused() {
+        let text = "
+            pull_secrets = ['mirror']
+            node_selector = { disk = 'ssd' }
+            tolerations = [{ key = 'dedicated', value = 'drills', effect = 'NoSchedule' }]
+            [resources]
+            requests = { memory = '1Gi' }
+            limits = { cpu = '2', memory = '2Gi' }";
+        assert_eq!(toml::from_str::<Settings>(text).unwrap().pods(), PodSettings::sample());
+        assert_eq!(toml::from_str::<Settings>("").unwrap().pods(), PodSettings::default());
+        for (text, reason) in [
+            ("resources = { limits = { memory = '2 GB' } }", "invalid quantity \"2 GB\""),
+            ("resources = { limit = { memory = '2Gi' } }", "unknown field `limit`"),
+            ("tolerations = [{ key = 'k', effect = 'noschedule' }]", "unknown variant `noschedule`"),
+        ] {
+            let refused = toml::from_str::<Settings>(text).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{text}: {refused}");
+        }
     }
 }

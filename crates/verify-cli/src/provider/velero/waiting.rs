@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::cluster::{Kind, PodState, Unanswered};
+use crate::cluster::{Kind, PodState, Unanswered, Waiting};
 use crate::duration::Period;
+use crate::failure::hinted;
 use crate::interrupt::interrupted;
 use crate::provider::Watch;
 use crate::velero::problem::Problem;
@@ -15,6 +16,9 @@ use crate::velero::problem::Problem;
 const POLL: Duration = Duration::from_millis(200);
 /// How often what is waited for is told again.
 const TELL_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long a registry's refusal is waited out: the kubelet tries again after 10 s, and after 20 s more.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What a look found.
 pub(super) enum Look<T> {
@@ -34,7 +38,7 @@ pub(super) enum Look<T> {
 /// # Errors
 ///
 /// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says
-/// what hangs.
+/// what hangs, with its hint.
 pub(super) fn wait<T>(
     patience: Period,
     watch: &Watch<'_>,
@@ -60,7 +64,7 @@ pub(super) fn wait<T>(
             (moved, last) = (Instant::now(), state);
         }
         if moved.elapsed() > longest {
-            bail!("gave up after nothing had moved for {patience}: {}", on.told());
+            return Err(hinted(format!("gave up after nothing had moved for {patience}: {on}"), on.way_out));
         }
         let text = on.to_string();
         if text != told && (told.is_empty() || told_at.elapsed() >= TELL_PERIOD) {
@@ -77,6 +81,7 @@ pub(super) fn wait<T>(
 ///
 /// As for [`wait`], or if the pod fails or goes.
 pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Watch<'_>) -> Result<Pod> {
+    let mut refused_at = None;
     wait(patience, watch, || {
         let Some(pod) = pods.get(name)? else {
             bail!("failed to wait for the pod {name}: somebody removed it; run it again")
@@ -84,10 +89,12 @@ pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Wa
         Ok(match PodState::of(&pod) {
             PodState::Running => Look::Done(pod),
             PodState::Failed(reason) => bail!("failed to start the pod {name}: {reason}"),
-            PodState::Waiting { on, way_out } => {
-                let problem = Problem::failure(format!("the pod {name}"), on.clone());
-                let problem = Problem { way_out: way_out.map(str::to_owned), ..problem };
-                Look::Waiting { on: problem, state: on }
+            PodState::Waiting(Waiting { on, hint, stage, refused }) => {
+                if refused && refused_at.get_or_insert_with(Instant::now).elapsed() > REFUSAL_PATIENCE {
+                    return Err(hinted(format!("failed to start the pod {name}: it {on}"), hint));
+                }
+                let problem = Problem::failure(format!("the pod {name}"), on);
+                Look::Waiting { on: Problem { way_out: hint.map(str::to_owned), ..problem }, state: stage }
             }
         })
     })
@@ -96,6 +103,8 @@ pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Wa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
+    use crate::failure::Failure;
 
     #[test]
     fn what_does_not_move_is_given_up_and_what_moves_is_not() {
@@ -103,10 +112,9 @@ mod tests {
         let patience = Period::from_ms(300);
         let on = || Problem::failure("Backup b", "is New").way_out("look at Velero");
         let stuck = wait::<()>(patience, &watch, || Ok(Look::Waiting { on: on(), state: String::new() }));
-        assert_eq!(
-            stuck.unwrap_err().to_string(),
-            "gave up after nothing had moved for 300ms: Backup b is New; look at Velero"
-        );
+        let stuck = Failure::of(&stuck.unwrap_err(), Exit::COULD_NOT_RUN);
+        assert_eq!(stuck.causes, ["gave up after nothing had moved for 300ms: Backup b is New"]);
+        assert_eq!(stuck.hint.as_deref(), Some("look at Velero"));
         let mut looks = 0;
         let moving = wait(patience, &watch, || {
             looks += 1;

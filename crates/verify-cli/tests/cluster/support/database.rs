@@ -17,6 +17,8 @@ const PASSWORD: &str = "test-only";
 pub(crate) struct Database {
     pub(crate) namespace: String,
     pub(crate) state_lab: StateLab,
+    /// The configuration of `state_lab`.
+    pub(crate) settings: String,
     reaper: Child,
     backups: AtomicU32,
     /// By method, those that tests share.
@@ -103,6 +105,7 @@ impl Database {
         reaper.stdout(Stdio::null()).stderr(Stdio::null());
         Self {
             state_lab: StateLab::new(&settings),
+            settings,
             reaper: reaper.spawn().unwrap(),
             namespace,
             backups: AtomicU32::new(0),

@@ -12,4 +12,4 @@ pub(crate) use kubectl::{apply, get, kubectl, patiently, tried};
 pub(crate) use leftovers::{Leftovers, validation_namespace};
 pub(crate) use mended::Mended;
 pub(crate) use rig::Rig;
-pub(crate) use state_lab::Ended;
+pub(crate) use state_lab::{Ended, StateLab};
