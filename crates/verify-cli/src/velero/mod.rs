@@ -22,6 +22,7 @@ pub(crate) mod pod_volume;
 pub(crate) mod problem;
 pub(crate) mod restore;
 pub(crate) mod results;
+pub(crate) mod retry;
 #[cfg(test)]
 mod sample;
 pub(crate) mod snapshot;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Database, Ended, Leftovers, Rig, kubectl, patiently, tried};
+use crate::support::{
+    Database, Ended, Leftovers, Rig, apply, get, kubectl, patiently, tried, validation_namespace,
+};
 
 /// No run hangs longer with a patience of a minute.
 const BOUND: Duration = Duration::from_secs(240);
@@ -181,4 +183,30 @@ fn the_other_region_restores_what_this_one_backed_up() {
         kubectl(&["delete", "-n", "velero", "backups.velero.io", &name]);
         before.expect_none();
     }
+}
+
+#[test]
+fn a_resource_modifier_that_velero_has_not_seen_is_waited_for() {
+    let Some(database) = Database::shared("a_resource_modifier_that_velero_has_not_seen") else { return };
+    let name = database.shared_backup("fs");
+    let before = Leftovers::before();
+    let scale = |replicas: &str| kubectl(&["scale", "-n", "velero", "deployment/velero", replicas]);
+    let _mended = crate::support::Mended(|| {
+        scale("--replicas=1");
+        kubectl(&["rollout", "status", "-n", "velero", "deployment/velero", "--timeout=120s"]);
+    });
+    scale("--replicas=0");
+    kubectl(&["wait", "-n", "velero", "--for=delete", "pod", "--selector=deploy=velero", "--timeout=60s"]);
+    let mut restore = database.state_lab.start(&["restore", "--snapshot", &name]);
+    let run = validation_namespace(&name);
+    // Velero finds the Restore, and no ConfigMap, as where its cache is older.
+    let mut modifier = get(&["configmap", "-n", "velero", &run]);
+    kubectl(&["delete", "-n", "velero", "configmap", &run]);
+    scale("--replicas=1");
+    restore.await_told("is asked for again");
+    let metadata = modifier["metadata"].as_object_mut().unwrap();
+    metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "labels"));
+    apply(&modifier.to_string());
+    restore.end().expect_pass();
+    before.expect_none();
 }

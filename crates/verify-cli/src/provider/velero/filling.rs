@@ -1,6 +1,8 @@
 //! Filling the volume that holds the copy: what Velero is asked for, followed until the Restore and all that moves data
 //! for it have ended, and judged.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -9,6 +11,7 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use super::modifier::Modifier;
 use super::record::Record;
+
 use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
 use super::waiting::{Look, wait};
 use crate::cluster::{Cluster, Component, Run, labels, lease};
@@ -21,6 +24,7 @@ use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore, RestoreOrder};
 use crate::velero::results;
+use crate::velero::retry::{Retry, Step};
 use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
@@ -35,6 +39,9 @@ const CLAIMS_ONLY: &[&str] = &[
 ];
 /// What is restored of files: Velero fills a volume only for a pod that mounts it.
 const WITH_POD: &[&str] = &["pods", "persistentvolumeclaims", "persistentvolumes"];
+
+/// What a Restore waits for that is asked for again.
+const UNSEEN: &str = "is asked for again: Velero has not yet seen the ConfigMap of its resource modifier";
 
 /// The volume of a backup that is being filled.
 pub(super) struct Filling<'a> {
@@ -66,7 +73,9 @@ impl Filling<'_> {
             )
         })?;
         let volumes = volume_info::decode(&volumes)?;
-        let restore = self.begin()?;
+        let restore = self.restore()?;
+        self.watch.step("asking Velero to fill the volume")?;
+        self.cluster.of::<Restore>(self.settings.velero_namespace()).create(&restore)?;
         let problems = self.follow(&restore, &volumes)?;
         let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(Problem::is_failure);
@@ -80,8 +89,8 @@ impl Filling<'_> {
         Ok(warnings)
     }
 
-    /// Asks Velero for the Restore; its name.
-    fn begin(&self) -> Result<String> {
+    /// The Restore that Velero is asked for, after the ConfigMap that it names was created.
+    fn restore(&self) -> Result<Restore> {
         let (velero, volume) = (self.settings.velero_namespace(), &self.record.volume);
         let backup = self.record.backup.name.to_string();
         let (resources, modifier) = match self.record.method.is_snapshot() {
@@ -90,9 +99,8 @@ impl Filling<'_> {
         };
         let mut labels = labels(self.run, Component::Validation);
         labels.insert("state-lab.dev/backup".to_owned(), label::value(&backup));
-        let name = lease::name(self.run);
         let mut object = restore::create(RestoreOrder {
-            name: name.clone(),
+            name: lease::name(self.run),
             labels,
             backup,
             source_namespace: volume.namespace.clone(),
@@ -103,9 +111,7 @@ impl Filling<'_> {
             item_operation_timeout: ITEM_OPERATION_TIMEOUT,
         });
         object.metadata.namespace = Some(velero.to_owned());
-        self.watch.step("asking Velero to fill the volume")?;
-        self.cluster.of::<Restore>(velero).create(&object)?;
-        Ok(name)
+        Ok(object)
     }
 
     /// Keeps the pod that Velero fills the volume in from starting anything; the name of the ConfigMap that does.
@@ -125,13 +131,27 @@ impl Filling<'_> {
     }
 
     /// Waits for the end of the Restore; every reason why it is no success, and what Velero warns of.
-    fn follow(&self, name: &str, volumes: &[VolumeInfo]) -> Result<Vec<Problem>> {
+    fn follow(&self, asked: &Restore, volumes: &[VolumeInfo]) -> Result<Vec<Problem>> {
+        let name = asked.name_any();
+        let name = name.as_str();
         let selector = label::of_restore(name);
         let velero = self.settings.velero_namespace();
+        let restores = self.cluster.of::<Restore>(velero);
+        let mut retry = Retry::within(self.settings.patience().duration());
         let (restore, files, downloads) = wait(self.settings.patience(), self.watch, || {
-            let restore = self.cluster.of::<Restore>(velero).get(name)?;
+            let restore = restores.get(name)?;
+            let step = retry.step(restore.as_ref(), Instant::now());
+            match step {
+                Step::Remove => drop(restores.delete(name)?),
+                Step::Create => drop(restores.create(asked)?),
+                Step::Follow | Step::Wait => {}
+            }
+            if step != Step::Follow {
+                let on = Problem::failure(format!("Restore {name}"), UNSEEN);
+                return Ok(Look::Waiting { on, state: UNSEEN.to_owned() });
+            }
             let Some(restore) = restore else {
-                bail!("failed to follow the Restore {name}: somebody removed it; run it again")
+                bail!("failed to follow the Restore {name}: it was removed; run it again")
             };
             let files = self.cluster.of::<PodVolumeRestore>(velero).list(&selector)?;
             let downloads = self.cluster.of::<DataDownload>(velero).list(&selector)?;
