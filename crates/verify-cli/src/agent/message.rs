@@ -1,6 +1,6 @@
 //! What an agent answers.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use verify_core::event::Event;
 use verify_core::timeline::Timeline;
 
 use crate::failover::{Begun, Progress, Stored};
+use crate::failure::hinted;
 use crate::provider::Found;
 use crate::provider::local::BackupRecord;
 
@@ -71,13 +72,12 @@ impl Message {
     }
 }
 
-/// The error that an agent told: its first line, then its causes. A way out stays with the last of them.
+/// The error that an agent reported: its first line, then its causes, and its hint.
 pub(crate) fn failed(told: &str) -> anyhow::Error {
-    let mut causes: Vec<String> = Vec::new();
+    let (mut causes, mut hint): (Vec<String>, _) = (Vec::new(), None);
     for line in told.lines() {
-        if let (Some(hint), Some(cause)) = (line.strip_prefix("hint: "), causes.last_mut()) {
-            cause.push_str("; ");
-            cause.push_str(hint);
+        if let Some(text) = line.strip_prefix("hint: ") {
+            hint = Some(text);
             continue;
         }
         let line = line.trim_start();
@@ -87,7 +87,7 @@ pub(crate) fn failed(told: &str) -> anyhow::Error {
     let mut causes = causes.into_iter().rev();
     let innermost =
         causes.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
-    causes.fold(anyhow!(innermost), anyhow::Error::context)
+    causes.fold(hinted(innermost, hint), anyhow::Error::context)
 }
 
 /// What was found in restored databases, and when.
@@ -125,6 +125,8 @@ pub(crate) fn parts(database: usize, file: &[u8]) -> impl Iterator<Item = Part> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
+    use crate::failure::Failure;
 
     #[test]
     fn an_agent_of_another_version_is_not_listened_to() {
@@ -139,12 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_a_pod_keeps_its_causes_and_its_way_out() {
+    fn an_error_in_a_pod_keeps_its_causes_and_its_hint() {
         let chain = |told: &str| failed(told).chain().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            chain("error: failed to capture a\n  because: failed to connect\nhint: is it up?\n"),
-            ["failed to capture a", "failed to connect; is it up?"]
-        );
+        let told = "error: failed to capture a\n  because: failed to connect\nhint: start it\n";
+        assert_eq!(chain(told), ["failed to capture a", "failed to connect"]);
+        let failure = Failure::of(&failed(told).context("failed to back up"), Exit::COULD_NOT_RUN);
+        assert_eq!(failure.hint.as_deref(), Some("start it"));
         assert_eq!(chain(""), ["the agent in the pod failed and did not say why"]);
     }
 }

@@ -57,6 +57,7 @@ impl Server {
 }
 
 /// The objects of one kind, in one namespace or in none.
+#[derive(Clone)]
 pub(crate) struct Kind<K> {
     api: Api<K>,
     server: Server,

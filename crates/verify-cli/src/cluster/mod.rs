@@ -20,7 +20,7 @@ pub(crate) use kind::{Evicted, Kind, Namespaced, object};
 pub(crate) use label::{Component, KEPT, RUN, Run, labels, selector};
 pub(crate) use lease::LiveRun;
 pub(crate) use pod_settings::{PodSettings, Resources, Toleration};
-pub(crate) use pod_state::{PodState, Waiting, is_over};
+pub(crate) use pod_state::{End, PodState, Waiting, is_over};
 pub(crate) use postgres::{
     Credentials, Operator, PostgresCluster, User, database_container, is_ready, pull_secrets,
 };

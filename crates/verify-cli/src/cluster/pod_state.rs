@@ -1,8 +1,16 @@
 //! How far a pod of ours is on its way to run, and what it hangs on.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 const UNEXPLAINED: &str = "it has ended, and the cluster does not say why";
+/// The exit code of a container that was killed.
+const KILLED: i32 = 137;
+/// The hints for pods that were ended by something else.
+const MEMORY: &str = "raise or leave out `limits` of memory in [velero.resources], or take --jobs 1";
+const EVICTED: &str = "run it again; `requests` in [velero.resources] as high as what it uses keep a node that is short of memory from \
+     evicting it";
+const DELETED: &str = "run it again; see who deleted it: a node that was drained or lost, or a controller";
+const NODE: &str = "see the node's events: it ran out of memory, or was shut down; run it again";
 /// The hint where its image cannot be pulled.
 const PULL: &str = "correct the image's name (`image` in [velero], or --image), or give the nodes or `pull_secrets` in [velero] \
      the registry's credentials";
@@ -21,10 +29,18 @@ pub(crate) fn is_over(pod: &Pod) -> bool {
 pub(crate) enum PodState {
     /// All of its containers run.
     Running,
-    /// It has ended, which none of ours does by itself; why.
-    Failed(String),
+    /// It has terminated, which none of ours does by itself.
+    Failed(End),
     /// What it does or is until it runs.
     Waiting(Waiting),
+}
+
+/// Why a pod or one of its containers does not run any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// What has become of it, as what follows its name.
+    pub(crate) why: String,
+    pub(crate) hint: Option<&'static str>,
 }
 
 /// A pod that does not run yet.
@@ -48,9 +64,7 @@ impl PodState {
         let inits = status.init_container_statuses.iter().flatten();
         let containers = || status.container_statuses.iter().flatten();
         if is_over(pod) {
-            let ended = inits.chain(containers()).find_map(failure);
-            let reason = ended.or_else(|| status.message.clone()).or_else(|| status.reason.clone());
-            return Self::Failed(reason.unwrap_or_else(|| UNEXPLAINED.to_owned()));
+            return Self::Failed(End::of(pod).unwrap_or_else(|| End::plain(UNEXPLAINED.to_owned())));
         }
         let all_run = containers().count() > 0
             && containers()
@@ -113,13 +127,77 @@ fn is_refused(reason: &str, message: &str) -> bool {
         || ANSWERS.iter().any(|answer| message.contains(answer))
 }
 
-/// Why a container ended badly.
-fn failure(container: &ContainerStatus) -> Option<String> {
-    let ended = container.state.as_ref()?.terminated.as_ref()?;
-    (ended.exit_code != 0).then(|| {
+impl End {
+    fn plain(why: String) -> Self {
+        Self { why, hint: None }
+    }
+
+    /// Why a pod that ran, or was to run, does not; `None` where it still may.
+    pub(crate) fn of(pod: &Pod) -> Option<Self> {
+        let status = pod.status.as_ref()?;
+        let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+        let killed = containers.clone().find_map(Self::of_killed);
+        let disrupted = || status.conditions.iter().flatten().find(|condition| is_disruption(condition));
+        let disrupted = disrupted().map(|condition| {
+            let why =
+                [&condition.reason, &condition.message].into_iter().flatten().cloned().collect::<Vec<_>>();
+            Self { why: format!("was evicted: {}", why.join(": ")), hint: Some(EVICTED) }
+        });
+        let evicted = || {
+            let message = status.message.clone().filter(|_| status.reason.as_deref() == Some("Evicted"))?;
+            Some(Self { why: format!("was evicted: {message}"), hint: Some(EVICTED) })
+        };
+        let given = || {
+            let reason = status.message.clone().or_else(|| status.reason.clone())?;
+            is_over(pod).then(|| Self::plain(reason))
+        };
+        let deleted = || {
+            let since = pod.metadata.deletion_timestamp.as_ref()?;
+            Some(Self { why: format!("was deleted at {}", since.0), hint: Some(DELETED) })
+        };
+        // An evicted pod's containers are killed as well.
+        let of_memory = killed.as_ref().is_some_and(|end| end.hint == Some(MEMORY));
+        killed
+            .filter(|_| of_memory)
+            .or(disrupted)
+            .or_else(evicted)
+            .or_else(|| containers.clone().find_map(Self::of_container))
+            .or_else(given)
+            .or_else(deleted)
+    }
+
+    /// The end of a pod that exists no more.
+    pub(crate) fn absent() -> Self {
+        Self { why: "is gone: it was deleted or evicted".to_owned(), hint: Some(DELETED) }
+    }
+
+    fn of_killed(container: &ContainerStatus) -> Option<Self> {
+        let ended = container.state.as_ref()?.terminated.as_ref()?;
+        let of_memory = ended.reason.as_deref() == Some("OOMKilled");
+        of_memory.then(|| Self {
+            why: format!(
+                "ran out of memory: its container {} was killed (OOMKilled, exit code {})",
+                container.name, ended.exit_code
+            ),
+            hint: Some(MEMORY),
+        })
+    }
+
+    /// Why a container ended badly.
+    fn of_container(container: &ContainerStatus) -> Option<Self> {
+        let ended = container.state.as_ref()?.terminated.as_ref()?;
+        if ended.exit_code == KILLED {
+            let why = format!("was killed: its container {} ended with {KILLED} (SIGKILL)", container.name);
+            return Some(Self { why, hint: Some(NODE) });
+        }
         let said = ended.message.as_deref().map(|text| format!(": {}", text.trim())).unwrap_or_default();
-        format!("its container {} ended with {}{said}", container.name, ended.exit_code)
-    })
+        let why = format!("ended: its container {} ended with {}{said}", container.name, ended.exit_code);
+        (ended.exit_code != 0).then(|| Self::plain(why))
+    }
+}
+
+fn is_disruption(condition: &PodCondition) -> bool {
+    condition.type_ == "DisruptionTarget" && condition.status == "True"
 }
 
 #[cfg(test)]
@@ -135,7 +213,7 @@ mod tests {
         let over = container("c", json!({ "terminated": { "exitCode": 0 } }));
         let pulling = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } });
         let initialising = container("c", json!({ "waiting": { "reason": "PodInitializing" } }));
-        let failed = |why: &str| PodState::Failed(why.to_owned());
+        let failed = |why: &str| PodState::Failed(End::plain(why.to_owned()));
         let waiting = |on: &str, stage: &str, hint| {
             let (on, stage) = (on.to_owned(), stage.to_owned());
             PodState::Waiting(Waiting { on, hint, stage, refused: false })
@@ -144,7 +222,7 @@ mod tests {
             (json!({ "containerStatuses": [container("c", running.clone())] }), PodState::Running),
             (
                 json!({ "phase": "Failed", "initContainerStatuses": [gate] }),
-                failed("its container gate ended with 2: still open"),
+                failed("ended: its container gate ended with 2: still open"),
             ),
             (json!({ "phase": "Failed", "message": "evicted" }), failed("evicted")),
             (json!({ "phase": "Succeeded", "containerStatuses": [over] }), failed(UNEXPLAINED)),
@@ -204,5 +282,54 @@ mod tests {
         ] {
             assert_eq!(of(reason, message).refused, refused, "{reason}: {message}");
         }
+    }
+
+    #[test]
+    fn a_pod_that_was_killed_says_by_what() {
+        let end = |metadata: Value, status: Value| {
+            End::of(&serde_json::from_value(json!({ "metadata": metadata, "status": status })).unwrap())
+        };
+        let terminated = |code: i32, reason: &str| {
+            let state = json!({ "terminated": { "exitCode": code, "reason": reason } });
+            json!([{ "name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state }])
+        };
+        let disrupted = json!([{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting" }]);
+        let low = "The node was low on resource: memory.";
+        for (status, why, hint) in [
+            (
+                json!({ "containerStatuses": terminated(137, "OOMKilled") }),
+                "ran out of memory: its container c was killed (OOMKilled, exit code 137)",
+                Some(MEMORY),
+            ),
+            (
+                json!({ "phase": "Failed", "reason": "Evicted", "message": low, "containerStatuses": terminated(137, "Error") }),
+                "was evicted: The node was low on resource: memory.",
+                Some(EVICTED),
+            ),
+            (
+                json!({ "phase": "Running", "conditions": disrupted, "containerStatuses": terminated(137, "Error") }),
+                "was evicted: EvictionByEvictionAPI: Eviction API: evicting",
+                Some(EVICTED),
+            ),
+            (
+                json!({ "phase": "Failed", "containerStatuses": terminated(137, "Error") }),
+                "was killed: its container c ended with 137 (SIGKILL)",
+                Some(NODE),
+            ),
+            (
+                json!({ "phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active too long" }),
+                "Pod was active too long",
+                None,
+            ),
+        ] {
+            assert_eq!(end(json!({}), status.clone()), Some(End { why: why.to_owned(), hint }), "{status}");
+        }
+        let running = json!({ "phase": "Running" });
+        let deleted = end(json!({ "deletionTimestamp": "2026-11-21T08:22:44Z" }), running.clone()).unwrap();
+        assert_eq!(
+            (deleted.why.as_str(), deleted.hint),
+            ("was deleted at 2026-11-21T08:22:44Z", Some(DELETED))
+        );
+        assert_eq!(end(json!({}), running), None);
     }
 }

@@ -49,14 +49,16 @@ impl Cleanup {
             removed: local.iter().map(|path| path.display().to_string()).collect(),
             ..Removal::default()
         };
-        if self.context.is_some() || self.velero_namespace.is_some() || config.velero().is_some() {
+        let in_cluster =
+            self.context.is_some() || self.velero_namespace.is_some() || config.velero().is_some();
+        if in_cluster {
             match self.sweep_cluster(&config, globals) {
                 Ok(swept) => all.add(swept),
                 // What was removed on this machine is told all the same.
                 Err(error) => all.left.push(format!("what may be in the cluster: {error:#}")),
             }
         }
-        globals.terminal().result(&all, |_| told(&all))?;
+        globals.terminal().result(&all, |_| told(&all, in_cluster))?;
         Ok(match all.is_whole() {
             true => Exit::PASS,
             false if interrupt::asked() => Exit::INTERRUPTED,
@@ -74,8 +76,8 @@ impl Cleanup {
     }
 }
 
-/// What was removed and what was not, in words.
-fn told(all: &Removal) -> String {
+/// What was removed and what was not, in words. Of a cluster that was not asked nothing is known.
+fn told(all: &Removal, in_cluster: bool) -> String {
     let removed = all.removed.iter().map(|what| format!("removed: {what}\n"));
     let left = all.left.iter().map(|what| format!("left: {what}\n"));
     let at_work = all.at_work.iter().map(|run| {
@@ -85,5 +87,9 @@ fn told(all: &Removal) -> String {
         )
     });
     let told: String = removed.chain(left).chain(at_work).collect();
-    if told.is_empty() { "nothing was left behind\n".to_owned() } else { told }
+    match (told.is_empty(), in_cluster) {
+        (false, _) => told,
+        (true, true) => "nothing was left behind\n".to_owned(),
+        (true, false) => "nothing was left behind on this machine\n".to_owned(),
+    }
 }

@@ -1,7 +1,6 @@
 //! What drills that were killed left in a cluster: probes, and nodes that nothing can be placed on.
 
 use std::collections::BTreeMap;
-use std::thread;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use kube::ResourceExt;
 
 use super::event::{cordoned_by, uncordon};
 use crate::cluster::{Cluster, Component, RUN, lease, selector};
+use crate::interrupt::{self, interrupted};
 use crate::provider::velero::Removal;
 
 /// What a drill has in a cluster, and its sign of life.
@@ -37,7 +37,9 @@ pub(crate) fn sweep(cluster: &Cluster) -> Result<Removal> {
     let dead = dead(&pods, &nodes, &leases, now);
     if dead.values().any(|traces| traces.lease.is_some()) {
         // Whoever lives gives a sign of life meanwhile.
-        thread::sleep(lease::OBSERVATION);
+        if interrupt::wait(lease::OBSERVATION) {
+            return Err(interrupted().into());
+        }
     }
     let mut done = Removal { at_work: lease::at_work(&leases, now), ..Removal::default() };
     for (run, traces) in dead {

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::record::Record;
 use super::table::Stored;
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, failed};
-use crate::cluster::{AgentPod, Kind, PodState, Said, Session, TOOL, Waiting};
+use crate::cluster::{AgentPod, End, Kind, PodState, Said, Session, TOOL, Waiting};
 use crate::failure::hinted;
 use crate::interrupt::{self, interrupted};
 use crate::terminal;
@@ -53,7 +53,12 @@ impl ProbePod {
             let pod = made.pods.get(&made.name)?.context("failed to start the probe: its pod was removed")?;
             match PodState::of(&pod) {
                 PodState::Running => return Ok(made),
-                PodState::Failed(why) => bail!("failed to start the probe's pod {}: {why}", made.name),
+                PodState::Failed(End { why, hint }) => {
+                    return Err(hinted(
+                        format!("failed to start the probe: its pod {} {why}", made.name),
+                        hint,
+                    ));
+                }
                 PodState::Waiting(Waiting { on, hint, .. }) if began.elapsed() > START_TIMEOUT => {
                     let after = START_TIMEOUT.as_secs();
                     return Err(hinted(

@@ -71,7 +71,7 @@ impl Limits {
     }
 
     /// The limits of a request that removes what an interrupted upload left.
-    pub(super) fn cleanup(&self) -> aws_sdk_s3::config::Builder {
+    pub(super) fn cleanup() -> aws_sdk_s3::config::Builder {
         limited(CLEANUP_TIMEOUT, 1, 1)
     }
 }

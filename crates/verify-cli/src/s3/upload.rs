@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::Bucket;
+use super::client::Limits;
 use super::failure::Failure;
 use super::retention::Retention;
 use crate::interrupt::{self, interrupted};
@@ -152,7 +153,7 @@ impl Bucket {
             let abort = self.client.abort_multipart_upload().bucket(&self.location.bucket);
             let abort = abort.key(self.full_key(key)).upload_id(upload);
             let _ = match interrupt::asked() {
-                true => abort.customize().config_override(self.limits.cleanup()).send().await,
+                true => abort.customize().config_override(Limits::cleanup()).send().await,
                 false => abort.send().await,
             };
         }

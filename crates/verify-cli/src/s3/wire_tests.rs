@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -188,12 +190,16 @@ fn short() -> Limits {
 }
 
 /// A service that accepts connections, answers the first request of each with `beginning`, and then stays silent.
-fn silent(beginning: &'static str) -> (String, Bucket) {
+/// Its address, a client of it, and the number of connections so far.
+fn silent(beginning: &'static str) -> (String, Bucket, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&connections);
     thread::spawn(move || {
         let mut open = Vec::new();
         for mut stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::Relaxed);
             if !beginning.is_empty() {
                 read_head(&mut stream);
                 let _ = stream.write_all(beginning.as_bytes());
@@ -202,12 +208,12 @@ fn silent(beginning: &'static str) -> (String, Bucket) {
         }
     });
     let bucket = Bucket::open_within(&location(&endpoint), short()).unwrap();
-    (endpoint, bucket)
+    (endpoint, bucket, connections)
 }
 
 #[test]
 fn a_service_that_never_answers_is_given_up_and_named() {
-    let (endpoint, bucket) = silent("");
+    let (endpoint, bucket, _) = silent("");
     let checks: [(&str, &dyn Fn() -> Result<()>); 6] = [
         ("read", &|| bucket.get("k", 10).map(drop)),
         ("look at", &|| bucket.head("k").map(drop)),
@@ -227,12 +233,13 @@ fn a_service_that_never_answers_is_given_up_and_named() {
 
 #[test]
 fn an_object_that_stops_arriving_is_given_up() {
-    let (endpoint, bucket) = silent("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\n01234");
+    let (endpoint, bucket, _) = silent("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\n01234");
     let began = Instant::now();
     let error = format!("{:#}", bucket.get("k", 100).unwrap_err());
     assert!(error.contains(&endpoint) && error.contains("no byte arrived for 0.2 s"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
-    let (_, bucket) = silent("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\n");
+    let (_, bucket, connections) = silent("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\n");
     let error = format!("{:#}", bucket.get("k", 100).unwrap_err());
     assert!(error.contains("after 0 of the object"), "{error}");
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "it was asked again");
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::artefact::decode_json;
+use super::log;
 use super::message::shown;
 
 /// What Velero complained of. Empty where it could not be had: the counts in the status tell whether there is more.
@@ -36,6 +37,15 @@ pub(crate) struct Messages {
 /// If it is not gzip, is cut, is too large, or is no such artefact.
 pub(crate) fn decode(packed: &[u8]) -> Result<Results> {
     decode_json(packed, "Velero's results")
+}
+
+impl Results {
+    /// The errors in a packed log, where there are no results; why there are none, where there is no log either.
+    pub(crate) fn of_log(packed: Result<Option<Vec<u8>>>) -> Self {
+        let lines = packed.and_then(|packed| log::decode(&packed.context("Velero wrote none")?));
+        let velero = lines.unwrap_or_else(|error| vec![format!("its text could not be read: {error:#}")]);
+        Self { errors: Messages { velero, ..Messages::default() }, ..Self::default() }
+    }
 }
 
 impl Messages {
@@ -71,5 +81,14 @@ mod tests {
             let error = decode(&pack(other)).unwrap_err();
             assert_eq!(error.to_string(), "failed to read Velero's results", "{error:#}");
         }
+    }
+
+    #[test]
+    fn what_a_log_complains_of_takes_the_place_of_results_that_are_missing() {
+        let texts = |packed| Results::of_log(packed).errors.shown().collect::<Vec<_>>();
+        let line = b"time=\"t\" level=error msg=\"no such class\" name=data\n";
+        assert_eq!(texts(Ok(Some(pack(line)))), ["data: no such class"]);
+        assert_eq!(texts(Ok(None)), ["its text could not be read: Velero wrote none"]);
+        assert_eq!(texts(Err(anyhow::anyhow!("AccessDenied"))), ["its text could not be read: AccessDenied"]);
     }
 }

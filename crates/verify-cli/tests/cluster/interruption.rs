@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Database, Leftovers, patiently, tried};
+use crate::support::{Database, Leftovers, StateLab, kubectl, patiently, tried};
 
 const BACKUP_STEPS: [&str; 3] =
     ["starting a pod beside", "fixing an instant of", "asking Velero for the backup"];
@@ -92,4 +92,24 @@ fn what_killed_runs_left_goes_once_their_leases_are_over() {
     );
     before.expect_none();
     database.restore(&name).expect_pass();
+}
+
+#[test]
+fn an_agent_whose_pod_is_killed_is_named_with_the_reason() {
+    let Some(database) = Database::shared("an_agent_whose_pod_is_killed") else { return };
+    let before = Leftovers::before();
+    let mut backup = database.state_lab.start(&["backup", "--name", &database.new_name(), "--method", "csi"]);
+    backup.await_told("asking Velero for the backup");
+    let selector = "--selector=app.kubernetes.io/managed-by=state-lab";
+    let pod = kubectl(&["get", "pods", "-n", &database.namespace, selector, "-o", "name"]);
+    // It ends every process of the container but the first.
+    let _ = tried(&["exec", "-n", &database.namespace, &pod, "--", "sh", "-c", "kill -9 -1"]);
+    let of_pod = format!("in the pod {}", pod.trim_start_matches("pod/"));
+    backup.end().expect(2, "backup_status: failed", &[&of_pod, "exit code 137", "hint: it was killed"]);
+    before.expect_none();
+    let limits = "[velero.resources]\nlimits = { memory = \"8Mi\" }\n";
+    let limited = StateLab::new(&format!("{}{limits}", database.settings));
+    let killed = limited.run(&["backup", "--name", &database.new_name(), "--method", "csi"]);
+    killed.expect(2, "backup_status: failed", &["memory", "[velero.resources]"]);
+    before.expect_none();
 }

@@ -1,5 +1,5 @@
 //! Hints fit their cause: each run fails for one reason, and its hint is the remedy for that one. Causes that no test
-//! server brings about are in the unit tests of `failure`, and of verify-core's `server_hint`, `tls` and `socket`.
+//! server brings about are in the unit tests of `failure` and `cluster`, and of verify-core's `server_hint`, `tls` and `socket`.
 
 use std::cell::RefCell;
 use std::fs;
@@ -175,6 +175,7 @@ fn every_cause_has_its_hint() {
     tls(&lab);
     files_and_names(&lab);
     heartbeats(&lab);
+    clusters(&lab);
     let wrong = lab.wrong.take();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -338,4 +339,37 @@ fn heartbeats(lab: &Lab) {
     lab.run(&["heartbeat", "install", &lab.tcp("user=poor")], "grant the role CREATE on the database");
     lab.run(&["heartbeat", "install", &lab.tcp("user=readonly")], "name a server that accepts writes");
     lab.run(&["heartbeat", "install", &lab.tcp("user=postgres dbname=missing")], "correct dbname");
+}
+
+fn clusters(lab: &Lab) {
+    let restore = ["restore", "--snapshot", "b", "--provider", "velero", "--image", "i"];
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    fs::create_dir(lab.home.path().join(".kube")).unwrap();
+    for (port, hint) in [
+        (free, "correct KUBECONFIG or --context"),
+        (api_server(401, "Unauthorized"), "log in anew"),
+        (api_server(403, "pods is forbidden: User \\\"u\\\" cannot list resource \\\"pods\\\""), "grant it"),
+        (
+            api_server(403, "pods \\\"p\\\" is forbidden: failed quota: q: must specify limits.cpu"),
+            "set `limits`",
+        ),
+        (api_server(404, "the server could not find the requested resource"), "install the operator"),
+    ] {
+        let config = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}], users: [{{name: u, user: {{}}}}]}}"
+        );
+        lab.write(".kube/config", 0o600, &config);
+        lab.run(&restore, hint);
+    }
+}
+
+/// An API server that refuses every request for this reason.
+fn api_server(code: u16, message: &str) -> u16 {
+    let status = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"{message}","reason":"r","code":{code}}}"#
+    );
+    let head = format!("HTTP/1.1 {code} No\r\ncontent-type: application/json\r\nconnection: close\r\n");
+    let answer = format!("{head}content-length: {}\r\n\r\n{status}", status.len());
+    stranger(answer.leak().as_bytes())
 }

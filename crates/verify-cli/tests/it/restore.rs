@@ -187,7 +187,7 @@ fn a_kept_server_runs_until_cleanup() {
     let cleaned = drill.run(&["cleanup"]);
     assert!(cleaned.out.starts_with("removed: "), "{cleaned:?}");
     assert_eq!(servers_below(drill.directory()), Vec::<PathBuf>::new());
-    assert_eq!(drill.run(&["cleanup"]).out, "nothing was left behind\n");
+    assert_eq!(drill.run(&["cleanup"]).out, "nothing was left behind on this machine\n");
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, SILENCE_MAX, Verified, failed, parts};
-use crate::cluster::{Kind, Said, Session, TOOL};
-use crate::interrupt::interrupted;
+use crate::cluster::{End, Kind, Said, Session, TOOL};
+use crate::failure::{Hinted, hinted};
+use crate::interrupt::{self, interrupted};
 use crate::provider::Watch;
 use crate::provider::local::BackupRecord;
 
@@ -18,9 +19,18 @@ const POLL: Duration = Duration::from_millis(100);
 /// After so long a silence is told; agents say more often that they live.
 const SILENCE_TOLD: Duration = Duration::from_secs(15);
 
+/// How long the cluster may take to say that a pod has ended whose agent has.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the API server says of a command that was killed.
+const KILLED: &str = "exit code 137";
+const MEMORY: &str = "it was killed, most likely because its node or its container ran out of memory: raise or leave out `limits` of \
+     memory in [velero.resources]";
+const UNHEARD: &str = "see whether the pod's node and the API server still run";
+
 /// An agent at work. It stops when this value goes.
 pub(super) struct AgentCall<'a> {
     session: Session,
+    pods: Kind<Pod>,
     /// Its pod.
     pod: String,
     watch: &'a Watch<'a>,
@@ -33,7 +43,8 @@ impl<'a> AgentCall<'a> {
     pub(super) fn start(pods: &Kind<Pod>, pod: &str, order: &Order, watch: &'a Watch<'a>) -> Result<Self> {
         let session = Session::start(pods, pod, &[TOOL, "agent", "work"])?;
         session.keep_sending(serde_json::to_string(&Order::GoOn)?, SIGN_OF_LIFE);
-        let call = Self { session, pod: pod.to_owned(), watch, answers: RefCell::default() };
+        let (pods, pod) = (pods.clone(), pod.to_owned());
+        let call = Self { session, pods, pod, watch, answers: RefCell::default() };
         call.order(order)?;
         Ok(call)
     }
@@ -121,12 +132,11 @@ impl<'a> AgentCall<'a> {
                         return Ok(answer);
                     }
                 }
-                None if heard_at.elapsed() > SILENCE_MAX => bail!(
-                    "gave up on the agent in the pod {}: nothing has been heard of it for {} s; do its node and the API \
-                     server still run?",
-                    self.pod,
-                    SILENCE_MAX.as_secs()
-                ),
+                None if heard_at.elapsed() > SILENCE_MAX => {
+                    let why = format!("no message came from it for {} s", SILENCE_MAX.as_secs());
+                    let error = format!("gave up on the agent in the pod {}: {why}", self.pod);
+                    return Err(self.end().unwrap_or_else(|| Hinted::new(error, UNHEARD).into()));
+                }
                 None if !told && heard_at.elapsed() > SILENCE_TOLD => {
                     self.watch.tell(&format!("nothing is heard of the agent in the pod {}", self.pod));
                     told = true;
@@ -148,7 +158,27 @@ impl<'a> AgentCall<'a> {
                 let reason = reason.unwrap_or_else(|| "it ended too early".to_owned());
                 let said = self.session.stderr();
                 let said = if said.is_empty() { said } else { format!("\n{said}") };
-                bail!("failed to hear the agent in the pod: {reason}{said}")
+                let hint = reason.contains(KILLED).then_some(MEMORY);
+                let error = format!("failed to run the agent in the pod {}: {reason}{said}", self.pod);
+                Err(self.end().unwrap_or_else(|| hinted(error, hint)))
+            }
+        }
+    }
+
+    /// Why the pod does not run any more, where the cluster says so within a moment.
+    fn end(&self) -> Option<anyhow::Error> {
+        let began = Instant::now();
+        loop {
+            let end = match self.pods.get(&self.pod) {
+                Ok(Some(pod)) => End::of(&pod),
+                Ok(None) => Some(End::absent()),
+                Err(_) => return None,
+            };
+            if let Some(End { why, hint }) = end {
+                return Some(hinted(format!("failed to run the agent: its pod {} {why}", self.pod), hint));
+            }
+            if began.elapsed() > END_TIMEOUT || interrupt::wait(POLL) {
+                return None;
             }
         }
     }

@@ -11,6 +11,7 @@ use verify_core::plan::{Mode, Plan};
 
 use super::agent_call::AgentCall;
 use super::basebackup_claim::BasebackupClaim;
+use super::claim_state::ClaimState;
 use super::evidence::Evidence;
 use super::following::{Ended, Followed};
 use super::latest::CLUSTER;
@@ -222,7 +223,9 @@ impl Taking<'_> {
         self.watch.step("starting a pod beside the database")?;
         let pods = self.cluster.of::<Pod>(&pod.namespace);
         pods.create(&pod.pod())?;
-        if let Err(error) = running(&pods, &pod.name, self.settings.patience(), self.watch) {
+        let claim =
+            pod.mounts.first().map(|mount| ClaimState::new(self.cluster, &pod.namespace, &mount.claim));
+        if let Err(error) = running(&pods, &pod.name, claim, self.settings.patience(), self.watch) {
             let _ = pods.delete(&pod.name);
             return Err(error);
         }

@@ -1,13 +1,14 @@
 //! Filling the volume that holds the copy: what Velero is asked for, followed until the Restore and all that moves data
 //! for it have ended, and judged.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 
+use super::claim_state::ClaimState;
 use super::evidence::Evidence;
 use super::modifier::Modifier;
 use super::record::Record;
@@ -15,6 +16,7 @@ use super::record::Record;
 use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
 use super::waiting::{Look, wait};
 use crate::cluster::{Cluster, Component, Run, labels, lease};
+use crate::interrupt;
 use crate::provider::Watch;
 use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
@@ -23,7 +25,7 @@ use crate::velero::label;
 use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore, RestoreOrder};
-use crate::velero::results;
+use crate::velero::results::{self, Results};
 use crate::velero::retry::{Retry, Step};
 use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::{moving, transfers};
@@ -42,6 +44,10 @@ const WITH_POD: &[&str] = &["pods", "persistentvolumeclaims", "persistentvolumes
 
 /// What a Restore waits for that is asked for again.
 const UNSEEN: &str = "is asked for again: Velero has not yet seen the ConfigMap of its resource modifier";
+
+/// How long the texts of a Restore's errors may follow its end.
+const RESULTS_TIMEOUT: Duration = Duration::from_secs(10);
+const RESULTS_POLL: Duration = Duration::from_millis(500);
 
 /// The volume of a backup that is being filled.
 pub(super) struct Filling<'a> {
@@ -137,6 +143,7 @@ impl Filling<'_> {
         let selector = label::of_restore(name);
         let velero = self.settings.velero_namespace();
         let restores = self.cluster.of::<Restore>(velero);
+        let mut claim = ClaimState::new(self.cluster, self.namespace, &self.record.volume.claim);
         let mut retry = Retry::within(self.settings.patience().duration());
         let (restore, files, downloads) = wait(self.settings.patience(), self.watch, || {
             let restore = restores.get(name)?;
@@ -169,13 +176,12 @@ impl Filling<'_> {
             let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
             let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
             let state = serde_json::to_string(&(&restore.status, statuses, ahead, their_files))?;
+            let on = claim.problem().or(on);
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
             Ok(Look::Waiting { on, state })
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list_if_known(&selector)?;
-        // What it complains of decides nothing that its objects do not decide as well.
-        let results = self.evidence.of_restore(name, Artefact::Results).ok().flatten();
-        let results = results.and_then(|packed| results::decode(&packed).ok()).unwrap_or_default();
+        let results = self.complaints(&restore);
         let seen = RestoreSeen {
             restore: &restore,
             pod_volume_restores: &files,
@@ -185,6 +191,24 @@ impl Filling<'_> {
             volumes,
         };
         Ok(restore_problems(&seen, &self.record.volume.expected()))
+    }
+
+    /// What Velero complains of: it is removed with the Restore. It decides nothing that its objects do not decide as well.
+    fn complaints(&self, restore: &Restore) -> Results {
+        let (name, began) = (restore.name_any(), Instant::now());
+        let read = |artefact| self.evidence.of_restore(&name, artefact);
+        loop {
+            let packed = read(Artefact::Results);
+            let results = packed.and_then(|packed| packed.map(|packed| results::decode(&packed)).transpose());
+            match results {
+                Ok(Some(results)) => return results,
+                _ if !has_texts(restore) => return Results::default(),
+                // Velero may write it a moment after the Restore has ended.
+                _ if began.elapsed() < RESULTS_TIMEOUT && !interrupt::wait(RESULTS_POLL) => {}
+                Ok(None) => return Results::of_log(read(Artefact::Logs)),
+                Err(error) => return Results::of_log(Err(error)),
+            }
+        }
     }
 
     /// The restores ahead of one that waits, and what moves for them: as long as it does, ours may wait.
@@ -217,4 +241,10 @@ impl Filling<'_> {
             })
         })
     }
+}
+
+/// Whether Velero has texts for what this Restore ended with. It has none for one that never began.
+fn has_texts(restore: &Restore) -> bool {
+    let status = &restore.status;
+    status.errors > 0 || !(status.phase.is("Completed") || status.phase.is("FailedValidation"))
 }

@@ -15,6 +15,7 @@ mod agent_call;
 mod announcement;
 mod backup;
 mod basebackup_claim;
+mod claim_state;
 mod evidence;
 mod fate;
 mod filling;

@@ -3,7 +3,6 @@
 //! state-lab works in its pods over exec and a socket, so that not even DNS is let through. Velero's own pods, which
 //! move the data, are in Velero's namespace.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 use super::fate;
 use super::storage::claim_in;
 use crate::cluster::{Cluster, Component, Run, labels, lease, object};
+use crate::interrupt::{self, interrupted};
 
 /// The name of the one policy, and of the one quota.
 const NAME: &str = "state-lab";
@@ -129,7 +129,8 @@ fn await_furnished(cluster: &Cluster, namespace: &str) -> Result<()> {
                 "{missing} after {} s: does the cluster's controller manager run?",
                 FURNISHED_TIMEOUT.as_secs()
             ),
-            Some(_) => thread::sleep(POLL),
+            Some(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
+            Some(_) => {}
         }
     }
 }

@@ -18,6 +18,7 @@ use verify_core::timeline::{Milestone, Timeline};
 use super::agent_call::AgentCall;
 use super::announcement::announce;
 use super::backup::{POD_DEADLINE, VOLUME_PATH};
+use super::claim_state::ClaimState;
 use super::evidence::Evidence;
 use super::filling::Filling;
 use super::method::Method;
@@ -296,7 +297,8 @@ impl Restoring<'_> {
             let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(hint);
             Ok(Look::Waiting { on, state: String::new() })
         })?;
-        running(&pods, &name, patience, self.watch)?;
+        let claim = ClaimState::new(self.cluster, namespace, &self.record.volume.claim);
+        running(&pods, &name, Some(claim), patience, self.watch)?;
         Ok(name)
     }
 

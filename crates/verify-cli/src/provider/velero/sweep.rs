@@ -1,7 +1,6 @@
 //! What dead runs left in a cluster: found by labels, told from living runs by leases, and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -11,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 
 use super::removal::{Removal, is_restored, remove};
 use crate::cluster::{Cluster, Component, KEPT, Run, lease, selector};
+use crate::interrupt::{self, interrupted};
 use crate::velero::restore::Restore;
 
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
@@ -46,7 +46,9 @@ pub(crate) fn sweep(
     let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
         tell("waiting whether a run that seems to be dead gives a sign of life after all");
-        thread::sleep(lease::OBSERVATION);
+        if interrupt::wait(lease::OBSERVATION) {
+            return Err(interrupted().into());
+        }
     }
     let mut done = Removal { at_work: lease::at_work(&leases, now), ..Removal::default() };
     for (run, lease) in dead {

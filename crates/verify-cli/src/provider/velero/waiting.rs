@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::cluster::{Kind, PodState, Unanswered, Waiting};
+use super::claim_state::ClaimState;
+use crate::cluster::{End, Kind, PodState, Unanswered, Waiting};
 use crate::duration::Period;
 use crate::failure::hinted;
 use crate::interrupt::interrupted;
@@ -75,12 +76,18 @@ pub(super) fn wait<T>(
     }
 }
 
-/// Waits until the containers of a pod of ours run.
+/// Waits until the containers of a pod of state-lab run. Where its claim gets no volume, that is what it waits for.
 ///
 /// # Errors
 ///
 /// As for [`wait`], or if the pod fails or goes.
-pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Watch<'_>) -> Result<Pod> {
+pub(super) fn running(
+    pods: &Kind<Pod>,
+    name: &str,
+    mut claim: Option<ClaimState<'_>>,
+    patience: Period,
+    watch: &Watch<'_>,
+) -> Result<Pod> {
     let mut refused_at = None;
     wait(patience, watch, || {
         let Some(pod) = pods.get(name)? else {
@@ -88,13 +95,17 @@ pub(super) fn running(pods: &Kind<Pod>, name: &str, patience: Period, watch: &Wa
         };
         Ok(match PodState::of(&pod) {
             PodState::Running => Look::Done(pod),
-            PodState::Failed(reason) => bail!("failed to start the pod {name}: {reason}"),
+            PodState::Failed(End { why, hint }) => {
+                return Err(hinted(format!("failed to start the pod {name}: it {why}"), hint));
+            }
             PodState::Waiting(Waiting { on, hint, stage, refused }) => {
                 if refused && refused_at.get_or_insert_with(Instant::now).elapsed() > REFUSAL_PATIENCE {
                     return Err(hinted(format!("failed to start the pod {name}: it {on}"), hint));
                 }
                 let problem = Problem::failure(format!("the pod {name}"), on);
-                Look::Waiting { on: Problem { way_out: hint.map(str::to_owned), ..problem }, state: stage }
+                let problem = Problem { way_out: hint.map(str::to_owned), ..problem };
+                let of_claim = claim.as_mut().and_then(ClaimState::problem);
+                Look::Waiting { on: of_claim.unwrap_or(problem), state: stage }
             }
         })
     })
