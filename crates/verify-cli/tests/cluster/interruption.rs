@@ -110,6 +110,6 @@ fn an_agent_whose_pod_is_killed_is_named_with_the_reason() {
     let limits = "[velero.resources]\nlimits = { memory = \"8Mi\" }\n";
     let limited = StateLab::new(&format!("{}{limits}", database.settings));
     let killed = limited.run(&["backup", "--name", &database.new_name(), "--method", "csi"]);
-    killed.expect(2, "backup_status: failed", &["memory", "[velero.resources]"]);
+    killed.expect(2, "backup_status: failed", &["OOMKilled", "hint: raise or leave out `limits` of memory"]);
     before.expect_none();
 }
