@@ -1,5 +1,6 @@
 //! Tests against the servers of fixtures/cluster. Each says so and passes where its servers cannot be reached.
 
+mod accounts;
 mod damage;
 mod drills;
 mod failover;

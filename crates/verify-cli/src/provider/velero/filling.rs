@@ -124,7 +124,6 @@ impl Filling<'_> {
     fn hold_pod_back(&self) -> Result<String> {
         let (velero, volume) = (self.settings.velero_namespace(), &self.record.volume);
         let modifier = Modifier {
-            source_namespace: volume.namespace.clone(),
             pod: volume.pod.clone(),
             volume: volume.volume.clone(),
             claim: volume.claim.clone(),

@@ -6,8 +6,12 @@
 //!
 //! Velero restores an object unchanged where a patch fails, and goes on. So the gate comes first, in a rule of its own:
 //! a pod that cannot be changed stays behind it.
+//!
+//! deploy/nightly/restore-bounds.yaml admits this text and no other, so that the account of the nightly restore cannot have
+//! Velero, a cluster-admin, change what it restores.
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::{Component, PodSettings, Run, labels, lease};
@@ -18,11 +22,52 @@ const GATE: &str = "state-lab.dev/hold";
 const CONTAINER: &str = "hold";
 const GRACE_SECONDS: i64 = 1;
 
+/// The rules, in the order of their fields: the admission policy compares the text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rules {
+    version: &'static str,
+    resource_modifier_rules: [Rule; 2],
+}
+
+#[derive(Serialize)]
+struct Rule {
+    conditions: Conditions,
+    patches: Vec<Patch>,
+}
+
+/// Which objects a rule is for. A Restore has one namespace, so that none is named here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Conditions {
+    group_resource: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_name_regex: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Patch {
+    operation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'static str>,
+    path: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+}
+
+impl Patch {
+    fn new(operation: &'static str, path: &'static str, value: Value) -> Self {
+        Self { operation, from: None, path, value: Some(text(value)) }
+    }
+
+    fn r#move(from: &'static str, path: &'static str) -> Self {
+        Self { operation: "move", from: Some(from), path, value: None }
+    }
+}
+
 /// The pod that is to be left of an application, and what it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Modifier {
-    /// The namespace that was backed up.
-    pub(crate) source_namespace: String,
     /// The pod that carried the volume.
     pub(crate) pod: String,
     /// What the volume was called in it. Velero finds it by this name.
@@ -44,40 +89,35 @@ impl Modifier {
         map.metadata.name = Some(lease::name(run));
         map.metadata.namespace = Some(velero_namespace.to_owned());
         map.metadata.labels = Some(labels(run, Component::Validation));
-        // JSON is YAML.
-        map.data = Some([("rules.yaml".to_owned(), self.rules(run).to_string())].into());
+        map.data = Some([("rules.yaml".to_owned(), text_of(&self.rules(run)))].into());
         map
     }
 
-    fn rules(&self, run: &Run) -> Value {
-        let patch = |operation: &str, path: &str, value: Value| json!({ "operation": operation, "path": path, "value": text(value) });
+    fn rules(&self, run: &Run) -> Rules {
         let labels = || json!(labels(run, Component::Validation));
-        let hold_back = [
-            patch("add", "/spec/schedulingGates", json!([{ "name": GATE }])),
+        let hold_back = vec![
+            Patch::new("add", "/spec/schedulingGates", json!([{ "name": GATE }])),
             // No Service and no controller is to find it.
-            patch("add", "/metadata/labels", labels()),
+            Patch::new("add", "/metadata/labels", labels()),
         ];
-        let keep_one = [
+        let keep_one = vec![
             // Without Velero's container there is no data to wait for, and the pod stays behind the gate.
-            patch("test", "/spec/initContainers/0/name", json!(VELERO_WAIT)),
-            json!({ "operation": "move", "from": "/spec/initContainers/0", "path": "/held" }),
-            patch("replace", "/spec", self.spec()),
-            json!({ "operation": "move", "from": "/held", "path": "/spec/initContainers/0" }),
-            patch("add", "/metadata/labels", labels()),
-            patch("add", "/metadata/annotations", json!({})),
+            Patch::new("test", "/spec/initContainers/0/name", json!(VELERO_WAIT)),
+            Patch::r#move("/spec/initContainers/0", "/held"),
+            Patch::new("replace", "/spec", self.spec()),
+            Patch::r#move("/held", "/spec/initContainers/0"),
+            Patch::new("add", "/metadata/labels", labels()),
+            Patch::new("add", "/metadata/annotations", json!({})),
         ];
-        let pods = |name: Option<String>, patches: &[Value]| {
-            let mut conditions = json!({ "groupResource": "pods", "namespaces": [self.source_namespace] });
-            if let Some(name) = name {
-                conditions["resourceNameRegex"] = json!(name);
-            }
-            json!({ "conditions": conditions, "patches": patches })
+        let pods = |resource_name_regex: Option<String>, patches: Vec<Patch>| Rule {
+            conditions: Conditions { group_resource: "pods", resource_name_regex },
+            patches,
         };
-        let this_one = format!("^{}$", self.pod.replace('.', "\\."));
-        json!({
-            "version": "v1",
-            "resourceModifierRules": [pods(None, &hold_back), pods(Some(this_one), &keep_one)],
-        })
+        let this_one = format!("^{}$", self.pod.replace('.', "[.]"));
+        Rules {
+            version: "v1",
+            resource_modifier_rules: [pods(None, hold_back), pods(Some(this_one), keep_one)],
+        }
     }
 
     fn spec(&self) -> Value {
@@ -117,6 +157,11 @@ impl Modifier {
     }
 }
 
+/// The rules as JSON, which is YAML.
+fn text_of(rules: &Rules) -> String {
+    serde_json::to_string(rules).unwrap_or_else(|error| panic!("rules are not JSON: {error}"))
+}
+
 /// A value as Velero wants it: text, which it quotes again unless it looks like an object or an array.
 fn text(value: Value) -> String {
     match value {
@@ -132,7 +177,6 @@ mod tests {
 
     fn modifier() -> Modifier {
         Modifier {
-            source_namespace: "app".to_owned(),
             pod: "pg.0".to_owned(),
             volume: "basebackup".to_owned(),
             claim: "pg-basebackup".to_owned(),
@@ -153,8 +197,8 @@ mod tests {
         let rules = rules(&Run::new());
         let rules = rules["resourceModifierRules"].as_array().unwrap();
         let conditions: Vec<&Value> = rules.iter().map(|rule| &rule["conditions"]).collect();
-        let pods = json!({ "groupResource": "pods", "namespaces": ["app"] });
-        let one = json!({ "groupResource": "pods", "namespaces": ["app"], "resourceNameRegex": "^pg\\.0$" });
+        let pods = json!({ "groupResource": "pods" });
+        let one = json!({ "groupResource": "pods", "resourceNameRegex": "^pg[.]0$" });
         assert_eq!(conditions, [&pods, &one]);
         let first = json!({
             "operation": "add", "path": "/spec/schedulingGates", "value": r#"[{"name":"state-lab.dev/hold"}]"#,
@@ -203,5 +247,48 @@ mod tests {
         assert_eq!(spec.image_pull_secrets.unwrap()[0].name, "mirror");
         assert_eq!(spec.node_selector.unwrap()["disk"], "ssd");
         assert_eq!(spec.tolerations.unwrap()[0].value.as_deref(), Some("drills"));
+    }
+
+    /// The pattern of the admission policy, as the texts between its holes. A hole takes a JSON string without any escape
+    /// but that of a quotation mark.
+    fn admitted() -> Vec<String> {
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nightly/restore-bounds.yaml");
+        let policy = std::fs::read_to_string(policy).unwrap();
+        let lines = policy.lines().filter_map(|line| line.trim().strip_prefix("r'"));
+        let pattern: String = lines.map(|line| &line[..line.rfind('\'').unwrap()]).collect();
+        let pattern = pattern.strip_prefix('^').unwrap().strip_suffix('$').unwrap();
+        let plain = |text: &str| text.replace(r#"\\""#, "\0").replace('\\', "").replace('\0', r#"\""#);
+        pattern.split(r#"([^"\\]|\\")*"#).map(plain).collect()
+    }
+
+    fn is_admitted(mut text: &str) -> bool {
+        let pieces = admitted();
+        for (index, piece) in pieces.iter().enumerate() {
+            let end = if index == 0 { Some(0) } else { text.find(piece.as_str()) };
+            let Some(end) = end.filter(|end| text[*end..].starts_with(piece.as_str())) else { return false };
+            let hole = text[..end].replace(r#"\""#, "");
+            if hole.contains(['"', '\\']) {
+                return false;
+            }
+            text = &text[end + piece.len()..];
+        }
+        text.is_empty()
+    }
+
+    #[test]
+    fn the_admission_policy_knows_this_text() {
+        assert_eq!(admitted().len(), 5, "{:?}", admitted());
+        let run = Run::new();
+        // With pull secrets, resources, node selector and tolerations.
+        let text = text_of(&modifier().rules(&run));
+        assert!(is_admitted(&text), "{text}\nis not what deploy/nightly/restore-bounds.yaml admits");
+        for forbidden in [r#"\"op\""#, r#"\"path\""#, r#"\"from\""#] {
+            assert!(!text.contains(forbidden), "{forbidden} in a value: {text}");
+        }
+        assert!(!is_admitted(
+            &text.replace(r#""groupResource":"pods""#, r#""groupResource":"persistentvolumes""#)
+        ));
+        assert!(!is_admitted(&text.replacen("replace", "add", 1)));
+        assert!(!is_admitted(&text.replace("sleep", r"\u0073leep")));
     }
 }

@@ -24,7 +24,8 @@ const READY_PATIENCE: Period = Period::from_ms(300_000);
 /// How long the container may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The data directory, its owner, and where its WAL is: the postmaster works in the first.
+/// The data directory, its owner, and where its WAL is: the postmaster works in the first. deploy/nightly/backup-bounds.yaml
+/// lets the account of the nightly backup run this in the database's pods, and nothing else.
 const INSPECT: &str = r#"for process in /proc/[0-9]*; do
   case "$(cat "$process/comm" 2>/dev/null)" in postgres|postmaster)
     directory=$(readlink "$process/cwd") && [ -s "$directory/PG_VERSION" ] && break;;
@@ -270,6 +271,15 @@ pub(crate) fn login(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_admission_policy_knows_the_command() {
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/nightly/backup-bounds.yaml");
+        let policy = std::fs::read_to_string(policy).unwrap();
+        let (_, command) = policy.split_once("r'''").unwrap();
+        let (command, _) = command.split_once("'''").unwrap();
+        assert_eq!(command.replace("\n        ", "\n"), INSPECT);
+    }
 
     #[test]
     fn what_a_container_tells_is_understood_or_refused() {
