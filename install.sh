@@ -4,7 +4,7 @@ set -eu
 
 case "${1:-}" in
     demo) wanted="cc:gcc:libc6-dev initdb:postgresql" ;;
-    test) wanted="cc:gcc:libc6-dev initdb:postgresql npm:npm node:nodejs pip:python3-pip unzip:unzip openssl:openssl" ;;
+    test) wanted="cc:gcc:libc6-dev initdb:postgresql npm:npm node:nodejs pip:python3-pip unzip:unzip openssl:openssl pgbouncer:pgbouncer" ;;
     cluster) wanted="cc:gcc:libc6-dev go:golang-go containerd:containerd runc:runc cni-bridge:containernetworking-plugins
         mkfs.btrfs:btrfs-progs nft:nftables ip:iproute2 sysctl:procps debian-pip:python3-pip
         update-ca-certificates:ca-certificates" ;;
@@ -18,6 +18,7 @@ has() {
         debian-pip) /usr/bin/python3 -m pip --version >/dev/null 2>&1 && return 0 || return 1 ;;
     esac
     command -v "$1" >/dev/null 2>&1 && return 0
+    [ "$1" = pgbouncer ] && [ -x /usr/sbin/pgbouncer ] && return 0
     [ "$1" = initdb ] || return 1
     for file in /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb /usr/local/pgsql/bin/initdb; do
         [ -x "$file" ] && return 0

@@ -98,6 +98,10 @@ struct LimitsTable {
     lock_timeout: Option<Period>,
     /// How long one invariant may run; 60s unless given.
     invariant_timeout: Option<Period>,
+    /// How long a server may send nothing before a second connection asks whether it is still at work; 2m unless given.
+    stall_timeout: Option<Period>,
+    /// How long a backup waits for transactions that began before it, prepared ones included; 60s unless given.
+    wait: Option<Period>,
 }
 
 impl fmt::Debug for DatabaseTable {
@@ -228,12 +232,13 @@ impl Config {
 
     /// The limits: the file's where it has them, else the defaults.
     pub fn limits(&self) -> Limits {
-        let LimitsTable { lock_timeout, invariant_timeout } = self.limits;
+        let LimitsTable { lock_timeout, invariant_timeout, stall_timeout, wait } = self.limits;
         let defaults = Limits::default();
         Limits {
             lock_timeout_ms: lock_timeout.map_or(defaults.lock_timeout_ms, Period::ms_u32),
             invariant_timeout_ms: invariant_timeout.map_or(defaults.invariant_timeout_ms, Period::ms_u32),
-            ..defaults
+            anchor_timeout_ms: wait.map_or(defaults.anchor_timeout_ms, Period::ms_u32),
+            stall_timeout_ms: stall_timeout.map_or(defaults.stall_timeout_ms, Period::ms_u32),
         }
     }
 }

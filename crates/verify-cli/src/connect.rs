@@ -10,6 +10,7 @@ use verify_core::manifest::{Consistency, Manifest};
 use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings, TimeTraveller};
 
 use crate::config::Config;
+use crate::interrupt;
 
 /// A short statement that takes longer is stuck.
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
@@ -32,7 +33,7 @@ pub(crate) struct Target {
 impl Target {
     /// The database that `name` stands for; nothing is connected yet.
     pub(crate) fn find(name: &str, config: &Config) -> Result<Self> {
-        let settings = Settings::parse(config.conninfo(name)?, &environment())?;
+        let settings = Settings::parse(config.conninfo(name)?, &environment())?.with_stop(interrupt::asked);
         Ok(Self { place: settings.describe(), settings })
     }
 

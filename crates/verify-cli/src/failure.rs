@@ -152,12 +152,12 @@ fn kind(error: &anyhow::Error) -> Kind {
     if let Some(error) = core_errors(error).last() {
         return match error.kind() {
             ErrorKind::Settings => Kind::Settings,
-            ErrorKind::Connection => Kind::Connection,
+            ErrorKind::Connection | ErrorKind::PoolExhausted => Kind::Connection,
             ErrorKind::Server { sqlstate } if sqlstate.starts_with("28") => Kind::Authentication,
             ErrorKind::Authentication => Kind::Authentication,
             ErrorKind::Server { .. } => Kind::Server,
             ErrorKind::Protocol => Kind::Protocol,
-            ErrorKind::Unsuitable => Kind::Unsuitable,
+            ErrorKind::Unsuitable | ErrorKind::Blocked => Kind::Unsuitable,
             ErrorKind::Manifest => Kind::Manifest,
             ErrorKind::File => Kind::File,
             ErrorKind::Interrupted => Kind::Interrupted,
@@ -259,6 +259,14 @@ fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::Manifest => {
             "a file that is truncated or modified proves nothing: use another copy of it, or capture again"
         }
+        ErrorKind::PoolExhausted => {
+            "a pooler needs a connection for each of --jobs and one more in the pool of this database and user: use fewer \
+             --jobs, raise its pool_size, or connect to the server itself"
+        }
+        ErrorKind::Blocked => {
+            "end it (SELECT pg_terminate_backend(PROCESS), or COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
+             wait longer with --wait"
+        }
         _ => return None,
     })
 }
@@ -292,6 +300,10 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
         }
         "25006" => {
             "name a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
+        }
+        "08P01" => {
+            "is that a connection pooler (PgBouncer)? It needs session or transaction pooling, and takes no `options` \
+             (PGOPTIONS); or connect to the server itself"
         }
         "40001" | "72000" => {
             "a standby cancelled the query for its recovery: set hot_standby_feedback or max_standby_streaming_delay"

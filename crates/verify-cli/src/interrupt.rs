@@ -1,4 +1,7 @@
 //! SIGINT and SIGTERM: the first asks the work to stop and clean up, a second one ends the process at once.
+//!
+//! Whatever waits has to notice within a second. Sessions with PostgreSQL do by `Settings::with_stop`, child programs by
+//! the function that runs them, pauses by [`wait`].
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,7 +31,7 @@ pub(crate) fn listen() -> Result<()> {
                 // What is left behind is found by the next run.
                 process::exit(Exit::INTERRUPTED.code());
             }
-            terminal::tell("\nstopping; once more to stop at once\n");
+            terminal::tell("\nstopping; press Ctrl-C again to quit immediately\n");
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).context("failed to start a thread")?;

@@ -17,6 +17,8 @@ use crate::{interrupt, terminal};
 
 const BAR_PERIOD: Duration = Duration::from_millis(200);
 const LINE_PERIOD: Duration = Duration::from_secs(5);
+/// A wait is reported about twice a second; after five seconds it is a long one.
+const WAITS_BEFORE_TELLING: u32 = 10;
 
 /// How to show progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ struct State {
     /// Something else is done meanwhile.
     paused: bool,
     ended: bool,
+    /// How many events in a row said that somebody is waited for.
+    waits: u32,
 }
 
 /// What the events add up to.
@@ -77,9 +81,19 @@ impl Progress {
     /// Takes an event, and answers with the user's wish to stop.
     pub(crate) fn take(&self, event: Event) -> ControlFlow<()> {
         let mut state = self.shared.lock();
+        let reason = match &event {
+            Event::Waiting { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        state.waits = if reason.is_some() { state.waits + 1 } else { 0 };
+        let long = state.waits == WAITS_BEFORE_TELLING;
         state.tally.add(event);
         state.paused = false;
         drop(state);
+        // A wait for others is reported even where progress is not wanted: it may take somebody to end it.
+        if let Some(reason) = reason.filter(|_| long && self.drawer.is_none()) {
+            terminal::tell(&format!("waiting: {reason}\n"));
+        }
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 

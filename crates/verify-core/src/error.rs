@@ -25,7 +25,11 @@ pub enum ErrorKind {
     Manifest,
     /// A file could not be read or written.
     File,
-    /// The caller's event callback asked to stop.
+    /// The login was accepted, but no session of the server was to be had in time: a pooler has none to spare.
+    PoolExhausted,
+    /// Others hold up the work, and did not end in time.
+    Blocked,
+    /// The caller asked to stop.
     Interrupted,
 }
 

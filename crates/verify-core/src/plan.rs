@@ -1,6 +1,7 @@
 //! What to verify, and with which limits.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,11 +44,30 @@ pub struct Limits {
     pub invariant_timeout_ms: u32,
     /// How long to wait for transactions that were open before a time-travel capture.
     pub anchor_timeout_ms: u32,
+    /// How long a server may send nothing before a second connection looks whether it is still at work. Zero never looks.
+    #[serde(default = "stall_timeout_ms")]
+    pub stall_timeout_ms: u32,
+}
+
+impl Limits {
+    /// The longest silence.
+    pub(crate) fn stall_timeout(self) -> Option<Duration> {
+        (self.stall_timeout_ms > 0).then(|| Duration::from_millis(self.stall_timeout_ms.into()))
+    }
+}
+
+fn stall_timeout_ms() -> u32 {
+    120_000
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { lock_timeout_ms: 10_000, invariant_timeout_ms: 60_000, anchor_timeout_ms: 60_000 }
+        Self {
+            lock_timeout_ms: 10_000,
+            invariant_timeout_ms: 60_000,
+            anchor_timeout_ms: 60_000,
+            stall_timeout_ms: stall_timeout_ms(),
+        }
     }
 }
 

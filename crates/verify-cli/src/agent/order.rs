@@ -125,7 +125,7 @@ impl Conninfo {
 
     /// As settings, untouched by the environment of the pod.
     pub(crate) fn settings(&self) -> Result<Settings> {
-        Ok(Settings::parse(&self.0, &Environment::default())?)
+        Ok(Settings::parse(&self.0, &Environment::default())?.with_stop(interrupt::asked))
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use verify_core::plan::Plan;
 
 use super::cluster_flags::{ClusterFlags, Provider};
 use super::measuring::{Effort, Hash};
@@ -13,6 +14,7 @@ use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
 use crate::config::Config;
 use crate::connect::Target;
+use crate::duration::Period;
 use crate::exit::Exit;
 use crate::provider::local::{self, BackupName, BackupRecord, BackupRequest};
 use crate::provider::velero::{self, Settings};
@@ -51,6 +53,10 @@ pub(crate) struct Backup {
     store: StoreFlag,
     #[command(flatten)]
     effort: Effort,
+    /// How long a physical backup or a volume snapshot waits for transactions that began before it, prepared ones
+    /// included [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Period>,
     /// The claim for base backups and dumps [default: the configuration's]
     #[arg(long, value_name = "NAME", help_heading = "Kubernetes")]
     basebackup_claim: Option<String>,
@@ -145,7 +151,7 @@ impl Backup {
     }
 
     fn with_local(self, method: Option<local::Method>, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { name, hash, store, effort, databases, .. } = self;
+        let Self { name, hash, store, effort, wait, databases, .. } = self;
         let databases = if databases.is_empty() { vec![String::new()] } else { databases };
         let targets = databases.iter().map(|database| Ok(Target::find(database, config)?.settings()));
         let request = BackupRequest {
@@ -153,7 +159,7 @@ impl Backup {
             name,
             method,
             databases: targets.collect::<Result<_>>()?,
-            plan: effort.plan(config, hash.into()),
+            plan: waiting(effort.plan(config, hash.into()), wait),
         };
         let record = storing::watched(globals, "backing up", |watch| local::backup(&request, watch))?;
         let place: PathBuf = request.store.path().join(record.name.as_str());
@@ -164,14 +170,14 @@ impl Backup {
     }
 
     fn with_velero(self, method: velero::Method, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { name, hash, effort, basebackup_claim, cluster, databases, .. } = self;
+        let Self { name, hash, effort, wait, basebackup_claim, cluster, databases, .. } = self;
         let settings = cluster.settings(config);
         let settings = Settings {
             basebackup_claim: basebackup_claim.or(settings.basebackup_claim.clone()),
             databases: if databases.is_empty() { settings.databases.clone() } else { databases },
             ..settings
         };
-        let plan = effort.plan(config, hash.into());
+        let plan = waiting(effort.plan(config, hash.into()), wait);
         let request = velero::BackupRequest { name, settings, method, plan };
         let taken = storing::watched(globals, "backing up", |watch| velero::backup(&request, watch))?;
         let document = BackupDocument::velero(&taken);
@@ -180,6 +186,14 @@ impl Backup {
         printed?;
         Ok(taken.record.as_ref().map_or(Exit::FAIL, |record| provable(&record.backup)))
     }
+}
+
+/// The plan with the limit of the flag, where it is given.
+fn waiting(mut plan: Plan, wait: Option<Period>) -> Plan {
+    if let Some(wait) = wait {
+        plan.limits.anchor_timeout_ms = wait.ms_u32();
+    }
+    plan
 }
 
 /// A complete backup may still be one of which nothing, or not all, can be verified.

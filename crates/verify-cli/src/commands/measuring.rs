@@ -26,6 +26,10 @@ pub(crate) struct Effort {
     /// How long to wait for a lock that somebody holds, before the table counts as unreadable [default: 10s]
     #[arg(long, value_name = "TIME")]
     lock_timeout: Option<Period>,
+    /// How long a server may send nothing before a second connection asks whether it is still at work; if it is not, the
+    /// command gives up. 0s never asks [default: 2m]
+    #[arg(long, value_name = "TIME")]
+    stall_timeout: Option<Period>,
 }
 
 /// Reads a number of connections.
@@ -56,15 +60,16 @@ pub(crate) struct ReportFlag {
 impl Effort {
     /// The plan: flags win over the configuration, and that over the defaults.
     pub(crate) fn plan(self, config: &Config, hash: HashAlgorithm) -> Plan {
-        let Self { jobs, lock_timeout } = self;
+        let Self { jobs, lock_timeout, stall_timeout } = self;
         let limits = config.limits();
         let lock_timeout_ms = lock_timeout.map_or(limits.lock_timeout_ms, Period::ms_u32);
+        let stall_timeout_ms = stall_timeout.map_or(limits.stall_timeout_ms, Period::ms_u32);
         Plan {
             mode: Mode::SharedSnapshot,
             hash,
             jobs,
             invariants: config.invariants(),
-            limits: Limits { lock_timeout_ms, ..limits },
+            limits: Limits { lock_timeout_ms, stall_timeout_ms, ..limits },
         }
     }
 }

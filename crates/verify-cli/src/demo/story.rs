@@ -122,7 +122,7 @@ fn open_shop(installation: &Installation, scratch: &Scratch, narrator: &Narrator
     fs::create_dir(&home).with_context(|| format!("failed to create {}", home.display()))?;
     crate::server::give_to_server_user(&home)?;
     let data = home.join("data");
-    Server::init(installation, &data, &InitOptions::default())?;
+    Server::init(installation, &data, &InitOptions { asked: interrupt::asked, ..InitOptions::default() })?;
     // Settings are PostgreSQL's own, fsync included: this is to show what a plain server does.
     let server = Server::start(installation, &data, &start_options(&home, scratch.path().join("s")))?;
     writers::connect(&settings(&server.conninfo("postgres"))?)?
@@ -196,7 +196,7 @@ fn shop_of(restored: &Restored) -> Result<Settings> {
 
 /// How to connect to a server of ours; nothing of this process's environment counts.
 fn settings(conninfo: &str) -> Result<Settings> {
-    Ok(Settings::parse(conninfo, &Environment::default())?)
+    Ok(Settings::parse(conninfo, &Environment::default())?.with_stop(interrupt::asked))
 }
 
 fn wait(period: Duration) -> Result<()> {

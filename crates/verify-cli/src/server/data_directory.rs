@@ -1,13 +1,21 @@
 //! A new data directory, made with `initdb`.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::account::{give_to_server_user, run_as_server_user};
 use super::installation::Installation;
+use crate::interrupt::interrupted;
+use crate::process_group;
+
+/// How often a child and the wish to stop are polled.
+const POLL: Duration = Duration::from_millis(10);
 
 /// How a new data directory is made.
 #[derive(Clone, Debug)]
@@ -24,6 +32,8 @@ pub struct InitOptions {
     ///
     /// On the socket nobody is asked for a password: the socket's directory is closed to other users instead.
     pub password: Option<String>,
+    /// Asked while `initdb` runs, whether to give up.
+    pub asked: fn() -> bool,
 }
 
 impl Default for InitOptions {
@@ -36,6 +46,7 @@ impl Default for InitOptions {
             locale: locale.to_owned(),
             encoding: "UTF8".to_owned(),
             password: None,
+            asked: || false,
         }
     }
 }
@@ -57,7 +68,11 @@ pub(super) fn init(installation: &Installation, data_dir: &Path, options: &InitO
         .args(["--auth-local", "trust"])
         .args(["--auth-host", if password_file.is_some() { "scram-sha-256" } else { "reject" }])
         .arg("--no-sync")
-        .stdin(Stdio::null());
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        // Its own group: a Ctrl-C in the terminal is for us, and we stop the program in our own order.
+        .process_group(0);
     if options.checksums {
         command.arg("--data-checksums");
     } else if installation.major >= 18 {
@@ -68,13 +83,23 @@ pub(super) fn init(installation: &Installation, data_dir: &Path, options: &InitO
     }
     forget_environment(&mut command);
     run_as_server_user(&mut command)?;
-    let output = command.output().with_context(|| {
+    let doing = || {
         format!(
             "failed to run initdb of PostgreSQL {} in {}",
             installation.version,
             installation.bin.display()
         )
-    })?;
+    };
+    let mut child = command.spawn().with_context(doing)?;
+    while child.try_wait().with_context(doing)?.is_none() {
+        if (options.asked)() {
+            process_group::end(&mut child);
+            return Err(interrupted().into());
+        }
+        thread::sleep(POLL);
+    }
+    // It says less than a pipe holds.
+    let output = child.wait_with_output().with_context(doing)?;
     if !output.status.success() {
         bail!(
             "initdb of PostgreSQL {} failed to create {} ({}): {}",

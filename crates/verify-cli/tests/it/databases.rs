@@ -1,14 +1,12 @@
 //! Capture, verify, compare and the heartbeat on a real server.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use fixtures::TestServer;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::program::{Outcome, outcome, run, state_lab};
+use crate::program::{Outcome, Running, run, state_lab};
 
 const MAJOR: u32 = 18;
 
@@ -280,32 +278,6 @@ fn streams_are_kept_apart_and_coloured_only_when_wanted() {
     assert!(whole.out.contains("\n    id=30\n") && !whole.out.contains(" more\n"), "{}", whole.out);
 }
 
-/// A run that goes on; it ends with the test, whatever becomes of that.
-struct Running(Option<Child>);
-
-impl Running {
-    fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut command = state_lab(directory);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(Some(command.spawn().unwrap()))
-    }
-
-    fn end(mut self, signal: Signal) -> Outcome {
-        let child = self.0.take().unwrap();
-        kill_process(Pid::from_child(&child), signal).unwrap();
-        outcome(&child.wait_with_output().unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 /// Asks the server until it answers `t`.
 fn until(server: &TestServer, query: &str) {
     let started = Instant::now();
@@ -316,17 +288,21 @@ fn until(server: &TestServer, query: &str) {
 }
 
 #[test]
-fn an_interrupted_capture_ends_with_130_and_leaves_nothing() {
+fn an_interrupted_capture_cancels_its_statement_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = shop();
-    let config = "[[invariants]]\nname = 'slow'\nsql = 'SELECT pg_sleep(2)'\nexpect = 'same'\n";
+    let config = "[[invariants]]\nname = 'slow'\nsql = 'SELECT pg_sleep(60)'\nexpect = 'same'\n";
     fs::write(directory.path().join("state-lab.toml"), config).unwrap();
-    let capture = Running::start(directory.path(), &["capture", &server.conninfo("shop"), "-o", "m"]);
-    until(&server, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
-    let Outcome { status, out, err } = capture.end(Signal::INT);
+    let sleeps = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let capture =
+        Running::start(state_lab(directory.path()).args(["capture", &server.conninfo("shop"), "-o", "m"]));
+    until(&server, sleeps);
+    let Outcome { status, out, err } = capture.end_at_once(Signal::INT);
     assert_eq!((status, out.as_str()), (Some(130), ""), "{err}");
-    assert_eq!(err, "\nstopping; once more to stop at once\ninterrupted\n");
+    assert_eq!(err, "\nstopping; press Ctrl-C again to quit immediately\ninterrupted\n");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    // A server notices by itself only when it has something to send.
+    assert_eq!(server.psql("shop", sleeps).unwrap(), "f");
 }
 
 #[test]
@@ -341,10 +317,15 @@ fn the_heartbeat_beats_until_it_is_told_to_stop() {
     assert_eq!(heartbeat("install").out, "heartbeat: installed\n");
     assert_eq!(heartbeat("install").status, Some(0));
 
-    let writer = Running::start(
-        directory.path(),
-        &["heartbeat", "run", &shop, "--interval", "100ms", "--writer", "w\u{1b}1"],
-    );
+    let writer = Running::start(state_lab(directory.path()).args([
+        "heartbeat",
+        "run",
+        &shop,
+        "--interval",
+        "100ms",
+        "--writer",
+        "w\u{1b}1",
+    ]));
     let beats = |more_than: &str| format!("SELECT count(*) > {more_than} FROM state_lab.heartbeat");
     until(&server, &beats("2"));
     let status = heartbeat("status");

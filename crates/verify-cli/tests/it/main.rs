@@ -10,10 +10,13 @@ mod hints;
 mod json;
 #[path = "../../src/json_schema.rs"]
 mod json_schema;
+mod pgbouncer;
 mod program;
+mod relay;
 mod restorable;
 mod restore;
 mod schemas;
 mod scratch;
 mod server;
 mod silent_services;
+mod waits;

@@ -1,7 +1,10 @@
 //! Runs of `state-lab` in an environment of their own.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The program in `directory`, with nothing of our own environment that could lead it to a server or a colour.
 pub(crate) fn state_lab(directory: &Path) -> Command {
@@ -25,4 +28,41 @@ pub(crate) fn run(directory: &Path, arguments: &[&str]) -> Outcome {
 pub(crate) fn outcome(output: &Output) -> Outcome {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
     Outcome { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// A run that goes on; it ends with the test, whatever becomes of that.
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(Some(command.spawn().unwrap()))
+    }
+
+    /// Waits until it ends.
+    pub(crate) fn outcome(mut self) -> Outcome {
+        outcome(&self.0.take().unwrap().wait_with_output().unwrap())
+    }
+
+    pub(crate) fn end(self, signal: Signal) -> Outcome {
+        kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
+        self.outcome()
+    }
+
+    /// The same, which must take no longer than a second; twice that on a busy machine.
+    pub(crate) fn end_at_once(self, signal: Signal) -> Outcome {
+        let began = Instant::now();
+        let outcome = self.end(signal);
+        assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}: {outcome:?}", began.elapsed());
+        outcome
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }

@@ -77,7 +77,7 @@ impl AnchorSession {
         on_event: OnEvent<'_>,
     ) -> Result<Self> {
         let mut transaction = open(settings, limits)?;
-        let xid = first(&transaction.query(statements::ANCHOR)?)?.number(0)?;
+        let xid = first(&transaction.begin_transaction(statements::ANCHOR)?)?.number(0)?;
         let watch = open(settings, limits)?;
         let mut session = Self { transaction, watch, xid };
         session.wait(limits, others, on_event)?;
@@ -91,21 +91,22 @@ impl AnchorSession {
     fn wait(&mut self, limits: Limits, others: &[u64], on_event: OnEvent<'_>) -> Result<()> {
         let polls = limits.anchor_timeout_ms / POLL.as_millis() as u32;
         for poll in 0..=polls {
+            self.watch.settings().stop.check()?;
             if self.now()?.running_before(self.xid).all(|xid| others.contains(&xid)) {
                 return Ok(());
             }
             if poll % POLLS_BEFORE_TELLING == POLLS_BEFORE_TELLING - 1 {
-                let reason = format!("waiting for {}", self.oldest()?);
+                let reason = format!("{}, began before the capture", self.oldest()?);
                 event::send(on_event, Event::Waiting { reason })?;
             }
             std::thread::sleep(POLL);
         }
         let oldest = self.oldest()?;
         Err(Error::new(
-            ErrorKind::Unsuitable,
+            ErrorKind::Blocked,
             format!(
-                "capture for a physical copy: {oldest} is older than the capture, and did not end in time; do it again \
-                 when it has ended, or end it"
+                "capture for a physical copy: {oldest}, is older than the capture and did not end within {} s",
+                limits.anchor_timeout_ms.div_ceil(1_000)
             ),
         ))
     }

@@ -4,7 +4,9 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use super::nap::Nap;
-use super::stream::{Stream, io_error};
+use super::outside::{Found, Outside};
+use super::stream::Stream;
+use super::wait::{Ended, Wait};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of the buffer. A message of this size less the header, or smaller, can be had in one piece.
@@ -13,6 +15,8 @@ pub(super) const CAPACITY: usize = 256 << 10;
 pub(super) const HEADER: usize = 5;
 /// The largest message that is believed: a field of PostgreSQL holds at most 1 GiB.
 const MESSAGE_LIMIT: usize = (1 << 30) + (1 << 10);
+/// So often the answer of a session that has no more to say may still be on its way.
+const DOUBTS_MAX: u8 = 3;
 /// Timer slack of bulk threads. The kernel's default of 50 µs is as long as a nap.
 const TIMER_SLACK_NS: u64 = 1_000;
 
@@ -24,11 +28,15 @@ pub(super) struct ReadBuffer {
     end: usize,
     nap: Option<Nap>,
     rest: Duration,
+    wait: Wait,
+    /// Once the session is open.
+    outside: Option<Box<Outside>>,
     closed: bool,
 }
 
 impl ReadBuffer {
-    pub(super) fn new(stream: Stream) -> Self {
+    /// A buffer over a stream that waits for a slice at a time.
+    pub(super) fn new(stream: Stream, wait: Wait) -> Self {
         Self {
             stream,
             bytes: vec![0; CAPACITY].into_boxed_slice(),
@@ -36,12 +44,29 @@ impl ReadBuffer {
             end: 0,
             nap: None,
             rest: Duration::ZERO,
+            wait,
+            outside: None,
             closed: false,
         }
     }
 
     pub(super) fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// How long the server is waited for from now on.
+    pub(super) fn set_wait(&mut self, wait: Wait) {
+        self.wait = wait;
+    }
+
+    /// Whether the limit of the wait was reached.
+    pub(super) fn timed_out(&self) -> bool {
+        self.wait.is_over()
+    }
+
+    /// What is done from outside when the wait ends.
+    pub(super) fn set_outside(&mut self, outside: Outside) {
+        self.outside = Some(Box::new(outside));
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -141,6 +166,11 @@ impl ReadBuffer {
         if self.closed {
             return Err(Error::new(ErrorKind::Connection, "read from the server: the connection is closed"));
         }
+        let doing = "read from the server";
+        if self.wait.total_is_over() {
+            self.closed = true;
+            return Err(self.wait.error(Ended::TimedOut, doing));
+        }
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.end == CAPACITY {
@@ -154,13 +184,15 @@ impl ReadBuffer {
         let wanted = CAPACITY - self.end;
         let read = loop {
             match self.stream.read(&mut self.bytes[self.end..]) {
-                Ok(0) => break Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it")),
-                Ok(read) => break Ok(read),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
+                Ok(0) => {
+                    let end = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
+                    return Err(self.fail(doing, end));
+                }
+                Ok(read) => break read,
+                Err(error) => self.go_on_after(error, doing)?,
             }
         };
-        let read = read.map_err(|error| self.fail("read from the server", error))?;
+        self.wait.answered();
         self.end += read;
         if let Some(nap) = &mut self.nap {
             self.rest = nap.after(read, wanted);
@@ -173,14 +205,67 @@ impl ReadBuffer {
         if self.closed {
             return Err(Error::new(ErrorKind::Connection, "send to the server: the connection is closed"));
         }
-        let sent = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
-        sent.map_err(|error| self.fail("send to the server", error))
+        let doing = "send to the server";
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.stream.write(left) {
+                Ok(0) => return Err(self.fail(doing, io::ErrorKind::WriteZero.into())),
+                Ok(written) => left = &left[written..],
+                Err(error) => self.go_on_after(error, doing)?,
+            }
+        }
+        while let Err(error) = self.stream.flush() {
+            self.go_on_after(error, doing)?;
+        }
+        Ok(())
+    }
+
+    /// Takes an error that may only mean that a slice of the wait is over.
+    #[cold]
+    fn go_on_after(&mut self, error: io::Error, doing: &str) -> Result<()> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::WouldBlock => self.idle(doing),
+            _ => Err(self.fail(doing, error)),
+        }
+    }
+
+    /// Ends the wait where its limit is reached or the work is to stop.
+    fn idle(&mut self, doing: &str) -> Result<()> {
+        let Some(ended) = self.wait.idle() else { return Ok(()) };
+        if ended == Ended::TimedOut
+            && self.wait.is_of_silence()
+            && let Some(outside) = &self.outside
+        {
+            let silent =
+                |why: &str| format!("{doing}: it has sent nothing for {}: {why}", self.wait.limit_text());
+            let error = match outside.look() {
+                Ok(Found::Working) => {
+                    self.wait.answered();
+                    return Ok(());
+                }
+                Ok(Found::Finished(_)) if self.wait.doubts < DOUBTS_MAX => {
+                    self.wait.doubts += 1;
+                    return Ok(());
+                }
+                Ok(Found::Finished(why)) => Error::new(ErrorKind::Connection, silent(&why)),
+                Ok(Found::Dead(error)) => Error::new(ErrorKind::Connection, silent(&error.chain())),
+                Err(error) => error,
+            };
+            self.closed = true;
+            return Err(error);
+        }
+        self.closed = true;
+        if let (Ended::Stopped, Some(outside)) = (ended, &self.outside) {
+            outside.cancel();
+        }
+        Err(self.wait.error(ended, doing))
     }
 
     #[cold]
     fn fail(&mut self, doing: &str, error: io::Error) -> Error {
         self.closed = true;
-        io_error(doing, error)
+        Error::with_source(ErrorKind::Connection, doing, error)
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use super::*;
+use crate::postgres::wait::Stop;
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![tag];
@@ -17,7 +18,7 @@ fn message(tag: u8, body: &[u8]) -> Vec<u8> {
 fn fed(bytes: Vec<u8>, piece: usize) -> ReadBuffer {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     thread::spawn(move || bytes.chunks(piece).try_for_each(|chunk| theirs.write_all(chunk)));
-    ReadBuffer::new(Stream::Unix(ours))
+    ReadBuffer::new(Stream::Unix(ours), Wait::silence(None, Stop::default()))
 }
 
 #[test]

@@ -9,11 +9,15 @@ use postgres_protocol::message::frontend;
 
 use super::buffer::{CAPACITY, HEADER, ReadBuffer};
 use super::cancel::CancelHandle;
+use super::heartbeat::first;
+use super::login::Start;
 use super::open;
+use super::outside::Outside;
 use super::rows::{Row, Rows, column_names};
 use super::server_error::server_error;
 use super::session::SessionOptions;
 use super::settings::Settings;
+use super::statements;
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw_text;
 
@@ -29,6 +33,8 @@ pub struct Connection {
     process_id: i32,
     secret_key: i32,
     transaction_status: u8,
+    /// Behind a pooler: statements that each transaction begins with.
+    pooled: Option<String>,
 }
 
 /// How a statement was sent, which decides how a COPY that it begins is ended.
@@ -53,8 +59,15 @@ impl Connection {
     /// Reads what the server says between the login and its first readiness.
     pub(super) fn begin(buffer: ReadBuffer, settings: Settings) -> Result<Self> {
         let parameters = BTreeMap::new();
-        let mut connection =
-            Self { buffer, settings, parameters, process_id: 0, secret_key: 0, transaction_status: b'I' };
+        let mut connection = Self {
+            buffer,
+            settings,
+            parameters,
+            process_id: 0,
+            secret_key: 0,
+            transaction_status: b'I',
+            pooled: None,
+        };
         loop {
             let (tag, length) = connection.next_header()?;
             let body = connection.control_body(length)?;
@@ -65,10 +78,69 @@ impl Connection {
                 other => return Err(connection.unexpected(other)),
             }
         }
-        let unlimited = connection.buffer.stream().set_timeout(None);
-        unlimited
-            .map_err(|error| Error::with_source(ErrorKind::Connection, "wait without a limit", error))?;
         Ok(connection)
+    }
+
+    /// Runs the first statement, which shows whether a pooler is between, and ends the time for connecting.
+    pub(super) fn settle(&mut self, session: &SessionOptions, start: Start) -> Result<()> {
+        let refused = start == Start::Pooled;
+        let own_pid = if refused { 0 } else { self.process_id };
+        let rows = self.promptly(|connection| connection.query(&statements::session(own_pid)))?;
+        let served_by: i32 = first(&rows)?.number(0)?;
+        // A pooler gives its clients numbers of its own, or none.
+        if refused || served_by != self.process_id {
+            self.pooled = Some(session.statements());
+        }
+        let process_id = self.pooled.is_none().then_some(served_by);
+        self.buffer.set_outside(Outside::new(self.cancel_handle(), self.settings.clone(), process_id));
+        self.buffer.set_wait(self.settings.silence());
+        Ok(())
+    }
+
+    /// Runs what needs no work but a session of the server, in the time for connecting.
+    fn promptly<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        run(self).map_err(|error| {
+            if error.kind() != &ErrorKind::Connection || !self.buffer.timed_out() {
+                return error;
+            }
+            let text = format!(
+                "get a session of the server: the login was accepted, but the first statement was not answered; a pooler \
+                 may have no free connection, or the server hangs ({})",
+                error.chain()
+            );
+            // Without the cause, whose hint is for a server that refuses the login.
+            Error::new(ErrorKind::PoolExhausted, text)
+        })
+    }
+
+    /// Begins a transaction. Behind a pooler it gets a session of the server in the time for connecting, or not at all.
+    pub(super) fn begin_transaction(&mut self, sql: &str) -> Result<Vec<Row>> {
+        if self.pooled.is_none() {
+            return self.query(sql);
+        }
+        self.limit_total();
+        let begun = self.promptly(|connection| connection.query(sql));
+        self.buffer.set_wait(self.settings.silence());
+        begun
+    }
+
+    /// Limits all further waits together as those for connecting.
+    pub(super) fn limit_total(&mut self) {
+        self.buffer.set_wait(self.settings.connecting());
+    }
+
+    /// Lets values through as they are stored: without an encoding the server can only hand out the bytes as they are.
+    pub(super) fn set_raw_encoding(&mut self) -> Result<()> {
+        match &mut self.pooled {
+            Some(statements) => statements.push_str(&statements::set_local("client_encoding", "SQL_ASCII")),
+            None => self.execute(statements::RAW_ENCODING)?,
+        }
+        Ok(())
+    }
+
+    /// Whether a pooler, such as PgBouncer, is between this client and the server.
+    pub fn is_pooled(&self) -> bool {
+        self.pooled.is_some()
     }
 
     /// A parameter that the server reported, such as `server_version`.
@@ -154,7 +226,13 @@ impl Connection {
     /// [`Self::next_header`] and [`Self::buffer_mut`].
     pub(super) fn send_query(&mut self, sql: &str) -> Result<()> {
         let mut message = BytesMut::new();
-        statement(b'Q', &[&raw_text::encode(sql), b"\0"], &mut message)?;
+        match &self.pooled {
+            // One message is one transaction, which holds a session of the pool, until its BEGIN makes a longer one of it.
+            Some(settings) if self.transaction_status == b'I' => {
+                statement(b'Q', &[settings.as_bytes(), &raw_text::encode(sql), b"\0"], &mut message)?;
+            }
+            _ => statement(b'Q', &[&raw_text::encode(sql), b"\0"], &mut message)?,
+        }
         self.buffer.send(&message)
     }
 

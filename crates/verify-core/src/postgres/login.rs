@@ -18,15 +18,29 @@ use crate::error::{Error, ErrorKind, Result};
 /// The name that sessions carry where the settings give none.
 const APPLICATION_NAME: &str = "state-lab";
 
+/// Which parameters a session starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// All of them.
+    Full,
+    /// Those that a pooler takes too; the others follow as statements in each transaction.
+    Pooled,
+}
+
 /// Sends the startup message.
-pub(super) fn start(buffer: &mut ReadBuffer, settings: &Settings, session: &SessionOptions) -> Result<()> {
+pub(super) fn start(
+    buffer: &mut ReadBuffer,
+    settings: &Settings,
+    session: &SessionOptions,
+    start: Start,
+) -> Result<()> {
     let mut parameters = vec![
         ("user", settings.user.as_str()),
         ("database", settings.database()),
         ("application_name", settings.application_name.as_deref().unwrap_or(APPLICATION_NAME)),
     ];
     parameters.extend(settings.options.as_deref().map(|options| ("options", options)));
-    parameters.extend(session.iter());
+    parameters.extend(session.iter().filter(|(name, _)| start == Start::Full || *name == "application_name"));
     // Last, so that it wins: everything that we read is taken for UTF-8.
     parameters.push(("client_encoding", "UTF8"));
     let mut message = BytesMut::new();

@@ -27,7 +27,7 @@ fn log_in_at(script: &[u8], more: &str, binding: Option<Vec<u8>>) -> (Result<()>
     theirs.shutdown(Shutdown::Write).unwrap();
     let text = format!("host=/s user=u password=hunter2 {more}");
     let settings = Settings::parse(&text, &Environment::default()).unwrap();
-    let mut buffer = ReadBuffer::new(Stream::Unix(ours));
+    let mut buffer = ReadBuffer::new(Stream::Unix(ours), settings.silence());
     let outcome = log_in(&mut buffer, &settings, &settings.hosts[0], binding);
     drop(buffer);
     let mut heard = Vec::new();

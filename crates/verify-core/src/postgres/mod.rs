@@ -20,6 +20,7 @@ mod login;
 mod nap;
 mod open;
 mod options;
+mod outside;
 mod passfile;
 mod placement;
 mod printable;
@@ -44,6 +45,7 @@ mod tls;
 mod tls_settings;
 mod traveller;
 mod types;
+mod wait;
 
 pub use cancel::CancelHandle;
 pub use connection::Connection;

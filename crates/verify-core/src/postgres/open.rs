@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
 use super::host::Host;
-use super::login;
+use super::login::{self, Start};
 use super::session::SessionOptions;
 use super::settings::{Settings, Target};
 use super::socket::{self, Opened, Protection};
 use super::statements;
 use super::tls_settings::SslMode;
+use super::wait::Wait;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The first host that answers and is of the wanted kind.
@@ -72,12 +73,17 @@ fn summary(settings: &Settings, mut tried: Vec<(&Host, Error)>) -> Error {
 
 fn open_host(settings: &Settings, session: &SessionOptions, host: &Host) -> Result<Connection> {
     if let Some(path) = host.socket() {
-        let opened = socket::open_unix(settings, &path)?;
-        return begin(settings, session, host, opened);
+        let open = |start: Start| {
+            let mut wait = settings.connecting();
+            let opened = socket::open_unix(&path, &mut wait)?;
+            begin(settings, session, host, opened, wait, start)
+        };
+        return or_as_client_of_pooler(open);
     }
     let mut failure = None;
-    for address in socket::resolve(host)? {
-        match open_address(settings, session, host, address) {
+    for address in socket::resolve(host, &mut settings.connecting())? {
+        let open = |start| open_address(settings, session, host, address, start);
+        match or_as_client_of_pooler(open) {
             Err(error) if error.kind() == &ErrorKind::Connection => failure = Some(error),
             other => return other,
         }
@@ -85,24 +91,42 @@ fn open_host(settings: &Settings, session: &SessionOptions, host: &Host) -> Resu
     Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Connection, "find its address")))
 }
 
+/// Opens once more, with the parameters that every pooler takes, where the first try met one that takes no others.
+fn or_as_client_of_pooler(open: impl Fn(Start) -> Result<Connection>) -> Result<Connection> {
+    match open(Start::Full) {
+        Err(error) if refuses_parameters(&error) => open(Start::Pooled),
+        other => other,
+    }
+}
+
+/// As PgBouncer says it of one parameter after the other.
+fn refuses_parameters(error: &Error) -> bool {
+    error.sqlstate() == Some("08P01") && error.chain().contains("startup parameter")
+}
+
 fn open_address(
     settings: &Settings,
     session: &SessionOptions,
     host: &Host,
     address: SocketAddr,
+    start: Start,
 ) -> Result<Connection> {
     let attempt = |protection| {
-        let socket = socket::connect(settings, address)?;
-        let opened = match socket::protect(settings, host, socket, protection) {
+        let mut wait = settings.connecting();
+        let socket = socket::connect(settings, address, &mut wait)?;
+        let opened = match socket::protect(settings, host, socket, protection, &mut wait) {
             // Who only prefers TLS goes on without it. Certificates that cannot be used are still an error.
             Err(error)
-                if protection == Protection::TlsIfOffered && error.kind() == &ErrorKind::Connection =>
+                if protection == Protection::TlsIfOffered
+                    && error.kind() == &ErrorKind::Connection
+                    && !wait.is_over() =>
             {
-                socket::protect(settings, host, socket::connect(settings, address)?, Protection::Plain)?
+                let socket = socket::connect(settings, address, &mut wait)?;
+                socket::protect(settings, host, socket, Protection::Plain, &mut wait)?
             }
             other => other?,
         };
-        begin(settings, session, host, opened)
+        begin(settings, session, host, opened, wait, start)
     };
     match settings.tls.mode {
         SslMode::Disable => attempt(Protection::Plain),
@@ -126,11 +150,23 @@ fn refused_by_rule(error: &Error) -> bool {
     error.sqlstate() == Some("28000")
 }
 
-fn begin(settings: &Settings, session: &SessionOptions, host: &Host, opened: Opened) -> Result<Connection> {
-    let mut buffer = ReadBuffer::new(opened.stream);
-    login::start(&mut buffer, settings, session)?;
-    login::log_in(&mut buffer, settings, host, opened.binding)?;
-    Connection::begin(buffer, settings.with_host(host))
+fn begin(
+    settings: &Settings,
+    session: &SessionOptions,
+    host: &Host,
+    opened: Opened,
+    wait: Wait,
+    start: Start,
+) -> Result<Connection> {
+    let mut buffer = ReadBuffer::new(opened.stream, wait);
+    login::start(&mut buffer, settings, session, start)?;
+    login::log_in(&mut buffer, settings, host, opened.binding).map_err(|error| match error.kind() {
+        ErrorKind::Connection => error.while_doing("log in"),
+        _ => error,
+    })?;
+    let mut connection = Connection::begin(buffer, settings.with_host(host))?;
+    connection.settle(session, start)?;
+    Ok(connection)
 }
 
 /// Refuses a server of another kind than the one asked for.

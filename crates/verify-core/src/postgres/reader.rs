@@ -4,6 +4,7 @@ use std::sync::MutexGuard;
 
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
+use super::heartbeat::first;
 use super::server_error::server_error;
 use super::statements;
 use crate::database::{Obstacle, Reader, Sink, Slice};
@@ -20,6 +21,9 @@ const COPY_TRAILER: [u8; 2] = [0xff, 0xff];
 /// One connection in a transaction that shares the snapshot.
 pub(super) struct CopyReader {
     connection: Connection,
+    /// The snapshot's exported name.
+    exported: String,
+    /// What it shows.
     snapshot: String,
     /// Tables read in the current transaction.
     tables: usize,
@@ -33,18 +37,34 @@ enum Answer {
 }
 
 impl CopyReader {
-    pub(super) fn new(connection: Connection, snapshot: &str) -> Result<Self> {
-        let mut reader = Self { connection, snapshot: snapshot.to_owned(), tables: 0 };
+    pub(super) fn new(connection: Connection, exported: &str, snapshot: &str) -> Result<Self> {
+        let mut reader =
+            Self { connection, exported: exported.to_owned(), snapshot: snapshot.to_owned(), tables: 0 };
         reader.begin()?;
         Ok(reader)
     }
 
     fn begin(&mut self) -> Result<()> {
         self.tables = 0;
-        let import = statements::import(&self.snapshot);
-        self.connection
-            .execute(&format!("{}; {import}", statements::BEGIN))
+        let import = statements::import(&self.exported);
+        let begun = self.connection.begin_transaction(&format!("{}; {import}", statements::BEGIN));
+        begun
+            .and_then(|_| self.check_snapshot())
             .map_err(|error| error.while_doing("share the snapshot with another connection"))
+    }
+
+    /// Behind a pooler: another server may have a snapshot of the same name.
+    fn check_snapshot(&mut self) -> Result<()> {
+        if !self.connection.is_pooled() {
+            return Ok(());
+        }
+        let rows = self.connection.query(statements::CURRENT_SNAPSHOT)?;
+        let seen = first(&rows)?.text(0)?;
+        if seen == self.snapshot {
+            return Ok(());
+        }
+        let text = format!("the pooler led to a session that sees {seen}, not {}", self.snapshot);
+        Err(Error::new(ErrorKind::Unsuitable, text))
     }
 
     /// Reads slices from one message; gives how many were dealt with.

@@ -258,7 +258,7 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
                 && !refused.iter().any(|(name, _)| *name == found.table.name)
         });
         relations.truncate(usize::try_from(identity.lock_slots / 4).unwrap_or(usize::MAX));
-        control.execute(statements::BEGIN)?;
+        control.begin_transaction(statements::BEGIN)?;
         let mut oids = Vec::with_capacity(relations.len());
         match lock_those_there(control, &relations, &mut oids) {
             Ok(()) => return Ok(Locked { oids, refused }),

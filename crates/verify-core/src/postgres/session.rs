@@ -1,5 +1,7 @@
 //! The parameters that a session starts with.
 
+use super::statements;
+
 /// Parameters sent when the session starts, in order. There they win over what the role, the database and
 /// PGOPTIONS say, and need no statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +51,38 @@ impl SessionOptions {
         self
     }
 
+    /// The same as statements for one transaction, for a pooler: it may give the next transaction another session.
+    pub(super) fn statements(&self) -> String {
+        // A pooler takes the name at the start, and is itself the peer of the server's socket.
+        let in_transaction = |name: &str| name != "application_name" && !name.starts_with("tcp_");
+        let each = self.iter().filter(|(name, _)| in_transaction(name));
+        each.map(|(name, value)| statements::set_local(name, value)).collect()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pooler_is_sent_statements() {
+        let session =
+            SessionOptions::verification(1, 2).with("application_name", "a").with("work_mem", "it's");
+        let text = session.statements();
+        assert!(
+            text.starts_with("SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres'; "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("SET LOCAL synchronize_seqscans = 'off'; SET LOCAL work_mem = 'it''s'; "),
+            "{text}"
+        );
+        // An empty identifier, as at the start.
+        assert!(text.contains("; SET LOCAL search_path = ''; "), "{text}");
+        assert!(!text.contains("application_name") && !text.contains("tcp_"), "{text}");
     }
 }

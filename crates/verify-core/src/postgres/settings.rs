@@ -12,7 +12,13 @@ use super::printable::printable;
 use super::require_auth::RequireAuth;
 use super::secret::Secret;
 use super::tls_settings::{Roots, TlsSettings, TlsVersion};
+use super::wait::{Stop, Wait};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Where `connect_timeout` is not given. libpq would wait for ever.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where no other is given.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChannelBinding {
@@ -63,7 +69,11 @@ pub struct Settings {
     pub(super) channel_binding: ChannelBinding,
     pub(super) require_auth: RequireAuth,
     pub(super) target: Target,
+    /// For each address of a host, from the first packet to the answer to the first statement; `None` is no limit.
     pub(super) connect_timeout: Option<Duration>,
+    /// For each silence of an open session, before a second connection looks whether the server is still at work.
+    stall_timeout: Option<Duration>,
+    pub(super) stop: Stop,
     pub(super) options: Option<String>,
     pub(super) application_name: Option<String>,
     pub(super) keepalive: Keepalive,
@@ -101,10 +111,13 @@ impl Settings {
             require_auth: RequireAuth::parse(options.get("require_auth").unwrap_or_default())?,
             target: options.choice("target_session_attrs", Target::Any, &TARGETS)?,
             connect_timeout: match options.number("connect_timeout")? {
-                None | Some(..=0) => None,
+                None => Some(CONNECT_TIMEOUT),
+                Some(..=0) => None,
                 // libpq takes at least two seconds, so that a clock's tick is not the whole wait.
                 Some(seconds) => Some(Duration::from_secs(u64::from(seconds.unsigned_abs()).max(2))),
             },
+            stall_timeout: Some(STALL_TIMEOUT),
+            stop: Stop::default(),
             options: options.get("options").map(str::to_owned),
             application_name: application_name.map(str::to_owned),
             keepalive: keepalive(&options)?,
@@ -115,6 +128,34 @@ impl Settings {
     #[must_use]
     pub fn with_database(&self, name: &str) -> Self {
         Self { database: name.to_owned(), ..self.clone() }
+    }
+
+    /// The same settings for sessions that stop waiting, whatever they wait for, soon after `asked` says so. It is called
+    /// a few times a second by every session that waits. A statement that runs then is cancelled.
+    #[must_use]
+    pub fn with_stop(self, asked: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { stop: Stop::new(asked), ..self }
+    }
+
+    /// The same settings for sessions that look, after each silence of this length, whether the server is still at work, and
+    /// give up where it is not. Two minutes unless given; `None` never looks.
+    #[must_use]
+    pub fn with_stall_timeout(&self, limit: Option<Duration>) -> Self {
+        Self { stall_timeout: limit, ..self.clone() }
+    }
+
+    pub(super) fn with_connect_timeout(&self, limit: Duration) -> Self {
+        Self { connect_timeout: Some(limit), ..self.clone() }
+    }
+
+    /// The wait for one address of a host.
+    pub(super) fn connecting(&self) -> Wait {
+        Wait::total(self.connect_timeout, self.stop.clone())
+    }
+
+    /// The wait of an open session.
+    pub(super) fn silence(&self) -> Wait {
+        Wait::silence(self.stall_timeout, self.stop.clone())
     }
 
     /// The same settings for one of the hosts only.

@@ -119,8 +119,9 @@ fn what_asks_for_nothing_is_accepted() {
 }
 
 #[test]
-fn a_connect_timeout_is_at_least_two_seconds() {
-    for (text, expected) in [("", None), ("0", None), ("-1", None), ("1", Some(2)), (" 30 ", Some(30))] {
+fn a_connect_timeout_is_ten_seconds_and_at_least_two() {
+    let table = [("", Some(10)), ("0", None), ("-1", None), ("1", Some(2)), (" 30 ", Some(30))];
+    for (text, expected) in table {
         let settings = settings("", &[("PGCONNECT_TIMEOUT", text)]);
         assert_eq!(settings.connect_timeout, expected.map(Duration::from_secs), "{text}");
     }

@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::reader::{CoordinatorReader, CopyReader};
 use super::savepoint::guarded;
 use super::session::SessionOptions;
+use super::settings::Settings;
 use super::{heartbeat, invariants, placement, sequences, statements};
 use crate::database::{Deviation, Found, Placement, Reader, Snapshot};
 use crate::digest::HashKey;
@@ -54,19 +55,16 @@ pub(super) fn unzip(relations: Vec<Relation>) -> (Vec<u32>, Vec<Found>) {
 }
 
 /// Opens a session with the settings under which values read the same everywhere.
-pub(super) fn open(settings: &super::Settings, limits: Limits) -> Result<Connection> {
-    open_with(settings, &SessionOptions::verification(limits.lock_timeout_ms, 0))
+pub(super) fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
+    open_with(settings, limits, &SessionOptions::verification(limits.lock_timeout_ms, 0))
 }
 
 /// The same with options of the caller's, beyond those.
-pub(super) fn open_with(settings: &super::Settings, session: &SessionOptions) -> Result<Connection> {
-    let mut connection = Connection::open(settings, session)?;
+pub(super) fn open_with(settings: &Settings, limits: Limits, session: &SessionOptions) -> Result<Connection> {
+    let mut connection = Connection::open(&settings.with_stall_timeout(limits.stall_timeout()), session)?;
     if connection.parameter("server_encoding") == Some("SQL_ASCII") {
-        // Without an encoding the server can only hand out the bytes as they are.
-        connection.execute(statements::RAW_ENCODING)?;
+        connection.set_raw_encoding()?;
     }
-    // PostgreSQL 13 does not know it, so it cannot be among what a session starts with.
-    connection.execute(statements::NEVER_IDLE)?;
     Ok(connection)
 }
 
@@ -115,7 +113,7 @@ impl Snapshot for PostgresSnapshot {
         let settings = self.control().settings().clone();
         let lock_timeout_ms = self.limits.lock_timeout_ms.min(READER_LOCK_TIMEOUT_MS);
         let limits = Limits { lock_timeout_ms, ..self.limits };
-        Ok(Box::new(CopyReader::new(open(&settings, limits)?, &self.exported)?))
+        Ok(Box::new(CopyReader::new(open(&settings, limits)?, &self.exported, &self.origin.snapshot)?))
     }
 
     fn coordinator(&self) -> Box<dyn Reader + '_> {

@@ -1,7 +1,7 @@
 //! Opening the byte stream to one host: sockets, timeouts, and the step into TLS.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -14,14 +14,19 @@ use super::channel_binding::tls_server_end_point;
 use super::host::Host;
 use super::server_hint::NOT_POSTGRESQL;
 use super::settings::{Keepalive, Settings};
-use super::stream::{Stream, io_error, set_tcp_timeout};
+use super::stream::Stream;
 use super::tls::{self, PROTOCOL};
 use super::tls_settings::{Roots, SslMode};
+use super::wait::{SLICE, Wait};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The remedy for a name without an address.
 const UNKNOWN_HOST: &str =
     "check the spelling of the host, and that this machine resolves it (`getent hosts` with its name)";
+
+/// The remedy for an address that does not answer at all.
+const UNREACHED: &str = "correct host and port, or open the way to them: a firewall that drops packets looks like this, \
+    and so does a machine that is down";
 
 /// The remedy where TLS was begun without asking.
 const NO_DIRECT_TLS: &str = "leave sslnegotiation=direct out: it needs PostgreSQL 17 or later";
@@ -43,16 +48,15 @@ pub(super) struct Opened {
 }
 
 /// The addresses of a host. A socket needs none.
-pub(super) fn resolve(host: &Host) -> Result<Vec<SocketAddr>> {
-    if let Some(address) = host.address {
+pub(super) fn resolve(host: &Host, wait: &mut Wait) -> Result<Vec<SocketAddr>> {
+    if let Some(address) = host.address.or_else(|| host.name.parse::<IpAddr>().ok()) {
         return Ok(vec![SocketAddr::new(address, host.port)]);
     }
-    let found: Vec<_> = (host.name.as_str(), host.port)
-        .to_socket_addrs()
-        .map_err(|error| {
-            Error::with_source(ErrorKind::Connection, "find its address", error).with_hint(UNKNOWN_HOST)
-        })?
-        .collect();
+    let (name, port) = (host.name.clone(), host.port);
+    let find = move || Ok((name.as_str(), port).to_socket_addrs()?.collect::<Vec<_>>());
+    let found = wait
+        .in_background("find its address", find)
+        .map_err(|error| hinted(error, |_| Some(UNKNOWN_HOST.to_owned())))?;
     match found.is_empty() {
         true => {
             Err(Error::new(ErrorKind::Connection, "find its address: it has none").with_hint(UNKNOWN_HOST))
@@ -62,37 +66,45 @@ pub(super) fn resolve(host: &Host) -> Result<Vec<SocketAddr>> {
 }
 
 /// Connects to the host's socket.
-pub(super) fn open_unix(settings: &Settings, path: &Path) -> Result<Opened> {
-    let opened = UnixStream::connect(path).map(Stream::Unix).and_then(|stream| {
-        stream.set_timeout(settings.connect_timeout)?;
-        Ok(stream)
+pub(super) fn open_unix(path: &Path, wait: &mut Wait) -> Result<Opened> {
+    let file = path.to_owned();
+    // It blocks while the server's queue of connections is full.
+    let opened = wait.in_background("connect to its socket", move || {
+        let socket = UnixStream::connect(file)?;
+        socket.set_read_timeout(Some(SLICE))?;
+        socket.set_write_timeout(Some(SLICE))?;
+        Ok(Stream::Unix(socket))
     });
-    let stream = opened.map_err(|error| {
-        let hint = socket_hint(&error, path);
-        let error = Error::with_source(ErrorKind::Connection, "connect to its socket", error);
-        hint.into_iter().fold(error, Error::with_hint)
-    })?;
+    let stream = opened.map_err(|error| hinted(error, |cause| socket_hint(cause, path)))?;
     Ok(Opened { stream, binding: None })
 }
 
-/// Connects to one address of a host. The connect timeout limits each wait from here to the end of the login.
-pub(super) fn connect(settings: &Settings, address: SocketAddr) -> Result<TcpStream> {
-    let connected = match settings.connect_timeout {
-        Some(timeout) => TcpStream::connect_timeout(&address, timeout),
-        None => TcpStream::connect(address),
-    };
-    let socket = connected.and_then(|socket| {
-        set_tcp_timeout(&socket, settings.connect_timeout)?;
+/// Connects to one address of a host.
+pub(super) fn connect(settings: &Settings, address: SocketAddr, wait: &mut Wait) -> Result<TcpStream> {
+    let (keepalive, limit) = (settings.keepalive.clone(), settings.connect_timeout);
+    let connected = wait.in_background(&format!("connect to the address {}", address.ip()), move || {
+        let socket = match limit {
+            Some(limit) => TcpStream::connect_timeout(&address, limit)?,
+            None => TcpStream::connect(address)?,
+        };
+        socket.set_read_timeout(Some(SLICE))?;
+        socket.set_write_timeout(Some(SLICE))?;
         socket.set_nodelay(true)?;
-        keep_alive(&socket, &settings.keepalive)?;
+        keep_alive(&socket, &keepalive)?;
         Ok(socket)
     });
-    socket.map_err(|error| {
-        let hint = connect_hint(error.kind());
-        let doing = format!("connect to the address {}", address.ip());
-        let error = Error::with_source(ErrorKind::Connection, doing, error);
-        hint.into_iter().fold(error, Error::with_hint)
+    connected.map_err(|error| match std::error::Error::source(&error) {
+        // The limit of ours was reached.
+        None if error.kind() == &ErrorKind::Connection => error.with_hint(UNREACHED),
+        _ => hinted(error, |cause| connect_hint(cause.kind()).map(str::to_owned)),
     })
+}
+
+/// The error with the remedy for the failure of the socket that it is of.
+fn hinted(error: Error, hint: impl Fn(&io::Error) -> Option<String>) -> Error {
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let hint = cause.and_then(hint);
+    hint.into_iter().fold(error, Error::with_hint)
 }
 
 /// The remedy for an address that could not be connected to.
@@ -101,10 +113,7 @@ fn connect_hint(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::ConnectionRefused => {
             "no server listens on this address and port: start it, correct host or port, or set its listen_addresses"
         }
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            "correct host and port, or open the way to them: a firewall that drops packets looks like this, and so \
-             does a machine that is down"
-        }
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => UNREACHED,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             "correct the host, or this machine's routes: no network leads to this address"
         }
@@ -137,11 +146,12 @@ pub(super) fn protect(
     host: &Host,
     socket: TcpStream,
     protection: Protection,
+    wait: &mut Wait,
 ) -> Result<Opened> {
-    if protection == Protection::Plain || (!settings.tls.direct && !ask_for_tls(&socket, protection)?) {
+    if protection == Protection::Plain || (!settings.tls.direct && !ask_for_tls(&socket, protection, wait)?) {
         return Ok(Opened { stream: Stream::Tcp(socket), binding: None });
     }
-    start_tls(settings, host, socket)
+    start_tls(settings, host, socket, wait)
 }
 
 fn keep_alive(socket: &TcpStream, keepalive: &Keepalive) -> io::Result<()> {
@@ -169,15 +179,15 @@ fn keep_alive(socket: &TcpStream, keepalive: &Keepalive) -> io::Result<()> {
 }
 
 /// Sends an SSLRequest; whether the server agrees.
-fn ask_for_tls(mut socket: &TcpStream, protection: Protection) -> Result<bool> {
+fn ask_for_tls(mut socket: &TcpStream, protection: Protection, wait: &mut Wait) -> Result<bool> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     // Exactly one byte is read: anything behind it, before TLS, would come from a man in the middle.
     let mut answer = [0];
-    socket
-        .write_all(&request)
-        .and_then(|()| socket.read_exact(&mut answer))
-        .map_err(|error| io_error("ask for TLS", error))?;
+    let doing = "ask for TLS";
+    // A new socket has room for so little.
+    wait.repeat(doing, || socket.write_all(&request))?;
+    wait.repeat(doing, || socket.read_exact(&mut answer))?;
     match answer[0] {
         b'S' => Ok(true),
         b'N' if protection == Protection::TlsIfOffered => Ok(false),
@@ -190,7 +200,7 @@ fn ask_for_tls(mut socket: &TcpStream, protection: Protection) -> Result<bool> {
     }
 }
 
-fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream) -> Result<Opened> {
+fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream, wait: &mut Wait) -> Result<Opened> {
     let config = tls::client_config(&settings.tls)?;
     let name = host.verified_name();
     let name = match ServerName::try_from(name.clone()) {
@@ -211,15 +221,13 @@ fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream) -> Result<
     let mut client = ClientConnection::new(config, name)
         .map_err(|error| Error::with_source(ErrorKind::Connection, doing, error))?;
     while client.is_handshaking() {
-        match client.complete_io(&mut socket) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => drop(other.map_err(|error| {
-                let reason = error.get_ref().and_then(|reason| reason.downcast_ref::<rustls::Error>());
+        wait.repeat(doing, || client.complete_io(&mut socket).map(drop)).map_err(|error| {
+            hinted(error, |cause| {
+                let reason = cause.get_ref().and_then(|reason| reason.downcast_ref::<rustls::Error>());
                 let direct = settings.tls.direct.then_some(NO_DIRECT_TLS);
-                let hint = reason.and_then(tls::handshake_hint).or(direct);
-                hint.into_iter().fold(io_error(doing, error), Error::with_hint)
-            })?),
-        }
+                reason.and_then(tls::handshake_hint).or(direct).map(str::to_owned)
+            })
+        })?;
     }
     if settings.tls.direct && client.alpn_protocol() != Some(PROTOCOL) {
         return Err(Error::new(

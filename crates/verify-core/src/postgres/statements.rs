@@ -26,9 +26,31 @@ pub(super) const DEFAULT_READ_ONLY: &str =
 /// Lets values through as they are stored.
 pub(super) const RAW_ENCODING: &str = "SET client_encoding = 'SQL_ASCII'";
 
-/// Keeps a session that waits for the others from being ended, on servers that would.
-pub(super) const NEVER_IDLE: &str = "SELECT pg_catalog.set_config(s.name, '0', false) \
-    FROM pg_catalog.pg_settings s WHERE s.name = 'idle_session_timeout'";
+/// Which process serves the session. Where it is `own_pid`, which the server gave at the login, no pooler is between, and the
+/// session, which may wait for others, is kept from being ended for that. (PostgreSQL 13 does not know the setting, so it
+/// cannot be among those that a session starts with.)
+pub(super) fn session(own_pid: i32) -> String {
+    format!(
+        "SELECT pg_catalog.pg_backend_pid(), (SELECT pg_catalog.set_config(s.name, '0', false) \
+         FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'idle_session_timeout' \
+           AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {own_pid})"
+    )
+}
+
+/// What a process does now: its state, and the kind of event that it waits for; no row if it has ended.
+pub(super) fn activity(pid: i32) -> String {
+    format!(
+        "SELECT a.state, a.wait_event_type FROM pg_catalog.pg_stat_activity a \
+         WHERE a.pid OPERATOR(pg_catalog.=) {pid}"
+    )
+}
+
+/// Sets a parameter until the transaction ends.
+pub(super) fn set_local(name: &str, value: &str) -> String {
+    // In a start-up message the empty identifier is quoted; here the server quotes it.
+    let value = if value == "\"\"" { "" } else { value };
+    format!("SET LOCAL {name} = {}; ", literal(value))
+}
 
 /// Where the server keeps its data.
 pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data_directory')";
@@ -158,12 +180,12 @@ pub(super) const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot
 pub(super) fn oldest_transaction(own_pid: i32) -> String {
     format!(
         "SELECT t.who || ', open for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - t.since) \
-         FROM (SELECT pg_catalog.format('process %s (%s)', a.pid, \
+         FROM (SELECT pg_catalog.format('process %s of %s (%s)', a.pid, coalesce(a.usename, 'an unknown role'), \
                  coalesce(nullif(a.application_name, ''), 'no application name')) AS who, a.xact_start AS since \
                FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL \
                  AND a.pid NOT IN (pg_catalog.pg_backend_pid(), {own_pid}) \
                UNION ALL \
-               SELECT pg_catalog.format('the prepared transaction %L', p.gid), p.prepared \
+               SELECT pg_catalog.format('the prepared transaction %L of %s', p.gid, p.owner), p.prepared \
                FROM pg_catalog.pg_prepared_xacts p) t \
          ORDER BY t.since LIMIT 1"
     )
@@ -183,9 +205,9 @@ pub(super) const LOCK_HOLDERS: &str = "SELECT n.nspname, c.relname, \
 pub(super) const ANCHOR: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
     SET LOCAL transaction_read_only = off; SELECT pg_catalog.pg_current_xact_id()";
 
-/// Writes all WAL so far to disk, so that no asynchronous commit that the snapshot saw can be lost.
-pub(super) const FLUSH_WAL: &str =
-    "SET synchronous_commit = on; SELECT pg_catalog.pg_logical_emit_message(true, 'state-lab', 'flush')";
+/// Writes all WAL so far to this server's disk, so that no asynchronous commit that the snapshot saw can be lost. A
+/// synchronous standby, which may be down, is not waited for.
+pub(super) const FLUSH_WAL: &str = "SET LOCAL synchronous_commit = local; SELECT pg_catalog.pg_logical_emit_message(true, 'state-lab', 'flush')";
 
 /// Who I am on a standby: process, virtual transaction.
 pub(super) const VIRTUAL_TRANSACTION: &str = "SELECT pg_catalog.pg_backend_pid(), l.virtualtransaction \

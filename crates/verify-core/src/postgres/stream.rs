@@ -3,11 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
-
-use crate::error::{Error, ErrorKind};
 
 /// rustls asks its socket for 4 KiB at a time; this many bytes are fetched for it at once.
 const TLS_READ: usize = 64 << 10;
@@ -34,35 +31,6 @@ impl Stream {
             Self::Tcp(socket) => socket.peer_addr().ok(),
             Self::Tls(tls) => tls.sock.socket.peer_addr().ok(),
         }
-    }
-
-    /// Limits how long one read or write may wait; `None` waits for ever.
-    pub(super) fn set_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Unix(socket) => {
-                socket.set_read_timeout(timeout)?;
-                socket.set_write_timeout(timeout)
-            }
-            Self::Tcp(socket) => set_tcp_timeout(socket, timeout),
-            Self::Tls(tls) => set_tcp_timeout(&tls.sock.socket, timeout),
-        }
-    }
-}
-
-pub(super) fn set_tcp_timeout(socket: &TcpStream, timeout: Option<Duration>) -> io::Result<()> {
-    socket.set_read_timeout(timeout)?;
-    socket.set_write_timeout(timeout)
-}
-
-/// A failed read or write, with a timeout said in words.
-pub(super) fn io_error(doing: &str, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            Error::new(ErrorKind::Connection, format!("{doing}: it did not answer in time")).with_hint(
-                "check that the port is PostgreSQL's, and that the server is neither stopped nor overloaded",
-            )
-        }
-        _ => Error::with_source(ErrorKind::Connection, doing, error),
     }
 }
 

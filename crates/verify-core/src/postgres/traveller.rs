@@ -14,7 +14,7 @@ use super::snapshot_file::{self, Flags, Offerer};
 use super::{catalogue, sequences, statements};
 use crate::database::{Database, Deviation, Snapshot};
 use crate::error::{Error, Result};
-use crate::event::OnEvent;
+use crate::event::{self, Event, OnEvent};
 use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin};
 use crate::plan::Plan;
 
@@ -30,6 +30,8 @@ pub struct TimeTraveller {
 /// How often a copy that seems to be older is asked whether it has replayed all of its WAL, and the pause between.
 const REPLAY_POLLS_MAX: u32 = 200;
 const REPLAY_POLL: Duration = Duration::from_millis(50);
+/// The wait is reported once in so many polls; that is also when it can be stopped.
+const REPLAY_POLLS_BEFORE_EVENT: u32 = 10;
 /// `invalid_parameter_value`: the status of a transaction id that was not assigned yet was asked for.
 const FUTURE_TRANSACTION: &str = "22023";
 
@@ -59,13 +61,13 @@ impl TimeTraveller {
     }
 
     /// Reads the manifest's instant; where the copy cannot show it, the copy as it is, with the reason.
-    fn begin(&self, plan: &Plan) -> Result<PostgresSnapshot> {
+    fn begin(&self, plan: &Plan, on_event: OnEvent<'_>) -> Result<PostgresSnapshot> {
         let mut control = open(&self.settings, plan.limits)?;
         let identity = Identity::read(&mut control)?;
         let settings = control.settings().clone();
         let mut holder = open(&settings, plan.limits)?;
         let mut deviation = None;
-        let exported = match self.travel(&mut control, &mut holder, &identity) {
+        let exported = match self.travel(&mut control, &mut holder, &identity, on_event) {
             Ok(exported) => Some(exported),
             Err(Refusal::Deviation(found)) => {
                 control = open(&settings, plan.limits)?;
@@ -115,8 +117,9 @@ impl TimeTraveller {
         control: &mut Connection,
         holder: &mut Connection,
         identity: &Identity,
+        on_event: OnEvent<'_>,
     ) -> std::result::Result<String, Refusal> {
-        let anchor = self.check(control, identity)?;
+        let anchor = self.check(control, identity, on_event)?;
         holder.execute(statements::BEGIN)?;
         holder.query(statements::CURRENT_SNAPSHOT)?;
         let offerer = offerer(holder, identity.database_oid)?;
@@ -136,7 +139,12 @@ impl TimeTraveller {
     }
 
     /// Whether this is a copy that can still be read as of the manifest's snapshot.
-    fn check(&self, control: &mut Connection, identity: &Identity) -> std::result::Result<&Anchor, Refusal> {
+    fn check(
+        &self,
+        control: &mut Connection,
+        identity: &Identity,
+        on_event: OnEvent<'_>,
+    ) -> std::result::Result<&Anchor, Refusal> {
         let unproven = |reason: String| Err(Refusal::unproven(reason));
         let Consistency::TimeTravel(anchor) = &self.header.consistency else {
             return unproven("the manifest was not captured for a physical copy".to_owned());
@@ -148,7 +156,7 @@ impl TimeTraveller {
                 theirs.system_identifier, ours.system_identifier
             ));
         }
-        if let Some(reason) = self.older(control, anchor, identity.in_recovery)? {
+        if let Some(reason) = self.older(control, anchor, identity.in_recovery, on_event)? {
             return Err(Refusal::Deviation(Deviation::Older(reason)));
         }
         if anchor.database_oid != identity.database_oid {
@@ -179,12 +187,13 @@ impl TimeTraveller {
         control: &mut Connection,
         anchor: &Anchor,
         in_recovery: bool,
+        on_event: OnEvent<'_>,
     ) -> std::result::Result<Option<String>, Refusal> {
         let shortfall = self.shortfall(control, anchor)?;
         if shortfall.is_none() || !in_recovery {
             return Ok(shortfall);
         }
-        if !has_replayed_all(control)? {
+        if !has_replayed_all(control, on_event)? {
             return Err(Refusal::unproven(
                 "the copy has not reached the manifest's snapshot, and is still replaying its WAL".to_owned(),
             ));
@@ -215,10 +224,14 @@ impl TimeTraveller {
 }
 
 /// Waits until the standby has replayed all WAL that it has; `false` if that cannot be seen in time.
-fn has_replayed_all(control: &mut Connection) -> Result<bool> {
-    for _ in 0..REPLAY_POLLS_MAX {
+fn has_replayed_all(control: &mut Connection, on_event: OnEvent<'_>) -> Result<bool> {
+    for poll in 0..REPLAY_POLLS_MAX {
         if first(&control.query(statements::WAITS_FOR_WAL)?)?.flag(0)? {
             return Ok(true);
+        }
+        if poll % REPLAY_POLLS_BEFORE_EVENT == REPLAY_POLLS_BEFORE_EVENT - 1 {
+            let reason = "the copy has not replayed all of its WAL".to_owned();
+            event::send(on_event, Event::Waiting { reason })?;
         }
         std::thread::sleep(REPLAY_POLL);
     }
@@ -258,7 +271,7 @@ fn data_directory(control: &mut Connection) -> Result<String> {
 }
 
 impl Database for TimeTraveller {
-    fn snapshot<'a>(&'a self, plan: &Plan, _: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>> {
-        Ok(Box::new(self.begin(plan)?))
+    fn snapshot<'a>(&'a self, plan: &Plan, on_event: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>> {
+        Ok(Box::new(self.begin(plan, on_event)?))
     }
 }

@@ -248,10 +248,10 @@ fn the_wanted_kind_is_found_among_several_hosts() {
 fn a_server_that_does_not_answer_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    for (mode, doing) in [("disable", "read from the server"), ("require", "ask for TLS")] {
+    for (mode, doing) in [("disable", "log in: read from the server"), ("require", "ask for TLS")] {
         let more = format!("host=127.0.0.1 port={port} connect_timeout=2 sslmode={mode}");
         let (kind, text) = refusal(&more);
         assert_eq!(kind, ErrorKind::Connection);
-        assert!(text.ends_with(&format!("{doing}: it did not answer in time")), "{text}");
+        assert!(text.ends_with(&format!("{doing}: no answer within 2 s")), "{text}");
     }
 }

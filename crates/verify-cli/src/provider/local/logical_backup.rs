@@ -44,7 +44,7 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
         let copy = |stop: &dyn Fn() -> bool| {
             program.succeed(stop).with_context(|| format!("failed to dump {}", database.describe()))
         };
-        manifests.extend(copy_and_capture(&[snapshot], &plan, watch, copy)?);
+        manifests.extend(copy_and_capture(database, &[snapshot], &plan, watch, copy)?);
     }
     watch.step("dumping the roles with pg_dumpall")?;
     // Without them the owners in the dumps cannot be restored. Passwords and tablespaces are not needed for that.

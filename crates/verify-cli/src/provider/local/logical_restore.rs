@@ -33,7 +33,7 @@ pub(super) fn restore(
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
     watch.step("creating a fresh server")?;
-    let server = FreshServer::create(backup, scratch)?.start(backup, scratch, watch)?;
+    let server = FreshServer::create(backup, scratch, watch)?.start(backup, scratch, watch)?;
     stopwatch.reach(Milestone::Fetched);
     watch.step("creating the roles")?;
     let role = &backup.record.server.superuser;
@@ -70,8 +70,9 @@ pub(super) fn restore(
 pub(super) fn rehearse(backup: &StoredBackup, watch: &Watch<'_>) -> Result<()> {
     watch.step("restoring the definitions, to see that they can be")?;
     let scratch = Scratch::create("rehearsal")?;
-    let server = match FreshServer::create(backup, &scratch) {
+    let server = match FreshServer::create(backup, &scratch, watch) {
         Ok(server) => server,
+        Err(error) if (watch.asked)() => return Err(error),
         Err(error) => {
             watch.tell(&format!("whether the dumps can be restored is not known: {error:#}"));
             return Ok(());
@@ -113,12 +114,13 @@ struct FreshServer {
 }
 
 impl FreshServer {
-    fn create(backup: &StoredBackup, scratch: &Scratch) -> Result<Self> {
+    fn create(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<Self> {
         let installation = installation(backup)?;
         let data = scratch.path().join("data");
         // The roles that the source's superuser granted name it as the grantor.
         let superuser = backup.record.server.superuser.clone();
-        Server::init(&installation, &data, &InitOptions { superuser, ..InitOptions::default() })?;
+        let options = InitOptions { superuser, asked: watch.asked, ..InitOptions::default() };
+        Server::init(&installation, &data, &options)?;
         Ok(Self { installation, data })
     }
 

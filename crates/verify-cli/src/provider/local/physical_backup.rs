@@ -51,7 +51,7 @@ pub(super) fn hold(
         let on_event = |event| watch.event(event);
         snapshots.push(Postgres::new(database.clone()).begin_beside(&plan, &anchors, &on_event)?);
     }
-    let manifests = copy_and_capture(&snapshots, &plan, watch, copy)?;
+    let manifests = copy_and_capture(&survey.databases[0], &snapshots, &plan, watch, copy)?;
     let mut captured = Vec::new();
     for ((snapshot, manifest), database) in snapshots.iter().zip(manifests).zip(&survey.databases) {
         let unproven = anchor(snapshot).map(|xid| ended_early(database, xid)).transpose()?.flatten();

@@ -3,12 +3,11 @@
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
 use verify_core::postgres::{Settings, connection_variables};
 use verify_core::table::shown_text;
 
@@ -19,8 +18,6 @@ use crate::server::{Installation, client_program};
 
 /// How often a child and the wish to stop are looked at.
 const POLL: Duration = Duration::from_millis(20);
-/// How long a child may take to end by itself once it is to stop.
-const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Only so much of what a program said is kept: the end, where it says why it gave up.
 const SAID_BYTES_MAX: usize = 16 << 10;
 
@@ -77,7 +74,13 @@ impl Program {
     pub(super) fn connect(mut self, settings: &Settings) -> Self {
         // libpq has no variables for these.
         let patience = PATIENCE.map(|(name, value)| format!("{name}={value}")).join(" ");
-        let command = self.command.env("PGAPPNAME", "state-lab").envs(settings.child_environment());
+        let command = self.command.env("PGAPPNAME", "state-lab");
+        let (mut options, variables): (Vec<_>, Vec<_>) =
+            settings.child_environment().into_iter().partition(|(name, _)| name == "PGOPTIONS");
+        // pg_dump switches the database's timeout off only with its second statement.
+        let mut options = options.pop().map_or_else(String::new, |(_, options)| options + " ");
+        options.push_str("-c statement_timeout=0");
+        command.envs(variables).env("PGOPTIONS", options);
         command.arg(format!("--dbname={patience}"));
         self
     }
@@ -117,12 +120,12 @@ impl Program {
                 match child.try_wait() {
                     Ok(Some(status)) => break Ok(status),
                     Ok(None) if stop() => {
-                        end(&mut child);
+                        process_group::end(&mut child);
                         break Err(interrupted().into());
                     }
                     Ok(None) => thread::sleep(POLL),
                     Err(error) => {
-                        end(&mut child);
+                        process_group::end(&mut child);
                         break Err(error).with_context(|| format!("failed to look after {}", self.name));
                     }
                 }
@@ -170,20 +173,6 @@ fn release_of(program: &Path) -> Result<String> {
     Ok(release.unwrap_or_default().to_owned())
 }
 
-/// Asks a child and its helpers to end, and kills those that do not.
-fn end(child: &mut Child) {
-    process_group::signal(child, Signal::TERM);
-    let deadline = Instant::now() + TERM_TIMEOUT;
-    while Instant::now() < deadline {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
-        thread::sleep(POLL);
-    }
-    process_group::signal(child, Signal::KILL);
-    let _ = child.wait();
-}
-
 /// The last bytes of a stream, printable.
 fn end_of(mut stream: impl Read) -> String {
     let mut kept = Vec::new();
@@ -199,6 +188,8 @@ fn end_of(mut stream: impl Read) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn shell(script: &str) -> Program {
@@ -224,8 +215,10 @@ mod tests {
     #[test]
     fn a_program_and_its_helpers_end_when_asked() {
         let started = Instant::now();
-        let error = shell("sleep 60 & sleep 60").succeed(&|| true).unwrap_err();
-        assert!(error.to_string().contains("asked to stop"), "{error}");
-        assert!(started.elapsed() < TERM_TIMEOUT);
+        for script in ["sleep 60 & sleep 60", "trap '' TERM; sleep 60 & sleep 60; sleep 60"] {
+            let error = shell(script).succeed(&|| true).unwrap_err();
+            assert!(error.to_string().contains("asked to stop"), "{error}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use verify_core::postgres::{Environment, Settings};
 
+use crate::interrupt;
 use crate::server::Server;
 
 /// What each session starts with: name, value, and the first major version that knows the setting.
@@ -39,7 +40,8 @@ pub(super) fn settings(server: &Server, role: &str, database: &str) -> Result<Se
     let conninfo = server.conninfo_as(role, database);
     // Backslashes are doubled inside the quotes of a connection string.
     let options = options(server.major()).replace('\\', "\\\\");
-    Ok(Settings::parse(&format!("{conninfo} options='{options}'"), &Environment::default())?)
+    let settings = Settings::parse(&format!("{conninfo} options='{options}'"), &Environment::default())?;
+    Ok(settings.with_stop(interrupt::asked))
 }
 
 fn options(major: u32) -> String {

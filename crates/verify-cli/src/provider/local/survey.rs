@@ -79,6 +79,13 @@ impl Survey {
             bail!("failed to back up: no database is named")
         };
         let mut session = connect(one)?;
+        if session.is_pooled() {
+            bail!(
+                "failed to back up {}: that is a connection pooler, through which pg_basebackup does not connect, and \
+                 pg_dump leaves its settings behind in the sessions of others; connect to the server itself",
+                one.describe()
+            );
+        }
         let rows = session.query(SERVER)?;
         let row = first(&rows)?;
         if row.text(3)? == "t" {

@@ -350,7 +350,7 @@ fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
         .with("default_transaction_read_only", "off")
         // Neither triggers nor event triggers, unless they are marked to fire always.
         .with("session_replication_role", "replica");
-    let mut connection = snapshot::open_with(settings, &session)?;
+    let mut connection = snapshot::open_with(settings, limits, &session)?;
     connection.execute(statements::UNDISTURBED)?;
     Ok(connection)
 }

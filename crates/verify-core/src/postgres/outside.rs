@@ -1,0 +1,119 @@
+//! A silent session, seen from outside: a second connection cancels its statement, or finds out whether it is still at work.
+
+use std::time::Duration;
+
+use super::cancel::CancelHandle;
+use super::connection::Connection;
+use super::session::SessionOptions;
+use super::settings::{CONNECT_TIMEOUT, Settings};
+use super::statements;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A cancel request that takes longer is abandoned: whoever wants to stop does not wait for a server that does not answer.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(600);
+/// A look that takes longer says nothing.
+const LOOK_TIMEOUT_MS: u32 = 10_000;
+
+/// What a second connection can do for a session.
+pub(super) struct Outside {
+    cancel: CancelHandle,
+    settings: Settings,
+    /// The process that serves the session; behind a pooler it is not known.
+    process_id: Option<i32>,
+}
+
+/// What a second connection found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The session is at work, or the server is and nothing is known of the session.
+    Working,
+    /// The session has said all that it had to say, as far as the server knows. Its answer may be on its way.
+    Finished(String),
+    /// There is nothing to wait for.
+    Dead(Error),
+}
+
+impl Outside {
+    pub(super) fn new(cancel: CancelHandle, settings: Settings, process_id: Option<i32>) -> Self {
+        Self { cancel, settings, process_id }
+    }
+
+    /// Asks the server to end the statement. Best effort, within a fraction of a second.
+    pub(super) fn cancel(&self) {
+        let _ = self.cancel.send_within(CANCEL_TIMEOUT);
+    }
+
+    /// Looks at the session over a second connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Interrupted`] alone.
+    pub(super) fn look(&self) -> Result<Found> {
+        match self.state() {
+            Ok(found) => Ok(found),
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => Err(error),
+                ErrorKind::Connection => {
+                    Ok(Found::Dead(error.while_doing("it did not answer a second connection either")))
+                }
+                // Starting up, shutting down or recovering after a crash: no session survives that.
+                ErrorKind::Server { sqlstate } if sqlstate.starts_with("57P") => {
+                    Ok(Found::Dead(error.while_doing("it ended its sessions")))
+                }
+                // Whatever else is said, somebody said it: no connection to spare, or no free one in a pool.
+                _ => Ok(Found::Working),
+            },
+        }
+    }
+
+    fn state(&self) -> Result<Found> {
+        let limit = self.settings.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+        let settings = self.settings.with_connect_timeout(limit);
+        let session = SessionOptions::verification(LOOK_TIMEOUT_MS, LOOK_TIMEOUT_MS);
+        let mut connection = Connection::open(&settings, &session)?;
+        let Some(process_id) = self.process_id else { return Ok(Found::Working) };
+        connection.limit_total();
+        let rows = connection.query(&statements::activity(process_id))?;
+        let Some(row) = rows.first() else {
+            let gone = format!("its process {process_id} does not exist any more");
+            return Ok(Found::Dead(Error::new(ErrorKind::Connection, gone)));
+        };
+        Ok(judge(row.get(0), row.get(1)))
+    }
+}
+
+/// What the columns `state` and `wait_event_type` of pg_stat_activity mean for somebody who waits for an answer.
+fn judge(state: Option<&str>, wait_event_type: Option<&str>) -> Found {
+    match (state, wait_event_type) {
+        // It waits until we take what it sends, while nothing reaches us.
+        (Some("active"), Some("Client")) => Found::Finished("its process waits for this client".to_owned()),
+        (Some(state), _) if state.starts_with("idle") => {
+            Found::Finished(format!("its process is {state}, so the answer is lost"))
+        }
+        // Active, or not tracked.
+        _ => Found::Working,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_without_work_ends_the_wait() {
+        for (state, event, working) in [
+            (Some("active"), None, true),
+            (Some("active"), Some("IO"), true),
+            (Some("active"), Some("Lock"), true),
+            (Some("active"), Some("Timeout"), true),
+            (Some("active"), Some("Client"), false),
+            (Some("idle"), Some("Client"), false),
+            (Some("idle in transaction"), Some("Client"), false),
+            (Some("idle in transaction (aborted)"), None, false),
+            (Some("disabled"), None, true),
+            (None, None, true),
+        ] {
+            assert_eq!(matches!(judge(state, event), Found::Working), working, "{state:?} {event:?}");
+        }
+    }
+}
