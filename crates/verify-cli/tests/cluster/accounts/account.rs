@@ -55,8 +55,12 @@ pub(super) struct Account {
 }
 
 impl Account {
+    pub(super) fn of_service(namespace: &str, name: &str) -> Self {
+        Self::of(&format!("system:serviceaccount:{namespace}:{name}"))
+    }
+
     /// The account with this name as a user.
-    pub(super) fn of(user: &str) -> Self {
+    fn of(user: &str) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let client = runtime.block_on(async {

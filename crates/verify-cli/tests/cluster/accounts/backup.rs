@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::account::Request;
 use super::objects::{backup, deletion_of, labels, lease, pod, run_name, with};
-use super::prey::Prey;
+use super::prey::{Prey, velero_path};
 use super::{Escape, ROLE, escape, pods};
 
 const PLACE: &str = "'state-lab-backup'";
@@ -28,7 +28,7 @@ fn proven() -> Value {
 /// What a backup does.
 pub(super) fn work(prey: &Prey) -> Vec<(&'static str, Request)> {
     let pods = format!("/api/v1/namespaces/{}/pods", prey.database);
-    let named = |kind: &str, name: &str| format!("{}/{}", prey.velero(kind), prey.named(name));
+    let named = |kind: &str, name: &str| format!("{}/{}", velero_path(kind), prey.named(name));
     let leases = "/apis/coordination.k8s.io/v1/namespaces/velero/leases";
     let plain = with(&pod(prey), &json!({ "spec": { "volumes": [{ "name": "tool", "emptyDir": {} }] } }));
     vec![
@@ -40,12 +40,12 @@ pub(super) fn work(prey: &Prey) -> Vec<(&'static str, Request)> {
             Request::exec(&prey.database, &prey.place(), &["/state-lab/state-lab", "agent", "run"]),
         ),
         ("where the data are", Request::exec(&prey.database, "pg-0", &["sh", "-c", &inspect()])),
-        ("its password", Request::get(&format!("/api/v1/namespaces/velero/secrets/cloud-credentials"))),
-        ("a Backup", Request::create(&prey.velero("backups"), &backup(prey))),
+        ("the keys of the bucket", Request::get("/api/v1/namespaces/velero/secrets/cloud-credentials")),
+        ("a Backup", Request::create(&velero_path("backups"), &backup(prey))),
         ("that it is proven", Request::patch(&named("backups", "unproven"), &proven())),
         (
             "that one is deleted",
-            Request::create(&prey.velero("deletebackuprequests"), &deletion_of(prey, "unproven")),
+            Request::create(&velero_path("deletebackuprequests"), &deletion_of(prey, "unproven")),
         ),
         ("a transfer's end", Request::patch(&named("podvolumebackups", "ours"), &cancel())),
         (
@@ -127,7 +127,7 @@ fn beside_the_database(prey: &Prey) -> Vec<Escape> {
 }
 
 fn of_backups(prey: &Prey) -> Vec<Escape> {
-    let backups = prey.velero("backups");
+    let backups = velero_path("backups");
     let of = |changes: Value| Request::create(&backups, &with(&backup(prey), &changes));
     let spec = |fields: Value| of(json!({ "spec": fields }));
     let labelled = |labels: Value| of(json!({ "metadata": { "labels": labels } }));
@@ -202,10 +202,10 @@ fn of_backups(prey: &Prey) -> Vec<Escape> {
 }
 
 fn of_others(prey: &Prey) -> Vec<Escape> {
-    let requests = prey.velero("deletebackuprequests");
+    let requests = velero_path("deletebackuprequests");
     let deletion = |backup: &str| deletion_of(prey, backup);
     let named = with(&deletion("unproven"), &json!({ "metadata": { "name": "now" } }));
-    let transfer = |name: &str| format!("{}/{}", prey.velero("podvolumebackups"), prey.named(name));
+    let transfer = |name: &str| format!("{}/{}", velero_path("podvolumebackups"), prey.named(name));
     let moved = json!({ "spec": { "cancel": true, "node": "elsewhere" } });
     let leases = "/apis/coordination.k8s.io/v1/namespaces/velero/leases";
     let theirs = format!("{leases}/{}", prey.named("theirs"));
@@ -250,7 +250,7 @@ fn of_others(prey: &Prey) -> Vec<Escape> {
             runs,
         ),
         escape("the end of a lease of others", Request::delete(&theirs), "'state-lab-leases'", runs),
-        escape("a Restore", Request::create(&prey.velero("restores"), &json!({})), ROLE, "create"),
+        escape("a Restore", Request::create(&velero_path("restores"), &json!({})), ROLE, "create"),
         escape("a namespace", Request::create("/api/v1/namespaces", &json!({})), ROLE, "create"),
     ]
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::account::{Account, Request};
-use super::{await_job, objects, prey::Prey};
+use super::prey::{Prey, velero_path};
+use super::{await_job, objects};
 use crate::support::{apply, get, kubectl, patiently, tried};
 
 pub(super) struct Deployed {
@@ -60,45 +61,15 @@ patches:
         self.folder.path().join("own").to_str().unwrap().to_owned()
     }
 
-    pub(super) fn account(&self, namespace: &str, name: &str) -> Account {
-        Account::of(&format!("system:serviceaccount:{namespace}:{name}"))
-    }
-
     /// The account of a restore that somebody has given another name and namespace.
-    pub(super) fn renamed_restore(&self) -> Account {
+    pub(super) fn renamed_restore() -> Account {
         apply(
             "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: state-lab-restore-renamed, \
              labels: {app.kubernetes.io/part-of: state-lab}}, \
              roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: state-lab-restore}, \
              subjects: [{kind: ServiceAccount, name: eu-state-lab-restore, namespace: tools}]}",
         );
-        self.account("tools", "eu-state-lab-restore")
-    }
-
-    /// Waits until the API server has learnt of the policies and of the Backups that they protect.
-    pub(super) fn await_policies(&self, account: &Account, prey: &Prey) {
-        let evil = Request::create("/api/v1/namespaces", &objects::namespace("state-lab-evil", &prey.run));
-        let theirs = objects::restore_of(prey, "theirs");
-        let theirs = Request::create(&prey.velero("restores"), &theirs);
-        patiently(60, "the admission policies", || {
-            let refused = |request: &Request, why: &str| {
-                account.tries(request).is_err_and(|refusal| refusal.contains(why))
-            };
-            (refused(&evil, "validation namespaces only") && refused(&theirs, "did not make it"))
-                .then_some(())
-        });
-    }
-
-    /// Runs a Job of a CronJob with other arguments, to its end; it has to pass.
-    pub(super) fn run(&self, cron_job: &str, arguments: &[&str]) {
-        let job = format!("{}-{}", arguments[0], arguments[2]);
-        let cron_job = get(&["-n", "state-lab", "cronjob", cron_job]);
-        let mut spec = cron_job["spec"]["jobTemplate"]["spec"].clone();
-        spec["template"]["spec"]["containers"][0]["args"] = arguments.into();
-        spec["backoffLimit"] = 0.into();
-        let metadata = serde_json::json!({ "name": job, "namespace": "state-lab" });
-        apply(&serde_json::json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec }).to_string());
-        await_job("state-lab", &job, Duration::from_secs(240));
+        Account::of_service("tools", "eu-state-lab-restore")
     }
 }
 
@@ -107,4 +78,31 @@ impl Drop for Deployed {
         let _ = tried(&["delete", "clusterrolebinding", "state-lab-restore-renamed", "--ignore-not-found"]);
         let _ = tried(&["delete", "-k", &self.overlay(), "--ignore-not-found", "--timeout=90s"]);
     }
+}
+
+/// Waits until the API server has learnt of the policies and of the Backups that they protect.
+pub(super) fn await_policies(account: &Account, prey: &Prey) {
+    let evil = Request::create("/api/v1/namespaces", &objects::namespace("state-lab-evil", &prey.run));
+    let theirs = objects::restore_of(prey, "theirs");
+    let theirs = Request::create(&velero_path("restores"), &theirs);
+    patiently(60, "the admission policies", || {
+        let refused =
+            |request: &Request, why: &str| account.tries(request).is_err_and(|refusal| refusal.contains(why));
+        (refused(&evil, "validation namespaces only") && refused(&theirs, "did not make it")).then_some(())
+    });
+}
+
+/// Runs a Job of a CronJob with other arguments, to its end; it has to pass.
+pub(super) fn run_job(cron_job: &str, arguments: &[&str]) {
+    let job = format!("{}-{}", arguments[0], arguments[2]);
+    let cron_job = get(&["-n", "state-lab", "cronjob", cron_job]);
+    let mut spec = cron_job["spec"]["jobTemplate"]["spec"].clone();
+    spec["template"]["spec"]["containers"][0]["args"] = arguments.into();
+    spec["backoffLimit"] = 0.into();
+    let metadata = serde_json::json!({ "name": job, "namespace": "state-lab" });
+    apply(
+        &serde_json::json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec })
+            .to_string(),
+    );
+    await_job("state-lab", &job, Duration::from_secs(240));
 }

@@ -62,14 +62,14 @@ fn every_escape_of_the_nightly_accounts_is_refused() {
         return eprintln!("skipped: every_escape: needs a cluster with Velero (KUBECONFIG)");
     }
     let prey = Prey::create();
-    let deployed = Deployed::for_database(&prey.database, "", "pg", "basebackup");
-    let restore = deployed.account("state-lab", "state-lab-restore");
-    deployed.await_policies(&restore, &prey);
+    let _deployed = Deployed::for_database(&prey.database, "", "pg", "basebackup");
+    let restore = Account::of_service("state-lab", "state-lab-restore");
+    deployed::await_policies(&restore, &prey);
     expect_bounds(&restore, &restore::work(&prey), &restore::escapes(&prey));
-    let backup = deployed.account("state-lab", "state-lab-backup");
+    let backup = Account::of_service("state-lab", "state-lab-backup");
     expect_bounds(&backup, &backup::work(&prey), &backup::escapes(&prey));
     // Another name and another namespace, with the same role.
-    let renamed = deployed.renamed_restore();
+    let renamed = Deployed::renamed_restore();
     let evil = objects::namespace("state-lab-evil", &prey.run);
     let refusal = renamed.tries(&Request::create("/api/v1/namespaces", &evil)).unwrap_err();
     assert!(refusal.contains("validation namespaces only"), "{refusal}");
@@ -80,12 +80,12 @@ fn every_escape_of_the_nightly_accounts_is_refused() {
 fn the_nightly_jobs_pass_with_their_accounts() {
     let Some(database) = Database::shared("the_nightly_jobs_pass") else { return };
     let before = Leftovers::before();
-    let deployed = Deployed::for_database(&database.namespace, &database.settings, "pg", "basebackup");
+    let _deployed = Deployed::for_database(&database.namespace, &database.settings, "pg", "basebackup");
     // The files of a base backup need all of it: the claim, the resource modifier, the pod that Velero restores.
     for method in ["csi", "fs"] {
         let name = database.new_name();
-        deployed.run("state-lab-nightly-backup", &["backup", "--name", &name, "--method", method]);
-        deployed.run("state-lab-nightly", &["restore", "--snapshot", &name]);
+        deployed::run_job("state-lab-nightly-backup", &["backup", "--name", &name, "--method", method]);
+        deployed::run_job("state-lab-nightly", &["restore", "--snapshot", &name]);
         let events =
             ["-n", "velero", "get", "events", "-o", "jsonpath={.items[*].reason}", "--field-selector"];
         let of_backup = format!("involvedObject.name={name}");

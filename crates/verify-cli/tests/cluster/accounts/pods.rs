@@ -27,7 +27,7 @@ const SPECS: &[(&str, Change, &str)] = &[
     (
         "a token as a file",
         |pod| {
-            volume(pod, json!({ "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } }))
+            volume(pod, json!({ "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } }));
         },
         "claims and emptyDirs",
     ),
@@ -40,7 +40,7 @@ const SPECS: &[(&str, Change, &str)] = &[
         "a key of a Secret",
         |pod| {
             first(pod)["env"] =
-                json!([{ "name": "P", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }])
+                json!([{ "name": "P", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }]);
         },
         "no Secret",
     ),
@@ -54,7 +54,8 @@ const SPECS: &[(&str, Change, &str)] = &[
     (
         "a privileged container",
         |pod| {
-            first(pod)["securityContext"] = json!({ "privileged": true, "capabilities": { "drop": ["ALL"] } })
+            first(pod)["securityContext"] =
+                json!({ "privileged": true, "capabilities": { "drop": ["ALL"] } });
         },
         "no privileges",
     ),
@@ -102,7 +103,7 @@ const SPECS: &[(&str, Change, &str)] = &[
     (
         "requests of the kubelet",
         |pod| {
-            first(pod)["lifecycle"] = json!({ "postStart": { "httpGet": { "host": "pg.app", "port": 80 } } })
+            first(pod)["lifecycle"] = json!({ "postStart": { "httpGet": { "host": "pg.app", "port": 80 } } });
         },
         "no probes",
     ),
@@ -133,7 +134,7 @@ pub(super) fn escapes(path: &str, object: &Value, template: &str) -> Vec<Escape>
     let specs = SPECS.iter().map(|(what, change, why)| escape(what, changed("/spec", change), by, why));
     let mut escapes: Vec<Escape> = specs.collect();
     let hook = |metadata: &mut Value| {
-        metadata["annotations"] = json!({ "pre.hook.backup.velero.io/command": "[\"id\"]" })
+        metadata["annotations"] = json!({ "pre.hook.backup.velero.io/command": "[\"id\"]" });
     };
     let selected = |metadata: &mut Value| metadata["labels"]["app"] = "pg".into();
     escapes.push(escape("a hook of Velero's", changed("/metadata", &hook), by, "no hooks"));

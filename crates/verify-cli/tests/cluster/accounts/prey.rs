@@ -38,12 +38,6 @@ impl Prey {
         run_name(&self.run)
     }
 
-    /// The path of a kind in Velero's namespace.
-    pub(super) fn velero(&self, kind: &str) -> String {
-        let version = if kind.starts_with("data") { "v2alpha1" } else { "v1" };
-        format!("/apis/velero.io/{version}/namespaces/velero/{kind}")
-    }
-
     /// The name of one of its objects.
     pub(super) fn named(&self, what: &str) -> String {
         format!("{what}-{}", self.run)
@@ -148,6 +142,12 @@ impl Prey {
             volume(&format!("velero-clone-{}", self.run), &place),
         ]
     }
+}
+
+/// The path of a kind in Velero's namespace.
+pub(super) fn velero_path(kind: &str) -> String {
+    let version = if kind.starts_with("data") { "v2alpha1" } else { "v1" };
+    format!("/apis/velero.io/{version}/namespaces/velero/{kind}")
 }
 
 fn velero(kind: &str, name: &str, labels: &Value, spec: &Value, phase: &str, owners: &[Value]) -> Value {

@@ -6,7 +6,7 @@ use super::account::Request;
 use super::objects::{
     RULES, event, job, labels, lease, modifier, namespace, restore_of, restore_of_files, run_name, with,
 };
-use super::prey::Prey;
+use super::prey::{Prey, velero_path};
 use super::{Escape, ROLE, escape, pods};
 
 const PLACE: &str = "'state-lab-restore'";
@@ -59,7 +59,7 @@ pub(super) fn work(prey: &Prey) -> Vec<(&'static str, Request)> {
     let place = Paths::of(&prey.place());
     let (create, patch, delete) = (Request::create, Request::patch, Request::delete);
     let next = run_name(&prey.next_run);
-    let named = |kind: &str, name: &str| format!("{}/{name}", prey.velero(kind));
+    let named = |kind: &str, name: &str| format!("{}/{name}", velero_path(kind));
     let velero = "/api/v1/namespaces/velero";
     let leases = "/apis/coordination.k8s.io/v1/namespaces/velero/leases";
     vec![
@@ -84,8 +84,8 @@ pub(super) fn work(prey: &Prey) -> Vec<(&'static str, Request)> {
             patch(&content(&prey.named("ours")), &json!({ "spec": { "deletionPolicy": "Retain" } })),
         ),
         ("a content that is forgotten", delete(&content(&prey.named("ours")))),
-        ("a Restore", create(&prey.velero("restores"), &restore_of(prey, "proven"))),
-        ("a Restore of files", create(&prey.velero("restores"), &restore_of_files(prey))),
+        ("a Restore", create(&velero_path("restores"), &restore_of(prey, "proven"))),
+        ("a Restore of files", create(&velero_path("restores"), &restore_of_files(prey))),
         ("its modifier", create(&format!("{velero}/configmaps"), &modifier(prey, RULES))),
         ("the removal of a Restore", delete(&named("restores", &prey.place()))),
         ("the removal of its modifier", delete(&format!("{velero}/configmaps/{}", prey.place()))),
@@ -250,7 +250,7 @@ fn of_storage(prey: &Prey) -> Vec<Escape> {
 }
 
 fn of_restores(prey: &Prey) -> Vec<Escape> {
-    let restores = prey.velero("restores");
+    let restores = velero_path("restores");
     let of = |restore: &Value, changes: Value| Request::create(&restores, &with(restore, &changes));
     let (snapshot, files) = (restore_of(prey, "proven"), restore_of_files(prey));
     let spec = |fields: Value| of(&snapshot, json!({ "spec": fields }));
@@ -392,7 +392,7 @@ fn of_modifiers(prey: &Prey) -> Vec<Escape> {
 }
 
 fn of_others(prey: &Prey) -> Vec<Escape> {
-    let transfer = |name: &str| format!("{}/{}", prey.velero("podvolumerestores"), prey.named(name));
+    let transfer = |name: &str| format!("{}/{}", velero_path("podvolumerestores"), prey.named(name));
     let moved = json!({ "spec": { "cancel": true, "pod": { "namespace": "kube-system" } } });
     let leases = "/apis/coordination.k8s.io/v1/namespaces/velero/leases";
     let events = "/api/v1/namespaces/velero/events";
@@ -429,7 +429,7 @@ fn of_others(prey: &Prey) -> Vec<Escape> {
         escape("the end of a lease of others", Request::delete(&theirs), "'state-lab-leases'", runs),
         escape(
             "a Backup",
-            Request::delete(&format!("{}/{}", prey.velero("backups"), prey.named("proven"))),
+            Request::delete(&format!("{}/{}", velero_path("backups"), prey.named("proven"))),
             ROLE,
             "delete",
         ),
