@@ -29,7 +29,7 @@ pub(crate) fn is_over(pod: &Pod) -> bool {
 pub(crate) enum PodState {
     /// All of its containers run.
     Running,
-    /// It has terminated, which none of ours does by itself.
+    /// It has terminated, which no pod of state-lab does by itself.
     Failed(End),
     /// What it does or is until it runs.
     Waiting(Waiting),

@@ -12,7 +12,7 @@ use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
 
 use crate::program::run;
 
-/// Every parameter that a session of ours starts with.
+/// Every parameter that a session starts with.
 const OURS: &str = "DateStyle,IntervalStyle,TimeZone,extra_float_digits,bytea_output,quote_all_identifiers,search_path,\
     row_security,lock_timeout,statement_timeout,idle_in_transaction_session_timeout,tcp_keepalives_idle,\
     tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout,synchronize_seqscans";
@@ -100,7 +100,7 @@ fn a_database_is_captured_and_compared_through_a_pooler_as_without_it() {
         let compared = run(directory.path(), &["compare", &server.conninfo("copy"), &pooler.conninfo("")]);
         assert_eq!(compared.status, Some(0), "{settings}: {compared:?}");
 
-        // Our settings hold in each transaction, and are left behind for nobody.
+        // The settings hold in each transaction, and no other client inherits them.
         let mut ours = pooler.connect(&SessionOptions::verification(1_000, 60_000));
         assert!(ours.is_pooled(), "{settings}");
         let mut show =

@@ -220,7 +220,7 @@ impl ReadBuffer {
         Ok(())
     }
 
-    /// Takes an error that may only mean that a slice of the wait is over.
+    /// Takes an error that may only mean that a slice of the wait has passed.
     #[cold]
     fn go_on_after(&mut self, error: io::Error, doing: &str) -> Result<()> {
         match error.kind() {

@@ -94,7 +94,7 @@ pub(super) fn connect(settings: &Settings, address: SocketAddr, wait: &mut Wait)
         Ok(socket)
     });
     connected.map_err(|error| match std::error::Error::source(&error) {
-        // The limit of ours was reached.
+        // The limit of this wait was reached.
         None if error.kind() == &ErrorKind::Connection => error.with_hint(UNREACHED),
         _ => hinted(error, |cause| connect_hint(cause.kind()).map(str::to_owned)),
     })

@@ -1,4 +1,4 @@
-//! The accounts of deploy/nightly do their work, and are refused what is none of it.
+//! The accounts of deploy/nightly do their work, and all other requests of theirs are refused.
 
 mod account;
 mod backup;

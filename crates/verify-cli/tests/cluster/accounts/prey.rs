@@ -1,4 +1,4 @@
-//! What the accounts must not touch, and what is theirs: objects that nobody works on, so that requests can name them.
+//! Objects that requests can name: those that the accounts must not touch, and those of a run of their own.
 
 use serde_json::{Value, json};
 
@@ -183,7 +183,7 @@ impl Drop for Prey {
         };
         delete("velero", &objects);
         delete("default", &storage);
-        // Nobody serves this storage, so that nobody lets its objects go.
+        // No driver serves this storage, so the finalizers of its objects would stay.
         for object in storage.split(' ') {
             let _ = tried(&["patch", object, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
         }
