@@ -11,7 +11,10 @@ use crate::document::{Document, ErrorDocument, Failed};
 use crate::exit::Exit;
 use crate::failure::{self, Failure};
 use crate::terminal::{self, Terminal};
-use crate::{commands, interrupt, scratch};
+use verify_drill::interrupt;
+use verify_local::scratch;
+
+use crate::{commands, signals};
 
 /// Parses the command line, runs the command, reports errors, and returns how the process is to end.
 pub fn main() -> Exit {
@@ -22,7 +25,7 @@ pub fn main() -> Exit {
     };
     let status = command.status();
     let run = || {
-        interrupt::listen()?;
+        signals::listen()?;
         command.run(&globals)
     };
     match run() {

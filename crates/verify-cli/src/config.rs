@@ -11,10 +11,10 @@ use verify_core::invariant::{Expect, Invariant};
 use verify_core::plan::Limits;
 use verify_core::report::Objectives;
 
-use crate::duration::Period;
-use crate::failure::Hinted;
 use crate::provider::velero;
 use crate::s3::{RegionTable, Settings};
+use verify_drill::duration::Period;
+use verify_drill::hint::Hinted;
 
 /// The two forms of a connection string.
 const CONNECTION_STRING: &str =

@@ -10,18 +10,10 @@ use verify_core::manifest::{Consistency, Manifest};
 use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings, TimeTraveller};
 
 use crate::config::Config;
-use crate::interrupt;
+use verify_drill::interrupt;
 
 /// A short statement that takes longer is stuck.
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
-
-/// A server whose machine dies without a word is given up: with data under way, and while we wait for it.
-pub(crate) const PATIENCE: [(&str, &str); 4] = [
-    ("keepalives_idle", "10"),
-    ("keepalives_interval", "5"),
-    ("keepalives_count", "4"),
-    ("tcp_user_timeout", "30000"),
-];
 
 /// A database to measure, and what to call it.
 pub(crate) struct Target {

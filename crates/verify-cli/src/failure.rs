@@ -1,6 +1,6 @@
 //! Errors at the edge: what failed, why, and a hint.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::io;
 
 use schemars::JsonSchema;
@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::render::{Ink, Style};
 use crate::s3;
 use crate::terminal::Unwritten;
+use verify_drill::hint::Hinted;
 
 /// How the process ends after this error.
 pub(crate) fn exit(error: &anyhow::Error, asked: bool) -> Exit {
@@ -183,45 +184,6 @@ fn is_of_cluster(error: &anyhow::Error) -> bool {
         || within::<kube::config::KubeconfigError>(error)
 }
 
-/// An error whose hint is known where it is raised, and replaces any hint of its causes.
-#[derive(Debug)]
-pub(crate) struct Hinted {
-    text: String,
-    hint: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl Hinted {
-    pub(crate) fn new(text: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { text: text.into(), hint: hint.into(), source: None }
-    }
-
-    /// The same with its cause.
-    pub(crate) fn because(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { source: Some(source.into()), ..self }
-    }
-}
-
-impl fmt::Display for Hinted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Hinted {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
-    }
-}
-
-/// An error with its hint, where there is one.
-pub(crate) fn hinted(text: String, hint: Option<impl Into<String>>) -> anyhow::Error {
-    match hint {
-        Some(hint) => Hinted::new(text, hint).into(),
-        None => anyhow::Error::msg(text),
-    }
-}
-
 /// One hint: the one raised with the error, else the one nearest to the cause, else the one for its kind.
 fn hint(error: &anyhow::Error) -> Option<String> {
     let raised = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
@@ -241,7 +203,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     };
     let of_file = || error.chain().find_map(|cause| file_hint(cause.downcast_ref()?));
     raised
-        .map(|raised| raised.hint.clone())
+        .map(|raised| raised.hint().to_owned())
         .or(unwritten)
         .or_else(of_cause)
         .or_else(|| of_kind().or_else(of_store).or_else(of_cluster).or_else(of_file).map(str::to_owned))

@@ -1,7 +1,7 @@
 use super::*;
-use crate::interrupt::interrupted;
 use anyhow::Context;
 use verify_core::Error;
+use verify_drill::interrupt::interrupted;
 
 fn described(error: &anyhow::Error) -> String {
     Failure::of(error, Exit::COULD_NOT_RUN).text(&Style::plain())

@@ -6,7 +6,8 @@ use super::message::{Message, parts};
 use super::order::{CaptureOrder, Order};
 use super::orders::Orders;
 use super::voice::{tell, watched};
-use crate::provider::local::{BackupRecord, capture_around};
+use verify_drill::backup_record::BackupRecord;
+use verify_local::capture_around;
 
 /// Captures, says when every instant is fixed, and keeps them until it is told that the copy is cut.
 pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {

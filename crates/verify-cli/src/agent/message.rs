@@ -8,9 +8,9 @@ use verify_core::event::Event;
 use verify_core::timeline::Timeline;
 
 use crate::failover::{Begun, Progress, Stored};
-use crate::failure::hinted;
-use crate::provider::Found;
-use crate::provider::local::BackupRecord;
+use verify_drill::backup_record::BackupRecord;
+use verify_drill::hint::hinted;
+use verify_drill::judging::Found;
 
 /// Bytes of a manifest in one line.
 const PART_BYTES: usize = 384 << 10;

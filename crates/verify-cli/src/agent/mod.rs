@@ -54,7 +54,7 @@ pub(crate) fn work() -> Result<Exit> {
             Ok(Exit::PASS)
         }
         Err(error) => {
-            let exit = crate::failure::exit(&error, crate::interrupt::asked());
+            let exit = crate::failure::exit(&error, verify_drill::interrupt::asked());
             let told = crate::failure::Failure::of(&error, exit).text(&crate::render::Style::plain());
             voice::tell(&Message::Failed { told });
             Ok(exit)

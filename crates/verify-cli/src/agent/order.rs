@@ -12,10 +12,12 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 
 use super::message::Part;
-use crate::connect::PATIENCE;
 use crate::failover::ProbeOrder;
-use crate::interrupt;
-use crate::provider::local::{self, BackupName, BackupRecord, Method, Place};
+use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::{BackupRecord, Method};
+use verify_drill::interrupt;
+use verify_local::Place;
+use verify_local::patience::PATIENCE;
 
 /// How long the cluster's network may take to let a new pod through to a server.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,7 +151,10 @@ impl Access {
             conninfo.with_all(&PATIENCE).with("connect_timeout", CONNECT_TIMEOUT).settings()
         };
         if databases.is_empty() {
-            return local::databases(&settings("template1")?)?.iter().map(|name| settings(name)).collect();
+            return verify_local::databases(&settings("template1")?)?
+                .iter()
+                .map(|name| settings(name))
+                .collect();
         }
         databases.iter().map(|name| settings(name)).collect()
     }

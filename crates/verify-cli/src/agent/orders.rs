@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::order::Order;
-use crate::interrupt::{self, interrupted};
+use verify_drill::interrupt::{self, interrupted};
 
 /// How often caller and agent say that they live.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 use anyhow::{Context, Result, bail};
 use rustix::process::{WaitOptions, wait};
 
-use crate::interrupt::{self, interrupted};
+use verify_drill::interrupt::{self, interrupted};
 
 /// The network policies are in force once so many attempts, one after the other, failed.
 const REFUSALS: u32 = 3;

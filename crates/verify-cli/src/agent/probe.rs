@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::message::{Message, parts};
 use super::voice::tell;
 use crate::failover::{self, Begun, ProbeOrder, Record, Tail, standing};
-use crate::interrupt;
+use verify_drill::interrupt;
 
 /// How often the record is looked at.
 const POLL: Duration = Duration::from_millis(200);

@@ -8,7 +8,7 @@ use super::message::{Message, Verified};
 use super::order::{Order, RestoreOrder};
 use super::orders::Orders;
 use super::voice::{tell, watched};
-use crate::provider::local::{Proven, restore_in_place};
+use verify_local::{Proven, restore_in_place};
 
 /// Receives the manifests, holds the copy against them, and tells what was found.
 pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::capture::deliver;
 use super::order::StageOrder;
 use super::voice::watched;
-use crate::provider::local::{self, BackupRequest, Store};
+use verify_local::{BackupRequest, Store};
 
 /// Takes a backup into the store on the volume; what earlier backups left there goes before, as it is kept elsewhere.
 pub(super) fn stage(order: &StageOrder) -> Result<()> {
@@ -24,7 +24,7 @@ pub(super) fn stage(order: &StageOrder) -> Result<()> {
         databases: order.access.settings()?,
         plan: order.plan.clone(),
     };
-    let record = watched(|watch| local::backup(&request, watch))?;
+    let record = watched(|watch| verify_local::backup(&request, watch))?;
     let directory = request.store.path().join(record.name.as_str());
     let files = record.databases.iter().map(|database| {
         let path = directory.join(&database.manifest);

@@ -10,8 +10,9 @@ use verify_core::event::Event;
 
 use super::message::Message;
 use super::orders::SIGN_OF_LIFE;
-use crate::provider::Watch;
-use crate::{interrupt, terminal};
+use crate::terminal;
+use verify_drill::interrupt;
+use verify_drill::watch::Watch;
 
 /// Rows that were read are told together.
 const PERIOD: Duration = Duration::from_millis(250);

@@ -9,7 +9,7 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Api, Client, Config, Resource};
 
 use super::kind::{Kind, Server};
-use crate::runtime::{block_on, unless_interrupted};
+use verify_drill::runtime::{block_on, unless_interrupted};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

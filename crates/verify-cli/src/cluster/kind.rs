@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use super::error;
 use super::label::RUN;
-use crate::interrupt::{self, interrupted};
-use crate::runtime::{block_on, unless_interrupted};
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::runtime::{block_on, unless_interrupted};
 
 /// How often a question is asked again that found no answer, and after which pause, which doubles.
 const ATTEMPTS: u32 = 5;

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::client::Cluster;
 use super::error;
 use super::label::{Component, Run, labels};
-use crate::runtime::runtime;
+use verify_drill::runtime::runtime;
 
 /// How long a run lives that does not renew its lease.
 const DURATION: Duration = Duration::from_secs(60);

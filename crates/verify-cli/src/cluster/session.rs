@@ -13,8 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::agent_pod::CONTAINER;
 use super::kind::Kind;
-use crate::interrupt::{self, interrupted};
-use crate::runtime::{block_on, runtime, unless_interrupted};
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::runtime::{block_on, runtime, unless_interrupted};
 
 /// Bytes under way in each direction.
 const BUFFER_BYTES: usize = 1 << 20;

@@ -14,13 +14,15 @@ use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
 use crate::config::Config;
 use crate::connect::Target;
-use crate::duration::Period;
 use crate::exit::Exit;
-use crate::provider::local::{self, BackupName, BackupRecord, BackupRequest};
 use crate::provider::velero::{self, Settings};
 use crate::render::document::BackupDocument;
 use crate::render::{self, restore};
 use crate::terminal;
+use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::BackupRecord;
+use verify_drill::duration::Period;
+use verify_local::BackupRequest;
 
 /// Back databases up, with manifests of the same instant
 ///
@@ -107,7 +109,7 @@ fn dated(pattern: &str, now: Timestamp) -> Result<BackupName, String> {
 
 /// A method, and with it who can take it.
 enum By {
-    Local(Option<local::Method>),
+    Local(Option<verify_drill::backup_record::Method>),
     Velero(velero::Method),
 }
 
@@ -120,8 +122,8 @@ impl By {
                     Self::Velero(config.velero().and_then(|settings| settings.method).unwrap_or_default())
                 }
             },
-            Some(Method::Physical) => Self::Local(Some(local::Method::Physical)),
-            Some(Method::Logical) => Self::Local(Some(local::Method::Logical)),
+            Some(Method::Physical) => Self::Local(Some(verify_drill::backup_record::Method::Physical)),
+            Some(Method::Logical) => Self::Local(Some(verify_drill::backup_record::Method::Logical)),
             Some(Method::Csi) => Self::Velero(velero::Method::Csi),
             Some(Method::CsiMove) => Self::Velero(velero::Method::CsiMove),
             Some(Method::Fs) => Self::Velero(velero::Method::Fs),
@@ -150,7 +152,12 @@ impl Backup {
         }
     }
 
-    fn with_local(self, method: Option<local::Method>, config: &Config, globals: &Globals) -> Result<Exit> {
+    fn with_local(
+        self,
+        method: Option<verify_drill::backup_record::Method>,
+        config: &Config,
+        globals: &Globals,
+    ) -> Result<Exit> {
         let Self { name, hash, store, effort, wait, databases, .. } = self;
         let databases = if databases.is_empty() { vec![String::new()] } else { databases };
         let targets = databases.iter().map(|database| Ok(Target::find(database, config)?.settings()));
@@ -161,7 +168,7 @@ impl Backup {
             databases: targets.collect::<Result<_>>()?,
             plan: waiting(effort.plan(config, hash.into()), wait),
         };
-        let record = storing::watched(globals, "backing up", |watch| local::backup(&request, watch))?;
+        let record = storing::watched(globals, "backing up", |watch| verify_local::backup(&request, watch))?;
         let place: PathBuf = request.store.path().join(record.name.as_str());
         let document = BackupDocument::local(&record, place.clone());
         let place = place.to_string_lossy();

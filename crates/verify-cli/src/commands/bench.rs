@@ -15,9 +15,9 @@ use verify_core::plan::Plan;
 use super::measuring::{Effort, Hash};
 use crate::cli::Globals;
 use crate::connect::Target;
-use crate::duration::Period;
 use crate::exit::Exit;
 use crate::render::quantity::{bytes, count};
+use verify_drill::duration::Period;
 
 /// Measure how fast a database is verified, beside the raw COPY floor
 ///

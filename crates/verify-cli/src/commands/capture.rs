@@ -11,7 +11,8 @@ use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
 use crate::render::manifest::Summary;
-use crate::store::{Draft, Existing};
+use crate::store::Draft;
+use verify_drill::file_draft::Existing;
 
 /// Measure a database: one pass under one snapshot becomes its manifest
 ///

@@ -11,9 +11,9 @@ use crate::cluster::{Cluster, lease};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::failover;
-use crate::interrupt;
 use crate::provider::velero::{KeptServers, Removal, sweep};
-use crate::scratch;
+use verify_drill::interrupt;
+use verify_local::scratch;
 
 /// Remove what earlier runs left behind
 ///

@@ -10,7 +10,7 @@ use super::measuring::{Beginning, Effort, Hash, ReportFlag, deliver};
 use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
-use crate::failure::Hinted;
+use verify_drill::hint::Hinted;
 
 /// Compare two live databases, and name every row in which they differ
 ///

@@ -6,8 +6,8 @@ use clap_complete::Shell;
 
 use crate::cli::{Globals, Output};
 use crate::exit::Exit;
-use crate::failure::Hinted;
 use crate::terminal;
+use verify_drill::hint::Hinted;
 
 /// Print a script that makes a shell complete the command line
 #[derive(Args)]

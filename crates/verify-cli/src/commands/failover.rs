@@ -5,11 +5,11 @@ use clap::Args;
 
 use super::cluster_flags::DatabaseFlags;
 use crate::cli::Globals;
-use crate::duration::Period;
 use crate::exit::Exit;
 use crate::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
 use crate::render;
 use crate::render::document::FailoverDocument;
+use verify_drill::duration::Period;
 
 /// Move the primary away while a probe writes: outage, errors, lost acknowledged writes
 ///

@@ -13,11 +13,11 @@ use verify_core::{Error, ErrorKind};
 
 use crate::cli::Globals;
 use crate::connect::Target;
-use crate::duration::Period;
 use crate::exit::Exit;
-use crate::failure::Hinted;
-use crate::interrupt;
 use crate::terminal::{self, Terminal};
+use verify_drill::duration::Period;
+use verify_drill::hint::Hinted;
+use verify_drill::interrupt;
 
 /// The shortest and the longest pause before the next attempt to connect.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);

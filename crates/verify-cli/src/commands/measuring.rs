@@ -12,10 +12,11 @@ use verify_core::report::{Circumstances, Instant, Report, Side};
 
 use crate::cli::Globals;
 use crate::config::Config;
-use crate::duration::Period;
 use crate::exit::Exit;
 use crate::render::text;
-use crate::store::{Draft, Existing};
+use crate::store::Draft;
+use verify_drill::duration::Period;
+use verify_drill::file_draft::Existing;
 
 /// How hard to work.
 #[derive(Args)]

@@ -19,14 +19,15 @@ use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::interrupt;
-use crate::provider::Watch;
-use crate::provider::local::{self, BackupName, RestoreRequest, Restored};
 use crate::provider::velero;
 use crate::render::document::{RestoreDocument, Status};
 use crate::render::{openmetrics, restore};
-use crate::store::{Existing, FileDraft};
 use crate::terminal;
+use verify_drill::backup_name::BackupName;
+use verify_drill::file_draft::{Existing, FileDraft};
+use verify_drill::interrupt;
+use verify_drill::watch::Watch;
+use verify_local::{RestoreRequest, Restored};
 
 /// Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
 ///
@@ -148,7 +149,8 @@ impl Restore {
             objectives: config.objectives(),
             incident,
         };
-        let restored = storing::watched(globals, "restoring", |watch| local::restore(&request, watch))?;
+        let restored =
+            storing::watched(globals, "restoring", |watch| verify_local::restore(&request, watch))?;
         let databases: Vec<String> =
             restored.databases.iter().map(|database| database.database().to_owned()).collect();
         let files: Vec<String> =

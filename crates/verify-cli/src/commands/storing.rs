@@ -7,9 +7,10 @@ use clap::Args;
 
 use crate::cli::Globals;
 use crate::config::Config;
-use crate::provider::Watch;
-use crate::provider::local::Store;
-use crate::{interrupt, terminal};
+use crate::terminal;
+use verify_drill::interrupt;
+use verify_drill::watch::Watch;
+use verify_local::Store;
 
 /// Where backups are.
 #[derive(Args)]

@@ -22,12 +22,14 @@ use super::outcome::{Damaged, Outcome};
 use super::shop;
 pub(crate) use super::shop::DATABASE;
 use super::writers::{self, Acknowledged, WRITERS, Writers};
-use crate::interrupt::{self, interrupted};
-use crate::provider::Watch;
-use crate::provider::local::{self, BackupName, BackupRequest, Method, RestoreRequest, Restored, Store};
 use crate::render::quantity::{count, counted};
-use crate::scratch::{self, Scratch};
-use crate::server::{InitOptions, Installation, Server, StartOptions};
+use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::Method;
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::watch::Watch;
+use verify_local::scratch::{self, Scratch};
+use verify_local::server::{InitOptions, Installation, Server, StartOptions};
+use verify_local::{BackupRequest, RestoreRequest, Restored, Store};
 
 /// The major versions that the demonstration runs on.
 pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=18;
@@ -97,7 +99,7 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
         databases: vec![settings],
         plan: Plan::default(),
     };
-    local::backup(&request, &watch)?;
+    verify_local::backup(&request, &watch)?;
     narrator.tell("has both; the clients go on")?;
     wait(USED_AFTER)?;
 
@@ -105,7 +107,7 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     narrator.tell("restores the backup into a new server, verifies every row, promotes it")?;
     let (plan, objectives) = (Plan::default(), Objectives::default());
     let request = RestoreRequest { store, name, plan, objectives, incident: Some(incident) };
-    let restored = local::restore(&request, &watch)?;
+    let restored = verify_local::restore(&request, &watch)?;
     let [report] = &restored.reports[..] else {
         bail!("the restore reported on other databases than the shop")
     };
@@ -120,7 +122,7 @@ fn open_shop(installation: &Installation, scratch: &Scratch, narrator: &Narrator
     narrator.tell(&format!("starts PostgreSQL {version} in {}", scratch.path().display()))?;
     let home = scratch.path().join("source");
     fs::create_dir(&home).with_context(|| format!("failed to create {}", home.display()))?;
-    crate::server::give_to_server_user(&home)?;
+    verify_local::server::give_to_server_user(&home)?;
     let data = home.join("data");
     Server::init(installation, &data, &InitOptions { asked: interrupt::asked, ..InitOptions::default() })?;
     // Settings are PostgreSQL's own, fsync included: this is to show what a plain server does.

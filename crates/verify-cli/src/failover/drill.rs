@@ -17,7 +17,7 @@ use super::scene::{Scene, Wanted};
 use super::seat::{Move, Seat};
 use super::watching::Watching;
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, PodSettings, Run, pull_secrets};
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 /// The user of our image.
 const ACCOUNT: (i64, i64) = (65_532, 65_532);

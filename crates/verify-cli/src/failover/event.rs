@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run, is_over};
-use crate::interrupt::{self, interrupted};
-use crate::process_group;
 use crate::terminal;
+use verify_drill::interrupt::{self, interrupted};
+use verify_local::process_group;
 
 /// Which run made a node unschedulable; by this a later run finds what a dead one left.
 pub(super) const CORDONED_BY: &str = "state-lab.dev/cordoned-by";

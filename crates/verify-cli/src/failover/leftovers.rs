@@ -10,8 +10,8 @@ use kube::ResourceExt;
 
 use super::event::{cordoned_by, uncordon};
 use crate::cluster::{Cluster, Component, RUN, lease, selector};
-use crate::interrupt::{self, interrupted};
 use crate::provider::velero::Removal;
+use verify_drill::interrupt::{self, interrupted};
 
 /// What a drill has in a cluster, and its sign of life.
 #[derive(Debug, Default)]

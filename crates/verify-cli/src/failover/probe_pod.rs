@@ -13,9 +13,9 @@ use super::record::Record;
 use super::table::Stored;
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, failed};
 use crate::cluster::{AgentPod, End, Kind, PodState, Said, Session, TOOL, Waiting};
-use crate::failure::hinted;
-use crate::interrupt::{self, interrupted};
 use crate::terminal;
+use verify_drill::hint::hinted;
+use verify_drill::interrupt::{self, interrupted};
 
 /// How long a pod may take to run.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

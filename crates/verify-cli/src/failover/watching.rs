@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::sample::Sample;
 use super::scene::Scene;
 use crate::cluster::Cluster;
-use crate::interrupt::{self, interrupted};
+use verify_drill::interrupt::{self, interrupted};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(300);

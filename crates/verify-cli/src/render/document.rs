@@ -10,9 +10,9 @@ use verify_core::report::Report;
 use verify_core::timeline::Rto;
 
 use crate::failover::Outcome;
-use crate::provider::local::BackupRecord;
 use crate::provider::velero::{Record, TakenBackup};
 use crate::velero::problem::Problem;
+use verify_drill::backup_record::BackupRecord;
 
 /// Whether a backup or restore could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

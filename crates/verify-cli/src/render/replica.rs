@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::quantity::{bytes, count, counted};
 use super::style::{Style, sentence};
 use super::text::{gaps, severity};
-use crate::duration::Period;
 use crate::replicas::{NewestComplete, Replica};
+use verify_drill::duration::Period;
 
 /// What was found.
 pub(crate) fn replica(replica: &Replica, style: &Style) -> String {

@@ -9,7 +9,7 @@ use verify_core::report::Report;
 use super::quantity::{bytes, counted};
 use super::style::{Ink, Style, sentence};
 use super::text;
-use crate::provider::local::{BackupRecord, DatabaseRecord, Method};
+use verify_drill::backup_record::{BackupRecord, DatabaseRecord, Method};
 
 /// What was backed up.
 pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> String {

@@ -13,7 +13,7 @@ use verify_core::timeline::{Milestone, Rto};
 use super::advice::advice;
 use super::quantity::{bytes, count, counted};
 use super::style::{Ink, Style, sentence};
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 /// A recovery time below this is told with a decimal.
 const WHOLE_SECONDS_MS: u64 = 10_000;

@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::judgement::{Outcome, difference, same_by_checksum};
-use crate::interrupt::{self, interrupted};
 use crate::s3::{Bucket, Head, Object};
+use verify_drill::interrupt::{self, interrupted};
 
 /// At most this many objects that cannot be read are findings; with more, a side is not there.
 const UNREADABLE_MAX: usize = 20;

@@ -15,7 +15,7 @@ use super::client::Limits;
 use super::failure::Failure;
 use super::retention::BucketLock;
 use super::{Location, client};
-use crate::runtime::{block_on, unless_interrupted};
+use verify_drill::runtime::{block_on, unless_interrupted};
 
 /// An answer that breaks off is taken up again so many times.
 const RESUMPTIONS_MAX: u32 = 4;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
 use super::{Address, Bucket, Settings};
-use crate::store::Existing;
+use verify_drill::file_draft::Existing;
 
 /// An object in the making; nothing is in the bucket unless it is kept.
 #[derive(Debug)]

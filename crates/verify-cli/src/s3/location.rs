@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Result, bail};
 
 use super::Credentials;
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 /// A folder of a bucket, its service, and who we are there.
 #[derive(Clone, Debug, PartialEq, Eq)]

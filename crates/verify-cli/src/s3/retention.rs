@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail};
 use aws_sdk_s3::types::{ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRetentionMode};
 
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

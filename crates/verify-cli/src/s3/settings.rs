@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::location::{Location, checked_endpoint};
 use super::{Address, Credentials};
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 /// The table `[s3]`: the service that `s3://bucket/key` means.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -14,9 +14,9 @@ use super::Bucket;
 use super::client::Limits;
 use super::failure::Failure;
 use super::retention::Retention;
-use crate::interrupt::{self, interrupted};
-use crate::runtime::{block_on, unless_interrupted};
-use crate::store::Existing;
+use verify_drill::file_draft::Existing;
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::runtime::{block_on, unless_interrupted};
 
 /// What is longer goes in parts of this size, of which a service takes 10,000.
 const PART_BYTES: usize = 16 << 20;

@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use super::client::Limits;
 use super::{Bucket, Credentials, Draft, Location, Secret};
-use crate::store::Existing;
+use verify_drill::file_draft::Existing;
 
 /// A server that gives each request the next answer, and says at the end what was asked.
 struct Script {

@@ -10,7 +10,7 @@ use super::go_duration::go_duration;
 use super::object::object;
 use super::phase::Phase;
 use super::volume::VolumeMethod;
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 object! {
     /// A backup of namespaces and of their volumes.

@@ -1,6 +1,6 @@
 //! Lengths of time as Velero's fields take them.
 
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 /// In the notation of Go's `time.ParseDuration`, which knows no days.
 pub(super) fn go_duration(period: Period) -> String {

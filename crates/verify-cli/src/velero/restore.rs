@@ -10,7 +10,7 @@ use super::backup::HookStatus;
 use super::go_duration::go_duration;
 use super::object::object;
 use super::phase::Phase;
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 object! {
     /// A restore of a backup, or of parts of it.

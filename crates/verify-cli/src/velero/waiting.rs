@@ -13,8 +13,8 @@ use super::problem::Problem;
 use super::restore::Restore;
 use super::snapshot::VolumeSnapshot;
 use super::transfer::{Transfer, moving};
-use crate::duration::Period;
 use crate::render::quantity::bytes;
+use verify_drill::duration::Period;
 
 /// What a backup hangs on; none once it and all of its transfers have ended. `snapshots` are those that it takes, `ahead`
 /// are the backups that Velero takes before it.

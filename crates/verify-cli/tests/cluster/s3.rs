@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use state_lab::Period;
 use state_lab::s3::{Bucket, Checksum, Credentials, Location, Secret};
+use verify_drill::duration::Period;
 
 use crate::object_store::{ACCESS_KEY, Lock, ObjectStore, SECRET_KEY};
 

@@ -5,14 +5,15 @@ use std::ops::ControlFlow;
 
 use fixtures::majors;
 use rustix::process::Signal;
-use state_lab::provider::Watch;
-use state_lab::provider::local::{self, BackupRequest, Method, RestoreRequest, Store};
-use state_lab::scratch::Scratch;
-use state_lab::server::{InitOptions, Listen, Server, StartOptions};
 use verify_core::finding::{Code, Verdict};
 use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 use verify_core::report::Objectives;
+use verify_drill::backup_record::Method;
+use verify_drill::watch::Watch;
+use verify_local::scratch::Scratch;
+use verify_local::server::{InitOptions, Listen, Server, StartOptions};
+use verify_local::{BackupRequest, RestoreRequest, Store};
 
 use crate::drill::{Drill, list, signal};
 use crate::program::{outcome, state_lab};
@@ -118,7 +119,7 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
         databases: vec![settings],
         plan: Plan::default(),
     };
-    let record = local::backup(&request, &watch).unwrap();
+    let record = verify_local::backup(&request, &watch).unwrap();
     let reason = record.databases[0].unproven.as_deref().unwrap();
     assert!(reason.contains("ended before the copy did"), "{reason}");
     let request = RestoreRequest {
@@ -128,7 +129,7 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
         objectives: Objectives::default(),
         incident: None,
     };
-    let restored = local::restore(&request, &Watch::silent()).unwrap();
+    let restored = verify_local::restore(&request, &Watch::silent()).unwrap();
     assert_eq!(restored.verdict(), Verdict::Inconclusive);
     let codes: Vec<Code> =
         restored.reports[0].comparison.findings.iter().map(|finding| finding.code).collect();
@@ -167,7 +168,7 @@ fn a_copy_that_cannot_know_its_subtransactions_is_given_up_with_the_reason() {
             databases: vec![settings],
             plan: Plan::default(),
         };
-        let taken = local::backup(&request, &watch);
+        let taken = verify_local::backup(&request, &watch);
         drill.source.psql("postgres", &end).unwrap();
         taken.unwrap();
     });

@@ -334,7 +334,7 @@ fn the_heartbeat_beats_until_it_is_told_to_stop() {
     assert!(status.out.contains(" of w\\u{1b}1, every 100ms, "), "{}", status.out);
 
     let seen = server.psql("shop", "SELECT count(*) FROM state_lab.heartbeat").unwrap();
-    server.restart_after(state_lab::server::Stop::Fast, |_| Ok(())).unwrap();
+    server.restart_after(verify_local::server::Stop::Fast, |_| Ok(())).unwrap();
     until(&server, &beats(&format!("{seen} + 2")));
     let Outcome { status, err, .. } = writer.end(Signal::TERM);
     assert_eq!(status, Some(0), "{err}");

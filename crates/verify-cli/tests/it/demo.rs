@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use state_lab::server::Installation;
+use verify_local::server::Installation;
 
 use crate::program::{Outcome, outcome, state_lab};
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use state_lab::scratch::Scratch;
-use state_lab::server::{self, InitOptions, Listen, Server, StartOptions};
+use verify_local::scratch::Scratch;
+use verify_local::server::{self, InitOptions, Listen, Server, StartOptions};
 
 use crate::program::{Outcome, outcome, state_lab};
 

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fixtures::TestServer;
-use state_lab::scratch::Scratch;
-use state_lab::server::{create_server_dir, give_to_server_user, run_as_server_user};
 use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
+use verify_local::scratch::Scratch;
+use verify_local::server::{create_server_dir, give_to_server_user, run_as_server_user};
 
 use crate::program::run;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use state_lab::server::Server;
+use verify_local::server::Server;
 
 /// When the relay falls silent.
 #[derive(Clone, Copy, Debug)]

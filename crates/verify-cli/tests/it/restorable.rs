@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use state_lab::provider::Watch;
-use state_lab::provider::local::{self, RestoreRequest, Store};
 use verify_core::finding::Verdict;
 use verify_core::plan::Plan;
 use verify_core::postgres::{Connection, SessionOptions};
 use verify_core::report::Objectives;
+use verify_drill::watch::Watch;
+use verify_local::{RestoreRequest, Store};
 
 use crate::drill::{Drill, list};
 use crate::program::Outcome;
@@ -142,7 +142,7 @@ fn a_library_that_an_extension_needs_is_preloaded_and_runs_nothing() {
         objectives: Objectives::default(),
         incident: None,
     };
-    let restored = local::restore(&request, &Watch::silent()).unwrap();
+    let restored = verify_local::restore(&request, &Watch::silent()).unwrap();
     assert_eq!(restored.verdict(), Verdict::Pass);
     let mut session = Connection::open(&restored.databases[0], &SessionOptions::new()).unwrap();
     let set = "SELECT current_setting('shared_preload_libraries'), current_setting('max_worker_processes'), \

@@ -311,7 +311,7 @@ fn metrics_tell_a_verdict_and_stay_as_they_are_where_there_is_none() {
 fn tablespaces_are_copied_and_never_lead_back_to_the_source_or_the_store() {
     let drill = Drill::new(MAJOR);
     let place = drill.source.directory().join("space = 1");
-    state_lab::server::create_server_dir(&place).unwrap();
+    verify_local::server::create_server_dir(&place).unwrap();
     let create = format!("CREATE TABLESPACE space LOCATION '{}'", place.display());
     drill.source.psql("shop", &create).unwrap();
     drill.source.psql("shop", "CREATE TABLE far TABLESPACE space AS SELECT 1 AS id").unwrap();
@@ -345,7 +345,7 @@ fn missing_wal_is_an_error_and_not_an_endless_wait() {
     let failed = restore_without(&drill, "pg_wal", |name| name.starts_with('0'));
     assert_eq!((failed.status, failed.out.as_str()), (Some(2), "restore_status: failed\n"));
     assert!(failed.err.contains("it waits for the WAL file 0000000"), "{}", failed.err);
-    let parsed = state_lab::server::Installation::of_major(MAJOR).unwrap().program("pg_waldump").is_ok();
+    let parsed = verify_local::server::Installation::of_major(MAJOR).unwrap().program("pg_waldump").is_ok();
     assert_eq!(failed.err.contains("WAL parsing failed"), parsed, "{}", failed.err);
 }
 

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use state_lab::scratch::{self, Scratch};
-use state_lab::server::{InitOptions, Installation, Server, StartOptions};
+use verify_local::scratch::{self, Scratch};
+use verify_local::server::{InitOptions, Installation, Server, StartOptions};
 
 const ROLE: &str = "STATE_LAB_TEST_ROLE";
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use state_lab::scratch::Scratch;
-use state_lab::server::{
+use verify_local::scratch::Scratch;
+use verify_local::server::{
     InitOptions, Installation, Listen, Server, StartOptions, Stop, Wait, client_program,
 };
 

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use fixtures::{TestServer, datasets, dpkg};
-use state_lab::server;
 use verify_core::capture::{capture_snapshot, complete};
 use verify_core::event;
 use verify_core::finding::{Code, Verdict};
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
 use verify_core::verify::verify;
+use verify_local::server;
 
 use crate::measure::{postgres, told};
 

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fixtures::{Stop, TestServer};
-use state_lab::server::InitOptions;
 use verify_core::ErrorKind;
 use verify_core::event::{self, Event};
 use verify_core::finding::Severity;
 use verify_core::plan::Plan;
 use verify_core::postgres::integrity::{self, Integrity};
 use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
+use verify_local::server::InitOptions;
 
 const PAGE: usize = 8_192;
 

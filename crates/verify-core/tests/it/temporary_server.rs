@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
-use state_lab::scratch::Scratch;
-use state_lab::server::{self, InitOptions, Installation, Listen, Server, StartOptions, Wait};
 use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
+use verify_local::scratch::Scratch;
+use verify_local::server::{self, InitOptions, Installation, Listen, Server, StartOptions, Wait};
 
 const MAJOR: u32 = 15;
 

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use fixtures::TestServer;
-use state_lab::scratch::Scratch;
-use state_lab::server::{self, Server, StartOptions, Wait};
 use verify_core::ErrorKind;
 use verify_core::capture::{capture_snapshot, complete};
 use verify_core::compare::Comparison;
@@ -18,6 +16,8 @@ use verify_core::manifest::{Consistency, Manifest};
 use verify_core::plan::{Mode, Plan};
 use verify_core::postgres::{Environment, Postgres, Settings, TimeTraveller, integrity};
 use verify_core::verify::verify;
+use verify_local::scratch::Scratch;
+use verify_local::server::{self, Server, StartOptions, Wait};
 
 use crate::measure::{postgres, told};
 

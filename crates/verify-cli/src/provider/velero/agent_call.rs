@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE, SILENCE_MAX, Verified, failed, parts};
 use crate::cluster::{End, Kind, Said, Session, TOOL};
-use crate::failure::{Hinted, hinted};
-use crate::interrupt::{self, interrupted};
-use crate::provider::Watch;
-use crate::provider::local::BackupRecord;
+use verify_drill::backup_record::BackupRecord;
+use verify_drill::hint::{Hinted, hinted};
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::watch::Watch;
 
 /// How often the wish to stop is looked at.
 const POLL: Duration = Duration::from_millis(100);

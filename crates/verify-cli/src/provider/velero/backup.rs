@@ -25,9 +25,6 @@ use super::sweep::{KeptServers, sweep};
 use super::waiting::running;
 use crate::agent::{CaptureOrder, Order, StageOrder};
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, labels, lease};
-use crate::duration::Period;
-use crate::provider::Watch;
-use crate::provider::local::{self, BackupName, BackupRecord};
 use crate::velero::backup::{self, Backup, BackupOrder};
 use crate::velero::judge::backup_problems;
 use crate::velero::label;
@@ -35,6 +32,10 @@ use crate::velero::problem::Problem;
 use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::volume::ExpectedVolume;
 use crate::velero::volume_info;
+use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::BackupRecord;
+use verify_drill::duration::Period;
+use verify_drill::watch::Watch;
 
 /// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
 const SNAPSHOT_LABEL: &str = "velero.io/volume-snapshot-name";
@@ -270,8 +271,8 @@ impl Taking<'_> {
     /// A base backup or a dump on a volume of its own, whose files Velero then copies.
     fn files(&self, pod: &AgentPod, plan: &Plan) -> Result<Copied> {
         let method = match self.method {
-            Method::FsDump => local::Method::Logical,
-            Method::Fs | Method::Csi | Method::CsiMove => local::Method::Physical,
+            Method::FsDump => verify_drill::backup_record::Method::Logical,
+            Method::Fs | Method::Csi | Method::CsiMove => verify_drill::backup_record::Method::Physical,
         };
         let order = StageOrder {
             name: self.name.clone(),

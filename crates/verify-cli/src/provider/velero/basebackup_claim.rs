@@ -12,8 +12,8 @@ use super::settings::Settings;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, wait};
 use crate::cluster::{Cluster, Component, selector};
-use crate::provider::Watch;
 use crate::velero::problem::Problem;
+use verify_drill::watch::Watch;
 
 /// How often it is looked, while we wait for another run, whether it is dead.
 const SWEEP_PERIOD: Duration = Duration::from_secs(30);

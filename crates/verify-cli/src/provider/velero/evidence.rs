@@ -8,11 +8,11 @@ use verify_core::manifest::Manifest;
 use super::record::Record;
 use super::settings::Settings;
 use crate::cluster::Cluster;
-use crate::provider::local::BackupName;
 use crate::s3::{self, Bucket, Credentials, Location};
 use crate::velero::artefact::Artefact;
 use crate::velero::judge::location_problem;
 use crate::velero::location::BackupStorageLocation;
+use verify_drill::backup_name::BackupName;
 
 /// The Secret of Velero's own installation, and its key.
 const DEFAULT_SECRET: (&str, &str) = ("cloud-credentials", "cloud");

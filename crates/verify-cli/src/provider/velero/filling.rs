@@ -16,8 +16,6 @@ use super::record::Record;
 use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
 use super::waiting::{Look, wait};
 use crate::cluster::{Cluster, Component, Run, labels, lease};
-use crate::interrupt;
-use crate::provider::Watch;
 use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
 use crate::velero::judge::{RestoreSeen, restore_problems};
@@ -31,6 +29,8 @@ use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::waiting;
+use verify_drill::interrupt;
+use verify_drill::watch::Watch;
 
 /// What is restored of a snapshot: nothing that could run.
 const CLAIMS_ONLY: &[&str] = &[

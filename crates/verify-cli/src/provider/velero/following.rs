@@ -9,8 +9,6 @@ use kube::ResourceExt;
 use super::evidence::Evidence;
 use super::waiting::{Look, wait};
 use crate::cluster::Cluster;
-use crate::duration::Period;
-use crate::provider::Watch;
 use crate::velero::artefact::Artefact;
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataUpload;
@@ -23,6 +21,8 @@ use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::{log, waiting};
+use verify_drill::duration::Period;
+use verify_drill::watch::Watch;
 
 /// A backup that has ended, and all that belongs to it.
 pub(super) struct Ended {

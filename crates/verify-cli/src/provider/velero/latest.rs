@@ -7,10 +7,10 @@ use kube::ResourceExt;
 
 use super::evidence::Evidence;
 use super::settings::Settings;
-use crate::provider::Watch;
-use crate::provider::local::BackupName;
 use crate::velero::backup::Backup;
 use crate::velero::label;
+use verify_drill::backup_name::BackupName;
+use verify_drill::watch::Watch;
 
 /// The label of a Backup that names the database: a namespace may have several.
 pub(super) const CLUSTER: &str = "state-lab.dev/cluster";

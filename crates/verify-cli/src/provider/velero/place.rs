@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::fate;
 use super::storage::claim_in;
 use crate::cluster::{Cluster, Component, Run, labels, lease, object};
-use crate::interrupt::{self, interrupted};
+use verify_drill::interrupt::{self, interrupted};
 
 /// The name of the one policy, and of the one quota.
 const NAME: &str = "state-lab";

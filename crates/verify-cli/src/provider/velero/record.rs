@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::method::Method;
-use crate::provider::local::BackupRecord;
 use crate::velero::volume::ExpectedVolume;
+use verify_drill::backup_record::BackupRecord;
 
 pub(super) const FORMAT: &str = "state-lab-velero-backup";
 pub(super) const FORMAT_VERSION: u32 = 1;

@@ -31,11 +31,12 @@ use super::sweep::{KeptServers, sweep};
 use super::waiting::{Look, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
-use crate::provider::local::{self, BackupName};
-use crate::provider::{Found, Judging, Watch, metrics_file, report_file};
 use crate::render::openmetrics;
 use crate::velero::backup::Backup;
 use crate::velero::problem::Problem;
+use verify_drill::backup_name::BackupName;
+use verify_drill::judging::{Found, Judging, metrics_file, report_file};
+use verify_drill::watch::Watch;
 
 /// What to restore, and what it is to keep to.
 pub(crate) struct RestoreRequest {
@@ -77,12 +78,12 @@ pub(crate) struct Kept {
 impl RestoredCopy {
     /// The worst verdict of all databases.
     pub(crate) fn verdict(&self) -> Verdict {
-        crate::provider::worst(self.reports.iter().map(|report| report.verdict))
+        verify_drill::judging::worst(self.reports.iter().map(|report| report.verdict))
     }
 
     /// The worst verdict on the data alone, whatever the objectives.
     pub(crate) fn integrity(&self) -> Verdict {
-        crate::provider::worst(self.reports.iter().map(|report| report.comparison.verdict))
+        verify_drill::judging::worst(self.reports.iter().map(|report| report.comparison.verdict))
     }
 }
 
@@ -325,8 +326,8 @@ impl Restoring<'_> {
         let order = RestoreOrder {
             record: self.record.backup.clone(),
             place: match self.record.method.is_snapshot() {
-                true => local::Place::DataDirectory(path.into()),
-                false => local::Place::Store(path.into()),
+                true => verify_local::Place::DataDirectory(path.into()),
+                false => verify_local::Place::Store(path.into()),
             },
             plan: plan.clone(),
             incident: incident.unwrap_or(started_at),

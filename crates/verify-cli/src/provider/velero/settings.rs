@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::method::Method;
 use crate::cluster::{Cluster, PodSettings, Resources, Toleration};
-use crate::duration::Period;
+use verify_drill::duration::Period;
 
 /// A database in Kubernetes that Velero backs up.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

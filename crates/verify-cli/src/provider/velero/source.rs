@@ -14,9 +14,9 @@ use crate::agent::Access;
 use crate::cluster::{
     Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of, pull_secrets,
 };
-use crate::duration::Period;
-use crate::provider::Watch;
 use crate::velero::problem::Problem;
+use verify_drill::duration::Period;
+use verify_drill::watch::Watch;
 
 const PORT: u16 = 5432;
 /// How long a database may take to be ready that is being set up, or fails over.

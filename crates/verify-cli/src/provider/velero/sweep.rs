@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 
 use super::removal::{Removal, is_restored, remove};
 use crate::cluster::{Cluster, Component, KEPT, Run, lease, selector};
-use crate::interrupt::{self, interrupted};
 use crate::velero::restore::Restore;
+use verify_drill::interrupt::{self, interrupted};
 
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
 const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];

@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::claim_state::ClaimState;
 use crate::cluster::{End, Kind, PodState, Unanswered, Waiting};
-use crate::duration::Period;
-use crate::failure::hinted;
-use crate::interrupt::interrupted;
-use crate::provider::Watch;
 use crate::velero::problem::Problem;
+use verify_drill::duration::Period;
+use verify_drill::hint::hinted;
+use verify_drill::interrupt::interrupted;
+use verify_drill::watch::Watch;
 
 /// How often the cluster is asked.
 const POLL: Duration = Duration::from_millis(200);

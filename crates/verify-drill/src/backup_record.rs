@@ -1,0 +1,177 @@
+//! `backup.json`: what was backed up, when and how, and the hashes of the manifests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use verify_core::compare::NotCovered;
+use verify_core::finding::Verdict;
+use verify_core::heartbeat::ClockOffset;
+use verify_core::manifest::{Manifest, TableEntry};
+
+use crate::backup_name::{BackupName, file_safe};
+
+/// The record's file in the directory of a backup.
+pub const FILE: &str = "backup.json";
+/// The manifests' directory in that of a backup.
+pub const MANIFESTS: &str = "manifests";
+pub const FORMAT: &str = "state-lab-backup";
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How the copy was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "CopyMethod")]
+pub enum Method {
+    /// A base backup of the whole server, with `pg_basebackup`.
+    Physical,
+    /// A dump of each database, with `pg_dump`.
+    Logical,
+    /// A snapshot of the volume of the whole server's data directory.
+    Snapshot,
+}
+
+/// What was backed up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRecord {
+    pub format: String,
+    pub version: u32,
+    /// The version of the tool that made it.
+    pub tool_version: String,
+    /// Its name.
+    pub name: BackupName,
+    /// How it was taken.
+    pub method: Method,
+    /// The major version of the program that copied, which a dump needs to be read again.
+    pub copied_by: u32,
+    /// When it began, by our clock.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// When the copy was whole, by our clock.
+    #[schemars(with = "String")]
+    pub ended_at: Timestamp,
+    /// The bytes of the copy's files.
+    pub bytes: u64,
+    /// The server that it was taken of.
+    pub server: ServerRecord,
+    /// The databases that have manifests, in the order in which they were asked for.
+    pub databases: Vec<DatabaseRecord>,
+}
+
+/// The server that a backup was taken of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerRecord {
+    /// `server_version`, for people.
+    pub version: String,
+    /// The major version.
+    pub major: u32,
+    /// A superuser of it, as whom a physical copy is read.
+    pub superuser: String,
+    /// By how much its clock was ahead of ours.
+    pub clock: ClockOffset,
+    /// The settings without which a physical copy does not start, or forgets its commit times.
+    pub settings: BTreeMap<String, String>,
+    /// The settings without which extensions of the dumps cannot be created: what has to be preloaded, and for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub preloading: BTreeMap<String, String>,
+}
+
+/// A database that has a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseRecord {
+    /// Its name.
+    pub name: String,
+    /// `user@host:port/database`.
+    pub place: String,
+    /// The manifest's file, relative to the backup's directory.
+    pub manifest: String,
+    /// The BLAKE3 of that file, in hexadecimal.
+    pub blake3: String,
+    /// How many tables the manifest has.
+    pub tables: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// Why a restore will not be able to prove the instant, where that is known already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<String>,
+    /// What of the database could not be measured, so that no restore can verify it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_covered: Vec<NotCovered>,
+}
+
+impl DatabaseRecord {
+    /// What the record says of a manifest, and the bytes of its file.
+    pub fn of(place: String, manifest: &Manifest) -> Result<(Self, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        manifest.write(&mut bytes)?;
+        let name = manifest.header.source.database.clone();
+        let record = Self {
+            place,
+            manifest: format!("{MANIFESTS}/{}.manifest", file_safe(&name)),
+            name,
+            blake3: blake3::hash(&bytes).to_hex().to_string(),
+            tables: manifest.tables.len() as u64,
+            rows: manifest.tables.iter().map(TableEntry::rows).sum(),
+            unproven: None,
+            not_covered: match manifest.verdict() {
+                Verdict::Pass => Vec::new(),
+                Verdict::Fail | Verdict::Inconclusive => manifest.not_covered(),
+            },
+        };
+        Ok((record, bytes))
+    }
+
+    /// Reads the manifest that `bytes` are to be.
+    ///
+    /// # Errors
+    ///
+    /// If they are not the ones that were written with the backup.
+    pub fn open(&self, bytes: &[u8]) -> Result<Manifest> {
+        if blake3::hash(bytes).to_hex().as_str() != self.blake3 {
+            bail!(
+                "failed to use the manifest of {}: it is not the one that was written with the backup, and a changed \
+                 manifest proves nothing",
+                self.name
+            );
+        }
+        Manifest::read(bytes).with_context(|| format!("failed to read the manifest of {}", self.name))
+    }
+}
+
+impl BackupRecord {
+    /// Reads the record in the directory of a backup.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE);
+        let doing = || format!("failed to read {}", path.display());
+        let text = fs::read(&path).with_context(doing)?;
+        let Version { format, version } = serde_json::from_slice(&text).with_context(doing)?;
+        if format != FORMAT {
+            bail!("{}: it is no record of a backup", doing());
+        }
+        if version != FORMAT_VERSION {
+            bail!("{}: it is of version {version}; use the state-lab that wrote it", doing());
+        }
+        serde_json::from_slice(&text).with_context(doing)
+    }
+
+    /// Fails where the record that was found as `name` has no manifest.
+    pub fn expect_manifests(&self, name: &BackupName) -> Result<()> {
+        if self.databases.is_empty() {
+            bail!("failed to use the backup {name}: it has no manifest, so nothing could be proven of it");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+    version: u32,
+}

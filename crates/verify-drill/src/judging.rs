@@ -1,0 +1,112 @@
+//! From what was found in restored databases to their reports.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use verify_core::compare::Comparison;
+use verify_core::finding::Verdict;
+use verify_core::heartbeat::Rpo;
+use verify_core::manifest::Manifest;
+use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
+use verify_core::timeline::Timeline;
+
+use crate::backup_name::file_safe;
+use crate::backup_record::BackupRecord;
+
+/// What all reports of a restore share.
+pub struct Judging<'a> {
+    pub record: &'a BackupRecord,
+    /// In the record's order.
+    pub manifests: &'a [Manifest],
+    pub timeline: &'a Timeline,
+    pub duration_ms: u64,
+    pub objectives: Objectives,
+}
+
+/// What was found in one restored database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Where it ran: `user@host:port/database`.
+    pub place: String,
+    pub comparison: Comparison,
+    pub rpo: Option<Rpo>,
+}
+
+impl Judging<'_> {
+    /// The reports of all databases, in the record's order.
+    pub fn reports(&self, found: impl IntoIterator<Item = Found>) -> Vec<Report> {
+        found.into_iter().enumerate().map(|(index, found)| self.report(index, found)).collect()
+    }
+
+    fn report(&self, index: usize, found: Found) -> Report {
+        let Found { place, mut comparison, rpo } = found;
+        let manifest = &self.manifests[index];
+        // The manifest of each names the others, which this restore covers too.
+        let covered = |object: &str| {
+            self.record.databases.iter().any(|database| object == format!("database {}", database.name))
+        };
+        comparison.coverage.not_covered.retain(|gap| !covered(&gap.object));
+        let source = Side {
+            place: self.record.databases[index].place.clone(),
+            database: Some(manifest.header.source.clone()),
+        };
+        let circumstances = Circumstances {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.timeline.started_at,
+            duration_ms: self.duration_ms,
+            source,
+            restored: Some(Side { place, database: None }),
+            manifest: Some(Instant::from(&manifest.header)),
+        };
+        let recovery = Recovery { rto: self.timeline.rto(), rpo, objectives: self.objectives };
+        Report::new(circumstances, comparison, recovery)
+    }
+}
+
+/// The worst verdict of several databases.
+pub fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    let rank = |verdict: &Verdict| match verdict {
+        Verdict::Fail => 2,
+        Verdict::Inconclusive => 1,
+        Verdict::Pass => 0,
+    };
+    // Where nothing was judged, nothing passed.
+    verdicts.max_by_key(rank).unwrap_or(Verdict::Inconclusive)
+}
+
+/// What the file of a report is called, when it is one of so many of the same restore.
+pub fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
+    let time = file_time(now);
+    match reports {
+        1 => format!("{time}.json"),
+        _ => format!("{time}-{}.json", file_safe(database)),
+    }
+}
+
+/// What the file of a restore's metrics is called: they are of all its databases.
+pub fn metrics_file(now: Timestamp) -> String {
+    format!("{}.prom", file_time(now))
+}
+
+fn file_time(now: Timestamp) -> impl fmt::Display {
+    now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_fails_and_nothing_is_no_pass() {
+        use Verdict::{Fail, Inconclusive, Pass};
+        for (verdicts, expected) in [
+            (vec![Pass, Pass], Pass),
+            (vec![Pass, Inconclusive], Inconclusive),
+            (vec![Inconclusive, Fail, Pass], Fail),
+            (vec![], Inconclusive),
+        ] {
+            assert_eq!(worst(verdicts.into_iter()), expected);
+        }
+    }
+}

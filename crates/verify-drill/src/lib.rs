@@ -1,0 +1,14 @@
+//! What every drill shares, whoever makes the backups: names and records of backups, files that are written whole,
+//! the request to stop, and the reports of a restore. It knows no cloud and no terminal.
+#![expect(missing_docs, reason = "an internal crate of the program, whose names say what they are")]
+
+pub mod backup_name;
+pub mod backup_record;
+pub mod duration;
+pub mod file_draft;
+pub mod hint;
+pub mod interrupt;
+pub mod judging;
+pub mod lock;
+pub mod runtime;
+pub mod watch;

@@ -1,0 +1,92 @@
+//! Restoring a backup whose bytes lie where they are to run, on a volume that is ours to change.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use verify_core::manifest::Manifest;
+use verify_core::plan::Plan;
+use verify_core::postgres::Settings;
+use verify_core::timeline::{Milestone, Timeline};
+
+use super::logical_restore;
+use super::physical_backup::DATA;
+use super::physical_restore::{self, BroughtUp, CopiedFiles};
+use super::recovery::Stopwatch;
+use super::restore::recovery_points;
+use super::store::StoredBackup;
+use crate::scratch::Scratch;
+use crate::server::Server;
+use verify_drill::backup_record::{BackupRecord, Method};
+use verify_drill::judging::Found;
+use verify_drill::watch::Watch;
+
+/// Where the bytes of a backup lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// A copy of a data directory.
+    DataDirectory(PathBuf),
+    /// A store of backups that holds this one.
+    Store(PathBuf),
+}
+
+/// A server on restored bytes, and what was found in it. The server goes with this value.
+pub struct Proven {
+    // Dropped in this order: the server stops before its directory is removed.
+    /// The server.
+    pub server: Server,
+    /// The directory of its socket, and of its data where they were copied.
+    pub scratch: Scratch,
+    /// The way to each database, in the record's order.
+    pub databases: Vec<Settings>,
+    /// What was found in each, in the same order.
+    pub found: Vec<Found>,
+    /// How long each part took.
+    pub timeline: Timeline,
+}
+
+/// Brings a backup up and holds it against its manifests.
+///
+/// # Errors
+///
+/// If it could not be brought up, or not be compared. What was found is no error.
+pub fn restore_in_place(
+    record: BackupRecord,
+    manifests: Vec<Manifest>,
+    place: &Place,
+    plan: &Plan,
+    incident: Timestamp,
+    watch: &Watch<'_>,
+) -> Result<Proven> {
+    let mut stopwatch = Stopwatch::start();
+    let scratch = Scratch::create("restore")?;
+    let (path, data) = match place {
+        Place::DataDirectory(data) => (data.clone(), data.clone()),
+        Place::Store(store) => {
+            let path = store.join(record.name.as_str());
+            let data = path.join(DATA);
+            (path, data)
+        }
+    };
+    if !path.is_dir() {
+        bail!("failed to find the backup: the restored volume holds no {}", path.display());
+    }
+    let backup = StoredBackup { path, record, manifests };
+    let brought_up = match backup.record.method {
+        Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        Method::Physical | Method::Snapshot => {
+            let copy = CopiedFiles { data: &data, tablespaces: &backup.path, scratch: &scratch };
+            physical_restore::restore_in_place(&backup, &copy, plan, &mut stopwatch, watch)?
+        }
+    };
+    let BroughtUp { server, databases, comparisons, pulses } = brought_up;
+    let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
+    stopwatch.reach(Milestone::Verified);
+    let found = comparisons.into_iter().zip(rpos).zip(&databases);
+    let found =
+        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
+    let found = found.collect();
+    Ok(Proven { server, scratch, databases, found, timeline: stopwatch.timeline })
+}

@@ -1,0 +1,46 @@
+//! Backups of servers that this machine reaches, kept in a directory, and restored into servers on this machine.
+//!
+//! [`backup`] copies databases and captures their manifests at the same instant; [`restore`] brings a copy up where it
+//! can reach nobody, holds it against the manifests, and measures how long it took and how much time was lost.
+//!
+//! A store holds one directory a backup:
+//!
+//! ```text
+//! STORE/NAME/backup.json               what was backed up, when, how, and the hashes of the manifests
+//!            manifests/DB.manifest     what every table held
+//!            data/  tablespaces/OID/   physical: a base backup
+//!            dumps/DB/  globals.sql    logical: dumps in directory format, and the roles
+//!            reports/TIME[-DB].json    what restores found
+//! STORE/.NAME.partial-PID-…/           a backup in the making, or what a dead run left of one
+//! ```
+
+mod backup;
+mod concurrent;
+mod draft;
+mod foreign_copy;
+mod in_place;
+mod logical_backup;
+mod logical_restore;
+mod neutral;
+mod outcome;
+pub mod patience;
+mod physical_backup;
+mod physical_restore;
+pub mod process_group;
+mod program;
+mod recovery;
+mod restore;
+pub mod scratch;
+pub mod server;
+mod session;
+mod store;
+mod survey;
+mod tree;
+
+pub use backup::{BackupRequest, backup};
+pub use foreign_copy::capture_around;
+pub use in_place::{Place, Proven, restore_in_place};
+pub use outcome::Restored;
+pub use restore::{RestoreRequest, restore};
+pub use store::{Store, StoredBackup};
+pub use survey::databases;

@@ -1,0 +1,55 @@
+//! Dumps, each under the snapshot that its manifest was captured under.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use verify_core::database::Snapshot;
+use verify_core::manifest::Manifest;
+use verify_core::plan::{Mode, Plan};
+use verify_core::postgres::Postgres;
+
+use super::concurrent::copy_and_capture;
+use super::program::Program;
+use super::survey::Survey;
+use super::tree;
+use verify_drill::backup_name::file_safe;
+use verify_drill::watch::Watch;
+
+/// Where dumps lie in the directory of a backup.
+pub(super) const DUMPS: &str = "dumps";
+/// The file of roles.
+pub(super) const GLOBALS: &str = "globals.sql";
+
+/// Dumps the databases into `to`, one after the other, while they are captured.
+pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Manifest>> {
+    let plan = Plan { mode: Mode::SharedSnapshot, ..plan.clone() };
+    let dumps = to.join(DUMPS);
+    tree::create_directory(&dumps)?;
+    let mut manifests = Vec::new();
+    for database in &survey.databases {
+        watch.step(&format!("dumping {} with pg_dump", database.describe()))?;
+        let on_event = |event| watch.event(event);
+        let snapshot = Postgres::new(database.clone()).begin(&plan, &on_event)?;
+        // Its own name: a pooler may know it by another.
+        let name = &snapshot.origin().source.database;
+        let args = [
+            "--format=directory".to_owned(),
+            format!("--file={}", dumps.join(file_safe(name)).display()),
+            format!("--jobs={}", plan.jobs),
+            format!("--snapshot={}", snapshot.exported()),
+            format!("--lock-wait-timeout={}", plan.limits.lock_timeout_ms),
+            "--no-password".to_owned(),
+        ];
+        let program = Program::find("pg_dump", survey.server.major)?.connect(database).args(args);
+        let copy = |stop: &dyn Fn() -> bool| {
+            program.succeed(stop).with_context(|| format!("failed to dump {}", database.describe()))
+        };
+        manifests.extend(copy_and_capture(database, &[snapshot], &plan, watch, copy)?);
+    }
+    watch.step("dumping the roles with pg_dumpall")?;
+    // Without them the owners in the dumps cannot be restored. Passwords and tablespaces are not needed for that.
+    let args = ["--globals-only", "--no-role-passwords", "--no-tablespaces", "--no-password"];
+    let program = Program::find("pg_dumpall", survey.server.major)?.connect(&survey.databases[0]).args(args);
+    program.write_to(&to.join(GLOBALS))?.succeed(&watch.asked).context("failed to dump the roles")?;
+    Ok(manifests)
+}

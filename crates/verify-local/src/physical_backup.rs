@@ -1,0 +1,147 @@
+//! A base backup, and manifests whose snapshots can be read again in it.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use verify_core::database::Snapshot;
+use verify_core::manifest::{Consistency, Manifest};
+use verify_core::plan::{Mode, Plan};
+use verify_core::postgres::{Postgres, PostgresSnapshot, Settings};
+
+use super::concurrent::copy_and_capture;
+use super::program::{Ended, Program};
+use super::survey::{Survey, connect, first};
+use super::tree;
+use verify_drill::watch::Watch;
+
+/// Where the data directory lies in that of a backup.
+pub(super) const DATA: &str = "data";
+/// Where tablespaces lie, by object id.
+pub(super) const TABLESPACES: &str = "tablespaces";
+
+/// A manifest, and why its instant will not be provable, where that shows already.
+pub(super) struct Captured {
+    pub(super) manifest: Manifest,
+    pub(super) unproven: Option<String>,
+}
+
+/// Copies the server's data directory into `to` while the databases are captured.
+pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Captured>> {
+    let program = base_backup(survey, to)?;
+    hold(survey, plan, watch, |stop| {
+        watch.step("copying the data directory with pg_basebackup")?;
+        let ended = program.run(stop)?;
+        if ended.status.success() { Ok(()) } else { Err(failed(&ended)) }
+    })
+}
+
+/// Captures the databases while `copy` runs, which is given what tells it to stop; the row versions of the manifests
+/// are kept until it is done.
+pub(super) fn hold(
+    survey: &Survey,
+    plan: &Plan,
+    watch: &Watch<'_>,
+    copy: impl FnOnce(&dyn Fn() -> bool) -> Result<()>,
+) -> Result<Vec<Captured>> {
+    let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
+    let mut snapshots: Vec<PostgresSnapshot> = Vec::new();
+    for database in &survey.databases {
+        watch.step(&format!("fixing an instant of {}", database.describe()))?;
+        let anchors: Vec<u64> = snapshots.iter().filter_map(anchor).collect();
+        let on_event = |event| watch.event(event);
+        snapshots.push(Postgres::new(database.clone()).begin_beside(&plan, &anchors, &on_event)?);
+    }
+    let manifests = copy_and_capture(&survey.databases[0], &snapshots, &plan, watch, copy)?;
+    let mut captured = Vec::new();
+    for ((snapshot, manifest), database) in snapshots.iter().zip(manifests).zip(&survey.databases) {
+        let unproven = anchor(snapshot).map(|xid| ended_early(database, xid)).transpose()?.flatten();
+        captured.push(Captured { manifest, unproven });
+    }
+    Ok(captured)
+}
+
+/// The program's own last word first, and what the role needs only where that is what it complains of.
+fn failed(ended: &Ended) -> anyhow::Error {
+    const ACCESS: [&str; 6] = [
+        "authentication failed",
+        "pg_hba.conf",
+        "replication role",
+        "REPLICATION",
+        "max_wal_senders",
+        "WAL sender",
+    ];
+    let advice = if ACCESS.iter().any(|word| ended.said.contains(word)) {
+        "; it needs a role with REPLICATION, an entry for `replication` in pg_hba.conf and two free max_wal_senders; \
+         a logical backup (--method logical, or fs-dump with Velero) needs none of them"
+    } else {
+        ""
+    };
+    anyhow!("pg_basebackup ended with {}: {}", ended.status, ended.told())
+        .context(format!("failed to copy the data directory: {}{advice}", ended.last_error()))
+}
+
+fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
+    let mut args = vec!["--pgdata".to_owned(), to.join(DATA).to_string_lossy().into_owned()];
+    args.extend(
+        ["--format=plain", "--wal-method=stream", "--checkpoint=fast", "--no-password"].map(str::to_owned),
+    );
+    args.push("--label=state-lab".to_owned());
+    if !survey.tablespaces.is_empty() {
+        let directory = to.join(TABLESPACES);
+        tree::create_directory(&directory)?;
+        for tablespace in &survey.tablespaces {
+            // Elsewhere it would be written to the very place that the server uses.
+            let place = directory.join(tablespace.oid.to_string());
+            let escaped = |path: &str| path.replace('=', "\\=");
+            let (from, to) = (escaped(&tablespace.location), escaped(&place.to_string_lossy()));
+            args.push(format!("--tablespace-mapping={from}={to}"));
+        }
+    }
+    let program = Program::find("pg_basebackup", survey.server.major)?;
+    Ok(program.connect(&survey.databases[0]).args(args))
+}
+
+fn anchor(snapshot: &PostgresSnapshot) -> Option<u64> {
+    match &snapshot.origin().consistency {
+        Consistency::TimeTravel(anchor) => Some(anchor.xid),
+        Consistency::SharedSnapshot => None,
+    }
+}
+
+/// Whether the transaction that kept old row versions is gone although nobody let it go.
+fn ended_early(database: &Settings, xid: u64) -> Result<Option<String>> {
+    let rows =
+        connect(database)?.query(&format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)"))?;
+    let status = first(&rows)?.get(0).unwrap_or("unknown");
+    Ok((status != "in progress").then(|| {
+        format!(
+            "the transaction that kept its instant ended before the copy did (it is {status}); somebody or some \
+             timeout ended idle transactions"
+        )
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    fn headline(said: &str) -> String {
+        failed(&Ended { status: ExitStatus::from_raw(256), said: said.to_owned() }).to_string()
+    }
+
+    #[test]
+    fn only_a_lack_of_access_is_answered_with_what_the_role_needs() {
+        let full = "pg_basebackup: error: could not write to file \"x\": No space left on device\n\
+                    pg_basebackup: removing data directory \"x\"";
+        assert_eq!(
+            headline(full),
+            "failed to copy the data directory: pg_basebackup: error: could not write to file \"x\": No space left \
+             on device"
+        );
+        let refused =
+            headline("pg_basebackup: error: FATAL:  no pg_hba.conf entry for replication connection");
+        assert!(refused.contains("it needs a role with REPLICATION"), "{refused}");
+    }
+}

@@ -1,0 +1,259 @@
+//! Bringing a base backup up, reading it as of its manifests, then promoting it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use verify_core::compare::{Comparison, NotCovered};
+use verify_core::finding::{Code, Finding, Severity, verdict};
+use verify_core::heartbeat::Pulse;
+use verify_core::plan::Plan;
+use verify_core::postgres::integrity::{self, Integrity};
+use verify_core::postgres::{Settings, TimeTraveller};
+use verify_core::timeline::Milestone;
+use verify_core::verify;
+
+use super::physical_backup::{DATA, TABLESPACES};
+use super::program::Program;
+use super::recovery::{self, Stopwatch};
+use super::store::StoredBackup;
+use super::{neutral, session, tree};
+use crate::scratch::Scratch;
+use crate::server::{Installation, Server, StartOptions, give_to_server_user};
+use verify_drill::backup_record::Method;
+use verify_drill::watch::Watch;
+
+/// Recovery replays the WAL of the time that the copy took.
+const RECOVERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// The files that the server sent, with their checksums.
+const SERVERS_LIST: &str = "backup_manifest";
+
+/// A server that runs on the copy, and what the comparison of each database came to.
+pub(super) struct BroughtUp {
+    pub(super) server: Server,
+    pub(super) databases: Vec<Settings>,
+    pub(super) comparisons: Vec<Comparison>,
+    /// The signs of life of each database, read before anything of ours is written to it.
+    pub(super) pulses: Vec<Pulse>,
+}
+
+pub(super) fn restore(
+    backup: &StoredBackup,
+    scratch: &Scratch,
+    plan: &Plan,
+    stopwatch: &mut Stopwatch,
+    watch: &Watch<'_>,
+) -> Result<BroughtUp> {
+    watch.step("copying the base backup out of the store")?;
+    let data = fetch(backup, scratch, watch)?;
+    let copy = CopiedFiles { data: &data, tablespaces: scratch.path(), scratch };
+    let (files, options) = prepare(backup, &copy, watch)?;
+    stopwatch.reach(Milestone::Fetched);
+    bring_up(backup, &data, &files, &options, plan, stopwatch, watch)
+}
+
+/// Brings up a copy that lies where it is to run, and is ours to change.
+pub(super) fn restore_in_place(
+    backup: &StoredBackup,
+    copy: &CopiedFiles<'_>,
+    plan: &Plan,
+    stopwatch: &mut Stopwatch,
+    watch: &Watch<'_>,
+) -> Result<BroughtUp> {
+    let (files, options) = prepare(backup, copy, watch)?;
+    bring_up(backup, copy.data, &files, &options, plan, stopwatch, watch)
+}
+
+/// A copy of a server's files.
+pub(super) struct CopiedFiles<'a> {
+    /// Its data directory.
+    pub(super) data: &'a Path,
+    /// Where the directory of its tablespaces lies.
+    pub(super) tablespaces: &'a Path,
+    /// Where the socket and the log go.
+    pub(super) scratch: &'a Scratch,
+}
+
+/// Checks the files and takes out of them what belongs to the source.
+fn prepare(
+    backup: &StoredBackup,
+    copy: &CopiedFiles<'_>,
+    watch: &Watch<'_>,
+) -> Result<(Files, StartOptions)> {
+    let CopiedFiles { data, tablespaces, scratch } = copy;
+    let files = match backup.record.method {
+        Method::Snapshot => Files::Unlisted,
+        Method::Physical | Method::Logical => {
+            // Before anything follows them: they lead to where the backup was made.
+            neutral::relink_tablespaces(data, tablespaces)?;
+            watch.step("checking the copy's files with pg_verifybackup")?;
+            check_files(data, backup.record.server.major, watch)?
+        }
+    };
+    neutral::prepare(data)?;
+    give_to_server_user(data)?;
+    if tablespaces.join(TABLESPACES).exists() {
+        give_to_server_user(&tablespaces.join(TABLESPACES))?;
+    }
+    let options = neutral::start_options(scratch.path(), &backup.record.server, watch.asked);
+    Ok((files, StartOptions { timeout: RECOVERY_TIMEOUT, ..options }))
+}
+
+fn bring_up(
+    backup: &StoredBackup,
+    data: &Path,
+    files: &Files,
+    options: &StartOptions,
+    plan: &Plan,
+    stopwatch: &mut Stopwatch,
+    watch: &Watch<'_>,
+) -> Result<BroughtUp> {
+    let installation = Installation::of_major(backup.record.server.major)?;
+    watch.step("recovering the copy to a consistent state")?;
+    let server = match Server::start(&installation, data, options) {
+        Ok(server) => server,
+        Err(error) => bail!(files.explain(error)),
+    };
+    stopwatch.reach(Milestone::Recovered);
+    let role = &backup.record.server.superuser;
+    let databases = backup.record.databases.iter();
+    let databases = databases.map(|database| session::settings(&server, role, &database.name));
+    let databases = databases.collect::<Result<Vec<Settings>>>()?;
+    let mut comparisons = Vec::new();
+    for (manifest, settings) in backup.manifests.iter().zip(&databases) {
+        watch.step(&format!("comparing every row of {}", settings.database()))?;
+        let traveller = TimeTraveller::new(settings.clone(), manifest);
+        let on_event = |event| watch.event(event);
+        let comparison = verify::verify(manifest, &traveller, plan, &on_event)
+            .with_context(|| format!("failed to verify {}", settings.database()))?;
+        comparisons.push(files.judge(comparison));
+    }
+    stopwatch.reach(Milestone::Compared);
+    watch.step("promoting the copy")?;
+    recovery::promote(&databases[0], watch.asked)?;
+    stopwatch.reach(Milestone::Ready);
+    let pulses = recovery::pulses(&databases)?;
+    if !files.are_proven() {
+        // The copy is in use by now, as it would be after a disaster: this is no part of the recovery time.
+        for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
+            check_integrity(files, comparison, settings, plan, watch)?;
+        }
+    }
+    Ok(BroughtUp { server, databases, comparisons, pulses })
+}
+
+/// Adds what amcheck finds: damage in indexes and in rows newer than the capture, which no comparison sees.
+fn check_integrity(
+    files: &Files,
+    comparison: &mut Comparison,
+    settings: &Settings,
+    plan: &Plan,
+    watch: &Watch<'_>,
+) -> Result<()> {
+    watch.step(&format!("checking indexes and pages of {} with amcheck", settings.database()))?;
+    let Integrity { mut findings, not_covered, indexes_checked } =
+        integrity::check(settings, plan, &|event| watch.event(event))
+            .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
+    if matches!(files, Files::Unknown(_)) {
+        // That the list of files could not be used is only a gap. So is what amcheck could not look at in its place.
+        findings.retain(|finding| finding.code != Code::IntegrityUnknown);
+    }
+    if indexes_checked {
+        comparison.indexes_were_checked();
+    }
+    comparison.join(findings, not_covered);
+    Ok(())
+}
+
+/// Copies the base backup; the stored one is only read.
+fn fetch(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<std::path::PathBuf> {
+    let free = rustix::fs::statvfs(scratch.path()).context("failed to look at the free space")?;
+    let free = free.f_bavail.saturating_mul(free.f_frsize);
+    if free < backup.record.bytes {
+        bail!(
+            "failed to copy the base backup to {}: it has {} MiB, and {} MiB are free; set TMPDIR to a directory with \
+             more room",
+            scratch.path().display(),
+            backup.record.bytes >> 20,
+            free >> 20
+        );
+    }
+    for name in [DATA, TABLESPACES] {
+        let stored = backup.path.join(name);
+        if name == DATA || stored.exists() {
+            tree::copy(&stored, &scratch.path().join(name), watch.asked)?;
+        }
+    }
+    Ok(scratch.path().join(DATA))
+}
+
+/// Whether the files are those that the server sent.
+enum Files {
+    Whole,
+    /// There is no list of them, as in a snapshot of a volume.
+    Unlisted,
+    Damaged(String),
+    Unknown(String),
+}
+
+fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
+    if !data.join(SERVERS_LIST).exists() {
+        let reason =
+            format!("the server's list of them, {SERVERS_LIST}, is missing; they could not be checked");
+        return Ok(Files::Unknown(reason));
+    }
+    let program = match Program::find("pg_verifybackup", major) {
+        Ok(program) => program,
+        Err(error) => return Ok(Files::Unknown(format!("{error:#}"))),
+    };
+    // A pg_waldump reads the WAL of its own major version alone, and the program takes none but its own release's.
+    let parses_wal = program.major() == major && program.has_beside("pg_waldump");
+    let wal = (!parses_wal).then_some("--no-parse-wal");
+    let args = wal.into_iter().chain(["--quiet"]).map(AsRef::as_ref).chain([data.as_os_str()]);
+    let ended = program.args(args).run(&watch.asked)?;
+    Ok(match ended.status.code() {
+        Some(0) => Files::Whole,
+        Some(1) => Files::Damaged(ended.told()),
+        // Some builds of the program crash, which says nothing of the files.
+        _ => Files::Unknown(format!("pg_verifybackup ended with {}: {}", ended.status, ended.told())),
+    })
+}
+
+impl Files {
+    /// Whether something is known of every file, so that its content need not be looked at.
+    fn are_proven(&self) -> bool {
+        match self {
+            Self::Whole | Self::Damaged(_) => true,
+            Self::Unlisted | Self::Unknown(_) => false,
+        }
+    }
+
+    /// The comparison with what the files add to it.
+    fn judge(&self, mut comparison: Comparison) -> Comparison {
+        match self {
+            Self::Whole | Self::Unlisted => {}
+            Self::Damaged(said) => {
+                let message = format!("the stored files are not those that the server sent: {said}");
+                let finding = Finding::new(Code::BackupDamaged, Severity::Fail, "base backup", message)
+                    .advise("do not rely on this backup; look at the storage that it lies on, and take another one");
+                comparison.findings.insert(0, finding);
+                comparison.verdict = verdict(&comparison.findings);
+            }
+            Self::Unknown(reason) => {
+                let (object, reason) = ("files of the base backup".to_owned(), reason.clone());
+                comparison.coverage.not_covered.push(NotCovered { object, reason });
+            }
+        }
+        comparison
+    }
+
+    /// Why the server did not start, where the files say so.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match self {
+            Self::Damaged(said) => {
+                error.context(format!("the stored files are not those that the server sent: {said}"))
+            }
+            Self::Whole | Self::Unlisted | Self::Unknown(_) => error,
+        }
+    }
+}

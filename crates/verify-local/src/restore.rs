@@ -1,0 +1,123 @@
+//! Restoring a backup where it can reach nobody, holding it against its manifests, and measuring RTO and RPO.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use verify_core::compare::Comparison;
+use verify_core::finding::Verdict;
+use verify_core::heartbeat::{Pulse, Rpo};
+use verify_core::plan::Plan;
+use verify_core::report::{Objectives, Report};
+use verify_core::timeline::Milestone;
+
+use super::outcome::Restored;
+use super::physical_restore::BroughtUp;
+use super::recovery::{self, Stopwatch};
+use super::store::{Store, StoredBackup};
+use super::{logical_restore, physical_restore, tree};
+use crate::scratch::{self, Scratch};
+use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::Method;
+use verify_drill::file_draft::{Existing, FileDraft};
+use verify_drill::judging::{Found, Judging, report_file};
+use verify_drill::watch::Watch;
+
+/// Where the reports of restores lie in the directory of a backup.
+const REPORTS: &str = "reports";
+
+/// What to restore, and what it is to keep to.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// Where it is.
+    pub store: Store,
+    /// What it is called there.
+    pub name: BackupName,
+    /// How it is measured. The manifests' hash and invariants count before the plan's.
+    pub plan: Plan,
+    /// What the recovery is to keep to.
+    pub objectives: Objectives,
+    /// When the source was lost, by our clock; the beginning of the restore unless given.
+    pub incident: Option<Timestamp>,
+}
+
+/// Restores a backup into a server on this machine and verifies it.
+///
+/// # Errors
+///
+/// If it could not be restored, or not be compared. What was found is no error.
+pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
+    let RestoreRequest { store, name, plan, objectives, incident } = request;
+    for swept in scratch::sweep().into_iter().chain(store.sweep()) {
+        watch.step(&format!("removed what an earlier run left: {}", swept.display()))?;
+    }
+    let mut stopwatch = Stopwatch::start();
+    let backup = store.find(name)?;
+    let scratch = Scratch::create("restore")?;
+    let brought_up = match backup.record.method {
+        Method::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        Method::Snapshot => bail!("failed to restore {name}: a directory holds no snapshots of volumes"),
+    };
+    let BroughtUp { server, databases, comparisons, pulses } = brought_up;
+    let incident = incident.unwrap_or(stopwatch.timeline.started_at);
+    let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
+    stopwatch.reach(Milestone::Verified);
+    let judging = Judging {
+        record: &backup.record,
+        manifests: &backup.manifests,
+        timeline: &stopwatch.timeline,
+        duration_ms: stopwatch.elapsed_ms(),
+        objectives: *objectives,
+    };
+    let found = comparisons.into_iter().zip(rpos).zip(&databases);
+    let found =
+        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
+    let reports = judging.reports(found);
+    let report_files = match keep_reports(&backup, &reports) {
+        Ok(files) => files,
+        Err(error) => {
+            // A store that is read only, as evidence should be, takes nothing away from the verdict.
+            watch.tell(&format!("the report was not stored: {error:#}"));
+            Vec::new()
+        }
+    };
+    let StoredBackup { record, manifests, .. } = backup;
+    Ok(Restored { server, scratch, record, manifests, databases, reports, report_files })
+}
+
+/// How much time each database lost, where something shows it: what the copy itself holds, and the instant of the
+/// capture where the comparison passed.
+pub(super) fn recovery_points(
+    backup: &StoredBackup,
+    comparisons: &[Comparison],
+    pulses: &[Pulse],
+    incident: Timestamp,
+) -> Vec<Option<Rpo>> {
+    let clock = backup.record.server.clock;
+    let verified = backup.manifests.iter().zip(comparisons).map(|(manifest, comparison)| {
+        (comparison.verdict == Verdict::Pass).then_some(manifest.header.captured_at)
+    });
+    if backup.record.method == Method::Logical {
+        let rpo = |(pulse, verified)| recovery::rpo_of_dump(pulse, verified, incident, clock);
+        return pulses.iter().zip(verified).map(rpo).collect();
+    }
+    // All databases of a physical copy were recovered to the same position, so the latest evidence counts for each.
+    let verified: Vec<Option<Timestamp>> = verified.collect();
+    let latest = verified.iter().copied().max().flatten();
+    verified.iter().map(|own| Rpo::derive(pulses, own.and(latest), incident, clock)).collect()
+}
+
+/// Stores the reports beside the backup.
+fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
+    let directory = backup.path.join(REPORTS);
+    tree::create_directory(&directory)?;
+    let now = Timestamp::now();
+    let keep = |(report, database): (&Report, &verify_drill::backup_record::DatabaseRecord)| {
+        let name = report_file(now, &database.name, reports.len());
+        let path = directory.join(name);
+        FileDraft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
+        Ok(path)
+    };
+    reports.iter().zip(&backup.record.databases).map(keep).collect()
+}
