@@ -5,13 +5,13 @@ CARGO ?= cargo
 .PHONY: help demo test check bench cluster-up cluster-down test-cluster test-cluster-short clean
 
 help:
-	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, prove every row (after the build, some ten seconds)"
+	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, verify every row (after the build, some ten seconds)"
 	@echo "make test    all tests, on real servers of PostgreSQL 13, 15 and 18"
 	@echo "make check   formatting, lints and documentation"
-	@echo "make cluster-up | cluster-down   a Kubernetes of three nodes with Velero and S3 on this machine (root; Debian 12)"
-	@echo "make test-cluster   all tests that need one, about 40 minutes: on the cluster of KUBECONFIG, or on one that it brings up"
-	@echo "make test-cluster-short   those that every change must pass, each seam once"
-	@echo "make bench   verification beside the raw COPY floor, on tables that it makes"
+	@echo "make cluster-up | cluster-down   a Kubernetes cluster of three nodes with Velero and S3 on this machine (root; Debian 12)"
+	@echo "make test-cluster   all tests that need a cluster, about 40 minutes: on that of KUBECONFIG, or on one that it brings up"
+	@echo "make test-cluster-short   the cluster tests that every change must pass"
+	@echo "make bench   verification compared with the raw COPY floor, on generated tables"
 
 demo:
 	@./install.sh demo

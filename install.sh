@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a fresh Debian machine lacks for `make demo`, `make test` or `make cluster-up`, and says what. Elsewhere it says what to install.
+# Installs what a fresh Debian machine lacks for `make demo`, `make test` or `make cluster-up`, and prints it. Elsewhere it prints what to install.
 set -eu
 
 case "${1:-}" in
@@ -11,7 +11,7 @@ case "${1:-}" in
     *) echo "usage: $0 demo|test|cluster" >&2; exit 2 ;;
 esac
 
-# What stands outside PATH: initdb on Debian, where a directory a major version holds the programs; plugins; modules.
+# Programs outside PATH: initdb on Debian, which has a directory per major version; plugins; modules.
 has() {
     case $1 in
         cni-bridge) [ -x /usr/lib/cni/bridge ] && return 0 || return 1 ;;

@@ -1,4 +1,4 @@
--- The least that state-lab needs, for a role of its own. Run as a superuser in each database that is measured:
+-- The privileges that state-lab needs, for a role of its own. Run as a superuser in each database that is measured:
 --   psql -v role=state_lab_reader -f privileges.sql
 -- On PostgreSQL 14 and later `GRANT pg_read_all_data TO …` does the same for all tables at once.
 
@@ -14,11 +14,11 @@ FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' \g
 SELECT format('GRANT SELECT ON LARGE OBJECT %s TO %I', oid, :'role')
 FROM pg_largeobject_metadata \gexec
 
--- Rows that row security hides from the role are refused, never left out silently.
+-- A table whose rows row-level security hides from the role is refused, never measured without them.
 ALTER ROLE :"role" BYPASSRLS;
 
--- The heartbeat has a writer of its own, once somebody with CREATE on the database has run `state-lab heartbeat install`:
+-- The heartbeat has a writer of its own, after a role with CREATE on the database has run `state-lab heartbeat install`:
 --   GRANT USAGE ON SCHEMA state_lab TO …; GRANT SELECT, INSERT, DELETE ON state_lab.heartbeat TO …;
 
 -- A physical backup (`backup --method physical`) also needs: ALTER ROLE … REPLICATION, and a line in pg_hba.conf for it.
--- Verifying a physical copy needs a superuser of the copy, not of the source.
+-- Verifying a physical copy needs a superuser on the copy, not on the source.

@@ -16,7 +16,7 @@ INSERT = "INSERT INTO shop.new_orders (writer, number, customer, total, details)
 
 
 def connect():
-    # A primary that is gone does not answer: give up within seconds, and find the new one.
+    # A failed primary does not answer: time out within seconds, and find the new one.
     connection = psycopg2.connect(
         host="pg", dbname="app", user="app", connect_timeout=2, tcp_user_timeout=3000,
         keepalives_idle=2, keepalives_interval=1, keepalives_count=2, options="-c statement_timeout=5000",

@@ -42,7 +42,7 @@ pub(super) fn work(prey: &Prey) -> Vec<(&'static str, Request)> {
         ("where the data are", Request::exec(&prey.database, "pg-0", &["sh", "-c", &inspect()])),
         ("the keys of the bucket", Request::get("/api/v1/namespaces/velero/secrets/cloud-credentials")),
         ("a Backup", Request::create(&velero_path("backups"), &backup(prey))),
-        ("that it is proven", Request::patch(&named("backups", "unproven"), &proven())),
+        ("that it is verifiable", Request::patch(&named("backups", "unproven"), &proven())),
         (
             "that one is deleted",
             Request::create(&velero_path("deletebackuprequests"), &deletion_of(prey, "unproven")),
@@ -222,7 +222,7 @@ fn of_others(prey: &Prey) -> Vec<Escape> {
             "the deletion of a proven one",
             Request::create(&requests, &deletion("proven")),
             backups,
-            "it is proven",
+            "it is verifiable",
         ),
         escape("a deletion of another name", Request::create(&requests, &named), VELERO, "of its runs only"),
         escape(
