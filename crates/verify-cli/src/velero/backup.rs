@@ -3,22 +3,31 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::go_duration::go_duration;
-use super::object::object;
 use super::phase::Phase;
 use super::volume::VolumeMethod;
 use verify_drill::duration::Period;
 
-object! {
-    /// A backup of namespaces and of their volumes.
-    Backup { BackupSpec, BackupStatus } = NamespaceResourceScope, "velero.io", "v1", "backups"
-}
-
 /// What is asked for. What stands nowhere is Velero's default: all resources, hooks by annotation alone, no policies.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "Backup",
+    namespaced,
+    status = "BackupStatus",
+    doc = "A backup of namespaces and of their volumes."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct BackupSpec {
     /// The namespaces; none means all.
@@ -153,7 +162,7 @@ pub(crate) fn create(order: BackupOrder) -> Backup {
         item_operation_timeout: Some(go_duration(item_operation_timeout)),
     };
     let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
-    Backup { metadata, spec, status: BackupStatus::default() }
+    Backup { metadata, spec, status: None }
 }
 
 #[cfg(test)]

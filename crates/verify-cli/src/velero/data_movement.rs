@@ -1,23 +1,26 @@
 //! CSI snapshots whose data is moved to the object store and back: DataUpload and DataDownload.
 
+use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use super::object::object;
 use super::transfer::{Transfer, TransferStatus};
 
-object! {
-    /// The upload of one claim's snapshot.
-    DataUpload { DataUploadSpec, TransferStatus } = NamespaceResourceScope, "velero.io", "v2alpha1", "datauploads"
-}
-
-object! {
-    /// The filling of one restored claim.
-    DataDownload { DataDownloadSpec, TransferStatus }
-        = NamespaceResourceScope, "velero.io", "v2alpha1", "datadownloads"
-}
-
 /// What is uploaded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v2alpha1",
+    kind = "DataUpload",
+    namespaced,
+    status = "TransferStatus",
+    doc = "The upload of one claim's snapshot."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DataUploadSpec {
     /// The claim's namespace.
@@ -39,7 +42,21 @@ pub(crate) struct MovedSnapshot {
 }
 
 /// What is filled, and from what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v2alpha1",
+    kind = "DataDownload",
+    namespaced,
+    status = "TransferStatus",
+    doc = "The filling of one restored claim."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DataDownloadSpec {
     /// The restored claim.
@@ -64,13 +81,13 @@ pub(crate) struct TargetVolume {
 impl<'a> From<&'a DataUpload> for Transfer<'a> {
     fn from(object: &'a DataUpload) -> Self {
         let claim = format!("claim {}/{}", object.spec.source_namespace, object.spec.source_pvc);
-        Self::new(object, &claim, None, &object.status)
+        Self::new(object, &claim, None)
     }
 }
 
 impl<'a> From<&'a DataDownload> for Transfer<'a> {
     fn from(object: &'a DataDownload) -> Self {
         let target = &object.spec.target_volume;
-        Self::new(object, &format!("claim {}/{}", target.namespace, target.pvc), None, &object.status)
+        Self::new(object, &format!("claim {}/{}", target.namespace, target.pvc), None)
     }
 }

@@ -4,22 +4,30 @@
 
 use std::collections::BTreeMap;
 
+use kube::CustomResource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::backup::Backup;
 use super::label;
-use super::object::object;
 use super::phase::Phase;
 
-object! {
-    /// A request to delete a backup. Velero removes it some time after it was processed.
-    DeleteBackupRequest { DeleteBackupRequestSpec, DeleteBackupRequestStatus }
-        = NamespaceResourceScope, "velero.io", "v1", "deletebackuprequests"
-}
-
 /// What is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "DeleteBackupRequest",
+    namespaced,
+    status = "DeleteBackupRequestStatus",
+    doc = "A request to delete a backup. Velero removes it some time after it was processed."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteBackupRequestSpec {
     /// The backup.
@@ -48,11 +56,7 @@ pub(crate) fn request(
         labels.insert(label::BACKUP_UID.to_owned(), uid.clone());
     }
     let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
-    DeleteBackupRequest {
-        metadata,
-        spec: DeleteBackupRequestSpec { backup_name },
-        status: DeleteBackupRequestStatus::default(),
-    }
+    DeleteBackupRequest { metadata, spec: DeleteBackupRequestSpec { backup_name }, status: None }
 }
 
 #[cfg(test)]

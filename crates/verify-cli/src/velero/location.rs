@@ -3,19 +3,27 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use super::object::object;
 use super::phase::Phase;
 
-object! {
-    /// A place for backups.
-    BackupStorageLocation { LocationSpec, LocationStatus }
-        = NamespaceResourceScope, "velero.io", "v1", "backupstoragelocations"
-}
-
 /// Where it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "BackupStorageLocation",
+    namespaced,
+    status = "LocationStatus",
+    doc = "A place for backups."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct LocationSpec {
     /// The plugin that speaks to it, as `aws`.

@@ -16,7 +16,7 @@ pub(crate) mod label;
 pub(crate) mod location;
 pub(crate) mod log;
 mod message;
-mod object;
+pub(crate) mod object;
 pub(crate) mod phase;
 pub(crate) mod pod_volume;
 pub(crate) mod problem;

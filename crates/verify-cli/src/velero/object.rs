@@ -1,81 +1,22 @@
-//! What makes a struct an object of the Kubernetes API: its group, version and kind, in one place each.
+//! The status of Velero's objects and of volume snapshots.
+//!
+//! Velero has no status subresource and believes a status that is sent to it: objects to create have `status: None`.
+//! Its CustomResourceDefinitions require neither spec nor status. kube's derive accepts no `serde(default)` for the
+//! object itself unless it is wrapped: hence `cfg_attr(all(), serde(default))` at each kind.
 
-/// Says which resource of which group a struct with a `metadata` field is, so that `kube::Api` takes it.
-macro_rules! resource {
-    ($kind:ident, $scope:ident, $group:literal, $version:literal, $plural:literal) => {
-        impl kube::Resource for $kind {
-            type DynamicType = ();
-            type Scope = k8s_openapi::$scope;
+use std::borrow::Cow;
 
-            fn kind((): &()) -> std::borrow::Cow<'_, str> {
-                stringify!($kind).into()
-            }
+use kube::core::object::HasStatus;
 
-            fn group((): &()) -> std::borrow::Cow<'_, str> {
-                $group.into()
-            }
-
-            fn version((): &()) -> std::borrow::Cow<'_, str> {
-                $version.into()
-            }
-
-            fn plural((): &()) -> std::borrow::Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &kube::api::ObjectMeta {
-                &self.metadata
-            }
-
-            fn meta_mut(&mut self) -> &mut kube::api::ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
+/// An object whose status its controller writes some time after the object was created.
+pub(crate) trait Observed: HasStatus<Status: Clone + Default> {
+    /// Returns the status, and an empty one as long as there is none.
+    fn observed(&self) -> Cow<'_, Self::Status> {
+        self.status().map_or_else(Cow::default, Cow::Borrowed)
+    }
 }
 
-/// A resource with a spec and a status. A status that is missing reads as an empty one, and an empty one is not sent:
-/// Velero has no status subresource, so that whatever is sent is believed.
-macro_rules! object {
-    (
-        $(#[$doc:meta])*
-        $kind:ident { $spec:ty, $status:ty } = $scope:ident, $group:literal, $version:literal, $plural:literal
-    ) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
-        pub(crate) struct $kind {
-            /// Name, labels and the like.
-            #[serde(default)]
-            pub(crate) metadata: kube::api::ObjectMeta,
-            /// What is asked for.
-            #[serde(default)]
-            pub(crate) spec: $spec,
-            /// What became of it.
-            #[serde(default)]
-            pub(crate) status: $status,
-        }
-
-        $crate::velero::object::resource!($kind, $scope, $group, $version, $plural);
-
-        impl serde::Serialize for $kind {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::SerializeStruct;
-                let told = self.status != <$status>::default();
-                let mut object = serializer.serialize_struct(stringify!($kind), 4 + usize::from(told))?;
-                object.serialize_field("apiVersion", concat!($group, "/", $version))?;
-                object.serialize_field("kind", stringify!($kind))?;
-                object.serialize_field("metadata", &self.metadata)?;
-                object.serialize_field("spec", &self.spec)?;
-                if told {
-                    object.serialize_field("status", &self.status)?;
-                }
-                object.end()
-            }
-        }
-    };
-}
-
-pub(super) use {object, resource};
+impl<K: HasStatus<Status: Clone + Default>> Observed for K {}
 
 #[cfg(test)]
 mod tests {

@@ -1,24 +1,26 @@
 //! Volumes copied as files through the pod that mounts them: PodVolumeBackup and PodVolumeRestore.
 
+use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use super::object::object;
 use super::transfer::{Transfer, TransferStatus};
 
-object! {
-    /// The copy of one volume of one pod.
-    PodVolumeBackup { PodVolumeBackupSpec, TransferStatus }
-        = NamespaceResourceScope, "velero.io", "v1", "podvolumebackups"
-}
-
-object! {
-    /// The filling of one volume of one restored pod.
-    PodVolumeRestore { PodVolumeRestoreSpec, TransferStatus }
-        = NamespaceResourceScope, "velero.io", "v1", "podvolumerestores"
-}
-
 /// What is copied.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "PodVolumeBackup",
+    namespaced,
+    status = "TransferStatus",
+    doc = "The copy of one volume of one pod."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodVolumeBackupSpec {
     /// The node of the pod, which copies it.
@@ -30,7 +32,21 @@ pub(crate) struct PodVolumeBackupSpec {
 }
 
 /// What is filled, and from what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "PodVolumeRestore",
+    namespaced,
+    status = "TransferStatus",
+    doc = "The filling of one volume of one restored pod."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodVolumeRestoreSpec {
     /// The restored pod.
@@ -58,13 +74,13 @@ impl<'a> From<&'a PodVolumeBackup> for Transfer<'a> {
     fn from(object: &'a PodVolumeBackup) -> Self {
         let volume = in_words(&object.spec.volume, &object.spec.pod);
         let node = Some(object.spec.node.as_str()).filter(|node| !node.is_empty());
-        Self::new(object, &volume, node, &object.status)
+        Self::new(object, &volume, node)
     }
 }
 
 impl<'a> From<&'a PodVolumeRestore> for Transfer<'a> {
     fn from(object: &'a PodVolumeRestore) -> Self {
-        Self::new(object, &in_words(&object.spec.volume, &object.spec.pod), None, &object.status)
+        Self::new(object, &in_words(&object.spec.volume, &object.spec.pod), None)
     }
 }
 

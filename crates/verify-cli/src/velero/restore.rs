@@ -3,22 +3,31 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::backup::HookStatus;
 use super::go_duration::go_duration;
-use super::object::object;
 use super::phase::Phase;
 use verify_drill::duration::Period;
 
-object! {
-    /// A restore of a backup, or of parts of it.
-    Restore { RestoreSpec, RestoreStatus } = NamespaceResourceScope, "velero.io", "v1", "restores"
-}
-
 /// What is asked for. What stands nowhere is never asked for: hooks, statuses, changes to what exists.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "Restore",
+    namespaced,
+    status = "RestoreStatus",
+    doc = "A restore of a backup, or of parts of it."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RestoreSpec {
     /// The backup.
@@ -156,7 +165,7 @@ pub(crate) fn create(order: RestoreOrder) -> Restore {
         item_operation_timeout: Some(go_duration(item_operation_timeout)),
     };
     let metadata = ObjectMeta { name: Some(name), labels: Some(labels), ..ObjectMeta::default() };
-    Restore { metadata, spec, status: RestoreStatus::default() }
+    Restore { metadata, spec, status: None }
 }
 
 /// Velero compares the kind in lower case.

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::object::Observed;
 use super::restore::Restore;
 
 /// Interval between two Restores of the same name.
@@ -62,7 +63,7 @@ impl Retry {
 
 /// Whether Velero refused a Restore because it has no ConfigMap of its name.
 fn is_unseen(restore: &Restore) -> bool {
-    let status = &restore.status;
+    let status = restore.observed();
     status.phase.is("FailedValidation")
         && !status.validation_errors.is_empty()
         && status.validation_errors.iter().all(|error| error.starts_with(REFUSAL))
@@ -75,7 +76,8 @@ mod tests {
 
     fn refused(errors: &[&str]) -> Restore {
         let mut restore: Restore = sample::load("Restore/FailedValidation.1");
-        restore.status.validation_errors = errors.iter().map(|&error| error.to_owned()).collect();
+        restore.status.get_or_insert_default().validation_errors =
+            errors.iter().map(|&error| error.to_owned()).collect();
         restore
     }
 
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn a_restore_that_was_refused_for_anything_else_is_not_asked_for_again() {
         let mut done: Restore = sample::load("Restore/Completed.1");
-        done.status.validation_errors = vec![UNSEEN.to_owned()];
+        done.status.get_or_insert_default().validation_errors = vec![UNSEEN.to_owned()];
         let parsing = "Error in parsing resource modifiers provided in configmap velero/state-lab-0123456789";
         let of_file: Restore = sample::load("Restore/FailedValidation.1");
         for restore in [done, of_file, refused(&[]), refused(&[parsing]), refused(&[UNSEEN, parsing])] {

@@ -1,23 +1,26 @@
 //! CSI snapshots: VolumeSnapshot and the VolumeSnapshotContent behind it.
 
+use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use super::object::object;
-
-object! {
-    /// A snapshot as its user sees it. Velero removes it before the backup is complete: watch it, or miss it.
-    VolumeSnapshot { VolumeSnapshotSpec, VolumeSnapshotStatus }
-        = NamespaceResourceScope, "snapshot.storage.k8s.io", "v1", "volumesnapshots"
-}
-
-object! {
-    /// A snapshot as the storage has it. Every restore from a snapshot leaves one, with the policy `Retain`.
-    VolumeSnapshotContent { VolumeSnapshotContentSpec, VolumeSnapshotContentStatus }
-        = ClusterResourceScope, "snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"
-}
+use super::object::Observed;
 
 /// What is snapshotted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "snapshot.storage.k8s.io",
+    version = "v1",
+    kind = "VolumeSnapshot",
+    namespaced,
+    status = "VolumeSnapshotStatus",
+    doc = "A snapshot as its user sees it. Velero removes it before the backup is complete: watch it, or miss it."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VolumeSnapshotSpec {
     /// Where it comes from.
@@ -54,7 +57,20 @@ pub(crate) struct SnapshotError {
 }
 
 /// Which snapshot of the storage it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "snapshot.storage.k8s.io",
+    version = "v1",
+    kind = "VolumeSnapshotContent",
+    status = "VolumeSnapshotContentStatus",
+    doc = "A snapshot as the storage has it. Every restore from a snapshot leaves one, with the policy `Retain`."
+)]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VolumeSnapshotContentSpec {
     /// `Delete` or `Retain`: whether the storage's snapshot goes with this object.
@@ -94,14 +110,18 @@ pub(crate) struct VolumeSnapshotContentStatus {
 impl VolumeSnapshot {
     /// Whether the storage holds the instant, so that the source may go on.
     pub(crate) fn ready(&self) -> bool {
-        self.status.ready_to_use == Some(true)
+        self.observed().ready_to_use == Some(true)
     }
 }
 
 impl VolumeSnapshotContent {
     /// The storage's name for it, wherever it stands.
     pub(crate) fn handle(&self) -> Option<&str> {
-        self.status.snapshot_handle.as_deref().or(self.spec.source.snapshot_handle.as_deref())
+        self.status.as_ref().and_then(|status| status.snapshot_handle.as_deref()).or(self
+            .spec
+            .source
+            .snapshot_handle
+            .as_deref())
     }
 }
 

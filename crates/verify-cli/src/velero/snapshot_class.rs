@@ -1,33 +1,28 @@
 //! VolumeSnapshotClass: whether and how a storage takes snapshots.
 
-use kube::ResourceExt;
-use kube::api::ObjectMeta;
+use kube::{CustomResource, ResourceExt};
 use serde::{Deserialize, Serialize};
-
-use super::object::resource;
 
 /// The label by which Velero picks one class for each driver.
 pub(crate) const VELERO_LABEL: &str = "velero.io/csi-volumesnapshot-class";
 /// What marks the default class of a driver.
 const DEFAULT_ANNOTATION: &str = "snapshot.storage.kubernetes.io/is-default-class";
 
-/// A class of snapshots. It has neither spec nor status.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What a class says besides name and labels.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(group = "snapshot.storage.k8s.io", version = "v1", kind = "VolumeSnapshotClass", no_spec)]
+#[kube(doc = "A class of snapshots.")]
+#[kube(
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq",
+    attr = "cfg_attr(all(), serde(default))"
+)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct VolumeSnapshotClass {
-    /// Name and labels.
-    pub(crate) metadata: ObjectMeta,
+pub(crate) struct VolumeSnapshotClassSpec {
     /// The storage that it is for.
     pub(crate) driver: String,
 }
-
-resource!(
-    VolumeSnapshotClass,
-    ClusterResourceScope,
-    "snapshot.storage.k8s.io",
-    "v1",
-    "volumesnapshotclasses"
-);
 
 /// The class that Velero takes for volumes of this driver unless annotations name another: the one with its label, the
 /// driver's default, or the only one.
@@ -35,7 +30,7 @@ pub(crate) fn for_driver<'a>(
     classes: &'a [VolumeSnapshotClass],
     driver: &str,
 ) -> Option<&'a VolumeSnapshotClass> {
-    let own: Vec<_> = classes.iter().filter(|class| class.driver == driver).collect();
+    let own: Vec<_> = classes.iter().filter(|class| class.spec.driver == driver).collect();
     let labelled = own.iter().find(|class| class.labels().contains_key(VELERO_LABEL));
     let default = || own.iter().find(|class| class.annotations().contains_key(DEFAULT_ANNOTATION));
     let only = || own.first().filter(|_| own.len() == 1);

@@ -1,10 +1,14 @@
 //! A volume's data on its way: what PodVolumeBackup, PodVolumeRestore, DataUpload and DataDownload have in common.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
+use kube::core::object::HasStatus;
 use serde::{Deserialize, Serialize};
 
+use super::object::Observed;
 use super::phase::{Phase, Progress};
 
 /// The status of each of the four kinds.
@@ -53,34 +57,29 @@ pub(crate) struct Transfer<'a> {
     /// The node that moves the data, if one was found.
     pub(crate) node: Option<&'a str>,
     /// What became of it.
-    pub(crate) status: &'a TransferStatus,
+    pub(crate) status: Cow<'a, TransferStatus>,
     created: Option<Timestamp>,
 }
 
 impl<'a> Transfer<'a> {
     /// The view of an object that moves the data of `volume`.
-    pub(super) fn new<K>(
-        object: &'a K,
-        volume: &str,
-        node: Option<&'a str>,
-        status: &'a TransferStatus,
-    ) -> Self
+    pub(super) fn new<K>(object: &'a K, volume: &str, node: Option<&'a str>) -> Self
     where
-        K: Resource<DynamicType = ()>,
+        K: Resource<DynamicType = ()> + HasStatus<Status = TransferStatus>,
     {
         let metadata = object.meta();
         let name = metadata.name.as_deref().unwrap_or_default();
         Self {
             object: format!("{} {name} of {volume}", K::kind(&())),
-            node: node.or(status.node.as_deref()),
-            status,
+            node: node.or_else(|| object.status()?.node.as_deref()),
+            status: object.observed(),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
         }
     }
 
     /// When it came to where it is, as far as Velero tells: `Prepared` has no time of its own.
     pub(super) fn since(&self) -> Option<Timestamp> {
-        let status = self.status;
+        let status = &self.status;
         let time = status.start_timestamp.as_ref().or(status.accepted_timestamp.as_ref());
         time.map(|time| time.0).or(self.created)
     }

@@ -8,6 +8,7 @@ use kube::Resource;
 
 use super::backup::Backup;
 use super::judge::named;
+use super::object::Observed;
 use super::phase::Phase;
 use super::problem::Problem;
 use super::restore::Restore;
@@ -25,7 +26,7 @@ pub(crate) fn backup(
     ahead: &[Backup],
     now: Timestamp,
 ) -> Option<Problem> {
-    let (object, status) = (named(backup), &backup.status);
+    let (object, status) = (named(backup), backup.observed());
     if status.phase.is("Queued") {
         return Some(queued(object, backup, ahead));
     }
@@ -53,7 +54,7 @@ pub(crate) fn restore(
     if let Some(waiting) = transfer(transfers, now) {
         return Some(waiting);
     }
-    let status = &restore.status;
+    let status = restore.observed();
     if let Some(ahead) = ahead.first().filter(|_| status.phase.untouched()) {
         let what = format!("is New, and waits for the end of the {}", named(ahead));
         return Some(
@@ -71,20 +72,20 @@ pub(crate) fn restore(
 
 /// Whether Velero takes another backup before one that waits: it takes one at a time by default.
 pub(crate) fn is_backup_ahead(other: &Backup, backup: &Backup) -> bool {
-    let status = &other.status;
+    let status = other.observed();
     other.metadata.name != backup.metadata.name
         && (status.phase.is("InProgress")
             || status.phase.is("ReadyToStart")
-            || status.phase.is("Queued") && status.queue_position < backup.status.queue_position)
+            || status.phase.is("Queued") && status.queue_position < backup.observed().queue_position)
 }
 
 /// Whether Velero ends another restore before it takes one that waits, which may have begun since it was looked at.
 pub(crate) fn is_restore_ahead(other: &Restore, restore: &Restore) -> bool {
-    other.metadata.name != restore.metadata.name && other.status.phase.is("InProgress")
+    other.metadata.name != restore.metadata.name && other.observed().phase.is("InProgress")
 }
 
 fn queued(object: String, backup: &Backup, ahead: &[Backup]) -> Problem {
-    let position = backup.status.queue_position;
+    let position = backup.observed().queue_position;
     let ahead: Vec<&str> = ahead.iter().filter_map(|other| other.metadata.name.as_deref()).collect();
     if ahead.is_empty() {
         return Problem::failure(
@@ -104,7 +105,8 @@ fn unready(snapshots: &[VolumeSnapshot], now: Timestamp) -> Option<Problem> {
     let claim = claim.map(|claim| format!("of the claim {claim} ")).unwrap_or_default();
     let since = snapshot.metadata.creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
     let since = since.map(|time| format!(" since {time}")).unwrap_or_default();
-    let said = snapshot.status.error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
+    let said =
+        snapshot.observed().error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
     let what = format!("{claim}is not ready{since}{said}");
     let problem = Problem::failure(named(snapshot), what);
     Some(problem.way_out("look whether the snapshot controller and the storage's CSI driver run"))
@@ -272,7 +274,7 @@ mod tests {
         let named = |name: &str, sample: &str, position| {
             let mut object: Backup = sample::load(&format!("Backup/{sample}"));
             object.metadata.name = Some(name.to_owned());
-            object.status.queue_position = position;
+            object.status.get_or_insert_default().queue_position = position;
             object
         };
         let own = named("own", "Queued.1", 2);
@@ -351,7 +353,7 @@ mod tests {
         assert!(is_restore_ahead(&ahead, &fresh));
         assert_eq!(told(restore(&fresh, &[], &[ahead], at("08:58:00"))), behind);
         let mut begun = fresh.clone();
-        begun.status.phase = "InProgress".into();
+        begun.status.get_or_insert_default().phase = "InProgress".into();
         assert!(!is_restore_ahead(&begun, &fresh), "it has begun since it was looked at");
         let ended: Restore = sample::load("Restore/FailedValidation.1");
         assert_eq!(told(restore(&ended, &[], &[], at("08:58:00"))), None);

@@ -28,6 +28,7 @@ use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Mount, RUN, Run, lab
 use crate::velero::backup::{self, Backup, BackupOrder};
 use crate::velero::judge::backup_problems;
 use crate::velero::label;
+use crate::velero::object::Observed;
 use crate::velero::problem::Problem;
 use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::volume::ExpectedVolume;
@@ -248,7 +249,7 @@ impl Taking<'_> {
         let mut released = false;
         let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
             call.check()?;
-            if !released && (is_cut(snapshots, &self.source.data.claim) || backup.status.phase.ended()) {
+            if !released && (is_cut(snapshots, &self.source.data.claim) || backup.observed().phase.ended()) {
                 self.watch.tell("the snapshot is taken; the database's instant need not be kept any more");
                 call.order(&Order::Release)?;
                 released = true;

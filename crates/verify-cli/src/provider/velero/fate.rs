@@ -11,6 +11,7 @@ use super::storage::{claim_in, storage};
 use crate::cluster::Run;
 use crate::velero::backup::Backup;
 use crate::velero::label::RESTORE_NAME;
+use crate::velero::object::Observed;
 use crate::velero::snapshot::VolumeSnapshotContent;
 
 /// Set on a Velero Backup until its rows are proven: the run that made it may still ask Velero to delete it.
@@ -135,7 +136,7 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
         return None;
     }
     let not_ours = |reason| Some(BackupFate::NotOurs(reason));
-    let status = &backup.status;
+    let status = backup.observed();
     if status.phase.is("Deleting") {
         return Some(BackupFate::Going);
     }
@@ -319,7 +320,7 @@ mod tests {
         };
         let never_began = {
             let mut backup = but("/status/phase", json!("FailedValidation"));
-            backup.status.start_timestamp = None;
+            backup.status.get_or_insert_default().start_timestamp = None;
             backup
         };
         let read_back = "Velero read it back from the object store, so that it may have been proven since";

@@ -20,6 +20,7 @@ use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
 use crate::velero::judge::{RestoreSeen, restore_problems};
 use crate::velero::label;
+use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore, RestoreOrder};
@@ -165,16 +166,16 @@ impl Filling<'_> {
                 (self.consume)()?;
             }
             let transfers = transfers(&files, &downloads);
-            if restore.status.phase.ended() && !moving(&transfers) {
+            if restore.observed().phase.ended() && !moving(&transfers) {
                 drop(transfers);
                 return Ok(Look::Done((restore, files, downloads)));
             }
             let (ahead, their_files) = self.ahead(&restore)?;
             let on = waiting::restore(&restore, &transfers, &ahead, Timestamp::now());
-            let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
-            let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
+            let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
+            let ahead: Vec<_> = ahead.iter().map(|other| other.observed()).collect();
             let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
-            let state = serde_json::to_string(&(&restore.status, statuses, ahead, their_files))?;
+            let state = serde_json::to_string(&(restore.observed(), statuses, ahead, their_files))?;
             let on = claim.problem().or(on);
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
             Ok(Look::Waiting { on, state })
@@ -212,7 +213,7 @@ impl Filling<'_> {
 
     /// The restores ahead of one that waits, and what moves for them: as long as it does, ours may wait.
     fn ahead(&self, restore: &Restore) -> Result<(Vec<Restore>, Vec<PodVolumeRestore>)> {
-        if !restore.status.phase.untouched() {
+        if !restore.observed().phase.untouched() {
             return Ok((Vec::new(), Vec::new()));
         }
         let velero = self.settings.velero_namespace();
@@ -244,6 +245,6 @@ impl Filling<'_> {
 
 /// Whether Velero has texts for what this Restore ended with. It has none for one that never began.
 fn has_texts(restore: &Restore) -> bool {
-    let status = &restore.status;
+    let status = restore.observed();
     status.errors > 0 || !(status.phase.is("Completed") || status.phase.is("FailedValidation"))
 }

@@ -14,6 +14,7 @@ use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataUpload;
 use crate::velero::judge::BackupSeen;
 use crate::velero::label;
+use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeBackup;
 use crate::velero::problem::Problem;
 use crate::velero::results::{self, Results};
@@ -89,16 +90,17 @@ impl Followed<'_> {
             let files = self.cluster.of::<PodVolumeBackup>(self.velero).list(&selector)?;
             let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;
             let transfers = transfers(&files, &uploads);
-            if backup.status.phase.ended() && !moving(&transfers) {
+            if backup.observed().phase.ended() && !moving(&transfers) {
                 drop(transfers);
                 return Ok(Look::Done((backup, files, uploads)));
             }
             let (ahead, their_files) = self.ahead(&backup)?;
             let on = waiting::backup(&backup, &transfers, &seen, &ahead, Timestamp::now());
-            let statuses: Vec<_> = transfers.iter().map(|transfer| transfer.status).collect();
-            let ahead: Vec<_> = ahead.iter().map(|other| &other.status).collect();
+            let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
+            let ahead: Vec<_> = ahead.iter().map(|other| other.observed()).collect();
             let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
-            let state = serde_json::to_string(&(&backup.status, statuses, seen.len(), ahead, their_files))?;
+            let state =
+                serde_json::to_string(&(backup.observed(), statuses, seen.len(), ahead, their_files))?;
             let on =
                 on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
             Ok(Look::Waiting { on, state })
@@ -115,7 +117,7 @@ impl Followed<'_> {
 
     /// The backups ahead of one that waits, and what moves for them: as long as it does, ours may wait.
     fn ahead(&self, backup: &Backup) -> Result<(Vec<Backup>, Vec<PodVolumeBackup>)> {
-        if !(backup.status.phase.untouched() || backup.status.phase.is("Queued")) {
+        if !(backup.observed().phase.untouched() || backup.observed().phase.is("Queued")) {
             return Ok((Vec::new(), Vec::new()));
         }
         let mut ahead = self.cluster.of::<Backup>(self.velero).list("")?;
@@ -135,7 +137,7 @@ impl Followed<'_> {
         uploads: Vec<DataUpload>,
         snapshots: BTreeMap<String, String>,
     ) -> Result<Ended> {
-        let completed = backup.status.phase.is("Completed");
+        let completed = backup.observed().phase.is("Completed");
         let read = |artefact| match evidence.of_backup(self.name, artefact) {
             // A failed backup may have failed because the bucket cannot be reached: it is judged without.
             Err(_) if !completed => Ok(None),

@@ -9,6 +9,7 @@ use super::evidence::Evidence;
 use super::settings::Settings;
 use crate::velero::backup::Backup;
 use crate::velero::label;
+use crate::velero::object::Observed;
 use verify_drill::backup_name::BackupName;
 use verify_drill::watch::Watch;
 
@@ -61,11 +62,11 @@ fn candidates(backups: &[Backup], namespace: &str, location: &str) -> Vec<Candid
         let spec = &backup.spec;
         spec.included_namespaces == [namespace]
             && spec.storage_location.as_deref() == Some(location)
-            && backup.status.phase.is("Completed")
+            && backup.observed().phase.is("Completed")
             && backup.metadata.deletion_timestamp.is_none()
     };
     let mut found: Vec<&Backup> = backups.iter().filter(of_namespace).collect();
-    found.sort_by_key(|backup| backup.status.start_timestamp.as_ref().map(|time| time.0));
+    found.sort_by_key(|backup| backup.observed().start_timestamp.as_ref().map(|time| time.0));
     let candidate = |backup: &&Backup| {
         Some(Candidate {
             name: backup.name_any().parse().ok()?,

@@ -33,6 +33,7 @@ use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
 use crate::render::openmetrics;
 use crate::velero::backup::Backup;
+use crate::velero::object::Observed;
 use crate::velero::problem::Problem;
 use verify_drill::backup_name::BackupName;
 use verify_drill::judging::{Found, Judging, metrics_file, report_file};
@@ -166,11 +167,11 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
             evidence.bucket().location()
         );
     }
-    if !backup.status.phase.is("Completed") {
+    if !backup.observed().phase.is("Completed") {
         bail!(
             "failed to restore {name}: the Backup is {} and not Completed any more; `velero -n {velero} backup describe \
              {name}` tells why",
-            backup.status.phase
+            backup.observed().phase
         );
     }
     Ok(backup)

@@ -5,6 +5,7 @@ use super::outcome::{Outcome, transfer};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataUpload;
 use crate::velero::message::shown;
+use crate::velero::object::Observed;
 use crate::velero::phase::Progress;
 use crate::velero::pod_volume::PodVolumeBackup;
 use crate::velero::problem::Problem;
@@ -35,7 +36,7 @@ pub(crate) fn backup_problems(
     method: VolumeMethod,
     volume: &ExpectedVolume,
 ) -> Vec<Problem> {
-    let (backup, status) = (seen.backup, &seen.backup.status);
+    let (backup, status) = (seen.backup, seen.backup.observed());
     let outcome = Outcome {
         object: named(backup),
         phase: &status.phase,
@@ -77,7 +78,7 @@ impl BackupSeen<'_> {
 
 /// Snapshots are counted as taken only by a backup that came to its end.
 fn snapshots(backup: &Backup) -> Option<Problem> {
-    let status = &backup.status;
+    let status = backup.observed();
     let (attempted, completed) =
         (status.csi_volume_snapshots_attempted, status.csi_volume_snapshots_completed);
     (status.phase.ended() && completed < attempted).then(|| {
@@ -88,7 +89,7 @@ fn snapshots(backup: &Backup) -> Option<Problem> {
 
 /// A copy that is complete and has no snapshot holds nothing: the volume was empty.
 fn empty(transfer: &Transfer<'_>) -> Option<Problem> {
-    let status = transfer.status;
+    let status = &transfer.status;
     let nothing = status.snapshot_id.as_deref().unwrap_or_default().is_empty();
     (status.phase.progress() == Progress::Succeeded && nothing).then(|| {
         Problem::failure(&transfer.object, "is Completed and holds nothing: the volume was empty")
@@ -269,22 +270,22 @@ mod tests {
         let table: [(Damage, &[&str]); 5] = [
             (
                 |case| {
-                    case.backup.status.hook_status =
+                    case.backup.status.get_or_insert_default().hook_status =
                         crate::velero::backup::HookStatus { hooks_attempted: 2, hooks_failed: 1 }
                 },
                 &["Backup csi-001 ran 2 hooks, of which 1 failed"],
             ),
             (
-                |case| case.backup.status.backup_item_operations_failed = 1,
+                |case| case.backup.status.get_or_insert_default().backup_item_operations_failed = 1,
                 &["Backup csi-001 began 2 operations of plugins, of which 1 failed"],
             ),
             (
-                |case| case.backup.status.csi_volume_snapshots_completed = 1,
+                |case| case.backup.status.get_or_insert_default().csi_volume_snapshots_completed = 1,
                 &["Backup csi-001 took 1 of 2 snapshots"],
             ),
             (
                 |case| {
-                    case.backup.status.errors = 3;
+                    case.backup.status.get_or_insert_default().errors = 3;
                     case.results.errors.velero = vec!["no space".to_owned()];
                 },
                 &["Backup csi-001 has the error: no space", "Backup csi-001 has 2 more errors"],
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_told_and_does_not_decide() {
-        let case = Case::healthy().with(|case| case.backup.status.warnings = 1);
+        let case = Case::healthy().with(|case| case.backup.status.get_or_insert_default().warnings = 1);
         let problems = case.problems();
         assert_eq!(problems.len(), 1);
         assert_eq!(
@@ -315,8 +316,8 @@ mod tests {
     #[test]
     fn snapshots_are_not_counted_before_the_end() {
         let case = Case::snapshot().with(|case| {
-            case.backup.status.phase = Phase::from("Finalizing");
-            case.backup.status.csi_volume_snapshots_completed = 0;
+            case.backup.status.get_or_insert_default().phase = Phase::from("Finalizing");
+            case.backup.status.get_or_insert_default().csi_volume_snapshots_completed = 0;
         });
         assert_eq!(case.told(), ["Backup csi-001 has not ended: it is Finalizing"]);
     }
@@ -336,8 +337,8 @@ mod tests {
         let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not ended: it is Prepared on worker-3";
         assert_eq!(prepared, [text]);
         let upload = Case::moved().with(|case| {
-            case.uploads[0].status.phase = Phase::from("Failed");
-            case.uploads[0].status.message = "no\nspace".to_owned();
+            case.uploads[0].status.get_or_insert_default().phase = Phase::from("Failed");
+            case.uploads[0].status.get_or_insert_default().message = "no\nspace".to_owned();
         });
         let text =
             "DataUpload move-001-5bl4k of claim appcsi/data-pg-0 ended as Failed on worker-1: no space";
@@ -346,7 +347,8 @@ mod tests {
 
     #[test]
     fn a_complete_copy_of_nothing_is_a_problem() {
-        let case = Case::healthy().with(|case| case.pod_volume_backups[0].status.snapshot_id = None);
+        let case = Case::healthy()
+            .with(|case| case.pod_volume_backups[0].status.get_or_insert_default().snapshot_id = None);
         let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed and holds nothing: the volume \
                     was empty";
         assert_eq!(case.told(), [text]);

@@ -3,6 +3,7 @@
 use super::named;
 use crate::velero::location::BackupStorageLocation;
 use crate::velero::message::shown;
+use crate::velero::object::Observed;
 use crate::velero::problem::Problem;
 
 /// What the store's client says, and what it means.
@@ -31,7 +32,7 @@ const CAUSES: [(&str, &str, &str); 12] = [
 
 /// Why nothing can be kept at or read from this location; none if it was available when Velero last looked.
 pub(crate) fn location_problem(location: &BackupStorageLocation) -> Option<Problem> {
-    let status = &location.status;
+    let status = location.observed();
     if status.phase.is("Available") {
         return None;
     }
@@ -61,7 +62,7 @@ mod tests {
 
     fn location(message: &str) -> BackupStorageLocation {
         let mut location: BackupStorageLocation = sample::load("BackupStorageLocation/Unavailable.1");
-        location.status.message = message.to_owned();
+        location.status.get_or_insert_default().message = message.to_owned();
         location
     }
 
@@ -69,7 +70,7 @@ mod tests {
     fn an_available_location_is_no_problem_and_a_new_one_is() {
         let mut location: BackupStorageLocation = sample::load("BackupStorageLocation/Available.1");
         assert_eq!(location_problem(&location), None);
-        location.status.phase = Phase::default();
+        location.status.get_or_insert_default().phase = Phase::default();
         let problem = location_problem(&location).unwrap();
         assert_eq!(problem.to_string(), "BackupStorageLocation default was never looked at by Velero");
     }

@@ -116,7 +116,7 @@ fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<P
 
 /// Why this volume's data did not arrive as a whole.
 pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
-    let status = transfer.status;
+    let status = &transfer.status;
     let ending = ending(&status.phase)?;
     let place = transfer.node.map(|node| format!(" on {node}")).unwrap_or_default();
     let mut what = format!("{ending}{place}");
@@ -130,7 +130,7 @@ pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
 }
 
 fn transfer_way_out(transfer: &Transfer<'_>) -> Option<&'static str> {
-    let status = transfer.status;
+    let status = &transfer.status;
     if status.message.contains("BLOB not found") || status.message.contains("unexpected content error") {
         return Some(
             "data is missing from the repository in the bucket, or was changed: restore an older backup, or from a \

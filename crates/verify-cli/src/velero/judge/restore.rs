@@ -3,6 +3,7 @@
 use super::named;
 use super::outcome::{Outcome, transfer};
 use crate::velero::data_movement::DataDownload;
+use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeRestore;
 use crate::velero::problem::Problem;
 use crate::velero::restore::Restore;
@@ -32,7 +33,7 @@ pub(crate) struct RestoreSeen<'a> {
 /// Every reason why this restore is no success; none that decides if it filled this volume, once, from the very
 /// snapshot that the backup holds, and where it was asked to.
 pub(crate) fn restore_problems(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Vec<Problem> {
-    let (restore, status) = (seen.restore, &seen.restore.status);
+    let (restore, status) = (seen.restore, seen.restore.observed());
     let outcome = Outcome {
         object: named(restore),
         phase: &status.phase,
@@ -216,7 +217,10 @@ mod tests {
                 ..Problem::failure("Restore csi-085525", "has 1 warning").way_out("its log has the text")
             };
             assert_eq!(case.problems(), [warning], "{}", case.volume);
-            assert_eq!(case.with(|case| case.restore.status.warnings = 0).problems(), []);
+            assert_eq!(
+                case.with(|case| case.restore.status.get_or_insert_default().warnings = 0).problems(),
+                []
+            );
         }
     }
 

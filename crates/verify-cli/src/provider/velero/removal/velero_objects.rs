@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
+use kube::core::object::HasStatus;
 use serde_json::json;
 
 use super::{POLL, Work, is_going};
@@ -15,6 +16,7 @@ use crate::provider::velero::fate::{self, BackupFate, UNPROVEN};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::{DataDownload, DataUpload};
 use crate::velero::deletion::{self, DeleteBackupRequest};
+use crate::velero::object::Observed;
 use crate::velero::pod_volume::{PodVolumeBackup, PodVolumeRestore};
 use crate::velero::restore::Restore;
 use crate::velero::transfer::TransferStatus;
@@ -33,7 +35,7 @@ impl Work<'_> {
             // What cannot be read is told when it is removed.
             let Ok(found) = self.restores() else { return };
             let open: Vec<Restore> =
-                found.into_iter().filter(|restore| !restore.status.phase.ended()).collect();
+                found.into_iter().filter(|restore| !restore.observed().phase.ended()).collect();
             if open.is_empty() {
                 return;
             }
@@ -48,8 +50,8 @@ impl Work<'_> {
             // and nobody else's restore would begin for hours: Velero takes one at a time.
             let owners: BTreeSet<String> =
                 open.into_iter().filter_map(|restore| restore.metadata.uid).collect();
-            self.cancel::<PodVolumeRestore>(&owners, |transfer| &transfer.status);
-            self.cancel::<DataDownload>(&owners, |transfer| &transfer.status);
+            self.cancel::<PodVolumeRestore>(&owners);
+            self.cancel::<DataDownload>(&owners);
             thread::sleep(POLL);
         }
     }
@@ -122,7 +124,7 @@ impl Work<'_> {
             let found = self.tried("Backups", kind.list_if_known(&unproven))?;
             let open: BTreeSet<String> = found
                 .iter()
-                .filter(|backup| !backup.status.phase.ended())
+                .filter(|backup| !backup.observed().phase.ended())
                 .filter_map(|backup| backup.metadata.uid.clone())
                 .collect();
             for backup in found.iter().filter(|backup| is_queued(backup)) {
@@ -136,8 +138,8 @@ impl Work<'_> {
                 (self.tell)("waiting for Velero to end the backup, which it does not delete before");
                 told = true;
             }
-            self.cancel::<PodVolumeBackup>(&open, |transfer| &transfer.status);
-            self.cancel::<DataUpload>(&open, |transfer| &transfer.status);
+            self.cancel::<PodVolumeBackup>(&open);
+            self.cancel::<DataUpload>(&open);
             thread::sleep(POLL);
         }
     }
@@ -147,7 +149,7 @@ impl Work<'_> {
         let name = lease::name(self.run);
         // One that was processed, with errors, does nothing any more.
         if kind.get(&name)?.is_some_and(|request| {
-            request.status.phase.ended() && Run::of(&request).as_ref() == Some(self.run)
+            request.observed().phase.ended() && Run::of(&request).as_ref() == Some(self.run)
         }) {
             kind.delete(&name)?;
         }
@@ -167,7 +169,7 @@ impl Work<'_> {
                 let requests = self.cluster.of::<DeleteBackupRequest>(self.velero_namespace);
                 let request = requests.get(&lease::name(self.run)).ok().flatten();
                 let errors = request
-                    .map(|request| request.status.errors.join("; "))
+                    .map(|request| request.observed().errors.join("; "))
                     .filter(|errors| !errors.is_empty());
                 return self.left(match errors {
                     Some(errors) => format!("{what}: Velero failed to delete it: {errors}"),
@@ -183,10 +185,13 @@ impl Work<'_> {
 
     /// Has Velero give up the transfers of these backups or restores, by their uids. Velero's own mark of whose a
     /// transfer is is the owner: it gives transfers none of our labels. What fails here is tried again.
-    fn cancel<K: Namespaced>(&self, owners: &BTreeSet<String>, status: impl Fn(&K) -> &TransferStatus) {
+    fn cancel<K>(&self, owners: &BTreeSet<String>)
+    where
+        K: Namespaced + HasStatus<Status = TransferStatus>,
+    {
         let kind = self.cluster.of::<K>(self.velero_namespace);
         for transfer in kind.list_if_known("").into_iter().flatten() {
-            if is_open(&transfer, status(&transfer), owners) {
+            if is_open(&transfer, owners) {
                 let _ = kind.merge(&transfer.name_any(), &json!({ "spec": { "cancel": true } }));
             }
         }
@@ -194,21 +199,25 @@ impl Work<'_> {
 }
 
 /// Whether this transfer is one of these owners', and has not ended.
-fn is_open(transfer: &impl ResourceExt, status: &TransferStatus, owners: &BTreeSet<String>) -> bool {
+fn is_open<K>(transfer: &K, owners: &BTreeSet<String>) -> bool
+where
+    K: ResourceExt + HasStatus<Status = TransferStatus>,
+{
     let ours = transfer.owner_references().iter().any(|owner| owners.contains(&owner.uid));
-    ours && !status.phase.ended()
+    ours && !transfer.observed().phase.ended()
 }
 
 /// Whether a backup waits behind others; Velero never begins one that is removed before.
 fn is_queued(backup: &Backup) -> bool {
-    let phase = &backup.status.phase;
+    let status = backup.observed();
+    let phase = &status.phase;
     (phase.untouched() || phase.is("Queued")) && !is_going(backup)
 }
 
 /// Whether Velero has not looked at a restore yet; it never begins one that is removed before. It takes one up by adding
 /// its finalizer: one that is removed from then on is restored all the same, and Velero waits ten minutes for its claims.
 fn may_never_begin(restore: &Restore) -> bool {
-    restore.status.phase.untouched() && restore.finalizers().is_empty() && !is_going(restore)
+    restore.observed().phase.untouched() && restore.finalizers().is_empty() && !is_going(restore)
 }
 
 #[cfg(test)]
@@ -251,7 +260,7 @@ mod tests {
             (PodVolumeRestore::default(), false),
         ];
         for (found, open) in table {
-            assert_eq!(is_open(&found, &found.status, &["1".to_owned()].into()), open, "{found:?}");
+            assert_eq!(is_open(&found, &["1".to_owned()].into()), open, "{found:?}");
         }
     }
 }
