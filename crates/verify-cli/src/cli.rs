@@ -113,11 +113,7 @@ impl Status {
 impl Cli {
     /// Reads a command line; what is wrong with it is coloured as it asks for.
     fn read(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        let colour = match last_value(arguments, "--color") {
-            Some("always") => ColorChoice::Always,
-            Some("never") => ColorChoice::Never,
-            _ => ColorChoice::Auto,
-        };
+        let colour = last_value(arguments, "--color").and_then(|when| when.parse().ok()).unwrap_or_default();
         let matches = Self::command().color(colour).try_get_matches_from(arguments)?;
         Self::from_arg_matches(&matches)
     }
@@ -159,8 +155,8 @@ pub struct Globals {
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM", help_heading = GLOBAL)]
     pub output: Output,
     /// Whether to colour; auto colours on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN", help_heading = GLOBAL)]
-    pub color: Colour,
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", help_heading = GLOBAL)]
+    pub color: ColorChoice,
     /// Show no progress
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
@@ -181,17 +177,6 @@ pub enum Output {
     Text,
     /// One JSON document, and nothing else
     Json,
-}
-
-/// When to colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
-    /// On a terminal
-    Auto,
-    /// Also into files and pipes
-    Always,
-    /// Nowhere
-    Never,
 }
 
 impl Globals {

@@ -39,7 +39,7 @@ fn a_colour_is_given_to_the_words_error_and_hint_alone() {
     let style = Style { colour: true, ..Style::plain() };
     assert_eq!(
         Failure::of(&error, Exit::COULD_NOT_RUN).text(&style),
-        "\u{1b}[1;31merror\u{1b}[0m: failed to run\n\u{1b}[1;32mhint\u{1b}[0m: run it\n"
+        "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: failed to run\n\u{1b}[1m\u{1b}[32mhint\u{1b}[0m: run it\n"
     );
 }
 

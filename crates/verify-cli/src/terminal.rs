@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use anstream::AutoStream;
+use anstream::stream::RawStream;
 use anyhow::{Context, Result};
+use clap::ColorChoice;
 
-use crate::cli::{Colour, Output};
+use crate::cli::Output;
 use crate::document::Document;
 use crate::progress::{Mode, Progress};
 use crate::render::Style;
@@ -19,7 +22,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    pub(crate) fn new(output: Output, colour: Colour, quiet: bool, verbose: bool) -> Self {
+    pub(crate) fn new(output: Output, colour: ColorChoice, quiet: bool, verbose: bool) -> Self {
         let colour = coloured(colour, &io::stdout());
         let style = if verbose { Style { rows_max: usize::MAX, ..Style::plain() } } else { Style::plain() };
         Self { output, style: Style { colour, ..style }, quiet }
@@ -59,20 +62,17 @@ pub(crate) fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether to colour what goes to a stream.
-fn coloured(colour: Colour, stream: &impl IsTerminal) -> bool {
+/// Whether to colour what goes to a stream; `auto` follows NO_COLOR, CLICOLOR and TERM as clap's own messages do.
+fn coloured(colour: ColorChoice, stream: &impl RawStream) -> bool {
     match colour {
-        Colour::Always => true,
-        Colour::Never => false,
-        // https://no-color.org: any value but the empty one.
-        Colour::Auto => {
-            stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        }
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => AutoStream::choice(stream) != anstream::ColorChoice::Never,
     }
 }
 
 /// How an error is shown on standard error.
-pub(crate) fn error_style(colour: Colour) -> Style {
+pub(crate) fn error_style(colour: ColorChoice) -> Style {
     Style { colour: coloured(colour, &io::stderr()), ..Style::plain() }
 }
 

@@ -1,5 +1,6 @@
 //! How much is shown, and whether in colour.
 
+use anstyle::AnsiColor;
 use verify_core::finding::{Severity, Verdict};
 
 /// How much is shown, and whether in colour.
@@ -48,13 +49,13 @@ impl Style {
         if !self.colour {
             return text.to_owned();
         }
-        let code = match ink {
-            Ink::Good => "1;32",
-            Ink::Bad => "1;31",
-            Ink::Doubtful => "1;33",
-            Ink::Faint => "2",
+        let style = match ink {
+            Ink::Good => AnsiColor::Green.on_default().bold(),
+            Ink::Bad => AnsiColor::Red.on_default().bold(),
+            Ink::Doubtful => AnsiColor::Yellow.on_default().bold(),
+            Ink::Faint => anstyle::Style::new().dimmed(),
         };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        format!("{style}{text}{style:#}")
     }
 
     /// Text from a database, printable and not wider than a row may be.
