@@ -12,9 +12,9 @@ use verify_core::plan::Limits;
 use verify_core::report::Objectives;
 
 use crate::provider::velero;
-use crate::s3::{RegionTable, Settings};
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
+use verify_drill::store::{RegionTable, S3Table};
 
 /// The two forms of a connection string.
 const CONNECTION_STRING: &str =
@@ -46,7 +46,7 @@ pub struct Config {
     limits: LimitsTable,
     /// The service that s3://bucket/key means.
     #[serde(default)]
-    s3: Settings,
+    s3: S3Table,
     /// Places where backups are, by the name that stands for them on the command line.
     #[serde(default)]
     regions: BTreeMap<String, RegionTable>,
@@ -206,7 +206,7 @@ impl Config {
     }
 
     /// The service that `s3://bucket/key` means.
-    pub fn s3(&self) -> &Settings {
+    pub fn s3(&self) -> &S3Table {
         &self.s3
     }
 

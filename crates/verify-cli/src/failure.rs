@@ -12,7 +12,6 @@ use crate::cluster::{Refusal, Unanswered};
 use crate::config::Invalid;
 use crate::exit::Exit;
 use crate::render::{Ink, Style};
-use crate::s3;
 use crate::terminal::Unwritten;
 use verify_drill::hint::Hinted;
 
@@ -166,7 +165,7 @@ fn kind(error: &anyhow::Error) -> Kind {
     }
     if within::<Invalid>(error) {
         Kind::Configuration
-    } else if within::<s3::Failure>(error) {
+    } else if within::<verify_s3::Failure>(error) {
         Kind::ObjectStore
     } else if is_of_cluster(error) {
         Kind::Cluster
@@ -193,7 +192,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     });
     let of_cause = || core_errors(error).find_map(verify_core::Error::hint).map(str::to_owned);
     let of_kind = || core_errors(error).filter_map(|error| kind_hint(error.kind())).last();
-    let of_store = || error.chain().find_map(|cause| cause.downcast_ref::<s3::Failure>()?.hint());
+    let of_store = || error.chain().find_map(|cause| cause.downcast_ref::<verify_s3::Failure>()?.hint());
     let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>());
     let refused = refusal.is_some()
         || error.chain().any(|cause| matches!(cause.downcast_ref(), Some(kube::Error::Api(_))));

@@ -17,7 +17,6 @@ mod progress;
 pub mod provider;
 pub mod render;
 pub mod replicas;
-pub mod s3;
 mod signals;
 mod store;
 mod terminal;

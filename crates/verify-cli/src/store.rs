@@ -2,45 +2,52 @@
 //! unless told to.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
+#[cfg(not(feature = "s3"))]
+use verify_drill::hint::Hinted;
 
-use crate::s3::{self, Address, Bucket, Settings};
-use verify_drill::file_draft::{Existing, FileDraft, refuse_remote};
+use verify_drill::store::{Address, Draft, Existing, FileDraft, Location, S3Table, Store, refuse_remote};
 
 /// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A larger report is refused: it names at most some thousand rows.
 const REPORT_BYTES_MAX: u64 = 256 << 20;
 
-/// A manifest or report in the making; nothing is left of it unless it is kept.
-///
-/// It is made before the work begins, so that a place that cannot be written to costs no hour of reading.
-#[derive(Debug)]
-pub(crate) enum Draft {
-    File(FileDraft),
-    Object(Box<s3::Draft>),
+/// Begins a manifest or report, before the work that makes it.
+pub(crate) fn draft(path: &Path, s3: &S3Table, existing: Existing) -> Result<Box<dyn Draft>> {
+    match Address::of_path(path)? {
+        Some(address) => open(&s3.location(&address)?)?.draft(&address.key, existing),
+        None => Ok(Box::new(FileDraft::new(path, existing)?)),
+    }
 }
 
-impl Draft {
-    pub(crate) fn new(path: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
-        match Address::of_path(path)? {
-            Some(address) => Ok(Self::Object(Box::new(s3::Draft::new(&address, settings, existing)?))),
-            None => Ok(Self::File(FileDraft::new(path, existing)?)),
-        }
-    }
+/// Opens the bucket of a location.
+///
+/// # Errors
+///
+/// If it cannot be used, or this program was built without the feature `s3`.
+#[cfg(feature = "s3")]
+pub(crate) fn open(location: &Location) -> Result<Box<dyn Store>> {
+    Ok(Box::new(verify_s3::Bucket::open(location)?))
+}
 
-    /// Writes the content, and gives it its name.
-    pub(crate) fn keep(self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-        match self {
-            Self::File(draft) => draft.keep(write),
-            Self::Object(draft) => draft.keep(write),
-        }
-    }
+/// Opens the bucket of a location.
+///
+/// # Errors
+///
+/// Always: this program was built without the feature `s3`.
+#[cfg(not(feature = "s3"))]
+pub(crate) fn open(location: &Location) -> Result<Box<dyn Store>> {
+    Err(Hinted::new(
+        format!("failed to open {location}: this state-lab was built without the feature `s3`"),
+        "build it with `cargo build --features s3`",
+    )
+    .into())
 }
 
 /// What a file holds.
@@ -50,18 +57,18 @@ pub(crate) enum Stored {
 }
 
 /// Reads a manifest.
-pub(crate) fn read_manifest(path: &Path, settings: &Settings) -> Result<Manifest> {
-    match read(path, settings)? {
+pub(crate) fn read_manifest(path: &Path, s3: &S3Table) -> Result<Manifest> {
+    match read(path, s3)? {
         Stored::Manifest(manifest) => Ok(*manifest),
         Stored::Report(_) => bail!("failed to read {}: it is a report, not a manifest", path.display()),
     }
 }
 
 /// Reads a manifest or a report, whichever it is.
-pub(crate) fn read(path: &Path, settings: &Settings) -> Result<Stored> {
+pub(crate) fn read(path: &Path, s3: &S3Table) -> Result<Stored> {
     let doing = || format!("failed to read {}", path.display());
     let file = match Address::of_path(path)? {
-        Some(address) => fetch(&address, settings)?,
+        Some(address) => fetch(&address, s3)?,
         None => {
             refuse_remote(path).with_context(doing)?;
             File::open(path).with_context(doing)?
@@ -89,10 +96,10 @@ pub(crate) fn read(path: &Path, settings: &Settings) -> Result<Stored> {
 }
 
 /// A copy without a name: the object is read once, and whole before any of it is believed.
-fn fetch(address: &Address, settings: &Settings) -> Result<File> {
-    let bucket = Bucket::open(&settings.location(address)?)?;
+fn fetch(address: &Address, s3: &S3Table) -> Result<File> {
+    let store = open(&s3.location(address)?)?;
     let mut file = tempfile::tempfile().context("failed to create a file in TMPDIR")?;
-    if bucket.read(&address.key, &mut file)?.is_none() {
+    if store.read(&address.key, &mut file)?.is_none() {
         bail!("failed to read {address}: there is no such object");
     }
     file.rewind().with_context(|| format!("failed to read {address}"))?;

@@ -14,6 +14,7 @@ use verify_core::heartbeat::ClockOffset;
 use verify_core::manifest::{Manifest, TableEntry};
 
 use crate::backup_name::{BackupName, file_safe};
+use crate::store::Store;
 
 /// The record's file in the directory of a backup.
 pub const FILE: &str = "backup.json";
@@ -21,6 +22,9 @@ pub const FILE: &str = "backup.json";
 pub const MANIFESTS: &str = "manifests";
 pub const FORMAT: &str = "state-lab-backup";
 pub const FORMAT_VERSION: u32 = 1;
+
+/// Half a MiB for a large table.
+const MANIFEST_BYTES_MAX: u64 = 8 << 30;
 
 /// How the copy was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -159,6 +163,23 @@ impl BackupRecord {
             bail!("{}: it is of version {version}; use the state-lab that wrote it", doing());
         }
         serde_json::from_slice(&text).with_context(doing)
+    }
+
+    /// The manifests, each the one that was written with the backup, and the bytes of their files; in the order of the
+    /// databases. `folder` ends with a slash or is empty.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read, or is truncated or modified.
+    pub fn manifests(&self, store: &dyn Store, folder: &str) -> Result<(Vec<Vec<u8>>, Vec<Manifest>)> {
+        let read = self.databases.iter().map(|database| {
+            let key = format!("{folder}{}", database.manifest);
+            let absent = || format!("failed to find the manifest {key} in {}", store.place());
+            let file = store.get(&key, MANIFEST_BYTES_MAX)?.with_context(absent)?;
+            let manifest = database.open(&file)?;
+            Ok((file, manifest))
+        });
+        Ok(read.collect::<Result<Vec<_>>>()?.into_iter().unzip())
     }
 
     /// Fails where the record that was found as `name` has no manifest.

@@ -5,10 +5,10 @@
 pub mod backup_name;
 pub mod backup_record;
 pub mod duration;
-pub mod file_draft;
 pub mod hint;
 pub mod interrupt;
 pub mod judging;
 pub mod lock;
 pub mod runtime;
+pub mod store;
 pub mod watch;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::finding::Verdict;
@@ -15,12 +15,13 @@ use super::outcome::Restored;
 use super::physical_restore::BroughtUp;
 use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
-use super::{logical_restore, physical_restore, tree};
+use super::{logical_restore, physical_restore};
 use crate::scratch::{self, Scratch};
 use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::DatabaseRecord;
 use verify_drill::backup_record::Method;
-use verify_drill::file_draft::{Existing, FileDraft};
 use verify_drill::judging::{Found, Judging, report_file};
+use verify_drill::store::{Folder, Store as _};
 use verify_drill::watch::Watch;
 
 /// Where the reports of restores lie in the directory of a backup.
@@ -110,14 +111,12 @@ pub(super) fn recovery_points(
 
 /// Stores the reports beside the backup.
 fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
-    let directory = backup.path.join(REPORTS);
-    tree::create_directory(&directory)?;
+    let folder = Folder::new(&backup.path);
     let now = Timestamp::now();
-    let keep = |(report, database): (&Report, &verify_drill::backup_record::DatabaseRecord)| {
-        let name = report_file(now, &database.name, reports.len());
-        let path = directory.join(name);
-        FileDraft::new(&path, Existing::Refuse)?.keep(|to| Ok(serde_json::to_writer_pretty(to, report)?))?;
-        Ok(path)
+    let keep = |(report, database): (&Report, &DatabaseRecord)| {
+        let key = format!("{REPORTS}/{}", report_file(now, &database.name, reports.len()));
+        folder.put_new(&key, &serde_json::to_vec_pretty(report).context("failed to write the report")?)?;
+        Ok(backup.path.join(key))
     };
     reports.iter().zip(&backup.record.databases).map(keep).collect()
 }

@@ -15,6 +15,7 @@ use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::{self, BackupRecord};
 use verify_drill::hint::Hinted;
 use verify_drill::lock::try_lock;
+use verify_drill::store::Folder;
 
 /// Parts the name of a backup in the making from the number of its process.
 const PARTIAL: &str = ".partial-";
@@ -106,12 +107,7 @@ impl Store {
         }
         let record = BackupRecord::read(&path)?;
         record.expect_manifests(name)?;
-        let manifests = record.databases.iter().map(|database| {
-            let file = path.join(&database.manifest);
-            let bytes = fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
-            database.open(&bytes).with_context(|| format!("failed to use {}", file.display()))
-        });
-        let manifests = manifests.collect::<Result<_>>()?;
+        let (_, manifests) = record.manifests(&Folder::new(&path), "")?;
         Ok(StoredBackup { path, record, manifests })
     }
 

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::provider::velero::{self, Settings};
 use crate::render::document::BackupDocument;
 use crate::render::{self, restore};
-use crate::terminal;
+use crate::{store, terminal};
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::duration::Period;
@@ -185,7 +185,7 @@ impl Backup {
             ..settings
         };
         let plan = waiting(effort.plan(config, hash.into()), wait);
-        let request = velero::BackupRequest { name, settings, method, plan };
+        let request = velero::BackupRequest { name, open_store: store::open, settings, method, plan };
         let taken = storing::watched(globals, "backing up", |watch| velero::backup(&request, watch))?;
         let document = BackupDocument::velero(&taken);
         let printed = globals.terminal().result(&document, |style| render::velero::backup(&taken, style));

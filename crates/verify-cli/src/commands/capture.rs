@@ -11,8 +11,8 @@ use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
 use crate::render::manifest::Summary;
-use crate::store::Draft;
-use verify_drill::file_draft::Existing;
+use crate::store;
+use verify_drill::store::Existing;
 
 /// Measure a database: one pass under one snapshot becomes its manifest
 ///
@@ -54,12 +54,13 @@ impl Capture {
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         let plan = effort.plan(&config, hash.into());
-        let draft = Draft::new(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
+        let draft =
+            store::draft(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
         let progress = globals.terminal().progress("capturing");
         let manifest = capture::capture(&target.database(), &plan, &|event| progress.take(event))
             .with_context(|| format!("failed to capture {}", target.place))?;
         drop(progress);
-        draft.keep(|to| Ok(manifest.write(to)?))?;
+        draft.keep(&mut |to| Ok(manifest.write(to)?))?;
         let summary = Summary::new(&manifest, &path);
         globals.terminal().result(&summary, |style| {
             format!("manifest: {}\n{}", path.display(), summary.text(false, style))

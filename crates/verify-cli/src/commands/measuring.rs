@@ -14,9 +14,9 @@ use crate::cli::Globals;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::render::text;
-use crate::store::Draft;
+use crate::store;
 use verify_drill::duration::Period;
-use verify_drill::file_draft::Existing;
+use verify_drill::store::{Draft, Existing};
 
 /// How hard to work.
 #[derive(Args)]
@@ -86,9 +86,9 @@ impl From<Hash> for HashAlgorithm {
 
 impl ReportFlag {
     /// The file of the report in the making, before the work that it reports begins.
-    pub(crate) fn open(&self, config: &Config) -> Result<Option<Draft>> {
+    pub(crate) fn open(&self, config: &Config) -> Result<Option<Box<dyn Draft>>> {
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };
-        self.report.as_deref().map(|path| Draft::new(path, config.s3(), existing)).transpose()
+        self.report.as_deref().map(|path| store::draft(path, config.s3(), existing)).transpose()
     }
 }
 
@@ -117,9 +117,9 @@ impl Beginning {
 }
 
 /// Keeps the report, prints it, and says how the process is to end.
-pub(crate) fn deliver(report: &Report, draft: Option<Draft>, globals: &Globals) -> Result<Exit> {
+pub(crate) fn deliver(report: &Report, draft: Option<Box<dyn Draft>>, globals: &Globals) -> Result<Exit> {
     if let Some(draft) = draft {
-        draft.keep(|to| {
+        draft.keep(&mut |to| {
             serde_json::to_writer_pretty(&mut *to, report)?;
             Ok(writeln!(to)?)
         })?;

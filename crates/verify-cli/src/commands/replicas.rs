@@ -8,7 +8,7 @@ use crate::cli::Globals;
 use crate::exit::Exit;
 use crate::render::replica;
 use crate::replicas::{self, Reading};
-use crate::s3::Bucket;
+use crate::store;
 
 /// Check that another region's copy of a Velero backup is complete and equal, by content
 ///
@@ -50,8 +50,8 @@ impl Replicas {
         let (a, b) = replicas::Sides::choose(from, to, &globals.config()?).open()?;
         let reading = if read { Reading::Everything } else { Reading::WhereNeeded };
         let found = replicas::compare(
-            &Bucket::open(&a)?,
-            &Bucket::open(&b)?,
+            &*store::open(&a)?,
+            &*store::open(&b)?,
             &backup,
             reading,
             Timestamp::now(),

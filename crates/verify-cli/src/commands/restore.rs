@@ -22,10 +22,10 @@ use crate::exit::Exit;
 use crate::provider::velero;
 use crate::render::document::{RestoreDocument, Status};
 use crate::render::{openmetrics, restore};
-use crate::terminal;
+use crate::{store, terminal};
 use verify_drill::backup_name::BackupName;
-use verify_drill::file_draft::{Existing, FileDraft};
 use verify_drill::interrupt;
+use verify_drill::store::{Draft as _, Existing, FileDraft};
 use verify_drill::watch::Watch;
 use verify_local::{RestoreRequest, Restored};
 
@@ -98,11 +98,13 @@ impl Restore {
             Some(name) => name,
             None => velero::latest(
                 &settings,
+                store::open,
                 &Watch { on_event: &event::ignore, on_step: &on_step, asked: interrupt::asked },
             )?,
         };
         let request = velero::RestoreRequest {
             name,
+            open_store: store::open,
             settings,
             plan: plan(jobs, config),
             objectives: config.objectives(),
@@ -222,7 +224,7 @@ impl MetricsFile {
     fn keep(self, backup: &BackupName, outcome: &Outcome<'_>) -> Result<()> {
         let Some((path, draft)) = self.0 else { return Ok(()) };
         let text = openmetrics::metrics(backup.as_str(), outcome.databases, outcome.reports);
-        draft.keep(|to| Ok(to.write_all(text.as_bytes())?))?;
+        Box::new(draft).keep(&mut |to| Ok(to.write_all(text.as_bytes())?))?;
         // A collector is another user; there is no row in it.
         fs::set_permissions(&path, Permissions::from_mode(0o644))
             .with_context(|| format!("failed to let others read {}", path.display()))

@@ -8,7 +8,7 @@ use verify_core::finding::{Severity, Verdict};
 
 use super::inventory::VeleroBackup;
 use super::repository::Absence;
-use crate::s3::{Head, Object};
+use verify_drill::store::{Head, Object};
 
 /// A copy of a backup, held against its original.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -219,8 +219,8 @@ pub(super) fn verdict(depth: &Depth, findings: &[ObjectFinding], not_covered: &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::Checksum;
     use std::collections::BTreeMap;
+    use verify_drill::store::Checksum;
 
     fn object(second: i64) -> Object {
         let modified = Timestamp::from_second(second).unwrap();

@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::judgement::{Outcome, difference, same_by_checksum};
-use crate::s3::{Bucket, Head, Object};
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::store::{Head, Object, Store};
 
 /// At most this many objects that cannot be read are findings; with more, a side is not there.
 const UNREADABLE_MAX: usize = 20;
@@ -31,7 +31,12 @@ pub enum Reading {
 pub(super) type Pair = (Object, Option<Object>);
 
 /// Compares each original with its copy; the outcomes are in the order of the pairs.
-pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading) -> Result<Vec<Outcome>> {
+pub(super) fn outcomes(
+    a: &dyn Store,
+    b: &dyn Store,
+    pairs: &[Pair],
+    reading: Reading,
+) -> Result<Vec<Outcome>> {
     let queue = Mutex::new(pairs.iter().enumerate());
     let next = || queue.lock().ok().and_then(|mut queue| queue.next());
     let unreadable = AtomicUsize::new(0);
@@ -70,7 +75,13 @@ pub(super) fn outcomes(a: &Bucket, b: &Bucket, pairs: &[Pair], reading: Reading)
     Ok(done.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-fn outcome(a: &Bucket, b: &Bucket, original: &Object, copy: Option<&Object>, reading: Reading) -> Outcome {
+fn outcome(
+    a: &dyn Store,
+    b: &dyn Store,
+    original: &Object,
+    copy: Option<&Object>,
+    reading: Reading,
+) -> Outcome {
     match copy {
         None => without_copy(a.head(&original.key)),
         Some(copy) if copy.size != original.size => difference(original, copy),
@@ -89,8 +100,8 @@ fn without_copy(original: Result<Option<Head>>) -> Outcome {
 }
 
 fn compare_content(
-    a: &Bucket,
-    b: &Bucket,
+    a: &dyn Store,
+    b: &dyn Store,
     original: &Object,
     copy: &Object,
     reading: Reading,
@@ -112,7 +123,7 @@ fn compare_content(
 }
 
 /// The SHA-256 of what is read now.
-fn digest(bucket: &Bucket, key: &str) -> Result<Option<[u8; 32]>> {
+fn digest(bucket: &dyn Store, key: &str) -> Result<Option<[u8; 32]>> {
     let mut hashing = Hashing(Sha256::new());
     Ok(bucket.read(key, &mut hashing)?.map(|_| hashing.0.finalize().into()))
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::Config;
 use crate::provider::velero;
-use crate::s3::Location;
+use verify_drill::store::Location;
 
 /// The original's side and the copy's, as they were asked for.
 pub(crate) enum Sides<'a> {

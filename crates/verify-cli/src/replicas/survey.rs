@@ -12,7 +12,7 @@ use super::inventory::{BACKUPS, FILE_BYTES_MAX, VeleroBackup, Volumes};
 use super::judgement::{Depth, NewestComplete, ObjectFinding, Outcome, Replica, finding, verdict};
 use super::reading::{Pair, Reading, outcomes};
 use super::repository::{Absence, Repository, absence};
-use crate::s3::{Bucket, Object};
+use verify_drill::store::{Object, Store};
 
 /// At most this many backups are looked at for the newest complete copy.
 const CANDIDATES_MAX: usize = 100;
@@ -25,8 +25,8 @@ const REPLICATION_ASKED_MAX: usize = 50;
 ///
 /// Either side cannot be listed, or `a` has no such backup. What cannot be read of a single object is a finding.
 pub fn compare(
-    a: &Bucket,
-    b: &Bucket,
+    a: &dyn Store,
+    b: &dyn Store,
     backup: &str,
     reading: Reading,
     now: Timestamp,
@@ -35,7 +35,7 @@ pub fn compare(
     let record = record(a, backup)?.map_or_else(|| no_such_backup(a, backup), Ok)?;
     let mut survey = Survey { a, b, reading, repositories: BTreeMap::new(), on_step };
     let mut view = survey.view(&record)?;
-    let (from, to) = (a.location().to_string(), b.location().to_string());
+    let (from, to) = (a.place(), b.place());
     for finding in view.findings.iter_mut().take(REPLICATION_ASKED_MAX) {
         // What replication says explains; without it the finding stands all the same.
         finding.replication = a.head(&finding.key).ok().flatten().and_then(|head| head.replication);
@@ -47,34 +47,34 @@ pub fn compare(
 }
 
 /// The backup as the bucket has it, where it has it.
-fn record(a: &Bucket, backup: &str) -> Result<Option<VeleroBackup>> {
+fn record(a: &dyn Store, backup: &str) -> Result<Option<VeleroBackup>> {
     let key = VeleroBackup::key(backup);
     let Some(file) = a.get(&key, FILE_BYTES_MAX)? else { return Ok(None) };
     VeleroBackup::parse(backup, &file)
         .map(Some)
-        .with_context(|| format!("failed to read {key} in {}", a.location()))
+        .with_context(|| format!("failed to read {key} in {}", a.place()))
 }
 
-fn no_such_backup(a: &Bucket, backup: &str) -> Result<VeleroBackup> {
+fn no_such_backup(a: &dyn Store, backup: &str) -> Result<VeleroBackup> {
     let names = a.folders(BACKUPS)?;
     let last = &names[names.len().saturating_sub(5)..];
     if names.iter().any(|name| name == backup) {
         bail!(
             "failed to find the backup {backup:?} in {}: it has no velero-backup.json; is it being written?",
-            a.location()
+            a.place()
         );
     }
     match last {
-        [] => bail!("failed to find the backup {backup:?} in {}: there are no backups", a.location()),
+        [] => bail!("failed to find the backup {backup:?} in {}: there are no backups", a.place()),
         last => {
-            bail!("failed to find the backup {backup:?} in {}: there are {}", a.location(), last.join(", "))
+            bail!("failed to find the backup {backup:?} in {}: there are {}", a.place(), last.join(", "))
         }
     }
 }
 
 struct Survey<'a> {
-    a: &'a Bucket,
-    b: &'a Bucket,
+    a: &'a dyn Store,
+    b: &'a dyn Store,
     reading: Reading,
     /// Backups share repositories; each is compared once.
     repositories: BTreeMap<Repository, Compared>,

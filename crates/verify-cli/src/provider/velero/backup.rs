@@ -36,6 +36,7 @@ use crate::velero::volume_info;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::duration::Period;
+use verify_drill::store::OpenStore;
 use verify_drill::watch::Watch;
 
 /// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
@@ -52,6 +53,8 @@ const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
 pub(crate) struct BackupRequest {
     pub(crate) name: BackupName,
     pub(crate) settings: Settings,
+    /// Opens the bucket of the location.
+    pub(crate) open_store: OpenStore,
     pub(crate) method: Method,
     /// How the databases are measured. Its mode is the method's.
     pub(crate) plan: Plan,
@@ -77,11 +80,11 @@ pub(crate) struct TakenBackup {
 ///
 /// If it could not be taken, or what became of it could not be learnt. That Velero ended it badly is no error.
 pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup> {
-    let BackupRequest { name, settings, method, plan } = request;
+    let BackupRequest { name, settings, open_store, method, plan } = request;
     expect_object_name(name)?;
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
-    let evidence = Evidence::open(&cluster, settings)?;
+    let evidence = Evidence::open(&cluster, settings, *open_store)?;
     evidence.expect_free(name)?;
     if cluster.of::<Backup>(velero).get(name.as_str())?.is_some() {
         bail!("failed to begin the backup {name}: Velero has one of this name; choose another");
@@ -161,7 +164,7 @@ impl Taking<'_> {
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
         let mut problems = backup_problems(&ended.seen(), method.into(), &volume.expected());
         problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
-        let place = format!("{} ({})", evidence.name(), evidence.bucket().location());
+        let place = format!("{} ({})", evidence.name(), evidence.store().place());
         let left = Vec::new();
         if problems.iter().any(Problem::is_failure) {
             self.release()?;

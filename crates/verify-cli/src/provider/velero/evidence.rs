@@ -8,25 +8,23 @@ use verify_core::manifest::Manifest;
 use super::record::Record;
 use super::settings::Settings;
 use crate::cluster::Cluster;
-use crate::s3::{self, Bucket, Credentials, Location};
 use crate::velero::artefact::Artefact;
 use crate::velero::judge::location_problem;
 use crate::velero::location::BackupStorageLocation;
 use verify_drill::backup_name::BackupName;
+use verify_drill::store::{self, Credentials, Location, OpenStore, Store};
 
 /// The Secret of Velero's own installation, and its key.
 const DEFAULT_SECRET: (&str, &str) = ("cloud-credentials", "cloud");
 /// A record has some thousand bytes a database.
 const RECORD_BYTES_MAX: u64 = 256 << 20;
-/// Half a MiB for a large table.
-const MANIFEST_BYTES_MAX: u64 = 8 << 30;
 /// Velero's own artefacts, packed.
 const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
 
 /// A backup storage location, and the way into its bucket.
 pub(crate) struct Evidence {
     location: BackupStorageLocation,
-    bucket: Bucket,
+    store: Box<dyn Store>,
 }
 
 impl Evidence {
@@ -35,14 +33,14 @@ impl Evidence {
     /// # Errors
     ///
     /// If there is none, Velero cannot reach it, or its bucket cannot be reached from here.
-    pub(crate) fn open(cluster: &Cluster, settings: &Settings) -> Result<Self> {
+    pub(crate) fn open(cluster: &Cluster, settings: &Settings, open: OpenStore) -> Result<Self> {
         let velero = settings.velero_namespace();
         let location = find(cluster, velero, settings.location.as_deref())?;
         if let Some(problem) = location_problem(&location) {
             bail!("failed to use the backup storage location: {}", problem.told());
         }
         let s3 = s3_location(cluster, velero, &location)?;
-        Ok(Self { bucket: Bucket::open(&s3)?, location })
+        Ok(Self { store: open(&s3)?, location })
     }
 
     /// The location's name.
@@ -51,8 +49,8 @@ impl Evidence {
     }
 
     /// The bucket.
-    pub(crate) fn bucket(&self) -> &Bucket {
-        &self.bucket
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     /// Whether nothing is to be written there.
@@ -62,13 +60,13 @@ impl Evidence {
 
     /// Fails where anything of a backup of this name is there.
     pub(super) fn expect_free(&self, name: &BackupName) -> Result<()> {
-        let there = self.bucket.list(&format!("backups/{name}/"))?;
+        let there = self.store.list(&format!("backups/{name}/"))?;
         if there.is_empty() {
             return Ok(());
         }
         bail!(
             "failed to begin the backup {name}: {} holds one of this name; choose another",
-            self.bucket.location()
+            self.store.place()
         )
     }
 
@@ -76,10 +74,10 @@ impl Evidence {
     pub(super) fn keep(&self, record: &Record, manifests: &[Vec<u8>]) -> Result<()> {
         let name = &record.backup.name;
         for (database, manifest) in record.backup.databases.iter().zip(manifests) {
-            self.bucket.put_new(&key(name, &database.manifest), manifest)?;
+            self.store.put_new(&key(name, &database.manifest), manifest)?;
         }
         let text = serde_json::to_vec_pretty(record).context("failed to write the backup's record")?;
-        self.bucket.put_new(&key(name, RECORD), &text)
+        self.store.put_new(&key(name, RECORD), &text)
     }
 
     /// The record of a backup.
@@ -92,7 +90,7 @@ impl Evidence {
             format!(
                 "failed to find what proves the backup {name}: {} has no {}. Only backups that `state-lab backup` made, \
                  and found whole, can be proven",
-                self.bucket.location(),
+                self.store.place(),
                 key(name, RECORD)
             )
         })
@@ -100,13 +98,13 @@ impl Evidence {
 
     /// The same; nothing where there is none.
     pub(super) fn find_record(&self, name: &BackupName) -> Result<Option<Record>> {
-        let Some(text) = self.bucket.get(&key(name, RECORD), RECORD_BYTES_MAX)? else { return Ok(None) };
+        let Some(text) = self.store.get(&key(name, RECORD), RECORD_BYTES_MAX)? else { return Ok(None) };
         let record = Record::read(&text)?;
         if record.backup.name != *name {
             bail!(
                 "failed to use what proves the backup {name}: {} in {} is of the backup {}",
                 key(name, RECORD),
-                self.bucket.location(),
+                self.store.place(),
                 record.backup.name
             );
         }
@@ -116,34 +114,24 @@ impl Evidence {
 
     /// The files of the manifests that a record names, each the one that was written with the backup.
     pub(crate) fn manifests(&self, record: &Record) -> Result<(Vec<Vec<u8>>, Vec<Manifest>)> {
-        let name = &record.backup.name;
-        let read = record.backup.databases.iter().map(|database| {
-            let key = key(name, &database.manifest);
-            let file = self.bucket.get(&key, MANIFEST_BYTES_MAX)?;
-            let file = file.with_context(|| {
-                format!("failed to find the manifest {key} in {}", self.bucket.location())
-            })?;
-            let manifest = database.open(&file)?;
-            Ok((file, manifest))
-        });
-        Ok(read.collect::<Result<Vec<_>>>()?.into_iter().unzip())
+        record.backup.manifests(self.store(), &key(&record.backup.name, ""))
     }
 
     /// Keeps a report, or its metrics; says where.
     pub(crate) fn keep_report(&self, name: &BackupName, file: &str, text: &[u8]) -> Result<String> {
         let key = key(name, &format!("reports/{file}"));
-        self.bucket.put_new(&key, text)?;
-        Ok(format!("{}/{key}", self.bucket.location()))
+        self.store.put_new(&key, text)?;
+        Ok(format!("{}/{key}", self.store.place()))
     }
 
     /// An artefact that Velero keeps of a backup, such as its results; nothing where it was not written.
     pub(super) fn of_backup(&self, name: &str, artefact: Artefact) -> Result<Option<Vec<u8>>> {
-        self.bucket.get(&artefact.of_backup(name), ARTEFACT_BYTES_MAX)
+        self.store.get(&artefact.of_backup(name), ARTEFACT_BYTES_MAX)
     }
 
     /// An artefact that Velero keeps of a restore.
     pub(super) fn of_restore(&self, name: &str, artefact: Artefact) -> Result<Option<Vec<u8>>> {
-        self.bucket.get(&artefact.of_restore(name), ARTEFACT_BYTES_MAX)
+        self.store.get(&artefact.of_restore(name), ARTEFACT_BYTES_MAX)
     }
 }
 
@@ -187,12 +175,12 @@ fn s3_location(cluster: &Cluster, velero: &str, location: &BackupStorageLocation
             spec.provider
         );
     }
-    let environment_has = s3::environment_has_credentials();
+    let environment_has = store::environment_has_credentials();
     let of_velero = match environment_has {
         true => None,
         false => velero_credentials(cluster, velero, location)?,
     };
-    let credentials = s3::credentials(environment_has, of_velero);
+    let credentials = store::credentials(environment_has, of_velero);
     let storage = &spec.object_storage;
     let ca = storage.ca_cert.as_ref().map(|ByteString(pem)| pem.clone());
     let prefix = storage.prefix.as_deref().unwrap_or_default();
@@ -214,7 +202,7 @@ fn velero_credentials(
         );
     }
     Ok(file.map(|ByteString(ini)| Credentials::File {
-        ini: s3::Secret::new(ini),
+        ini: store::Secret::new(ini),
         profile: "default".to_owned(),
     }))
 }

@@ -11,6 +11,7 @@ use crate::velero::backup::Backup;
 use crate::velero::label;
 use crate::velero::object::Observed;
 use verify_drill::backup_name::BackupName;
+use verify_drill::store::OpenStore;
 use verify_drill::watch::Watch;
 
 /// The label of a Backup that names the database: a namespace may have several.
@@ -22,10 +23,10 @@ pub(super) const CLUSTER: &str = "state-lab.dev/cluster";
 /// # Errors
 ///
 /// If there is none, or none can be chosen. Newer ones that nothing proves, or that lack a database, are told.
-pub(crate) fn latest(settings: &Settings, watch: &Watch<'_>) -> Result<BackupName> {
+pub(crate) fn latest(settings: &Settings, open_store: OpenStore, watch: &Watch<'_>) -> Result<BackupName> {
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
-    let evidence = Evidence::open(&cluster, settings)?;
+    let evidence = Evidence::open(&cluster, settings, open_store)?;
     let namespace = settings.namespace_in(&cluster);
     let backups = cluster.of::<Backup>(velero).list("")?;
     let candidates = candidates(&backups, namespace, evidence.name());
@@ -45,7 +46,7 @@ pub(crate) fn latest(settings: &Settings, watch: &Watch<'_>) -> Result<BackupNam
     None.with_context(|| {
         format!(
             "failed to find a proven backup of the namespace {namespace} in {}: `state-lab backup` makes one",
-            evidence.bucket().location()
+            evidence.store().place()
         )
     })
 }

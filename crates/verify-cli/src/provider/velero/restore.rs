@@ -37,12 +37,15 @@ use crate::velero::object::Observed;
 use crate::velero::problem::Problem;
 use verify_drill::backup_name::BackupName;
 use verify_drill::judging::{Found, Judging, metrics_file, report_file};
+use verify_drill::store::OpenStore;
 use verify_drill::watch::Watch;
 
 /// What to restore, and what it is to keep to.
 pub(crate) struct RestoreRequest {
     pub(crate) name: BackupName,
     pub(crate) settings: Settings,
+    /// Opens the bucket of the location.
+    pub(crate) open_store: OpenStore,
     /// How it is measured. The manifests' hash and invariants count before the plan's.
     pub(crate) plan: Plan,
     pub(crate) objectives: Objectives,
@@ -94,13 +97,13 @@ impl RestoredCopy {
 ///
 /// If it could not be restored, or not be compared. What was found is no error.
 pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
-    let RestoreRequest { name, settings, .. } = request;
+    let RestoreRequest { name, settings, open_store, .. } = request;
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
     sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
-    let evidence = Evidence::open(&cluster, settings)?;
+    let evidence = Evidence::open(&cluster, settings, *open_store)?;
     watch.step("reading what proves the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
@@ -145,7 +148,7 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
         bail!(
             "failed to find the Backup {name} in the namespace {velero}, although it lies in {}: Velero takes over what \
              it finds there once a minute; wait, or look at the BackupStorageLocation {}",
-            evidence.bucket().location(),
+            evidence.store().place(),
             evidence.name()
         );
     };
@@ -164,7 +167,7 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
             "failed to restore {name}: the Backup is not the one that was proven, but another one of the same name; remove it \
              (`kubectl -n {velero} delete backups.velero.io {name}` leaves the bucket as it is), and Velero takes over the \
              one that lies in {}",
-            evidence.bucket().location()
+            evidence.store().place()
         );
     }
     if !backup.observed().phase.is("Completed") {

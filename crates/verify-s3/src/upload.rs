@@ -14,9 +14,9 @@ use super::Bucket;
 use super::client::Limits;
 use super::failure::Failure;
 use super::retention::Retention;
-use verify_drill::file_draft::Existing;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::runtime::{block_on, unless_interrupted};
+use verify_drill::store::{Existing, Store as _};
 
 /// What is longer goes in parts of this size, of which a service takes 10,000.
 const PART_BYTES: usize = 16 << 20;
@@ -28,11 +28,6 @@ const ANY: &str = "*";
 const TAKEN: &str = "it is there already, and evidence is never overwritten; use another key";
 
 impl Bucket {
-    /// Writes an object that must not be there yet.
-    pub fn put_new(&self, key: &str, content: &[u8]) -> Result<()> {
-        self.put(key, &mut &content[..], Existing::Refuse)
-    }
-
     /// Writes what `from` gives. It is in the bucket when this returns without an error, and not before.
     pub(crate) fn put(&self, key: &str, from: &mut dyn Read, existing: Existing) -> Result<()> {
         let mut put = || {

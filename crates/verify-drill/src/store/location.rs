@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Result, bail};
 
 use super::Credentials;
-use verify_drill::duration::Period;
+use crate::duration::Period;
 
 /// A folder of a bucket, its service, and who we are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub(super) fn checked_endpoint(url: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::Secret;
+    use crate::store::Secret;
 
     fn of_backup_location(config: &[(&str, &str)]) -> Result<Location> {
         let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

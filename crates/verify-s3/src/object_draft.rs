@@ -5,38 +5,36 @@ use std::io::{BufWriter, Seek, Write};
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
-use super::{Address, Bucket, Settings};
-use verify_drill::file_draft::Existing;
+use super::Bucket;
+use verify_drill::store::{Draft, Existing};
 
 /// An object in the making; nothing is in the bucket unless it is kept.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct ObjectDraft {
     bucket: Bucket,
     key: String,
     existing: Existing,
     file: NamedTempFile,
 }
 
-impl Draft {
-    /// Looks whether the object may be written, before the work begins.
-    pub(crate) fn new(address: &Address, settings: &Settings, existing: Existing) -> Result<Self> {
-        Self::in_bucket(Bucket::open(&settings.location(address)?)?, &address.key, existing)
-    }
-
-    pub(super) fn in_bucket(bucket: Bucket, key: &str, existing: Existing) -> Result<Self> {
+impl ObjectDraft {
+    /// Checks whether the object may be written, before the work begins.
+    pub(crate) fn new(bucket: Bucket, key: &str, existing: Existing) -> Result<Self> {
         bucket.check_free(key, existing)?;
         let file = NamedTempFile::with_prefix("state-lab-").context("failed to create a file in TMPDIR")?;
         Ok(Self { bucket, key: key.to_owned(), existing, file })
     }
 
     #[cfg(test)]
-    pub(super) fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &std::path::Path {
         self.file.path()
     }
+}
 
+impl Draft for ObjectDraft {
     /// Writes the content to the bucket. Where only that fails, the content stays on this machine, for it may have
     /// taken hours to come by.
-    pub(crate) fn keep(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    fn keep(mut self: Box<Self>, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         let doing = self.bucket.doing("write", &self.key);
         let mut to = BufWriter::new(self.file.as_file_mut());
         write(&mut to).and_then(|()| Ok(to.flush()?)).with_context(|| doing)?;

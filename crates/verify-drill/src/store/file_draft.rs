@@ -8,19 +8,13 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 
+use super::{Draft, Existing};
 use crate::hint::Hinted;
 use crate::lock::try_lock;
 
 /// How the names of drafts begin and end.
 const PREFIX: &str = ".state-lab-";
 const SUFFIX: &str = ".part";
-
-/// Whether a file that is there may be replaced. A manifest may be the only evidence of an old backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    Refuse,
-    Replace,
-}
 
 /// A file in the making, beside its place, open to nobody else; it goes unless it is kept.
 #[derive(Debug)]
@@ -51,9 +45,11 @@ impl FileDraft {
         let file = create_locked(directory(&path)).map_err(|error| uncreated(directory(&path), error))?;
         Ok(Self { path, file, existing })
     }
+}
 
+impl Draft for FileDraft {
     /// Writes the content, makes sure that it is on disk, and gives the file its name.
-    pub fn keep(mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    fn keep(mut self: Box<Self>, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         let doing = format!("failed to write {}", self.path.display());
         let mut to = BufWriter::new(self.file.as_file_mut());
         write(&mut to).and_then(|()| Ok(to.flush()?)).map_err(|error| unfinished(error, &doing))?;
@@ -141,7 +137,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn write(path: &Path, existing: Existing, text: &str) -> Result<()> {
-        FileDraft::new(path, existing)?.keep(|to| Ok(to.write_all(text.as_bytes())?))
+        Box::new(FileDraft::new(path, existing)?).keep(&mut |to| Ok(to.write_all(text.as_bytes())?))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -167,9 +163,9 @@ mod tests {
     fn a_file_that_came_meanwhile_is_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m");
-        let draft = FileDraft::new(&path, Existing::Refuse).unwrap();
+        let draft = Box::new(FileDraft::new(&path, Existing::Refuse).unwrap());
         fs::write(&path, "theirs").unwrap();
-        draft.keep(|to| Ok(to.write_all(b"ours")?)).unwrap_err();
+        draft.keep(&mut |to| Ok(to.write_all(b"ours")?)).unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
         assert_eq!(names(directory.path()), ["m"]);
     }
@@ -179,9 +175,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m");
         fs::write(&path, "old").unwrap();
-        let draft = FileDraft::new(&path, Existing::Replace).unwrap();
+        let draft = Box::new(FileDraft::new(&path, Existing::Replace).unwrap());
         draft
-            .keep(|to| {
+            .keep(&mut |to| {
                 to.write_all(&[0; 1 << 20])?;
                 bail!("the connection broke")
             })
@@ -195,16 +191,16 @@ mod tests {
     #[test]
     fn a_file_for_which_there_is_no_room_says_that_nothing_was_left_and_is_right() {
         let directory = tempfile::tempdir().unwrap();
-        let draft = FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap();
-        let full = draft.keep(|_| Err(io::Error::from(io::ErrorKind::StorageFull).into())).unwrap_err();
+        let draft = Box::new(FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap());
+        let full = draft.keep(&mut |_| Err(io::Error::from(io::ErrorKind::StorageFull).into())).unwrap_err();
         let told = format!("{full:#}");
         assert!(
             told.ends_with("there is no room for it; nothing of it was left behind: no storage space"),
             "{told}"
         );
         assert_eq!(names(directory.path()), <[&str; 0]>::default());
-        let draft = FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap();
-        let other = draft.keep(|_| bail!("the connection broke")).unwrap_err();
+        let draft = Box::new(FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap());
+        let other = draft.keep(&mut |_| bail!("the connection broke")).unwrap_err();
         assert!(!format!("{other:#}").contains("no room"), "{other:#}");
     }
 
@@ -212,9 +208,9 @@ mod tests {
     fn what_a_dead_run_left_goes_with_the_next_and_a_living_draft_stays() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(".state-lab-dead00.part"), "half").unwrap();
-        let living = FileDraft::new(&directory.path().join("a"), Existing::Refuse).unwrap();
+        let living = Box::new(FileDraft::new(&directory.path().join("a"), Existing::Refuse).unwrap());
         write(&directory.path().join("b"), Existing::Refuse, "b").unwrap();
-        living.keep(|to| Ok(to.write_all(b"a")?)).unwrap();
+        living.keep(&mut |to| Ok(to.write_all(b"a")?)).unwrap();
         let mut left = names(directory.path());
         left.sort();
         assert_eq!(left, ["a", "b"]);

@@ -11,7 +11,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a bucket does with an object for which nothing is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum BucketLock {
+pub(crate) enum BucketLock {
     /// It has no object lock.
     None,
     /// It has object lock, and locks nothing by itself.
@@ -22,14 +22,14 @@ pub(super) enum BucketLock {
 
 /// What to ask for with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Retention {
-    pub(super) mode: ObjectLockRetentionMode,
-    pub(super) until: SystemTime,
+pub(crate) struct Retention {
+    pub(crate) mode: ObjectLockRetentionMode,
+    pub(crate) until: SystemTime,
 }
 
 impl BucketLock {
     /// Reads what the service answered.
-    pub(super) fn of(configuration: Option<&ObjectLockConfiguration>) -> Self {
+    pub(crate) fn of(configuration: Option<&ObjectLockConfiguration>) -> Self {
         let enabled =
             configuration.filter(|found| found.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled));
         let Some(configuration) = enabled else { return Self::None };
@@ -43,7 +43,7 @@ impl BucketLock {
     }
 
     /// What to ask for so that an object is kept as long as `asked`; nothing where the bucket sees to it.
-    pub(super) fn retention(&self, asked: Option<Period>, now: SystemTime) -> Result<Option<Retention>> {
+    pub(crate) fn retention(&self, asked: Option<Period>, now: SystemTime) -> Result<Option<Retention>> {
         let Some(asked) = asked else { return Ok(None) };
         let retention = |mode| Ok(Some(Retention { mode, until: now + asked.duration() }));
         match self {

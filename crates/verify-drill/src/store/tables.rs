@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::location::{Location, checked_endpoint};
-use super::{Address, Credentials};
-use verify_drill::duration::Period;
+use super::location::checked_endpoint;
+use super::{Address, Credentials, Location};
+use crate::duration::Period;
 
 /// The table `[s3]`: the service that `s3://bucket/key` means.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct S3Table {
     /// The URL of a service other than AWS, as in https://minio.example:9000.
     pub endpoint: Option<String>,
     /// The region; that of the environment or of the bucket unless given.
@@ -50,7 +50,7 @@ pub struct RegionTable {
     pub profile: Option<String>,
 }
 
-impl Settings {
+impl S3Table {
     /// The bucket of an object.
     pub fn location(&self, address: &Address) -> Result<Location> {
         self.clone().into_location(address.bucket.clone(), "")
@@ -81,7 +81,7 @@ impl RegionTable {
     /// The place.
     pub fn location(&self) -> Result<Location> {
         let Self { bucket, prefix, endpoint, region, path_style, ca_file, profile } = self.clone();
-        Settings { endpoint, region, path_style, ca_file, profile, retain: None }
+        S3Table { endpoint, region, path_style, ca_file, profile, retain: None }
             .into_location(bucket, &prefix)
     }
 }

@@ -1,76 +1,14 @@
-//! Who we are for S3: the SDK's own chain, a profile of the user's, or the Secret that Velero uses.
-
-use std::fmt;
+//! Keys in an AWS credentials file.
 
 use anyhow::{Result, bail};
-
-/// Variables of the environment that tell the SDK's chain where credentials are.
-const CHAIN_VARIABLES: [&str; 6] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_PROFILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-];
-
-/// Bytes that no Debug shows. Only [`Secret::reveal`] gives them out, so that every use can be found by name.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
-
-/// Who we are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// Whatever the SDK finds: environment, files in `~/.aws`, a role of the pod or machine.
-    Chain,
-    /// A profile of the files in `~/.aws`.
-    Profile(String),
-    /// The content of a Secret of Velero's: an AWS credentials file.
-    File {
-        /// The file.
-        ini: Secret,
-        /// The profile in it.
-        profile: String,
-    },
-}
+use verify_drill::store::Secret;
 
 /// Keys that do not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Keys {
-    pub(super) id: String,
-    pub(super) secret: Secret,
-    pub(super) token: Option<Secret>,
-}
-
-impl Secret {
-    /// Hides these bytes.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
-    }
-
-    pub(super) fn reveal(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
-/// Whose credentials to use: what the environment says wins, then the Secret of Velero, then what the
-/// SDK finds elsewhere.
-pub fn credentials(environment_has: bool, of_velero: Option<Credentials>) -> Credentials {
-    match of_velero {
-        Some(credentials) if !environment_has => credentials,
-        _ => Credentials::Chain,
-    }
-}
-
-/// Whether the environment tells the SDK's chain where credentials are.
-pub fn environment_has_credentials() -> bool {
-    CHAIN_VARIABLES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+pub(crate) struct Keys {
+    pub(crate) id: String,
+    pub(crate) secret: Secret,
+    pub(crate) token: Option<Secret>,
 }
 
 impl Keys {
@@ -78,7 +16,7 @@ impl Keys {
     ///
     /// Nothing else of the file is followed: whoever may write a Secret would otherwise run programs here
     /// (`credential_process`), or have files read (`web_identity_token_file`).
-    pub(super) fn of_file(ini: &Secret, profile: &str) -> Result<Self> {
+    pub(crate) fn of_file(ini: &Secret, profile: &str) -> Result<Self> {
         let doing = format!("failed to find credentials in the profile {profile:?} of Velero's Secret");
         let Ok(text) = std::str::from_utf8(ini.reveal()) else {
             bail!("{doing}: it is no text");
@@ -124,19 +62,6 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_then_the_secret_then_what_the_sdk_finds() {
-        let secret = || Credentials::File { ini: Secret::new("x"), profile: "default".to_owned() };
-        for (environment_has, of_velero, chosen) in [
-            (true, Some(secret()), Credentials::Chain),
-            (true, None, Credentials::Chain),
-            (false, Some(secret()), secret()),
-            (false, None, Credentials::Chain),
-        ] {
-            assert_eq!(credentials(environment_has, of_velero), chosen);
-        }
-    }
-
-    #[test]
     fn keys_are_those_of_the_profile() {
         let ini = "# of the cluster\n[default]\naws_access_key_id=one\naws_secret_access_key = a=b/c\n\n\
                    [ profile other ]\naws_access_key_id = two\naws_secret_access_key = d\naws_session_token = t\r\n";
@@ -174,7 +99,5 @@ mod tests {
         let shown =
             format!("{:?}", keys("[p]\naws_access_key_id=id\naws_secret_access_key=s3cret", "p").unwrap());
         assert!(!shown.contains("s3cret") && shown.contains("(hidden)"), "{shown}");
-        let file = Credentials::File { ini: Secret::new("s3cret"), profile: "p".to_owned() };
-        assert_eq!(format!("{file:?}"), r#"File { ini: (hidden), profile: "p" }"#);
     }
 }

@@ -1,6 +1,5 @@
 //! A bucket, for callers that wait: reading, listing, deleting.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::OnceLock;
 
@@ -11,11 +10,13 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use jiff::Timestamp;
 
+use super::client;
 use super::client::Limits;
 use super::failure::Failure;
+use super::object_draft::ObjectDraft;
 use super::retention::BucketLock;
-use super::{Location, client};
 use verify_drill::runtime::{block_on, unless_interrupted};
+use verify_drill::store::{Checksum, Draft, Existing, Head, Location, Object, Store};
 
 /// An answer that breaks off is taken up again so many times.
 const RESUMPTIONS_MAX: u32 = 4;
@@ -23,53 +24,12 @@ const RESUMPTIONS_MAX: u32 = 4;
 const OBJECTS_MAX: usize = 2_000_000;
 
 /// A folder of a bucket. Keys are those below its prefix.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bucket {
-    pub(super) client: Client,
-    pub(super) location: Location,
-    pub(super) limits: Limits,
-    pub(super) lock: OnceLock<BucketLock>,
-}
-
-/// An object as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// The key below the prefix of the bucket.
-    pub key: String,
-    /// In bytes.
-    pub size: u64,
-    /// What the service calls this content; it need not be a hash of it.
-    pub etag: Option<String>,
-    /// When it was written; a replica may bear the time of its original.
-    pub modified: Timestamp,
-}
-
-/// What is known of an object without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// In bytes.
-    pub size: u64,
-    /// When it was written.
-    pub modified: Timestamp,
-    /// Checksums of the whole object, in Base64.
-    pub checksums: BTreeMap<Checksum, String>,
-    /// `x-amz-replication-status`: PENDING, COMPLETED or FAILED at the source, REPLICA at the copy.
-    pub replication: Option<String>,
-}
-
-/// A kind of checksum, the strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Checksum {
-    /// SHA-256
-    Sha256,
-    /// SHA-1
-    Sha1,
-    /// CRC-64/NVME
-    Crc64Nvme,
-    /// CRC-32C
-    Crc32C,
-    /// CRC-32
-    Crc32,
+    pub(crate) client: Client,
+    pub(crate) location: Location,
+    pub(crate) limits: Limits,
+    pub(crate) lock: OnceLock<BucketLock>,
 }
 
 impl Bucket {
@@ -78,26 +38,10 @@ impl Bucket {
         Self::open_within(location, Limits::default())
     }
 
-    pub(super) fn open_within(location: &Location, limits: Limits) -> Result<Self> {
+    pub(crate) fn open_within(location: &Location, limits: Limits) -> Result<Self> {
         let client = block_on(unless_interrupted(client::client(location, &limits)))?
             .with_context(|| format!("failed to use {location}"))?;
         Ok(Self { client, location: location.clone(), limits, lock: OnceLock::new() })
-    }
-
-    /// Where it is.
-    pub fn location(&self) -> &Location {
-        &self.location
-    }
-
-    /// The content of an object of at most `bytes_max`; nothing where there is no such object.
-    pub fn get(&self, key: &str, bytes_max: u64) -> Result<Option<Vec<u8>>> {
-        let mut content = Limited { content: Vec::new(), bytes_max };
-        Ok(self.read(key, &mut content)?.map(|_| content.content))
-    }
-
-    /// Copies the content of an object to `to`, and says how long it is; nothing where there is no such object.
-    pub fn read(&self, key: &str, to: &mut dyn Write) -> Result<Option<u64>> {
-        block_on(self.read_resuming(key, to)).with_context(|| self.doing("read", key))
     }
 
     async fn read_resuming(&self, key: &str, to: &mut dyn Write) -> Result<Option<u64>> {
@@ -150,22 +94,6 @@ impl Bucket {
         unreachable!("the loop ends by returning")
     }
 
-    /// What is known of an object without reading it; nothing where there is no such object.
-    pub fn head(&self, key: &str) -> Result<Option<Head>> {
-        let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
-        match block_on(unless_interrupted(request.checksum_mode(ChecksumMode::Enabled).send()))? {
-            Ok(found) => Head::of(&found).map(Some).with_context(|| self.doing("look at", key)),
-            Err(error) => {
-                let failure = Failure::new(&error);
-                if failure.is_absence() {
-                    self.absent(key)
-                } else {
-                    Err(failure).with_context(|| self.doing("look at", key))
-                }
-            }
-        }
-    }
-
     /// HEAD answers 404 without saying of what; a bucket that is not there must not pass for an absent object.
     fn absent(&self, key: &str) -> Result<Option<Head>> {
         let request = self.client.head_bucket().bucket(&self.location.bucket);
@@ -177,40 +105,6 @@ impl Bucket {
             // Who may read objects need not be allowed to look at buckets.
             _ => Ok(None),
         }
-    }
-
-    /// All objects whose keys begin with `prefix`, sorted by key.
-    pub fn list(&self, prefix: &str) -> Result<Vec<Object>> {
-        let doing = || self.doing("list", prefix);
-        let mut objects = Vec::new();
-        let listed = block_on(self.each_page(prefix, None, |page| {
-            for object in page.contents() {
-                objects.push(self.object(object)?);
-            }
-            if objects.len() > OBJECTS_MAX {
-                bail!("there are more than {OBJECTS_MAX} objects");
-            }
-            Ok(())
-        }));
-        listed.with_context(doing)?;
-        objects.sort_by(|one: &Object, other| one.key.cmp(&other.key));
-        Ok(objects)
-    }
-
-    /// The names of the folders in the folder `prefix`, which ends with a slash; sorted, without slashes.
-    pub fn folders(&self, prefix: &str) -> Result<Vec<String>> {
-        let whole = self.full_key(prefix);
-        let mut names = Vec::new();
-        let listed = block_on(self.each_page(prefix, Some("/"), |page| {
-            let folders = page.common_prefixes().iter().filter_map(|folder| folder.prefix());
-            let name =
-                |folder: &str| folder.strip_prefix(&whole).map(|rest| rest.trim_end_matches('/').to_owned());
-            names.extend(folders.filter_map(name));
-            Ok(())
-        }));
-        listed.with_context(|| self.doing("list", prefix))?;
-        names.sort();
-        Ok(names)
     }
 
     async fn each_page(
@@ -241,16 +135,7 @@ impl Bucket {
         })
     }
 
-    /// Removes an object; where the bucket keeps versions, the older ones stay.
-    pub fn delete(&self, key: &str) -> Result<()> {
-        let request = self.client.delete_object().bucket(&self.location.bucket).key(self.full_key(key));
-        block_on(unless_interrupted(request.send()))?
-            .map_err(|error| Failure::new(&error))
-            .with_context(|| self.doing("delete", key))?;
-        Ok(())
-    }
-
-    pub(super) fn full_key(&self, key: &str) -> String {
+    pub(crate) fn full_key(&self, key: &str) -> String {
         match self.location.prefix.as_str() {
             "" => key.to_owned(),
             prefix => format!("{prefix}/{key}"),
@@ -258,13 +143,13 @@ impl Bucket {
     }
 
     /// `failed to read s3://bucket/key at https://minio.example:9000`
-    pub(super) fn doing(&self, verb: &str, key: &str) -> String {
+    pub(crate) fn doing(&self, verb: &str, key: &str) -> String {
         let at = self.location.endpoint.as_ref().map_or(String::new(), |endpoint| format!(" at {endpoint}"));
         format!("failed to {verb} s3://{}/{}{at}", self.location.bucket, self.full_key(key))
     }
 
     /// What the bucket does by itself, asked once.
-    pub(super) fn lock(&self) -> Result<&BucketLock> {
+    pub(crate) fn lock(&self) -> Result<&BucketLock> {
         if let Some(lock) = self.lock.get() {
             return Ok(lock);
         }
@@ -283,52 +168,103 @@ impl Bucket {
     }
 }
 
-impl Head {
-    fn of(found: &HeadObjectOutput) -> Result<Self> {
-        let size = found.content_length().and_then(|size| u64::try_from(size).ok());
-        let all = [
-            (Checksum::Sha256, found.checksum_sha256()),
-            (Checksum::Sha1, found.checksum_sha1()),
-            (Checksum::Crc64Nvme, found.checksum_crc64_nvme()),
-            (Checksum::Crc32C, found.checksum_crc32_c()),
-            (Checksum::Crc32, found.checksum_crc32()),
-        ];
-        // A checksum of the parts' checksums depends on how the object was cut.
-        let whole =
-            |value: &str| found.checksum_type() != Some(&ChecksumType::Composite) && !value.contains('-');
-        let checksums =
-            all.into_iter().filter_map(|(kind, value)| Some((kind, value.filter(|value| whole(value))?)));
-        Ok(Self {
-            size: size.context("the service does not tell its size")?,
-            modified: timestamp(found.last_modified())?,
-            checksums: checksums.map(|(kind, value)| (kind, value.to_owned())).collect(),
-            replication: found.replication_status().map(|status| status.as_str().to_owned()),
-        })
+impl Store for Bucket {
+    fn place(&self) -> String {
+        self.location.to_string()
     }
+
+    fn read(&self, key: &str, to: &mut dyn Write) -> Result<Option<u64>> {
+        block_on(self.read_resuming(key, to)).with_context(|| self.doing("read", key))
+    }
+
+    fn head(&self, key: &str) -> Result<Option<Head>> {
+        let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
+        match block_on(unless_interrupted(request.checksum_mode(ChecksumMode::Enabled).send()))? {
+            Ok(found) => head(&found).map(Some).with_context(|| self.doing("look at", key)),
+            Err(error) => {
+                let failure = Failure::new(&error);
+                if failure.is_absence() {
+                    self.absent(key)
+                } else {
+                    Err(failure).with_context(|| self.doing("look at", key))
+                }
+            }
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>> {
+        let doing = || self.doing("list", prefix);
+        let mut objects = Vec::new();
+        let listed = block_on(self.each_page(prefix, None, |page| {
+            for object in page.contents() {
+                objects.push(self.object(object)?);
+            }
+            if objects.len() > OBJECTS_MAX {
+                bail!("there are more than {OBJECTS_MAX} objects");
+            }
+            Ok(())
+        }));
+        listed.with_context(doing)?;
+        objects.sort_by(|one: &Object, other| one.key.cmp(&other.key));
+        Ok(objects)
+    }
+
+    fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let whole = self.full_key(prefix);
+        let mut names = Vec::new();
+        let listed = block_on(self.each_page(prefix, Some("/"), |page| {
+            let folders = page.common_prefixes().iter().filter_map(|folder| folder.prefix());
+            let name =
+                |folder: &str| folder.strip_prefix(&whole).map(|rest| rest.trim_end_matches('/').to_owned());
+            names.extend(folders.filter_map(name));
+            Ok(())
+        }));
+        listed.with_context(|| self.doing("list", prefix))?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn draft(&self, key: &str, existing: Existing) -> Result<Box<dyn Draft>> {
+        Ok(Box::new(ObjectDraft::new(self.clone(), key, existing)?))
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        let request = self.client.delete_object().bucket(&self.location.bucket).key(self.full_key(key));
+        block_on(unless_interrupted(request.send()))?
+            .map_err(|error| Failure::new(&error))
+            .with_context(|| self.doing("delete", key))?;
+        Ok(())
+    }
+
+    /// Writes it in one request that the service refuses where the object is there.
+    fn put_new(&self, key: &str, content: &[u8]) -> Result<()> {
+        self.put(key, &mut &content[..], Existing::Refuse)
+    }
+}
+
+fn head(found: &HeadObjectOutput) -> Result<Head> {
+    let size = found.content_length().and_then(|size| u64::try_from(size).ok());
+    let all = [
+        (Checksum::Sha256, found.checksum_sha256()),
+        (Checksum::Sha1, found.checksum_sha1()),
+        (Checksum::Crc64Nvme, found.checksum_crc64_nvme()),
+        (Checksum::Crc32C, found.checksum_crc32_c()),
+        (Checksum::Crc32, found.checksum_crc32()),
+    ];
+    // A checksum of the parts' checksums depends on how the object was cut.
+    let whole = |value: &str| found.checksum_type() != Some(&ChecksumType::Composite) && !value.contains('-');
+    let checksums =
+        all.into_iter().filter_map(|(kind, value)| Some((kind, value.filter(|value| whole(value))?)));
+    Ok(Head {
+        size: size.context("the service does not tell its size")?,
+        modified: timestamp(found.last_modified())?,
+        checksums: checksums.map(|(kind, value)| (kind, value.to_owned())).collect(),
+        replication: found.replication_status().map(|status| status.as_str().to_owned()),
+    })
 }
 
 fn timestamp(time: Option<&DateTime>) -> Result<Timestamp> {
     let time = time.context("the service does not tell when it was written")?;
     let nanoseconds = i32::try_from(time.subsec_nanos()).unwrap_or(0);
     Timestamp::new(time.secs(), nanoseconds).context("the service tells an impossible time")
-}
-
-/// Takes no more than it may.
-struct Limited {
-    content: Vec<u8>,
-    bytes_max: u64,
-}
-
-impl Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if (self.content.len() + bytes.len()) as u64 > self.bytes_max {
-            return Err(std::io::Error::other(format!("it is longer than {} bytes", self.bytes_max)));
-        }
-        self.content.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::Bucket;
 use super::client::Limits;
-use super::{Bucket, Credentials, Draft, Location, Secret};
-use verify_drill::file_draft::Existing;
+use super::object_draft::ObjectDraft;
+use verify_drill::store::{Credentials, Draft as _, Existing, Location, Secret, Store as _};
 
 /// A server that gives each request the next answer, and says at the end what was asked.
 struct Script {
@@ -162,8 +163,8 @@ fn what_passes_is_tried_again_and_what_does_not_is_told_at_once() {
 fn what_cannot_be_stored_stays_on_this_machine() {
     let (absent, found) = (answer("404 Not Found", "", 0, ""), answer("200 OK", "", 0, ""));
     let script = Script::new(&[&absent, &found, &refused("403 Forbidden", "AccessDenied")]);
-    let draft = Draft::in_bucket(script.bucket(), "k", Existing::Refuse).unwrap();
-    let error = draft.keep(|to| Ok(to.write_all(b"hours of work")?)).unwrap_err();
+    let draft = ObjectDraft::new(script.bucket(), "k", Existing::Refuse).unwrap();
+    let error = Box::new(draft).keep(&mut |to| Ok(to.write_all(b"hours of work")?)).unwrap_err();
     let told = error.to_string();
     let path = told.strip_prefix("failed to store what was written; it is whole in ").unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "hours of work");
@@ -175,10 +176,10 @@ fn what_cannot_be_stored_stays_on_this_machine() {
 fn what_was_not_finished_is_nowhere() {
     let (absent, found) = (answer("404 Not Found", "", 0, ""), answer("200 OK", "", 0, ""));
     let script = Script::new(&[&absent, &found]);
-    let draft = Draft::in_bucket(script.bucket(), "k", Existing::Refuse).unwrap();
+    let draft = ObjectDraft::new(script.bucket(), "k", Existing::Refuse).unwrap();
     let path = draft.path().to_owned();
     assert!(path.exists());
-    draft.keep(|_| anyhow::bail!("the connection broke")).unwrap_err();
+    Box::new(draft).keep(&mut |_| anyhow::bail!("the connection broke")).unwrap_err();
     assert!(!path.exists());
     assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/"]);
 }

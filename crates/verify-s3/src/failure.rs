@@ -9,7 +9,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 /// A request that failed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The service's own word for it, or the status of its answer where it gave none.
     code: Option<String>,
     status: Option<u16>,
@@ -19,7 +19,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new<E>(error: &SdkError<E, HttpResponse>) -> Self
+    pub(crate) fn new<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -34,53 +34,53 @@ impl Failure {
     }
 
     /// An answer that broke off.
-    pub(super) fn broken(error: &(dyn Error + 'static)) -> Self {
+    pub(crate) fn broken(error: &(dyn Error + 'static)) -> Self {
         Self { code: None, status: None, told: causes(error), unsure: true }
     }
 
     /// An answer whose bytes stopped arriving.
-    pub(super) fn silent(done: u64, after: Duration) -> Self {
+    pub(crate) fn silent(done: u64, after: Duration) -> Self {
         let told = format!("no byte arrived for {} s, after {done} of the object", after.as_secs_f32());
         Self { code: None, status: None, told, unsure: true }
     }
 
     /// There is no such bucket, where the service itself had no room to say so.
-    pub(super) fn no_such_bucket(bucket: &str) -> Self {
+    pub(crate) fn no_such_bucket(bucket: &str) -> Self {
         let told = format!("there is no bucket {bucket:?}");
         Self { code: Some("NoSuchBucket".to_owned()), status: Some(404), told, unsure: false }
     }
 
     /// Whether there is no such object. A bucket that is not there is something else.
-    pub(super) fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         self.status == Some(404) && self.code.as_deref() != Some("NoSuchBucket")
     }
 
     /// Whether the condition of a conditional request did not hold.
-    pub(super) fn is_condition(&self) -> bool {
+    pub(crate) fn is_condition(&self) -> bool {
         self.status == Some(412)
     }
 
     /// Whether another request for the same object was under way.
-    pub(super) fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.status == Some(409)
             && matches!(self.code.as_deref(), Some("ConditionalRequestConflict" | "OperationAborted"))
     }
 
     /// Whether the same request may do better later, and whether this one may have been carried out.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         self.unsure || self.is_conflict() || self.status == Some(429)
     }
 
-    pub(super) fn is_unsure(&self) -> bool {
+    pub(crate) fn is_unsure(&self) -> bool {
         self.unsure
     }
 
-    pub(super) fn code(&self) -> Option<&str> {
+    pub(crate) fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
     /// The way out, where there is a general one.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&'static str> {
         let refused = "the credentials lack a permission, or the bucket's policy denies it: docs/s3.md lists what is needed";
         Some(match (self.code.as_deref(), self.status) {
             (Some("NoSuchBucket"), _) => {

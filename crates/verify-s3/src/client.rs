@@ -20,8 +20,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::credentials::Keys;
-use super::{Credentials, Location};
+use super::keys::Keys;
+use verify_drill::store::{Credentials, Location, Secret};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS_MAX: u32 = 4;
@@ -35,15 +35,15 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// How long a service may stay silent. None of these limits the time in which an object is read: as long as bytes
 /// arrive, a slow line is no failure.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// From a request to the first byte of its answer, each time that it is tried.
-    pub(super) answer: Duration,
+    pub(crate) answer: Duration,
     /// For all tries of a request together.
-    pub(super) total: Duration,
+    pub(crate) total: Duration,
     /// Between two bytes of an object that is being read.
-    pub(super) silence: Duration,
+    pub(crate) silence: Duration,
     /// Until a service has put the parts of an object together.
-    pub(super) assembly: Duration,
+    pub(crate) assembly: Duration,
 }
 
 impl Default for Limits {
@@ -59,19 +59,19 @@ impl Default for Limits {
 
 impl Limits {
     /// The limits of a request that carries so many bytes. With one attempt, no second one can find what the first wrote.
-    pub(super) fn upload(&self, bytes: usize, attempts: u32) -> aws_sdk_s3::config::Builder {
+    pub(crate) fn upload(&self, bytes: usize, attempts: u32) -> aws_sdk_s3::config::Builder {
         let sending = Duration::from_secs(bytes as u64 / UPLOAD_BYTES_PER_SECOND);
         // An attempt that takes all of its time is repeated once.
         limited(self.answer + sending, attempts, attempts.min(2))
     }
 
     /// The limits of the request that makes an object of its parts.
-    pub(super) fn assembly(&self) -> aws_sdk_s3::config::Builder {
+    pub(crate) fn assembly(&self) -> aws_sdk_s3::config::Builder {
         limited(self.assembly, 1, 1)
     }
 
     /// The limits of a request that removes what an interrupted upload left.
-    pub(super) fn cleanup() -> aws_sdk_s3::config::Builder {
+    pub(crate) fn cleanup() -> aws_sdk_s3::config::Builder {
         limited(CLEANUP_TIMEOUT, 1, 1)
     }
 }
@@ -89,7 +89,7 @@ fn limited(attempt: Duration, attempts: u32, total: u32) -> aws_sdk_s3::config::
 }
 
 /// A client for the bucket, in the region where the bucket is.
-pub(super) async fn client(location: &Location, limits: &Limits) -> Result<Client> {
+pub(crate) async fn client(location: &Location, limits: &Limits) -> Result<Client> {
     let builder = builder(location, limits).await?;
     let config = builder.build();
     if config.region().is_some() {
@@ -118,7 +118,7 @@ async fn builder(location: &Location, limits: &Limits) -> Result<aws_sdk_s3::con
         Credentials::Profile(profile) => loader = loader.profile_name(profile),
         Credentials::File { ini, profile } => {
             let Keys { id, secret, token } = Keys::of_file(ini, profile)?;
-            let text = |secret: &super::Secret| String::from_utf8_lossy(secret.reveal()).into_owned();
+            let text = |secret: &Secret| String::from_utf8_lossy(secret.reveal()).into_owned();
             let token = token.as_ref().map(text);
             let keys = StaticCredentials::new(id, text(&secret), token, None, "Velero's Secret");
             loader = loader.credentials_provider(keys);
