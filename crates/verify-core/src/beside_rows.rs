@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::Draft;
-use crate::finding::{Code, Finding, Rows, Severity};
+use crate::finding::{Code, Finding, Rows};
 use crate::heartbeat;
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::Manifest;
+use crate::not_covered::Check;
 use crate::sequence::{Sequence, SequenceValue, Standing};
 use crate::table::TableName;
 
@@ -16,13 +17,13 @@ impl Draft<'_> {
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
         for ours in &source.sequences {
             match theirs.get(&ours.name) {
-                None => self.find(Code::SequenceMissing, Severity::Fail, &ours.name, "the sequence is gone"),
+                None => self.find(Code::SequenceMissing, &ours.name, "the sequence is gone"),
                 Some(theirs) => self.sequence(ours, theirs),
             }
         }
         let ours: BTreeSet<_> = source.sequences.iter().map(|sequence| &sequence.name).collect();
         for added in restored.sequences.iter().filter(|sequence| !ours.contains(&sequence.name)) {
-            self.find(Code::SequenceAdded, Severity::Fail, &added.name, "the source has no such sequence");
+            self.find(Code::SequenceAdded, &added.name, "the source has no such sequence");
         }
     }
 
@@ -30,8 +31,8 @@ impl Draft<'_> {
         let (Some(value), Some(earliest), Some(latest)) = (theirs.earliest, ours.earliest, ours.latest)
         else {
             let message = unread(ours, theirs);
-            self.not_covered(&ours.name, message.clone());
-            self.find(Code::SequenceUnreadable, Severity::Inconclusive, &ours.name, message);
+            self.not_covered(Check::Sequences, &ours.name, message.clone());
+            self.find(Code::SequenceUnreadable, &ours.name, message);
             return;
         };
         self.coverage.sequences += 1;
@@ -41,7 +42,7 @@ impl Draft<'_> {
                 format!("it counts by {} and {cycles}", sequence.increment)
             };
             let message = format!("{}; on the source {}", told(theirs), told(ours));
-            self.find(Code::SequenceChanged, Severity::Fail, &ours.name, message);
+            self.find(Code::SequenceChanged, &ours.name, message);
             return;
         }
         let next = |value: SequenceValue| value.next(ours.increment);
@@ -59,15 +60,14 @@ impl Draft<'_> {
                     next(earliest)
                 );
                 self.findings.push(
-                    Finding::new(Code::SequenceBehind, Severity::Fail, &ours.name, message)
-                        .advise(advice(latest.last_value)),
+                    Finding::new(Code::SequenceBehind, &ours.name, message).advise(advice(latest.last_value)),
                 );
                 return;
             }
             Some(Standing::Ahead) => {
                 let message =
                     format!("its next value is {}, further than the source's {}", next(value), next(latest));
-                self.find(Code::SequenceAhead, Severity::Fail, &ours.name, message);
+                self.find(Code::SequenceAhead, &ours.name, message);
             }
             Some(Standing::Accepted) | None => {}
         }
@@ -82,10 +82,8 @@ impl Draft<'_> {
             // Where the source had it the same way, the restore is not to blame.
             let on_source = ours.owned_by.as_ref().and_then(|owner| owner.furthest);
             let inherited = on_source.is_some_and(|furthest| ours.collides(earliest, furthest));
-            let severity = if inherited { Severity::Notice } else { Severity::Fail };
-            self.findings.push(
-                Finding::new(Code::SequenceCollides, severity, &ours.name, message).advise(advice(furthest)),
-            );
+            let finding = Finding::new(Code::SequenceCollides, &ours.name, message).advise(advice(furthest));
+            self.findings.push(if inherited { finding.excused() } else { finding });
         }
     }
 
@@ -110,13 +108,13 @@ impl Draft<'_> {
                     } else {
                         (Code::InvariantBroken, message)
                     };
-                    let mut finding = Finding::new(code, Severity::Fail, &invariant.name, message);
+                    let mut finding = Finding::new(code, &invariant.name, message);
                     finding.rows = offenders(&evaluated.outcome);
                     self.findings.push(finding);
                 }
                 Judgement::Unknown(message) => {
-                    self.not_covered(&invariant.name, message.clone());
-                    self.find(Code::InvariantUnknown, Severity::Inconclusive, &invariant.name, message);
+                    self.not_covered(Check::Invariants, &invariant.name, message.clone());
+                    self.find(Code::InvariantUnknown, &invariant.name, message);
                 }
             }
         }
@@ -129,7 +127,7 @@ impl Draft<'_> {
                 age.as_secs()
             );
             self.findings.push(
-                Finding::new(Code::HeartbeatStale, Severity::Notice, "heartbeat", message)
+                Finding::new(Code::HeartbeatStale, "heartbeat", message)
                     .advise("run `state-lab heartbeat run` beside the source"),
             );
         }
@@ -137,12 +135,7 @@ impl Draft<'_> {
         // That it could not be read is said of the table.
         let unread = table.is_some_and(|entry| !entry.is_measured());
         if source.pulse.beat.is_some() && restored.pulse.beat.is_none() && !unread {
-            self.find(
-                Code::HeartbeatMissing,
-                Severity::Fail,
-                "heartbeat",
-                "the heartbeat of the source is gone",
-            );
+            self.find(Code::HeartbeatMissing, "heartbeat", "the heartbeat of the source is gone");
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Two measurements become findings. Nothing here reads a database; [`crate::verify`] does.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Deviation, NOT_POPULATED, Placement};
-use crate::finding::{Code, Finding, Severity, Verdict, verdict};
+use crate::finding::{Code, Finding, Verdict, severities};
 use crate::heartbeat;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
-use crate::not_covered::INDEX_CONTENTS;
+use crate::not_covered::{Check, NotCovered};
 use crate::partitions::Moved;
 use crate::rows::{Differing, Excuse};
 use crate::table::{Encoding, TableKind, TableName};
@@ -19,26 +20,66 @@ use crate::table::{Encoding, TableKind, TableName};
 #[must_use]
 pub struct Comparison {
     /// The answer.
-    pub verdict: Verdict,
+    verdict: Verdict,
     /// What was found, the worst first.
-    pub findings: Vec<Finding>,
+    findings: Vec<Finding>,
     /// How deep the answer goes.
-    pub coverage: Coverage,
+    coverage: Coverage,
 }
 
 impl Comparison {
-    /// Adds what a check of indexes and pages of the same database found, and what it could not cover; the verdict counts
-    /// both checks.
-    pub fn join(&mut self, findings: Vec<Finding>, not_covered: Vec<NotCovered>) {
-        self.findings.extend(findings);
-        self.findings.sort_by_key(|finding| finding.severity);
-        self.coverage.not_covered.extend(not_covered);
-        self.verdict = verdict(&self.findings);
+    /// Judges findings.
+    pub fn new(mut findings: Vec<Finding>, coverage: Coverage) -> Self {
+        findings.sort_by_key(|finding| Reverse(finding.severity()));
+        Self { verdict: Verdict::of(severities(&findings)), findings, coverage }
     }
 
-    /// Drops the gap that indexes were not checked against their tables, after a check that named its own gaps.
+    /// The answer, that of the findings.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(severities(&self.findings))
+    }
+
+    /// What was found, the worst first.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// How deep the answer goes.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Adds what another check of the same database found, behind what is as bad; the verdict counts both checks.
+    pub fn join(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.extend(findings);
+        *self = Self::new(std::mem::take(&mut self.findings), std::mem::take(&mut self.coverage));
+    }
+
+    /// Adds a finding that explains others, before what is as bad.
+    pub fn lead(&mut self, finding: Finding) {
+        self.findings.insert(0, finding);
+        self.join([]);
+    }
+
+    /// Adds what a check did not cover. It leaves the verdict as it is: where it matters, a finding says so.
+    pub fn not_covered(&mut self, gaps: impl IntoIterator<Item = NotCovered>) {
+        self.coverage.not_covered.extend(gaps);
+    }
+
+    /// Drops the gap that indexes were not checked against their tables, for a check that names its own gaps.
     pub fn indexes_were_checked(&mut self) {
-        self.coverage.not_covered.retain(|gap| gap.object != INDEX_CONTENTS);
+        self.coverage.not_covered.retain(|gap| gap.check != Check::IndexContents);
+    }
+
+    /// Drops the gap that another database of the cluster is, where it is compared as well.
+    pub fn database_was_compared(&mut self, name: &str) {
+        let gap = NotCovered::other_database(name);
+        self.coverage.not_covered.retain(|other| *other != gap);
+    }
+
+    /// Whether verdict and findings agree; a file may say otherwise.
+    pub(crate) fn is_consistent(&self) -> bool {
+        self.verdict == self.verdict() && self.findings.iter().all(Finding::is_consistent)
     }
 }
 
@@ -57,15 +98,6 @@ pub struct Coverage {
     pub invariants: u64,
     /// What was not compared, by name, with the reason.
     pub not_covered: Vec<NotCovered>,
-}
-
-/// Something that was not compared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NotCovered {
-    /// What.
-    pub object: String,
-    /// Why.
-    pub reason: String,
 }
 
 /// Compares two measurements.
@@ -125,7 +157,7 @@ impl<'a> Draft<'a> {
     fn unproven(&mut self, reason: &str) {
         self.proven = false;
         self.findings.push(
-            Finding::new(Code::SnapshotUnproven, Severity::Inconclusive, "snapshot", reason).advise(
+            Finding::new(Code::SnapshotUnproven, "snapshot", reason).advise(
                 "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
             ),
         );
@@ -137,17 +169,16 @@ impl<'a> Draft<'a> {
         // That it was dropped when it was to be read is the same cause.
         let object = name.to_string();
         let changed = [Code::TableRewritten, Code::MatviewDiffers];
-        self.findings.retain(|finding| finding.object != object || !changed.contains(&finding.code));
-        self.not_covered(name, reason);
+        self.findings.retain(|finding| finding.object != object || !changed.contains(&finding.code()));
+        self.not_covered(Check::Rows, name, reason);
         let root = source.table(name).and_then(|entry| entry.table.partition_of.as_ref());
         if let Some(place) = self.moved.iter().position(|moved| Some(&moved.root) == root) {
             let moved = self.moved.remove(place);
             let message = "rows moved between its partitions, of which one changed while it was read";
-            self.not_covered(&moved.root, message);
-            self.find(Code::TableRewritten, Severity::Inconclusive, &moved.root, message);
+            self.not_covered(Check::Rows, &moved.root, message);
+            self.find(Code::TableRewritten, &moved.root, message);
         }
-        let (code, severity) = rewritten(source.table(name));
-        self.find(code, severity, name, format!("changed while it was read: {reason}"));
+        self.find(rewritten(source.table(name)), name, format!("changed while it was read: {reason}"));
     }
 
     pub(crate) fn finish(mut self) -> Comparison {
@@ -161,32 +192,27 @@ impl<'a> Draft<'a> {
         if self.coverage.tables == 0 {
             self.findings.push(Finding::new(
                 Code::CoverageNone,
-                Severity::Inconclusive,
                 "tables",
                 "no table was compared, so nothing is proven",
             ));
         }
         if !self.proven {
-            for finding in &mut self.findings {
-                finding.severity = finding.severity.max(Severity::Inconclusive);
-            }
+            self.findings.iter_mut().for_each(Finding::doubt);
         }
-        self.findings.sort_by_key(|finding| finding.severity);
-        Comparison { verdict: verdict(&self.findings), findings: self.findings, coverage: self.coverage }
+        Comparison::new(self.findings, self.coverage)
     }
 
-    pub(crate) fn not_covered(&mut self, object: impl std::fmt::Display, reason: impl Into<String>) {
-        self.coverage.not_covered.push(NotCovered { object: object.to_string(), reason: reason.into() });
-    }
-
-    pub(crate) fn find(
+    pub(crate) fn not_covered(
         &mut self,
-        code: Code,
-        severity: Severity,
+        check: Check,
         object: impl std::fmt::Display,
-        message: impl Into<String>,
+        reason: impl Into<String>,
     ) {
-        self.findings.push(Finding::new(code, severity, object, message));
+        self.coverage.not_covered.push(NotCovered::new(check, object, reason));
+    }
+
+    pub(crate) fn find(&mut self, code: Code, object: impl std::fmt::Display, message: impl Into<String>) {
+        self.findings.push(Finding::new(code, object, message));
     }
 
     fn tables(&mut self, source: &'a Manifest, restored: &'a Manifest, circumstances: Circumstances) {
@@ -198,7 +224,7 @@ impl<'a> Draft<'a> {
         }
         for theirs in restored.tables.iter().filter(|theirs| source.table(theirs.name()).is_none()) {
             let message = format!("the source has no such table{}", told_rows(theirs));
-            self.find(Code::TableAdded, Severity::Fail, theirs.name(), message);
+            self.find(Code::TableAdded, theirs.name(), message);
         }
     }
 
@@ -207,13 +233,13 @@ impl<'a> Draft<'a> {
             Content::Rows { digest, .. } => format!(" with its {} rows", digest.rows),
             _ => String::new(),
         };
-        self.find(Code::TableMissing, Severity::Fail, ours.name(), format!("the table is gone{rows}"));
+        self.find(Code::TableMissing, ours.name(), format!("the table is gone{rows}"));
     }
 
     fn table(&mut self, ours: &'a TableEntry, theirs: &'a TableEntry, circumstances: Circumstances) {
         let columns = column_differences(ours, theirs);
         if !columns.is_empty() {
-            self.find(Code::TableColumns, Severity::Fail, ours.name(), columns.join("; "));
+            self.find(Code::TableColumns, ours.name(), columns.join("; "));
         }
         self.parents(ours, theirs);
         if circumstances.travelled
@@ -225,9 +251,8 @@ impl<'a> Draft<'a> {
                 TableKind::MaterializedView => "the view was refreshed between the capture and the copy",
                 _ => "the table was truncated or rewritten between the capture and the copy",
             };
-            let (code, severity) = rewritten(Some(ours));
-            self.find(code, severity, ours.name(), message);
-            self.not_covered(ours.name(), message);
+            self.find(rewritten(Some(ours)), ours.name(), message);
+            self.not_covered(Check::Rows, ours.name(), message);
             return;
         }
         let (digest, bytes) = match (&ours.content, &theirs.content) {
@@ -239,7 +264,7 @@ impl<'a> Draft<'a> {
         };
         if ours.table.columns.iter().any(|column| column.encoding == Encoding::Sha256) {
             let message = "values too large to travel were compared by a SHA-256 that the server computed";
-            self.find(Code::TableHashedOnServer, Severity::Notice, ours.name(), message);
+            self.find(Code::TableHashedOnServer, ours.name(), message);
         }
         if !circumstances.keyed_alike || !same_layout(ours, theirs) {
             self.counts_only(ours, theirs, circumstances);
@@ -267,7 +292,7 @@ impl<'a> Draft<'a> {
             parents => parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         let message = format!("it belongs to {}, on the source to {}", told(theirs), told(ours));
-        self.find(Code::TableParents, Severity::Fail, ours.name(), message);
+        self.find(Code::TableParents, ours.name(), message);
     }
 
     fn unread(
@@ -287,46 +312,41 @@ impl<'a> Draft<'a> {
             return;
         }
         for (side, content) in [(Side::Source, source), (Side::Restored, restored)] {
-            let (code, severity, reason) = match content {
+            let (code, reason) = match content {
                 Content::Rows { .. } => continue,
-                Content::Unreadable(reason) => (Code::TableUnreadable, Severity::Inconclusive, reason),
-                Content::Rewritten(reason) => {
-                    let (code, severity) = rewritten(Some(ours));
-                    (code, severity, reason)
+                Content::Unreadable(reason)
+                    if reason == NOT_POPULATED && ours.table.kind == TableKind::MaterializedView =>
+                {
+                    (Code::MatviewDiffers, reason)
                 }
-                Content::Damaged(reason) if side == Side::Source => {
-                    (Code::TableDamaged, Severity::Inconclusive, reason)
-                }
-                Content::Damaged(reason) => (Code::TableDamaged, Severity::Fail, reason),
+                Content::Unreadable(reason) => (Code::TableUnreadable, reason),
+                Content::Rewritten(reason) => (rewritten(Some(ours)), reason),
+                Content::Damaged(reason) => (Code::TableDamaged, reason),
             };
             let message = match side {
                 Side::Source => format!("could not be read on the source: {reason}"),
                 Side::Restored => format!("could not be read in the restored database: {reason}"),
             };
-            self.not_covered(ours.name(), message.clone());
-            let derived = ours.table.kind == TableKind::MaterializedView && reason == NOT_POPULATED;
-            let (code, severity) =
-                if derived { (Code::MatviewDiffers, Severity::Notice) } else { (code, severity) };
-            self.find(code, severity, ours.name(), message);
+            self.not_covered(Check::Rows, ours.name(), message.clone());
+            let finding = Finding::new(code, ours.name(), message);
+            self.findings.push(if side == Side::Source { finding.excused() } else { finding });
         }
     }
 
     /// A restore from files rightly empties an unlogged table; a restore from a dump does not.
     fn unlogged_lost(&mut self, ours: &TableEntry, circumstances: Circumstances) {
         let rows = ours.rows();
-        let (severity, message) = if circumstances.travelled {
-            (
-                Severity::Notice,
-                format!("unlogged, so a restore from files empties it; {rows} rows were in it"),
-            )
+        let finding = if circumstances.travelled {
+            let message = format!("unlogged, so a restore from files empties it; {rows} rows were in it");
+            Finding::new(Code::UnloggedLost, ours.name(), message).excused()
         } else {
             let message = format!(
                 "unlogged, and empty now; {rows} rows were in it, which a restore from files loses and one from a dump does not"
             );
-            (Severity::Inconclusive, message)
+            Finding::new(Code::UnloggedLost, ours.name(), message)
         };
-        self.not_covered(ours.name(), message.clone());
-        self.find(Code::UnloggedLost, severity, ours.name(), message);
+        self.not_covered(Check::Rows, ours.name(), finding.message.clone());
+        self.findings.push(finding);
     }
 
     /// Rows of different keys or layouts: a different count is damage, an equal one proves nothing.
@@ -334,23 +354,23 @@ impl<'a> Draft<'a> {
         let (source, restored) = (ours.rows(), theirs.rows());
         if source != restored {
             let message = format!("the source had {source} rows, the restored table has {restored}");
-            self.find(Code::RowDiffers, Severity::Fail, ours.name(), message);
+            self.find(Code::RowDiffers, ours.name(), message);
         }
         let reason = if circumstances.keyed_alike {
             "its rows were only counted, since its columns differ"
         } else {
             "its rows were only counted, since the two were captured under different keys"
         };
-        self.not_covered(ours.name(), reason);
+        self.not_covered(Check::Rows, ours.name(), reason);
     }
 }
 
 /// What it means that a table's rows were replaced before they could be compared. A materialised view's are derived
 /// from others, and somebody refreshes it every few minutes.
-fn rewritten(ours: Option<&TableEntry>) -> (Code, Severity) {
+fn rewritten(ours: Option<&TableEntry>) -> Code {
     match ours.map(|ours| ours.table.kind) {
-        Some(TableKind::MaterializedView) => (Code::MatviewDiffers, Severity::Notice),
-        _ => (Code::TableRewritten, Severity::Inconclusive),
+        Some(TableKind::MaterializedView) => Code::MatviewDiffers,
+        _ => Code::TableRewritten,
     }
 }
 
@@ -395,7 +415,7 @@ fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
 
 fn older(reason: &str) -> Finding {
     let message = format!("the copy is older than its manifest, or its WAL is cut: {reason}");
-    Finding::new(Code::CopyOlder, Severity::Fail, "copy", message).advise(
+    Finding::new(Code::CopyOlder, "copy", message).advise(
         "do not rely on this copy; check that the storage returned the copy of this backup and all of its WAL, and \
          take another backup",
     )
@@ -404,7 +424,6 @@ fn older(reason: &str) -> Finding {
 fn same_server() -> Finding {
     Finding::new(
         Code::SourceSameServer,
-        Severity::Inconclusive,
         "source",
         "the restored database is the source itself: both have the same system identifier, database OID and server \
          start time, so the comparison verifies no backup",
@@ -415,7 +434,6 @@ fn same_server() -> Finding {
 fn incomparable() -> Finding {
     Finding::new(
         Code::ManifestIncomparable,
-        Severity::Inconclusive,
         "manifest",
         "the two were captured under different keys, so only numbers of rows could be compared",
     )

@@ -5,39 +5,61 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The answer: three ways, never a bool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The answer: three ways, never a bool; a worse one is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[must_use]
 pub enum Verdict {
     /// Everything that was to be checked was checked, and matches.
     Pass,
-    /// Something differs.
-    Fail,
     /// Nothing that was checked differs, but not everything could be checked.
     Inconclusive,
+    /// Something differs.
+    Fail,
+}
+
+impl Verdict {
+    /// Settles a verdict, here and nowhere else: one failure fails, one gap leaves it open.
+    pub fn of(severities: impl IntoIterator<Item = Severity>) -> Self {
+        severities.into_iter().map(Self::from).max().unwrap_or(Self::Pass)
+    }
+
+    /// The verdict on several things together. Where nothing was judged, nothing passed.
+    pub fn worst(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        verdicts.into_iter().max().unwrap_or(Self::Inconclusive)
+    }
+}
+
+impl From<Severity> for Verdict {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Notice => Self::Pass,
+            Severity::Inconclusive => Self::Inconclusive,
+            Severity::Fail => Self::Fail,
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pass => "pass",
-            Self::Fail => "fail",
             Self::Inconclusive => "inconclusive",
+            Self::Fail => "fail",
         })
     }
 }
 
-/// What a finding means for the verdict.
+/// What a finding means for the verdict; what is worse is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// The restored database is not the one that was backed up.
-    Fail,
-    /// Something could not be checked.
-    Inconclusive,
     /// An expected difference, told for completeness.
     Notice,
+    /// Something could not be checked.
+    Inconclusive,
+    /// The restored database is not the one that was backed up.
+    Fail,
 }
 
 /// Every code that a finding can have. The text of a code never changes its meaning.
@@ -159,6 +181,69 @@ pub enum Code {
     ObjectiveUnknown,
 }
 
+impl Code {
+    /// The severity of a finding with this code.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::RowMissing
+            | Self::RowAdded
+            | Self::RowChanged
+            | Self::RowDiffers
+            | Self::TableMissing
+            | Self::TableAdded
+            | Self::TableColumns
+            | Self::TableParents
+            | Self::TableDamaged
+            | Self::SequenceMissing
+            | Self::SequenceAdded
+            | Self::SequenceChanged
+            | Self::SequenceBehind
+            | Self::SequenceAhead
+            | Self::SequenceCollides
+            | Self::InvariantBroken
+            | Self::InvariantBrokenOnSource
+            | Self::HeartbeatMissing
+            | Self::CopyOlder
+            | Self::BackupDamaged
+            | Self::IntegrityDamaged
+            | Self::ObjectiveMissed => Severity::Fail,
+            Self::PartitionMoved
+            | Self::TableUnreadable
+            | Self::TableRewritten
+            | Self::UnloggedLost
+            | Self::SequenceUnreadable
+            | Self::InvariantUnknown
+            | Self::SnapshotUnproven
+            | Self::SourceSameServer
+            | Self::ManifestIncomparable
+            | Self::IntegrityUnknown
+            | Self::CoverageNone
+            | Self::ObjectiveUnknown => Severity::Inconclusive,
+            Self::TableHashedOnServer
+            | Self::MatviewDiffers
+            | Self::HeartbeatDiffers
+            | Self::HeartbeatStale => Severity::Notice,
+        }
+    }
+
+    /// The lesser severity that the code has where its cause is known and is not the restore.
+    pub fn excused(self) -> Severity {
+        match self {
+            // The source's rows were damaged before they were backed up.
+            Self::TableDamaged => Severity::Inconclusive,
+            // The rows are derived from others, or the heartbeat's.
+            Self::RowDiffers
+            // Each row is where the restored server's partitioning puts it.
+            | Self::PartitionMoved
+            // A copy of files always loses them.
+            | Self::UnloggedLost
+            // It would have collided on the source too.
+            | Self::SequenceCollides => Severity::Notice,
+            code => code.severity(),
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
@@ -170,9 +255,9 @@ impl fmt::Display for Code {
 #[must_use]
 pub struct Finding {
     /// What kind of thing.
-    pub code: Code,
+    code: Code,
     /// What it means for the verdict.
-    pub severity: Severity,
+    severity: Severity,
     /// The table, sequence or rule.
     pub object: String,
     /// A sentence that a tired person understands.
@@ -200,16 +285,11 @@ pub struct Rows {
 }
 
 impl Finding {
-    /// A finding without rows or advice.
-    pub fn new(
-        code: Code,
-        severity: Severity,
-        object: impl fmt::Display,
-        message: impl Into<String>,
-    ) -> Self {
+    /// A finding with the severity of its code, without rows or advice.
+    pub fn new(code: Code, object: impl fmt::Display, message: impl Into<String>) -> Self {
         Self {
             code,
-            severity,
+            severity: code.severity(),
             object: object.to_string(),
             message: message.into(),
             advice: String::new(),
@@ -217,20 +297,43 @@ impl Finding {
         }
     }
 
+    /// With the lesser severity that its code has where the restore is not to blame.
+    pub fn excused(mut self) -> Self {
+        self.severity = self.code.excused();
+        self
+    }
+
     /// With what to do next.
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = advice.into();
         self
     }
+
+    /// What kind of thing it is.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What it means for the verdict.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// It was found in what is not proven to be the instant that was asked for, so that it is no failure.
+    pub(crate) fn doubt(&mut self) {
+        self.severity = self.severity.min(Severity::Inconclusive);
+    }
+
+    /// Whether its severity is one that its code can have; a file may say otherwise.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let full = self.code.severity();
+        [full, self.code.excused(), full.min(Severity::Inconclusive)].contains(&self.severity)
+    }
 }
 
-/// The verdict over findings: one failure fails, one gap leaves it open.
-pub fn verdict(findings: &[Finding]) -> Verdict {
-    match findings.iter().map(|finding| finding.severity).min() {
-        Some(Severity::Fail) => Verdict::Fail,
-        Some(Severity::Inconclusive) => Verdict::Inconclusive,
-        Some(Severity::Notice) | None => Verdict::Pass,
-    }
+/// The severities of findings, for [`Verdict::of`].
+pub fn severities<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> impl Iterator<Item = Severity> {
+    findings.into_iter().map(Finding::severity)
 }
 
 #[cfg(test)]
@@ -239,14 +342,38 @@ mod tests {
 
     #[test]
     fn the_worst_finding_decides() {
-        let finding = |severity| Finding::new(Code::RowMissing, severity, "t", "m");
+        let verdict =
+            |codes: &[Code]| Verdict::of(codes.iter().map(|code| Finding::new(*code, "t", "m").severity()));
         assert_eq!(verdict(&[]), Verdict::Pass);
-        assert_eq!(verdict(&[finding(Severity::Notice)]), Verdict::Pass);
-        assert_eq!(
-            verdict(&[finding(Severity::Notice), finding(Severity::Inconclusive)]),
-            Verdict::Inconclusive
-        );
-        assert_eq!(verdict(&[finding(Severity::Inconclusive), finding(Severity::Fail)]), Verdict::Fail);
+        assert_eq!(verdict(&[Code::MatviewDiffers]), Verdict::Pass);
+        assert_eq!(verdict(&[Code::MatviewDiffers, Code::TableUnreadable]), Verdict::Inconclusive);
+        assert_eq!(verdict(&[Code::TableUnreadable, Code::RowMissing]), Verdict::Fail);
         assert_eq!(Code::TableHashedOnServer.to_string(), "table.hashed-on-server");
+    }
+
+    #[test]
+    fn one_failure_fails_and_nothing_is_no_pass() {
+        use Verdict::{Fail, Inconclusive, Pass};
+        for (verdicts, expected) in [
+            (vec![Pass, Pass], Pass),
+            (vec![Pass, Inconclusive], Inconclusive),
+            (vec![Inconclusive, Fail, Pass], Fail),
+            (vec![], Inconclusive),
+        ] {
+            assert_eq!(Verdict::worst(verdicts), expected);
+        }
+    }
+
+    #[test]
+    fn a_code_fixes_the_severities_that_a_finding_can_have() {
+        let excused = |code| Finding::new(code, "t", "m").excused().severity();
+        assert_eq!(excused(Code::TableDamaged), Severity::Inconclusive);
+        assert_eq!(excused(Code::SequenceCollides), Severity::Notice);
+        assert_eq!(excused(Code::RowMissing), Severity::Fail);
+        let mut doubted = Finding::new(Code::RowMissing, "t", "m");
+        doubted.doubt();
+        assert_eq!((doubted.severity(), doubted.is_consistent()), (Severity::Inconclusive, true));
+        let forged = Finding { severity: Severity::Notice, ..doubted };
+        assert!(!forged.is_consistent());
     }
 }

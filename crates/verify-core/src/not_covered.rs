@@ -1,11 +1,72 @@
 //! What was not looked at: gaps of a manifest, and what no comparison covers, so that no pass is taken for more than it is.
 
-use crate::compare::{Draft, NotCovered};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::compare::Draft;
 use crate::database::NOT_POPULATED;
-use crate::finding::Verdict;
+use crate::finding::{Severity, Verdict};
 use crate::invariant::Outcome;
 use crate::manifest::{Content, Manifest, Source, TableEntry};
 use crate::table::TableKind;
+
+/// Something that a check did not cover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotCovered {
+    /// Which check.
+    #[serde(default)]
+    pub check: Check,
+    /// What it did not cover.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A check that can leave something uncovered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Check {
+    /// Not stated, as in files of earlier versions.
+    #[default]
+    Unstated,
+    /// Every row of a table.
+    Rows,
+    /// The value of a sequence.
+    Sequences,
+    /// An invariant.
+    Invariants,
+    /// The definitions of objects.
+    Definitions,
+    /// Writes of prepared transactions.
+    PreparedTransactions,
+    /// The other databases of the cluster.
+    Databases,
+    /// Roles, where a logical backup restores them.
+    Roles,
+    /// Indexes against their tables.
+    IndexContents,
+    /// What a check of indexes, pages and visibility maps reads, one by one.
+    Integrity,
+    /// The files of a backup.
+    BackupFiles,
+    /// The copy of a backup in another place.
+    Replica,
+}
+
+impl NotCovered {
+    /// A gap of a check.
+    pub fn new(check: Check, object: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Self { check, object: object.to_string(), reason: reason.into() }
+    }
+
+    /// The gap that another database of the same cluster is.
+    pub(crate) fn other_database(name: &str) -> Self {
+        Self::new(Check::Databases, format_args!("database {name}"), "another database of the same cluster")
+    }
+}
 
 /// A kind of object that is not compared.
 struct Kind {
@@ -16,9 +77,6 @@ struct Kind {
     /// The catalogues that hold it, whole or in part.
     catalogues: &'static [&'static str],
 }
-
-/// The object of a gap that an integrity check closes; see [`crate::compare::Comparison::indexes_were_checked`].
-pub(crate) const INDEX_CONTENTS: &str = "contents of indexes";
 
 const KINDS: [Kind; 9] = [
     Kind {
@@ -142,18 +200,19 @@ impl Draft<'_> {
     /// Lists what no comparison of rows covers.
     pub(crate) fn beyond(&mut self, source: &Manifest, restored: &Manifest) {
         for table in &source.header.source.foreign_tables {
-            self.not_covered(table, "a foreign table: its rows are another server's");
+            self.not_covered(Check::Rows, table, "a foreign table: its rows are another server's");
         }
         for Kind { object, what, .. } in &KINDS {
-            self.not_covered(object, format!("{what} are not compared"));
+            self.not_covered(Check::Definitions, object, format!("{what} are not compared"));
         }
         self.not_covered(
-            INDEX_CONTENTS,
+            Check::IndexContents,
+            "contents of indexes",
             "not checked against their tables; amcheck's bt_index_check('…', true) does that for b-trees",
         );
         self.prepared_transactions(&source.header.source, &restored.header.source);
         for database in &source.header.source.other_databases {
-            self.not_covered(format_args!("database {database}"), "another database of the same cluster");
+            self.coverage.not_covered.push(NotCovered::other_database(database));
         }
     }
 
@@ -170,49 +229,51 @@ impl Draft<'_> {
             pending(ours),
             pending(theirs)
         );
-        self.not_covered("prepared transactions", reason);
+        self.not_covered(Check::PreparedTransactions, "prepared transactions", reason);
     }
 }
 
 impl Manifest {
     /// What of the database could not be measured, with the reasons; that nothing was measured is one.
     pub fn not_covered(&self) -> Vec<NotCovered> {
-        let gap = |object: String, reason: &str| NotCovered { object, reason: reason.to_owned() };
-        let tables = self.tables.iter().filter_map(|entry| match &entry.content {
-            Content::Rows { .. } => None,
-            // There is nothing to measure.
-            Content::Unreadable(reason) if reason == NOT_POPULATED => None,
-            Content::Unreadable(reason) | Content::Rewritten(reason) | Content::Damaged(reason) => {
-                Some(gap(entry.name().to_string(), reason))
-            }
-        });
-        let nothing = || gap("tables".to_owned(), "the database has no table that was measured");
-        let sequences = self.sequences.iter().filter_map(|sequence| {
-            let unread = sequence.earliest.is_none() || sequence.latest.is_none();
-            let reason = sequence.unreadable.as_deref().unwrap_or("its value could not be read");
-            unread.then(|| gap(sequence.name.to_string(), reason))
-        });
-        let invariants = self.invariants.iter().filter_map(|evaluated| match &evaluated.outcome {
-            Outcome::Result(_) => None,
-            Outcome::Broken(reason) => Some(gap(evaluated.invariant.name.clone(), reason)),
-        });
-        let empty = !self.tables.iter().any(TableEntry::is_measured);
-        tables.chain(sequences).chain(invariants).chain(empty.then(nothing)).collect()
+        self.gaps().map(|(_, gap)| gap).collect()
     }
 
     /// Whether all of the database was measured: failed where the server found data damaged, inconclusive where
-    /// something, or everything, could not be measured. A materialised view that was refreshed meanwhile is a gap and no
-    /// doubt: its rows are derived from others.
+    /// something, or everything, could not be measured.
     pub fn verdict(&self) -> Verdict {
-        let refreshed = |entry: &&TableEntry| {
-            entry.table.kind == TableKind::MaterializedView && matches!(entry.content, Content::Rewritten(_))
-        };
-        if self.tables.iter().any(|entry| matches!(entry.content, Content::Damaged(_))) {
-            Verdict::Fail
-        } else if self.not_covered().len() == self.tables.iter().filter(refreshed).count() {
-            Verdict::Pass
-        } else {
-            Verdict::Inconclusive
-        }
+        Verdict::of(self.gaps().map(|(severity, _)| severity))
+    }
+
+    fn gaps(&self) -> impl Iterator<Item = (Severity, NotCovered)> {
+        let tables = self.tables.iter().filter_map(|entry| {
+            let (severity, reason) = match &entry.content {
+                Content::Rows { .. } => return None,
+                // There is nothing to measure.
+                Content::Unreadable(reason) if reason == NOT_POPULATED => return None,
+                Content::Damaged(reason) => (Severity::Fail, reason),
+                // It was refreshed meanwhile; its rows are derived from others.
+                Content::Rewritten(reason) if entry.table.kind == TableKind::MaterializedView => {
+                    (Severity::Notice, reason)
+                }
+                Content::Rewritten(reason) | Content::Unreadable(reason) => (Severity::Inconclusive, reason),
+            };
+            Some((severity, NotCovered::new(Check::Rows, entry.name(), reason)))
+        });
+        let sequences = self.sequences.iter().filter_map(|sequence| {
+            let unread = sequence.earliest.is_none() || sequence.latest.is_none();
+            let reason = sequence.unreadable.as_deref().unwrap_or("its value could not be read");
+            unread.then(|| NotCovered::new(Check::Sequences, &sequence.name, reason))
+        });
+        let invariants = self.invariants.iter().filter_map(|evaluated| match &evaluated.outcome {
+            Outcome::Result(_) => None,
+            Outcome::Broken(reason) => {
+                Some(NotCovered::new(Check::Invariants, &evaluated.invariant.name, reason))
+            }
+        });
+        let empty = !self.tables.iter().any(TableEntry::is_measured);
+        let nothing = NotCovered::new(Check::Rows, "tables", "the database has no table that was measured");
+        let others = sequences.chain(invariants).chain(empty.then_some(nothing));
+        tables.chain(others.map(|gap| (Severity::Inconclusive, gap)))
     }
 }

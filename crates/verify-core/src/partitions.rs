@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use crate::compare::{Draft, same_layout};
 use crate::database::Placement;
 use crate::digest::Digest;
-use crate::finding::{Code, Severity};
+use crate::finding::{Code, Finding};
 use crate::manifest::{Content, Manifest, TableEntry};
 use crate::names::Names;
+use crate::not_covered::Check;
 use crate::rows::Differing;
 use crate::table::{Key, KeySource, Table, TableName};
 
@@ -82,12 +83,12 @@ impl<'a> Draft<'a> {
             Placement::Right => {
                 let message =
                     format!("{apart_now}; each is where this server's hashes and collations put it");
-                self.find(Code::PartitionMoved, Severity::Notice, &root, message);
+                self.findings.push(Finding::new(Code::PartitionMoved, &root, message).excused());
             }
             Placement::Unknown(reason) => {
                 let message = format!("{apart_now}; not checked whether each is where it belongs: {reason}");
-                self.not_covered(&root, message.clone());
-                self.find(Code::PartitionMoved, Severity::Inconclusive, &root, message);
+                self.not_covered(Check::Rows, &root, message.clone());
+                self.find(Code::PartitionMoved, &root, message);
             }
         }
         self.differing.extend(together);

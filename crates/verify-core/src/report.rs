@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Comparison;
 use crate::error::{Error, ErrorKind, Result};
-use crate::finding::{Code, Finding, Severity, Verdict, verdict};
+use crate::finding::{Code, Finding, Verdict, severities};
 use crate::heartbeat::{Evidence, Rpo};
 use crate::manifest::{Consistency, Header, Source};
 use crate::timeline::Rto;
@@ -27,7 +27,7 @@ pub struct Report {
     /// The version of the tool that made it.
     pub tool_version: String,
     /// The answer: that of the comparison, unless an objective was missed.
-    pub verdict: Verdict,
+    verdict: Verdict,
     /// When the work began, by the clock of the machine that did it.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
@@ -42,7 +42,7 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Instant>,
     /// What was found.
-    pub comparison: Comparison,
+    comparison: Comparison,
     /// How long the recovery took, where one was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto: Option<Rto>,
@@ -54,7 +54,7 @@ pub struct Report {
     pub objectives: Objectives,
     /// The objectives that were missed, or could not be judged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missed: Vec<Finding>,
+    missed: Vec<Finding>,
 }
 
 /// One side of a comparison.
@@ -128,7 +128,7 @@ impl Report {
     pub fn new(circumstances: Circumstances, comparison: Comparison, recovery: Recovery) -> Self {
         let Circumstances { tool_version, started_at, duration_ms, source, restored, manifest } =
             circumstances;
-        let rpo = recovery.rpo.filter(|rpo| is_supported(rpo, comparison.verdict));
+        let rpo = recovery.rpo.filter(|rpo| is_supported(rpo, comparison.verdict()));
         let recovery = Recovery { rpo, ..recovery };
         let missed = recovery.judge();
         let Recovery { rto, rpo, objectives } = recovery;
@@ -136,7 +136,7 @@ impl Report {
             format: FORMAT.to_owned(),
             version: FORMAT_VERSION,
             tool_version,
-            verdict: worst(comparison.verdict, verdict(&missed)),
+            verdict: verdict(&comparison, &missed),
             started_at,
             duration_ms,
             source,
@@ -150,10 +150,30 @@ impl Report {
         }
     }
 
+    /// The answer, that of the findings: the comparison's, unless an objective was missed.
+    pub fn verdict(&self) -> Verdict {
+        verdict(&self.comparison, &self.missed)
+    }
+
+    /// What was found.
+    pub fn comparison(&self) -> &Comparison {
+        &self.comparison
+    }
+
+    /// The objectives that were missed, or could not be judged.
+    pub fn missed(&self) -> &[Finding] {
+        &self.missed
+    }
+
+    /// What was found, the missed objectives among it.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.comparison.findings().iter().chain(&self.missed)
+    }
+
     /// Returns the recovery point, unless it rests on a capture whose rows were not verified, as in reports that
     /// earlier versions wrote.
     pub fn recovery_point(&self) -> Option<&Rpo> {
-        self.rpo.as_ref().filter(|rpo| is_supported(rpo, self.comparison.verdict))
+        self.rpo.as_ref().filter(|rpo| is_supported(rpo, self.comparison.verdict()))
     }
 
     /// Reads a report.
@@ -175,9 +195,9 @@ impl Report {
             .with_hint("use the state-lab that wrote it"));
         }
         let report: Self = serde_json::from_slice(text).map_err(broken)?;
-        let comparison = &report.comparison;
-        let consistent = comparison.verdict == verdict(&comparison.findings)
-            && report.verdict == worst(comparison.verdict, verdict(&report.missed));
+        let consistent = report.comparison.is_consistent()
+            && report.missed.iter().all(Finding::is_consistent)
+            && report.verdict == report.verdict();
         if consistent { Ok(report) } else { Err(refused("its verdict is not that of its findings")) }
     }
 }
@@ -229,11 +249,11 @@ fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Opti
         Some(found) if found <= allowed_ms => None,
         Some(found) => {
             let message = format!("{took} {}; the objective is {allowed}", told(found));
-            Some(Finding::new(Code::ObjectiveMissed, Severity::Fail, name, message))
+            Some(Finding::new(Code::ObjectiveMissed, name, message))
         }
         None => {
             let message = format!("could not be measured, so the objective of {allowed} is not proven");
-            Some(Finding::new(Code::ObjectiveUnknown, Severity::Inconclusive, name, message))
+            Some(Finding::new(Code::ObjectiveUnknown, name, message))
         }
     }
 }
@@ -243,13 +263,8 @@ fn is_supported(rpo: &Rpo, comparison: Verdict) -> bool {
     rpo.evidence != Evidence::Capture || comparison == Verdict::Pass
 }
 
-/// The worse of two verdicts.
-fn worst(left: Verdict, right: Verdict) -> Verdict {
-    match (left, right) {
-        (Verdict::Fail, _) | (_, Verdict::Fail) => Verdict::Fail,
-        (Verdict::Inconclusive, _) | (_, Verdict::Inconclusive) => Verdict::Inconclusive,
-        (Verdict::Pass, Verdict::Pass) => Verdict::Pass,
-    }
+fn verdict(comparison: &Comparison, missed: &[Finding]) -> Verdict {
+    Verdict::of(severities(comparison.findings().iter().chain(missed)))
 }
 
 impl From<&Header> for Instant {
@@ -285,8 +300,7 @@ mod tests {
             restored: Some(Side { place: "u@h:5432/d".to_owned(), database: None }),
             manifest: None,
         };
-        let comparison =
-            Comparison { verdict: Verdict::Pass, findings: Vec::new(), coverage: Coverage::default() };
+        let comparison = Comparison::new(Vec::new(), Coverage::default());
         let rto = rto_ms.map(|total_ms| Rto { total_ms, parts: Vec::new() });
         let rpo = rpo_ms.map(|at_most_ms| Rpo {
             at_most_ms,
@@ -299,7 +313,7 @@ mod tests {
     }
 
     fn missed(report: &Report) -> Vec<(Code, &str, &str)> {
-        report.missed.iter().map(|f| (f.code, f.object.as_str(), f.message.as_str())).collect()
+        report.missed.iter().map(|f| (f.code(), f.object.as_str(), f.message.as_str())).collect()
     }
 
     #[test]
@@ -331,6 +345,7 @@ mod tests {
         assert_eq!(Report::from_json(text.as_bytes()).unwrap(), report);
         let refusals = [
             (r#""verdict":"fail""#, r#""verdict":"pass""#, "its verdict is not that of its findings"),
+            (r#""severity":"fail""#, r#""severity":"notice""#, "its verdict is not that of its findings"),
             ("state-lab-report", "other-report", "it is no state-lab report"),
             (r#""version":1"#, r#""version":2"#, "it is of version 2"),
         ];

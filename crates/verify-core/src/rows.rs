@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::finding::{Code, Finding, Rows, Severity};
+use crate::finding::{Code, Finding, Rows};
 use crate::key::RowKey;
 use crate::manifest::{Content, TableEntry};
 use crate::names::Difference;
@@ -167,13 +167,10 @@ impl<'a> Differing<'a> {
             .collect();
         if findings.is_empty() {
             let message = "rows differ, and could not be told apart";
-            findings.push(Finding::new(Code::RowDiffers, self.severity(), &table.name, message));
+            let finding = Finding::new(Code::RowDiffers, &table.name, message);
+            findings.push(if self.excuse.is_some() { finding.excused() } else { finding });
         }
         findings
-    }
-
-    fn severity(&self) -> Severity {
-        if self.excuse.is_some() { Severity::Notice } else { Severity::Fail }
     }
 
     fn finding(&self, code: Code, named: Named) -> Finding {
@@ -186,10 +183,9 @@ impl<'a> Differing<'a> {
             _ => format!("{rows} with other content than on the source"),
         };
         let about = named.estimate.map_or(String::new(), |all| format!(", about {all} in all"));
-        let mut finding =
-            Finding::new(code, self.severity(), &self.table.name, format!("{at_least}{count} {what}{about}"));
+        let code = self.excuse.map_or(code, Excuse::code);
+        let mut finding = Finding::new(code, &self.table.name, format!("{at_least}{count} {what}{about}"));
         if let Some(excuse) = self.excuse {
-            finding.code = excuse.code();
             finding = finding.advise(excuse.advice());
         }
         finding.rows = Some(named.into_rows());

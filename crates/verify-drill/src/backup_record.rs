@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use verify_core::compare::NotCovered;
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::ClockOffset;
 use verify_core::manifest::{Manifest, TableEntry};
+use verify_core::not_covered::NotCovered;
 
 use crate::backup_name::{BackupName, file_safe};
 use crate::store::Store;

@@ -5,7 +5,6 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::Comparison;
-use verify_core::finding::Verdict;
 use verify_core::heartbeat::Rpo;
 use verify_core::manifest::Manifest;
 use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
@@ -43,10 +42,7 @@ impl Judging<'_> {
         let Found { place, mut comparison, rpo } = found;
         let manifest = &self.manifests[index];
         // The manifest of each names the others, which this restore covers too.
-        let covered = |object: &str| {
-            self.record.databases.iter().any(|database| object == format!("database {}", database.name))
-        };
-        comparison.coverage.not_covered.retain(|gap| !covered(&gap.object));
+        self.record.databases.iter().for_each(|other| comparison.database_was_compared(&other.name));
         let source = Side {
             place: self.record.databases[index].place.clone(),
             database: Some(manifest.header.source.clone()),
@@ -62,17 +58,6 @@ impl Judging<'_> {
         let recovery = Recovery { rto: self.timeline.rto(), rpo, objectives: self.objectives };
         Report::new(circumstances, comparison, recovery)
     }
-}
-
-/// The worst verdict of several databases.
-pub fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
-    let rank = |verdict: &Verdict| match verdict {
-        Verdict::Fail => 2,
-        Verdict::Inconclusive => 1,
-        Verdict::Pass => 0,
-    };
-    // Where nothing was judged, nothing passed.
-    verdicts.max_by_key(rank).unwrap_or(Verdict::Inconclusive)
 }
 
 /// What the file of a report is called, when it is one of so many of the same restore.
@@ -91,22 +76,4 @@ pub fn metrics_file(now: Timestamp) -> String {
 
 fn file_time(now: Timestamp) -> impl fmt::Display {
     now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_failure_fails_and_nothing_is_no_pass() {
-        use Verdict::{Fail, Inconclusive, Pass};
-        for (verdicts, expected) in [
-            (vec![Pass, Pass], Pass),
-            (vec![Pass, Inconclusive], Inconclusive),
-            (vec![Inconclusive, Fail, Pass], Fail),
-            (vec![], Inconclusive),
-        ] {
-            assert_eq!(worst(verdicts.into_iter()), expected);
-        }
-    }
 }

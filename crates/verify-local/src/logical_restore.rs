@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use verify_core::compare::NotCovered;
+use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::{Postgres, Settings};
 use verify_core::timeline::Milestone;
@@ -54,7 +54,7 @@ pub(super) fn restore(
         let on_event = |event| watch.event(event);
         let mut comparison = verify::verify(manifest, &Postgres::new(settings.clone()), plan, &on_event)
             .with_context(|| format!("failed to verify {}", settings.database()))?;
-        comparison.coverage.not_covered.extend(roles.clone());
+        comparison.not_covered(roles.clone());
         comparisons.push(comparison);
     }
     stopwatch.reach(Milestone::Compared);
@@ -153,7 +153,7 @@ fn create_roles(
     if !ended.status.success() {
         bail!("failed to create the roles: psql ended with {}: {}", ended.status, ended.told());
     }
-    let gap = || NotCovered { object: "roles".to_owned(), reason: errors.join("; ") };
+    let gap = || NotCovered::new(Check::Roles, "roles", errors.join("; "));
     Ok((!errors.is_empty()).then(gap))
 }
 

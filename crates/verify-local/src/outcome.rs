@@ -11,7 +11,6 @@ use verify_core::report::Report;
 use crate::scratch::Scratch;
 use crate::server::Server;
 use verify_drill::backup_record::BackupRecord;
-use verify_drill::judging::worst;
 
 /// A restored server, and what was found. The server and its directory go with this value.
 #[derive(Debug)]
@@ -36,12 +35,12 @@ pub struct Restored {
 impl Restored {
     /// The worst verdict of all databases.
     pub fn verdict(&self) -> Verdict {
-        worst(self.reports.iter().map(|report| report.verdict))
+        Verdict::worst(self.reports.iter().map(Report::verdict))
     }
 
     /// The worst verdict on the data alone, whatever the objectives.
     pub fn integrity(&self) -> Verdict {
-        worst(self.reports.iter().map(|report| report.comparison.verdict))
+        Verdict::worst(self.reports.iter().map(|report| report.comparison().verdict()))
     }
 
     /// A connection string to a restored database.

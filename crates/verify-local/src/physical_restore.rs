@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use verify_core::compare::{Comparison, NotCovered};
-use verify_core::finding::{Code, Finding, Severity, verdict};
+use verify_core::compare::Comparison;
+use verify_core::finding::{Code, Finding};
 use verify_core::heartbeat::Pulse;
+use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::integrity::{self, Integrity};
 use verify_core::postgres::{Settings, TimeTraveller};
@@ -156,12 +157,13 @@ fn check_integrity(
             .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
     if matches!(files, Files::Unknown(_)) {
         // That the list of files could not be used is only a gap. So is what amcheck could not look at in its place.
-        findings.retain(|finding| finding.code != Code::IntegrityUnknown);
+        findings.retain(|finding| finding.code() != Code::IntegrityUnknown);
     }
     if indexes_checked {
         comparison.indexes_were_checked();
     }
-    comparison.join(findings, not_covered);
+    comparison.join(findings);
+    comparison.not_covered(not_covered);
     Ok(())
 }
 
@@ -234,14 +236,14 @@ impl Files {
             Self::Whole | Self::Unlisted => {}
             Self::Damaged(said) => {
                 let message = format!("the stored files are not those that the server sent: {said}");
-                let finding = Finding::new(Code::BackupDamaged, Severity::Fail, "base backup", message)
-                    .advise("do not rely on this backup; look at the storage that it lies on, and take another one");
-                comparison.findings.insert(0, finding);
-                comparison.verdict = verdict(&comparison.findings);
+                let finding = Finding::new(Code::BackupDamaged, "base backup", message).advise(
+                    "do not rely on this backup; look at the storage that it lies on, and take another one",
+                );
+                comparison.lead(finding);
             }
             Self::Unknown(reason) => {
-                let (object, reason) = ("files of the base backup".to_owned(), reason.clone());
-                comparison.coverage.not_covered.push(NotCovered { object, reason });
+                let gap = NotCovered::new(Check::BackupFiles, "files of the base backup", reason);
+                comparison.not_covered([gap]);
             }
         }
         comparison

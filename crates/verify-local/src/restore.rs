@@ -97,7 +97,7 @@ pub(super) fn recovery_points(
 ) -> Vec<Option<Rpo>> {
     let clock = backup.record.server.clock;
     let verified = backup.manifests.iter().zip(comparisons).map(|(manifest, comparison)| {
-        (comparison.verdict == Verdict::Pass).then_some(manifest.header.captured_at)
+        (comparison.verdict() == Verdict::Pass).then_some(manifest.header.captured_at)
     });
     if backup.record.method == Method::Logical {
         let rpo = |(pulse, verified)| recovery::rpo_of_dump(pulse, verified, incident, clock);

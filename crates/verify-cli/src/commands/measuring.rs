@@ -125,5 +125,5 @@ pub(crate) fn deliver(report: &Report, draft: Option<Box<dyn Draft>>, globals: &
         })?;
     }
     globals.terminal().result(report, |style| text::report(report, style))?;
-    Ok(report.verdict.into())
+    Ok(report.verdict().into())
 }

@@ -105,7 +105,7 @@ impl Expected {
         let rows = finding.rows.as_ref();
         let count = rows.map_or(0, |rows| if rows.more { u64::MAX } else { rows.at_least });
         let named = |name: &str| rows.is_some_and(|rows| rows.named == [name]);
-        (finding.code, finding.object.as_str(), count) == (self.code, self.object, self.rows)
+        (finding.code(), finding.object.as_str(), count) == (self.code, self.object, self.rows)
             && self.named.is_none_or(named)
     }
 
@@ -135,7 +135,7 @@ pub(crate) fn judge(findings: &[Finding]) -> (Vec<Judged>, Vec<&Finding>) {
 
 /// A finding on one line: where it names a single row, by that row, else by its own sentence.
 pub(crate) fn line(finding: &Finding) -> String {
-    let Finding { code, object, message, rows, .. } = finding;
+    let (code, Finding { object, message, rows, .. }) = (finding.code(), finding);
     match rows {
         Some(rows) if rows.at_least == 1 && rows.named.len() == 1 => {
             format!("{code} {object} ({})", rows.named[0])
@@ -148,12 +148,12 @@ pub(crate) fn line(finding: &Finding) -> String {
 mod tests {
     use std::collections::HashSet;
 
-    use verify_core::finding::{Rows, Severity};
+    use verify_core::finding::Rows;
 
     use super::*;
 
     fn finding(expected: &Expected) -> Finding {
-        let mut finding = Finding::new(expected.code, Severity::Fail, expected.object, "message");
+        let mut finding = Finding::new(expected.code, expected.object, "message");
         let named: Vec<String> = expected.named.iter().map(ToString::to_string).collect();
         let rows = Rows { named, at_least: expected.rows, more: false, estimate: None };
         finding.rows = (expected.rows > 0).then_some(rows);
@@ -194,7 +194,8 @@ mod tests {
     fn each_finding_that_lacks_is_told_and_each_one_too_many_too() {
         for lacking in 0..all().len() {
             let mut findings = all();
-            let stray = Finding { object: "shop.other".to_owned(), ..findings.remove(lacking) };
+            let mut stray = findings.remove(lacking);
+            stray.object = "shop.other".to_owned();
             findings.push(stray.clone());
             let (judged, rest) = judge(&findings);
             assert_eq!(judged.iter().map(|judged| judged.overlooked.len()).sum::<usize>(), 1);

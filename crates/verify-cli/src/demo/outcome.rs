@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use verify_core::finding::Verdict;
+use verify_core::finding::{Severity, Verdict};
 use verify_core::report::Report;
 
 use super::damage::Judged;
@@ -46,7 +46,7 @@ impl Outcome {
     /// Judges both acts.
     pub(crate) fn new(restore: Report, loss: Loss, damaged: Damaged, took: Duration) -> Self {
         let surprises = surprises(&restore, &loss, &damaged);
-        let verdict = if surprises.is_empty() { Verdict::Pass } else { Verdict::Fail };
+        let verdict = Verdict::of(surprises.iter().map(|_| Severity::Fail));
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         Self { verdict, surprises, restore, loss, damaged, took_ms }
     }
@@ -117,7 +117,7 @@ fn surprises(restore: &Report, loss: &Loss, damaged: &Damaged) -> Vec<String> {
             surprises.push(otherwise.to_owned());
         }
     };
-    expect(restore.verdict == Verdict::Pass, "the restored copy was not proven to be the shop");
+    expect(restore.verdict() == Verdict::Pass, "the restored copy was not proven to be the shop");
     expect(loss.restored > 0, "the copy has none of the acknowledged writes");
     expect(loss.lost > 0, "no acknowledged write was lost, so the bound was not put to the test");
     expect(loss.holes == 0, "the copy lacks writes although it has later ones");
@@ -145,6 +145,7 @@ fn seconds(ms: u64) -> String {
 mod tests {
     use jiff::Timestamp;
     use verify_core::compare::{Comparison, Coverage};
+    use verify_core::finding::{Code, Finding};
     use verify_core::heartbeat::{Evidence, Rpo};
     use verify_core::report::{Circumstances, Recovery, Side};
     use verify_core::timeline::Rto;
@@ -160,7 +161,12 @@ mod tests {
             restored: Some(Side::default()),
             manifest: None,
         };
-        let comparison = Comparison { verdict, findings: Vec::new(), coverage: Coverage::default() };
+        let findings = match verdict {
+            Verdict::Pass => vec![],
+            Verdict::Inconclusive => vec![Finding::new(Code::SnapshotUnproven, "snapshot", "moved on")],
+            Verdict::Fail => vec![Finding::new(Code::RowMissing, "shop.orders", "1 row")],
+        };
+        let comparison = Comparison::new(findings, Coverage::default());
         let rpo = bound_ms.map(|at_most_ms| Rpo {
             at_most_ms,
             clock_error_ms: 1,

@@ -182,9 +182,9 @@ fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
     }
     narrator.tell("verifies the damaged copy")?;
     let comparison = verify(&manifest, &Postgres::new(settings), &Plan::default(), &on_event)?;
-    let (judged, unexplained) = damage::judge(&comparison.findings);
+    let (judged, unexplained) = damage::judge(comparison.findings());
     let unexplained = unexplained.into_iter().map(damage::line).collect();
-    Ok(Damaged { integrity_checks: comparison.verdict, judged, unexplained })
+    Ok(Damaged { integrity_checks: comparison.verdict(), judged, unexplained })
 }
 
 /// A server whose log lies in `home`, and whose socket has a short path: systems allow some 100 bytes.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use verify_core::finding::Verdict;
+use verify_core::finding::{Severity, Verdict};
 
 use super::event::How;
 use super::impact::{Impact, writes};
@@ -53,15 +53,12 @@ pub(crate) enum Reading {
 impl Outcome {
     /// The verdict. Without a failover nothing was proven.
     pub(crate) fn verdict(&self) -> Verdict {
-        let Reading::Read(impact) = &self.reading else { return Verdict::Inconclusive };
+        let Reading::Read(impact) = &self.reading else { return Severity::Inconclusive.into() };
         let served = impact.outage_ms <= self.objective_ms && impact.first_write_after_ms.is_some();
-        if !impact.is_exact() || !served || !self.missing.is_empty() {
-            Verdict::Fail
-        } else if self.moved == Move::None || !impact.recorded_to_end {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        }
+        let failed = !impact.is_exact() || !served || !self.missing.is_empty();
+        let open = self.moved == Move::None || !impact.recorded_to_end;
+        let severities = [failed.then_some(Severity::Fail), open.then_some(Severity::Inconclusive)];
+        Verdict::of(severities.into_iter().flatten())
     }
 
     /// What the event was, for the first line.

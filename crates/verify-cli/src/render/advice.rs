@@ -7,7 +7,7 @@ pub(super) fn advice(finding: &Finding) -> &str {
     if !finding.advice.is_empty() {
         return &finding.advice;
     }
-    match finding.code {
+    match finding.code() {
         Code::TableUnreadable | Code::SequenceUnreadable => {
             "let the role read it: GRANT pg_read_all_data (PostgreSQL 14 and later) or GRANT SELECT; \
              where a lock was in the way, try again or raise --lock-timeout"

@@ -1,5 +1,6 @@
 //! A restore as OpenMetrics text: what an alert is made of, and no key of any row.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
@@ -33,7 +34,7 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
     gauge(
         "statelab_verify_last_success_timestamp_seconds",
         "End of the last restore whose verdict was pass.",
-        &|report| (report.verdict == Verdict::Pass).then(|| ended(report)),
+        &|report| (report.verdict() == Verdict::Pass).then(|| ended(report)),
     );
     gauge("statelab_verify_duration_seconds", "How long the restore and its verification took.", &|report| {
         Some(Seconds { ms: report.duration_ms })
@@ -48,7 +49,7 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
     );
     family(&mut text, "statelab_findings", "", "Findings of the verification, missed objectives among them.");
     for (labels, report) in &of {
-        for ((severity, code), count) in counted(report) {
+        for ((Reverse(severity), code), count) in counted(report) {
             let severity = text::severity(severity);
             let _ = writeln!(
                 text,
@@ -72,10 +73,10 @@ fn ended(report: &Report) -> Seconds {
     Seconds { ms: started_ms + report.duration_ms }
 }
 
-fn counted(report: &Report) -> BTreeMap<(Severity, Code), usize> {
+fn counted(report: &Report) -> BTreeMap<(Reverse<Severity>, Code), usize> {
     let mut counts = BTreeMap::new();
-    for finding in report.comparison.findings.iter().chain(&report.missed) {
-        *counts.entry((finding.severity, finding.code)).or_default() += 1;
+    for finding in report.findings() {
+        *counts.entry((Reverse(finding.severity()), finding.code())).or_default() += 1;
     }
     counts
 }
@@ -105,33 +106,29 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use verify_core::compare::{Comparison, Coverage};
     use verify_core::finding::Finding;
+    use verify_core::report::{Circumstances, Recovery, Side};
+    use verify_core::timeline::Rto;
 
-    fn report(verdict: Verdict) -> Report {
-        let comparison = json!({
-            "verdict": verdict,
-            "findings": [],
-            "coverage": serde_json::to_value(verify_core::compare::Coverage::default()).unwrap(),
-        });
-        serde_json::from_value(json!({
-            "format": "state-lab-report",
-            "version": 1,
-            "tool_version": "0",
-            "verdict": verdict,
-            "started_at": "2026-11-21T03:17:00.5Z",
-            "duration_ms": 41_003,
-            "source": { "place": "a" },
-            "comparison": comparison,
-            "rto": { "total_ms": 40_050, "parts": [] },
-        }))
-        .unwrap()
+    fn report(findings: Vec<Finding>) -> Report {
+        let circumstances = Circumstances {
+            tool_version: "0".to_owned(),
+            started_at: "2026-11-21T03:17:00.5Z".parse().unwrap(),
+            duration_ms: 41_003,
+            source: Side { place: "a".to_owned(), database: None },
+            restored: None,
+            manifest: None,
+        };
+        let comparison = Comparison::new(findings, Coverage::default());
+        let rto = Some(Rto { total_ms: 40_050, parts: Vec::new() });
+        Report::new(circumstances, comparison, Recovery { rto, ..Recovery::default() })
     }
 
     #[test]
     fn a_pass_says_when_and_how_long() {
         assert_eq!(
-            metrics("nightly-001", &["app".to_owned()], &[report(Verdict::Pass)]),
+            metrics("nightly-001", &["app".to_owned()], &[report(Vec::new())]),
             "\
 # HELP statelab_verify_last_success_timestamp_seconds End of the last restore whose verdict was pass.
 # TYPE statelab_verify_last_success_timestamp_seconds gauge
@@ -157,13 +154,16 @@ statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
 
     #[test]
     fn no_other_verdict_is_a_success_and_findings_are_counted_without_their_rows() {
-        let mut failed = report(Verdict::Fail);
-        let missing =
-            |object: &str| Finding::new(Code::RowMissing, Severity::Fail, object, "id=42 is missing");
-        failed.comparison.findings = vec![missing("shop.orders"), missing("shop.items")];
-        failed.missed = vec![Finding::new(Code::RowAdded, Severity::Notice, "rto", "told")];
-        for verdict in [Verdict::Fail, Verdict::Inconclusive] {
-            failed.verdict = verdict;
+        let found = |code, object: &str| Finding::new(code, object, "id=42 is missing");
+        let notice = found(Code::MatviewDiffers, "shop.totals");
+        let missing = || [found(Code::RowMissing, "shop.orders"), found(Code::RowMissing, "shop.items")];
+        let unread = [found(Code::TableUnreadable, "shop.orders")];
+        for (findings, verdict, worst) in [
+            (missing().to_vec(), Verdict::Fail, r#"code="row.missing",severity="fail"} 2"#),
+            (unread.to_vec(), Verdict::Inconclusive, r#"code="table.unreadable",severity="inconclusive"} 1"#),
+        ] {
+            let failed = report([findings, vec![notice.clone()]].concat());
+            assert_eq!(failed.verdict(), verdict);
             let text = metrics("n", &["app".to_owned()], std::slice::from_ref(&failed));
             assert!(!text.contains("success_timestamp_seconds{"), "{text}");
             let findings: Vec<&str> =
@@ -171,8 +171,8 @@ statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
             assert_eq!(
                 findings,
                 [
-                    r#"statelab_findings{database="app",backup="n",code="row.missing",severity="fail"} 2"#,
-                    r#"statelab_findings{database="app",backup="n",code="row.added",severity="notice"} 1"#,
+                    &format!(r#"statelab_findings{{database="app",backup="n",{worst}"#),
+                    r#"statelab_findings{database="app",backup="n",code="matview.differs",severity="notice"} 1"#,
                 ]
             );
             assert!(!text.contains("42"), "{text}");
@@ -181,7 +181,7 @@ statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
 
     #[test]
     fn no_name_of_a_database_breaks_the_text() {
-        let text = metrics("n", &["a\"b\\c\nd".to_owned()], &[report(Verdict::Pass)]);
+        let text = metrics("n", &["a\"b\\c\nd".to_owned()], &[report(Vec::new())]);
         assert!(text.contains(r#"{database="a\"b\\c\nd",backup="n"} 41.003"#), "{text}");
     }
 }

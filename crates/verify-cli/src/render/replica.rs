@@ -80,8 +80,8 @@ fn newest(newest: &NewestComplete, style: &Style) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::replicas::{Depth, ObjectCode, ObjectFinding, VeleroBackup};
-    use verify_core::compare::NotCovered;
     use verify_core::finding::{Severity, Verdict};
+    use verify_core::not_covered::{Check, NotCovered};
 
     /// A copy that lacks an object.
     pub(crate) fn found() -> Replica {
@@ -104,10 +104,7 @@ pub(crate) mod tests {
                 message: "the copy lacks it; the original is of 2026-11-21T01:00:00Z".to_owned(),
                 replication: Some("PENDING".to_owned()),
             }],
-            not_covered: vec![NotCovered {
-                object: "volume shop/cache".to_owned(),
-                reason: "elsewhere".to_owned(),
-            }],
+            not_covered: vec![NotCovered::new(Check::Replica, "volume shop/cache", "elsewhere")],
             extra: 1,
             newest_complete: NewestComplete::Found {
                 backup: "nightly-001".to_owned(),

@@ -55,7 +55,7 @@ pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdi
     }
     let _ = writeln!(text, "rpo: {rpo}");
     for (report, database) in reports.iter().zip(databases) {
-        let verdict = style.paint(report.verdict.into(), &report.verdict.to_string());
+        let verdict = style.paint(report.verdict().into(), &report.verdict().to_string());
         let _ = writeln!(text, "\ndatabase {}: {verdict}\n", style.cut(database));
         text.push_str(&text::body(report, style));
     }

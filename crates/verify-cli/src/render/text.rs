@@ -1,12 +1,14 @@
 //! A report as text: first the lines that machines may read, then what was found, then how deep it goes.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use verify_core::compare::{Coverage, NotCovered};
+use verify_core::compare::Coverage;
 use verify_core::finding::{Code, Finding, Rows, Severity, Verdict};
 use verify_core::heartbeat::{Evidence, Rpo};
 use verify_core::manifest::{Consistency, Source};
+use verify_core::not_covered::NotCovered;
 use verify_core::report::{Instant, Report, Side};
 use verify_core::timeline::{Milestone, Rto};
 
@@ -35,13 +37,13 @@ pub fn report(report: &Report, style: &Style) -> String {
 /// What stands below the lines that machines may read.
 pub(super) fn body(report: &Report, style: &Style) -> String {
     let mut text = String::new();
-    let mut findings: Vec<&Finding> = report.comparison.findings.iter().chain(&report.missed).collect();
-    findings.sort_by_key(|finding| finding.severity);
+    let mut findings: Vec<&Finding> = report.findings().collect();
+    findings.sort_by_key(|finding| Reverse(finding.severity()));
     if !findings.is_empty() {
         list(&mut text, &findings, style);
         text.push('\n');
     }
-    depth(&mut text, &report.comparison.coverage, style);
+    depth(&mut text, report.comparison().coverage(), style);
     if let Some(rpo) = report.recovery_point() {
         let _ = writeln!(text, "recovered until: {}, by {}", rpo.recovered_until, evidence(rpo.evidence));
     }
@@ -61,7 +63,7 @@ pub(super) fn body(report: &Report, style: &Style) -> String {
 /// The lines whose form is promised.
 fn head(report: &Report, style: &Style) -> String {
     let mut text = String::new();
-    let verdict = report.comparison.verdict;
+    let verdict = report.comparison().verdict();
     if report.rto.is_some() {
         let _ = writeln!(text, "restore_status: {}", style.paint(Ink::Good, "success"));
     } else if report.restored.is_none() {
@@ -91,7 +93,8 @@ pub(super) fn recovery_point(reports: &[Report]) -> String {
         return format!("<={}", Period::from_ms(rpo.at_most_ms.max(1)).rounded_up());
     }
     let unknown = reports.iter().filter(|report| report.recovery_point().is_none());
-    let verified = unknown.map(|report| report.comparison.verdict).all(|verdict| verdict == Verdict::Pass);
+    let verified =
+        unknown.map(|report| report.comparison().verdict()).all(|verdict| verdict == Verdict::Pass);
     if verified { RPO_IN_FUTURE.to_owned() } else { RPO_UNKNOWN.to_owned() }
 }
 
@@ -107,12 +110,12 @@ const NOTICES_MAX: usize = 3;
 /// The findings, the worst first; many notices of one code in one line.
 fn list(text: &mut String, all: &[&Finding], style: &Style) {
     let mut notices: BTreeMap<Code, Vec<&Finding>> = BTreeMap::new();
-    for finding in all.iter().filter(|finding| finding.severity == Severity::Notice) {
-        notices.entry(finding.code).or_default().push(finding);
+    for finding in all.iter().filter(|finding| finding.severity() == Severity::Notice) {
+        notices.entry(finding.code()).or_default().push(finding);
     }
     notices.retain(|_, of| of.len() > NOTICES_MAX && style.rows_max < usize::MAX);
     let gathered =
-        |finding: &Finding| finding.severity == Severity::Notice && notices.contains_key(&finding.code);
+        |finding: &Finding| finding.severity() == Severity::Notice && notices.contains_key(&finding.code());
     let findings: Vec<&Finding> = all.iter().copied().filter(|finding| !gathered(finding)).collect();
     one_by_one(text, &findings, style);
     for (code, of) in &notices {
@@ -140,14 +143,14 @@ fn gather(text: &mut String, code: Code, of: &[&Finding], style: &Style) {
 fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
     let shown = findings.len().min(style.rows_max.saturating_mul(5));
     for finding in &findings[..shown] {
-        let (ink, name) = (finding.severity.into(), severity(finding.severity));
+        let (ink, name) = (finding.severity().into(), severity(finding.severity()));
         let _ = writeln!(
             text,
             "{}: {}: {} [{}]",
             style.paint(ink, name),
             style.cut(&finding.object),
             sentence(&finding.message),
-            finding.code
+            finding.code()
         );
         if let Some(rows) = &finding.rows {
             self::rows(text, rows, style);
@@ -166,7 +169,7 @@ fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
 fn advise(text: &mut String, findings: &[&Finding], style: &Style) {
     let mut told: Vec<(&str, Vec<&Finding>)> = Vec::new();
     for finding in
-        findings.iter().filter(|finding| finding.severity < Severity::Notice || !finding.advice.is_empty())
+        findings.iter().filter(|finding| finding.severity() > Severity::Notice || !finding.advice.is_empty())
     {
         let advice = advice(finding);
         match told.iter_mut().find(|(text, _)| *text == advice) {
@@ -230,7 +233,7 @@ pub(super) fn gaps(text: &mut String, gaps: &[NotCovered], style: &Style) {
         return;
     }
     let _ = writeln!(text, "not covered:");
-    for NotCovered { object, reason } in gaps.iter().take(style.rows_max) {
+    for NotCovered { object, reason, .. } in gaps.iter().take(style.rows_max) {
         let _ = writeln!(text, "    {}: {}", style.cut(object), sentence(reason));
     }
     if let Some(rest) = gaps.len().checked_sub(style.rows_max).filter(|&rest| rest > 0) {

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use verify_core::compare::Comparison;
-use verify_core::finding::{Code, Verdict, verdict};
+use verify_core::finding::{Code, Verdict};
+use verify_core::not_covered::Check;
 use verify_core::report::{Circumstances, Objectives, Recovery};
 use verify_core::timeline::Reached;
 
@@ -40,7 +41,7 @@ fn circumstances() -> Circumstances {
 fn comparison(findings: Vec<Finding>, not_covered: Vec<NotCovered>) -> Comparison {
     let coverage =
         Coverage { tables: 41, rows: 301_223, bytes: 12_900_000, sequences: 12, invariants: 3, not_covered };
-    Comparison { verdict: verdict(&findings), findings, coverage }
+    Comparison::new(findings, coverage)
 }
 
 fn recovery(rto_ms: u64, rpo_ms: Option<u64>, objectives: Objectives) -> Recovery {
@@ -73,7 +74,6 @@ fn a_pass_names_its_depth() {
 fn a_failure_names_rows_and_what_to_do() {
     let mut missing = Finding::new(
         Code::RowMissing,
-        Severity::Fail,
         "public.orders",
         "at least 1500 rows of the source missing, about 3000 in all",
     );
@@ -83,12 +83,8 @@ fn a_failure_names_rows_and_what_to_do() {
         more: true,
         estimate: Some(3_000),
     });
-    let mut changed = Finding::new(
-        Code::RowChanged,
-        Severity::Fail,
-        "public.items",
-        "22 rows with other content than on the source",
-    );
+    let mut changed =
+        Finding::new(Code::RowChanged, "public.items", "22 rows with other content than on the source");
     changed.rows = Some(Rows {
         named: (0..22)
             .map(|id| format!("code=\"{}\u{1b}[2J{id}\"", "x".repeat(if id == 1 { 500 } else { 1 })))
@@ -99,13 +95,12 @@ fn a_failure_names_rows_and_what_to_do() {
     });
     let unreadable = Finding::new(
         Code::TableUnreadable,
-        Severity::Inconclusive,
         "public.secrets",
         "could not be read on the restored side: permission denied",
     );
-    let gap = NotCovered { object: "public.secrets".to_owned(), reason: "permission denied".to_owned() };
-    let behind = Finding::new(Code::SequenceBehind, Severity::Fail, "public.s", "stands at 1")
-        .advise("SELECT setval('public.s', 9)");
+    let gap = NotCovered::new(Check::Rows, "public.secrets", "permission denied");
+    let behind =
+        Finding::new(Code::SequenceBehind, "public.s", "stands at 1").advise("SELECT setval('public.s', 9)");
     let findings = vec![missing, changed, behind, unreadable];
     let report = Report::of_comparison(circumstances(), comparison(findings, vec![gap]));
     let style = Style { rows_max: 3, chars_max: 60, ..Style::plain() };
@@ -142,7 +137,7 @@ fn a_restore_begins_with_the_promised_lines() {
     let objectives = Objectives { rto_ms: Some(600_000), rpo_ms: Some(60_000) };
     let recovery = recovery(431_200, Some(299_003), objectives);
     let report = Report::new(circumstances(), comparison(Vec::new(), Vec::new()), recovery);
-    assert_eq!(report.verdict, Verdict::Fail);
+    assert_eq!(report.verdict(), Verdict::Fail);
     insta::assert_snapshot!(super::report(&report, &Style::plain()), @r"
     restore_status: success
     integrity_checks: pass
@@ -196,11 +191,9 @@ fn colour_changes_nothing_but_colour() {
 
 #[test]
 fn many_notices_of_one_kind_are_one_line_and_the_others_stay() {
-    let notice = |code, i: usize, message: String| {
-        Finding::new(code, Severity::Notice, format!("public.t{i}"), message)
-    };
-    let mut findings =
-        vec![Finding::new(Code::TableMissing, Severity::Fail, "public.gone", "the table is gone")];
+    let notice =
+        |code, i: usize, message: String| Finding::new(code, format!("public.t{i}"), message).excused();
+    let mut findings = vec![Finding::new(Code::TableMissing, "public.gone", "the table is gone")];
     findings
         .extend((0..200).map(|i| notice(Code::TableHashedOnServer, i, "hashed on the server".to_owned())));
     findings.extend((0..4).map(|i| notice(Code::UnloggedLost, i, format!("{i} rows were in it"))));

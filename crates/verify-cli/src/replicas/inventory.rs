@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use verify_core::compare::NotCovered;
+use verify_core::not_covered::{Check, NotCovered};
 
 use super::repository::{Absence, Kind, Repository};
 use crate::velero::artefact::Artefact;
@@ -121,8 +121,7 @@ impl Volumes {
                     volumes.repositories.insert(repository);
                 }
                 Err(reason) => {
-                    let object = shown(info);
-                    volumes.elsewhere.push(NotCovered { object, reason: reason.to_owned() });
+                    volumes.elsewhere.push(NotCovered::new(Check::Replica, shown(info), reason));
                 }
             }
         }

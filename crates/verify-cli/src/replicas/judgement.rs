@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
-use verify_core::compare::NotCovered;
 use verify_core::finding::{Severity, Verdict};
+use verify_core::not_covered::NotCovered;
 
 use super::inventory::VeleroBackup;
 use super::repository::Absence;
@@ -205,21 +205,16 @@ pub(super) fn finding(
 
 /// The verdict: nothing that was not looked at is a pass.
 pub(super) fn verdict(depth: &Depth, findings: &[ObjectFinding], not_covered: &[NotCovered]) -> Verdict {
-    let worst = findings.iter().map(|finding| finding.severity).min();
-    match worst {
-        Some(Severity::Fail) => Verdict::Fail,
-        Some(Severity::Inconclusive) => Verdict::Inconclusive,
-        Some(Severity::Notice) | None if !not_covered.is_empty() || depth.objects == 0 => {
-            Verdict::Inconclusive
-        }
-        Some(Severity::Notice) | None => Verdict::Pass,
-    }
+    let open = !not_covered.is_empty() || depth.objects == 0;
+    let found = findings.iter().map(|finding| finding.severity);
+    Verdict::of(found.chain(open.then_some(Severity::Inconclusive)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use verify_core::not_covered::Check;
     use verify_drill::store::Checksum;
 
     fn object(second: i64) -> Object {
@@ -285,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_was_not_looked_at_is_no_pass_and_excuses_no_failure() {
-        let gap = [NotCovered { object: "volume a/b".to_owned(), reason: "elsewhere".to_owned() }];
+        let gap = [NotCovered::new(Check::Replica, "volume a/b", "elsewhere")];
         let depth = Depth { objects: 1, ..Depth::default() };
         let missing = finding(&object(0), &Outcome::Missing, Absence::Needed, None);
         let missing: Vec<ObjectFinding> = missing.into_iter().collect();

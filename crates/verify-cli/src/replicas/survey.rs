@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use verify_core::compare::NotCovered;
 use verify_core::finding::Severity;
+use verify_core::not_covered::{Check, NotCovered};
 
 use super::inventory::{BACKUPS, FILE_BYTES_MAX, VeleroBackup, Volumes};
 use super::judgement::{Depth, NewestComplete, ObjectFinding, Outcome, Replica, finding, verdict};
@@ -105,17 +106,16 @@ impl Survey<'_> {
         view.add(&metadata, |object| record.absence(&object.key));
         if metadata.objects.iter().any(|(_, outcome)| *outcome == Outcome::Gone) {
             let reason = "the original went while it was compared; is it being deleted?".to_owned();
-            view.not_covered.push(NotCovered { object: format!("backup {}", record.name), reason });
+            view.gap(format_args!("backup {}", record.name), reason);
         }
         if !record.phase.is_final() {
             let reason = format!("it is not finished: Velero says {}", record.phase.as_str());
-            view.not_covered.push(NotCovered { object: format!("backup {}", record.name), reason });
+            view.gap(format_args!("backup {}", record.name), reason);
         }
         let volumes = match self.volumes(&record.name) {
             Ok(volumes) => volumes,
             Err(error) => {
-                let object = "the data of its volumes".to_owned();
-                view.not_covered.push(NotCovered { object, reason: format!("{error:#}") });
+                view.gap("the data of its volumes", format!("{error:#}"));
                 Volumes::default()
             }
         };
@@ -125,13 +125,13 @@ impl Survey<'_> {
             if compared.objects.is_empty() {
                 let reason =
                     "the backup says that data of its volumes are there, and the original has nothing";
-                view.not_covered.push(NotCovered { object: repository.folder(), reason: reason.to_owned() });
+                view.gap(repository.folder(), reason);
             }
             view.add(compared, |object| {
                 absence(object.modified, record.completed_at, compared.last_maintenance)
             });
         }
-        view.findings.sort_by(|one, other| (one.severity, &one.key).cmp(&(other.severity, &other.key)));
+        view.findings.sort_by(|one, other| (other.severity, &one.key).cmp(&(one.severity, &other.key)));
         Ok(view)
     }
 
@@ -227,6 +227,10 @@ impl View {
             self.findings.extend(finding(object, outcome, absence(object), None));
         }
         self.extra += compared.extra;
+    }
+
+    fn gap(&mut self, object: impl fmt::Display, reason: impl Into<String>) {
+        self.not_covered.push(NotCovered::new(Check::Replica, object, reason));
     }
 
     /// Whether all that the backup needs is in the copy: one whose volumes are elsewhere is nothing to count on there.

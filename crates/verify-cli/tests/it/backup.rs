@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use fixtures::majors;
 use rustix::process::Signal;
-use verify_core::finding::{Code, Verdict};
+use verify_core::finding::{Code, Finding, Verdict};
 use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 use verify_core::report::Objectives;
@@ -131,8 +131,7 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
     };
     let restored = verify_local::restore(&request, &Watch::silent()).unwrap();
     assert_eq!(restored.verdict(), Verdict::Inconclusive);
-    let codes: Vec<Code> =
-        restored.reports[0].comparison.findings.iter().map(|finding| finding.code).collect();
+    let codes: Vec<Code> = restored.reports[0].comparison().findings().iter().map(Finding::code).collect();
     assert!(codes.contains(&Code::SnapshotUnproven), "{codes:?}");
 }
 

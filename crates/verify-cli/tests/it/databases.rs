@@ -145,7 +145,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     let json = run(directory.path(), &["verify", "m", &restored, "--output", "json"]);
     assert_eq!((json.status, json.err.as_str()), (Some(1), ""));
     let report = verify_core::report::Report::from_json(json.out.as_bytes()).unwrap();
-    assert_eq!(report.verdict, verify_core::finding::Verdict::Fail);
+    assert_eq!(report.verdict(), verify_core::finding::Verdict::Fail);
 }
 
 #[test]
@@ -213,8 +213,7 @@ fn an_empty_database_is_inconclusive_with_that_reason_and_an_unfilled_view_is_no
         json.pointer(path).unwrap().clone()
     };
     let captured = run(directory.path(), &["--output", "json", "capture", &empty, "-o", "m", "--force"]);
-    let expected =
-        serde_json::json!([{ "object": "tables", "reason": "the database has no table that was measured" }]);
+    let expected = serde_json::json!([{ "check": "rows", "object": "tables", "reason": "the database has no table that was measured" }]);
     assert_eq!(
         (captured.status, gaps(&captured, "/not_covered")),
         (Some(3), expected.clone()),

@@ -64,7 +64,7 @@ fn every_type_survives(from: u32, to: u32) -> Result<()> {
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     // A dump leaves out what an extension owns, and this table holds rows that were somebody's.
     let lost = "table.missing odd.extension_owned".to_owned();
-    let found = (comparison.verdict, told(&comparison));
+    let found = (comparison.verdict(), told(&comparison));
     assert_eq!(found, (Verdict::Fail, vec![lost]), "{from} to {to}: {comparison:#?}");
     target.psql(
         "restored",
@@ -72,7 +72,7 @@ fn every_type_survives(from: u32, to: u32) -> Result<()> {
          INSERT INTO odd.extension_owned VALUES (1, 'a'), (2, 'b')",
     )?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    let found = (comparison.verdict, told(&comparison));
+    let found = (comparison.verdict(), told(&comparison));
     assert_eq!(found, (Verdict::Pass, vec![]), "{from} to {to}: {comparison:#?}");
     Ok(())
 }
@@ -108,13 +108,18 @@ fn rows_that_a_dump_loads_into_other_partitions_are_no_difference() -> Result<()
         let manifest = dumped_and_restored(&source, &target, options)?;
         let restored = postgres(&target, "restored")?;
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-        assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{to}: {comparison:#?}");
-        assert_eq!(comparison.findings.len(), 1, "{to}: {comparison:#?}");
-        assert_eq!(comparison.findings[0].code, Code::PartitionMoved);
+        assert_eq!(
+            (comparison.verdict(), told(&comparison)),
+            (Verdict::Pass, vec![]),
+            "{to}: {comparison:#?}"
+        );
+        assert_eq!(comparison.findings().len(), 1, "{to}: {comparison:#?}");
+        assert_eq!(comparison.findings()[0].code(), Code::PartitionMoved);
 
         target.psql("restored", "DELETE FROM parcels WHERE id = 7; DELETE FROM words WHERE n = 9")?;
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-        let named: Vec<_> = comparison.findings.iter().filter_map(|finding| finding.rows.as_ref()).collect();
+        let named: Vec<_> =
+            comparison.findings().iter().filter_map(|finding| finding.rows.as_ref()).collect();
         assert_eq!(named.len(), 2, "{comparison:#?}");
         assert_eq!(named[1].named, ["id=7, lane=green"]);
     }
@@ -140,18 +145,18 @@ fn the_package_database_of_this_machine_survives_and_a_lost_package_is_named() -
     let manifest = dumped_and_restored(&source, &target, &[])?;
     let restored = postgres(&target, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]));
-    assert!(comparison.coverage.rows >= rows as u64, "{rows} of {:?}", comparison.coverage);
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]));
+    assert!(comparison.coverage().rows >= rows as u64, "{rows} of {:?}", comparison.coverage());
 
     target
         .psql("restored", "UPDATE dpkg.packages SET description = description || ' ' WHERE name = 'bash'")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!(comparison.verdict, Verdict::Fail);
-    let finding = &comparison.findings[0];
+    assert_eq!(comparison.verdict(), Verdict::Fail);
+    let finding = &comparison.findings()[0];
     let ids =
         target.psql("restored", "SELECT id FROM dpkg.packages WHERE name = 'bash' ORDER BY id::text")?;
     let named: Vec<String> = ids.lines().map(|id| format!("id={id}")).collect();
-    assert_eq!((finding.code, finding.object.as_str()), (Code::RowChanged, "dpkg.packages"));
+    assert_eq!((finding.code(), finding.object.as_str()), (Code::RowChanged, "dpkg.packages"));
     assert_eq!(finding.rows.as_ref().map(|rows| &rows.named), Some(&named));
     Ok(())
 }

@@ -28,9 +28,9 @@ fn small() -> Memory {
 fn told(comparison: &Comparison) -> (Verdict, Vec<String>) {
     let tell = |finding: &verify_core::finding::Finding| {
         let rows = finding.rows.as_ref().map_or(String::new(), |rows| format!(": {}", rows.named.join(", ")));
-        format!("{} {}{rows}", finding.code, finding.object)
+        format!("{} {}{rows}", finding.code(), finding.object)
     };
-    (comparison.verdict, comparison.findings.iter().map(tell).collect())
+    (comparison.verdict(), comparison.findings().iter().map(tell).collect())
 }
 
 fn verified(source: &Memory, restored: &Memory) -> (Verdict, Vec<String>) {
@@ -255,9 +255,9 @@ fn sequences_and_invariants_are_judged() {
     let later = plan(vec![rule("later", Expect::Same)]);
     let comparison = verify(&manifest, &small(), &later, &event::ignore).expect("a comparison");
     let findings: Vec<_> = comparison
-        .findings
+        .findings()
         .iter()
-        .map(|finding| (finding.code, finding.severity, finding.object.as_str()))
+        .map(|finding| (finding.code(), finding.severity(), finding.object.as_str()))
         .collect();
     assert_eq!(
         findings,
@@ -352,7 +352,7 @@ fn contents_of_indexes_are_a_gap_until_they_are_checked() {
     let manifest = capture(&small(), &Plan::default(), &event::ignore).expect("a capture");
     let mut comparison = verify(&manifest, &small(), &Plan::default(), &event::ignore).expect("compared");
     let listed = |comparison: &Comparison| {
-        comparison.coverage.not_covered.iter().any(|gap| gap.object == "contents of indexes")
+        comparison.coverage().not_covered.iter().any(|gap| gap.object == "contents of indexes")
     };
     assert!(listed(&comparison));
     comparison.indexes_were_checked();

@@ -64,7 +64,7 @@ fn check(server: &TestServer, database: &str) -> Result<Integrity> {
 }
 
 fn told(integrity: &Integrity) -> Vec<String> {
-    let told = integrity.findings.iter().map(|finding| format!("{} {}", finding.code, finding.object));
+    let told = integrity.findings.iter().map(|finding| format!("{} {}", finding.code(), finding.object));
     told.collect()
 }
 
@@ -214,7 +214,7 @@ fn wrong_map(major: u32) -> Result<()> {
     let messages: Vec<String> = integrity
         .findings
         .iter()
-        .map(|finding| format!("{} {}: {}", finding.code, finding.object, finding.message))
+        .map(|finding| format!("{} {}: {}", finding.code(), finding.object, finding.message))
         .collect();
     let unseen = "rows that its visibility map calls visible to all and that nobody sees, so that an index-only scan returns them";
     let thawed = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until transaction ids run out";
@@ -235,10 +235,8 @@ fn wrong_map(major: u32) -> Result<()> {
             ),
         ]
     );
-    assert!(
-        integrity.findings.iter().all(|finding| finding.severity == Severity::Fail
-            && finding.advice.contains("pg_truncate_visibility_map"))
-    );
+    assert!(integrity.findings.iter().all(|finding| finding.severity() == Severity::Fail
+        && finding.advice.contains("pg_truncate_visibility_map")));
     assert_eq!(traces(&server, "source")?, "");
     Ok(())
 }
@@ -303,7 +301,7 @@ fn damage(major: u32) -> Result<()> {
     for (message, parts) in messages.iter().zip(parts) {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
-    assert!(integrity.findings.iter().all(|finding| finding.severity == Severity::Fail
+    assert!(integrity.findings.iter().all(|finding| finding.severity() == Severity::Fail
         && finding.advice.starts_with("look whether the source has it too")));
     assert_eq!(traces(&server, "source")?, "");
     Ok(())
@@ -326,7 +324,7 @@ fn what_cannot_be_checked_is_inconclusive() -> Result<()> {
     server.psql("outdated", "CREATE EXTENSION amcheck VERSION '1.2'")?;
     let integrity = check(&server, "outdated")?;
     assert_eq!(told(&integrity), ["integrity.unknown indexes and pages"]);
-    assert_eq!(integrity.findings[0].severity, Severity::Inconclusive);
+    assert_eq!(integrity.findings[0].severity(), Severity::Inconclusive);
     assert!(integrity.not_covered[0].reason.contains("ALTER EXTENSION amcheck UPDATE"), "{integrity:?}");
 
     server.create_database("unqualified")?;

@@ -17,9 +17,9 @@ pub(crate) fn postgres(server: &TestServer, database: &str) -> Result<Postgres> 
 
 /// The findings that decide a verdict, as `code object`.
 pub(crate) fn told(comparison: &Comparison) -> Vec<String> {
-    let deciding = comparison.findings.iter().filter(|finding| finding.severity != Severity::Notice);
+    let deciding = comparison.findings().iter().filter(|finding| finding.severity() != Severity::Notice);
     let mut told: Vec<String> =
-        deciding.map(|finding| format!("{} {}", finding.code, finding.object)).collect();
+        deciding.map(|finding| format!("{} {}", finding.code(), finding.object)).collect();
     told.sort();
     told
 }
@@ -34,14 +34,14 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
         let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
         let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(
-            (comparison.verdict, told(&comparison)),
+            (comparison.verdict(), told(&comparison)),
             (Verdict::Pass, vec![]),
             "{major}: {comparison:#?}"
         );
         assert!(
-            comparison.coverage.tables > 30 && comparison.coverage.sequences > 4,
+            comparison.coverage().tables > 30 && comparison.coverage().sequences > 4,
             "{:?}",
-            comparison.coverage
+            comparison.coverage()
         );
 
         let manifest = capture(&source, &Plan::default(), &event::ignore)?;
@@ -50,7 +50,7 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
         assert_eq!(Manifest::read(&bytes[..])?, manifest);
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(
-            (comparison.verdict, told(&comparison)),
+            (comparison.verdict(), told(&comparison)),
             (Verdict::Pass, vec![]),
             "{major}: {comparison:#?}"
         );
@@ -76,7 +76,7 @@ fn the_manifest_is_the_same_however_the_work_is_split() -> Result<()> {
         let manifest = verify_core::capture::capture_snapshot(&snapshot, &plan, &event::ignore)?;
         // The key is drawn anew each time: what is compared is what does not depend on it.
         let again = verify(&manifest, &restored, &plan, &event::ignore)?;
-        assert_eq!(again.verdict, Verdict::Pass, "{again:#?}");
+        assert_eq!(again.verdict(), Verdict::Pass, "{again:#?}");
         seen.push(
             manifest.tables.iter().map(|entry| (entry.name().clone(), entry.rows())).collect::<Vec<_>>(),
         );
@@ -157,17 +157,17 @@ fn each_kind_of_damage_is_named_by_key() -> Result<()> {
         server.psql(&name, damage)?;
         let comparison = verify(&manifest, &postgres(&server, &name)?, &Plan::default(), &event::ignore)?;
         let found: Vec<(Code, &str, Vec<&str>)> = comparison
-            .findings
+            .findings()
             .iter()
             .map(|finding| {
                 let named =
                     finding.rows.iter().flat_map(|rows| rows.named.iter().map(String::as_str)).collect();
-                (finding.code, finding.object.as_str(), named)
+                (finding.code(), finding.object.as_str(), named)
             })
             .collect();
         let expected: Vec<_> =
             expected.iter().map(|(code, object, rows)| (*code, *object, rows.to_vec())).collect();
-        assert_eq!((comparison.verdict, found), (Verdict::Fail, expected), "{damage}");
+        assert_eq!((comparison.verdict(), found), (Verdict::Fail, expected), "{damage}");
     }
     Ok(())
 }
@@ -184,8 +184,9 @@ fn beyond_the_sketch_a_manifest_says_at_least_and_two_live_databases_name_all() 
     let restored = postgres(&server, "restored")?;
 
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    let rows =
-        |code| comparison.findings.iter().find(|finding| finding.code == code).and_then(|f| f.rows.clone());
+    let rows = |code| {
+        comparison.findings().iter().find(|finding| finding.code() == code).and_then(|f| f.rows.clone())
+    };
     let changed = rows(Code::RowChanged).context("changed rows")?;
     assert!(
         changed.more && changed.estimate.is_some_and(|all| (5_000..20_000).contains(&all)),
@@ -194,8 +195,9 @@ fn beyond_the_sketch_a_manifest_says_at_least_and_two_live_databases_name_all() 
     assert!(changed.named.iter().all(|name| name.ends_with('0')), "a wrong key was named");
 
     let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
-    let rows =
-        |code| comparison.findings.iter().find(|finding| finding.code == code).and_then(|f| f.rows.clone());
+    let rows = |code| {
+        comparison.findings().iter().find(|finding| finding.code() == code).and_then(|f| f.rows.clone())
+    };
     let changed = rows(Code::RowChanged).context("changed rows")?;
     assert_eq!((changed.named.len(), changed.at_least, changed.more), (10_000, 10_000, false));
     let missing = rows(Code::RowMissing).context("missing rows")?;
@@ -213,7 +215,7 @@ fn two_live_databases_name_even_missing_rows_with_long_keys() -> Result<()> {
     let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
     let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(told(&comparison), ["row.missing public.t"]);
-    let named = comparison.findings[0].rows.as_ref().context("rows")?.named.clone();
+    let named = comparison.findings()[0].rows.as_ref().context("rows")?.named.clone();
     assert!(named.len() == 1 && named[0].ends_with("kkk4711"), "{named:?}");
     Ok(())
 }
@@ -235,17 +237,17 @@ fn the_source_itself_is_never_a_pass_and_a_copy_of_it_is() -> Result<()> {
         let same = (Verdict::Inconclusive, vec!["source.same-server source".to_owned()]);
         for database in [&source, &other] {
             let verified = verify(&manifest, database, &Plan::default(), &event::ignore)?;
-            assert_eq!((verified.verdict, told(&verified)), same, "{major}");
+            assert_eq!((verified.verdict(), told(&verified)), same, "{major}");
             let compared = compare_databases(&source, database, &Plan::default(), &event::ignore)?;
-            assert_eq!((compared.verdict, told(&compared)), same, "{major}");
+            assert_eq!((compared.verdict(), told(&compared)), same, "{major}");
         }
         let pass = (Verdict::Pass, vec![]);
         let copied = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-        assert_eq!((copied.verdict, told(&copied)), pass, "{major}");
+        assert_eq!((copied.verdict(), told(&copied)), pass, "{major}");
         // The same files under another server, as of a physical restore.
         server.restart_after(fixtures::Stop::Fast, |_| Ok(()))?;
         let restarted = verify(&manifest, &source, &Plan::default(), &event::ignore)?;
-        assert_eq!((restarted.verdict, told(&restarted)), pass, "{major}");
+        assert_eq!((restarted.verdict(), told(&restarted)), pass, "{major}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use fixtures::TestServer;
 use verify_core::capture::{capture, capture_snapshot, complete};
 use verify_core::compare::Comparison;
 use verify_core::event::{self, Event};
-use verify_core::finding::{Code, Verdict};
+use verify_core::finding::{Code, Finding, Verdict};
 use verify_core::invariant::{Expect, Invariant, Outcome};
 use verify_core::manifest::{Content, Manifest};
 use verify_core::plan::Plan;
@@ -47,7 +47,7 @@ fn reason<'m>(manifest: &'m Manifest, table: &str) -> Result<&'m str> {
 
 /// The findings, notices too.
 fn all(comparison: &Comparison) -> Vec<String> {
-    comparison.findings.iter().map(|finding| format!("{} {}", finding.code, finding.object)).collect()
+    comparison.findings().iter().map(|finding| format!("{} {}", finding.code(), finding.object)).collect()
 }
 
 const TABLES: &str = "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 100);
@@ -61,7 +61,7 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
     ))?;
     let comparison = verified(&server, "reader")?;
     assert_eq!(
-        (comparison.verdict, told(&comparison)),
+        (comparison.verdict(), told(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable hidden.c".into(), "table.unreadable public.b".into()])
     );
     assert!(format!("{comparison:?}").contains("role reader may not read it: grant select"));
@@ -73,13 +73,13 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
     )?;
     let comparison = verified(&server, "reader")?;
     assert_eq!(
-        (comparison.verdict, told(&comparison)),
+        (comparison.verdict(), told(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
     );
     assert!(format!("{comparison:?}").contains("row security hides rows from role reader"));
 
     server.psql("source", "ALTER ROLE reader BYPASSRLS")?;
-    assert_eq!(verified(&server, "reader")?.verdict, Verdict::Pass);
+    assert_eq!(verified(&server, "reader")?.verdict(), Verdict::Pass);
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn a_lock_held_by_somebody_is_named() -> Result<()> {
     server.copy_database("source", "restored")?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &plan, &event::ignore)?;
     assert_eq!(
-        (comparison.verdict, told(&comparison)),
+        (comparison.verdict(), told(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
     );
     Ok(())
@@ -137,11 +137,11 @@ fn a_view_refreshed_in_the_middle_is_a_gap_and_no_doubt() -> Result<()> {
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(
-        (comparison.verdict, all(&comparison)),
+        (comparison.verdict(), all(&comparison)),
         (Verdict::Pass, vec!["matview.differs public.m".into()])
     );
-    assert_eq!(comparison.coverage.not_covered[0].object, "public.m", "{comparison:#?}");
-    assert_eq!(comparison.coverage.tables, 3);
+    assert_eq!(comparison.coverage().not_covered[0].object, "public.m", "{comparison:#?}");
+    assert_eq!(comparison.coverage().tables, 3);
 
     let mut refresher = Connection::open(
         &Settings::parse(&server.conninfo("source"), &Environment::default())?,
@@ -154,7 +154,7 @@ fn a_view_refreshed_in_the_middle_is_a_gap_and_no_doubt() -> Result<()> {
     refresher.execute("COMMIT")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(
-        (comparison.verdict, all(&comparison)),
+        (comparison.verdict(), all(&comparison)),
         (Verdict::Pass, vec!["matview.differs public.n".into()])
     );
     Ok(())
@@ -202,11 +202,11 @@ fn rows_too_large_for_the_server_are_hashed_there() -> Result<()> {
     server.copy_database("source", "restored")?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    assert_eq!(again.verdict, Verdict::Pass, "{again:#?}");
-    assert_eq!(again.findings[0].code, Code::TableHashedOnServer);
+    assert_eq!(again.verdict(), Verdict::Pass, "{again:#?}");
+    assert_eq!(again.findings()[0].code(), Code::TableHashedOnServer);
     server.psql("restored", "UPDATE t SET b = 'z' WHERE id = 1")?;
     let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    assert_eq!((again.verdict, told(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
+    assert_eq!((again.verdict(), told(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
     Ok(())
 }
 
@@ -259,12 +259,12 @@ fn hostile_names_and_functions_do_no_harm() -> Result<()> {
     server.psql("postgres", "ALTER DATABASE restored SET search_path = public, pg_catalog")?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     server.copy_database("source", "damaged")?;
     server.psql("damaged", "SET search_path = public; UPDATE pairs SET p = NULL WHERE id = 3")?;
     let comparison = verify(&manifest, &postgres(&server, "damaged")?, &Plan::default(), &event::ignore)?;
     assert_eq!(
-        (comparison.verdict, told(&comparison)),
+        (comparison.verdict(), told(&comparison)),
         (Verdict::Fail, vec!["row.changed public.pairs".into()])
     );
     Ok(())
@@ -282,7 +282,7 @@ fn the_documented_privileges_are_enough() -> Result<()> {
     let manifest = capture(&least, &Plan::default(), &event::ignore)?;
     let restored = as_role(&server, "restored", "least")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let travel = Plan { mode: verify_core::plan::Mode::TimeTravel, ..Plan::default() };
     drop(least.begin(&travel, &event::ignore)?);
     Ok(())
@@ -345,10 +345,13 @@ fn bytes_without_an_encoding_and_settings_of_the_database_do_not_matter() -> Res
     }
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     server.psql("restored", "UPDATE t SET v = E'\\xe9\\xfe' WHERE k = 1")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Fail, vec!["row.changed public.t".into()]));
+    assert_eq!(
+        (comparison.verdict(), told(&comparison)),
+        (Verdict::Fail, vec!["row.changed public.t".into()])
+    );
     Ok(())
 }
 
@@ -373,8 +376,8 @@ fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
-    let gaps: Vec<&str> = comparison.coverage.not_covered.iter().map(|gap| gap.object.as_str()).collect();
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    let gaps: Vec<&str> = comparison.coverage().not_covered.iter().map(|gap| gap.object.as_str()).collect();
     let databases = ["database closed", "database dropped", "database postgres", "database restored"];
     assert_eq!(gaps[..2], ["public.elsewhere", "definitions of tables"]);
     assert_eq!(gaps[gaps.len() - 5], "contents of indexes");
@@ -409,8 +412,12 @@ fn a_heartbeat_that_goes_on_is_no_false_alarm() -> Result<()> {
     drop(writer);
     server.copy_database("source", "restored")?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    let codes: Vec<Code> = comparison.findings.iter().map(|finding| finding.code).collect();
-    assert_eq!((comparison.verdict, codes), (Verdict::Pass, vec![Code::HeartbeatDiffers]), "{comparison:#?}");
+    let codes: Vec<Code> = comparison.findings().iter().map(Finding::code).collect();
+    assert_eq!(
+        (comparison.verdict(), codes),
+        (Verdict::Pass, vec![Code::HeartbeatDiffers]),
+        "{comparison:#?}"
+    );
     Ok(())
 }
 
@@ -472,9 +479,9 @@ fn names_that_are_not_utf8_are_read_like_any_other() -> Result<()> {
     assert_eq!((manifest.verdict(), manifest.not_covered()), (Verdict::Pass, vec![]));
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &plan, &event::ignore)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
-    assert_eq!((comparison.coverage.tables, comparison.coverage.sequences), (2, 1));
-    assert!(format!("{:?}", comparison.coverage.not_covered).contains("database l"), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.coverage().tables, comparison.coverage().sequences), (2, 1));
+    assert!(format!("{:?}", comparison.coverage().not_covered).contains("database l"), "{comparison:#?}");
     // A database of an encoding meets the name of the other one, too.
     server.create_database("plain")?;
     capture(&postgres(&server, "plain")?, &Plan::default(), &event::ignore)?;
@@ -483,9 +490,9 @@ fn names_that_are_not_utf8_are_read_like_any_other() -> Result<()> {
         psql.write_all(b"\\encoding SQL_ASCII\nDELETE FROM \"s\xe9\".odd WHERE \"h\xf6he\" = 2")
     })?;
     let comparison = verify(&manifest, &restored, &plan, &event::ignore)?;
-    let finding = &comparison.findings[0];
+    let finding = &comparison.findings()[0];
     let rows = finding.rows.as_ref().map(|rows| rows.named.join(", "));
-    let found = (finding.code, finding.object.as_str(), rows.as_deref());
+    let found = (finding.code(), finding.object.as_str(), rows.as_deref());
     assert_eq!(found, (Code::RowMissing, "\"s\\xe9\".odd", Some("\"h\\xf6he\"=2")), "{comparison:#?}");
     Ok(())
 }
@@ -530,7 +537,7 @@ fn keys_of_every_type_are_named_as_the_server_writes_them_and_in_its_order() -> 
     let comparison = verify(&manifest, &postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     for (i, (name, values)) in types.iter().enumerate() {
         let object = format!("public.t{i}");
-        let finding = comparison.findings.iter().find(|finding| finding.object == object).expect(name);
+        let finding = comparison.findings().iter().find(|finding| finding.object == object).expect(name);
         let expected: Vec<String> = values.iter().map(|value| format!("k={value}")).collect();
         assert_eq!(finding.rows.as_ref().expect(name).named, expected, "{name}");
     }
@@ -651,7 +658,7 @@ fn tables_that_come_and_go_stop_nothing() -> Result<()> {
     };
     let comparison = verify(&manifest, &restored, &Plan::default(), &dropping)?;
     assert_eq!(
-        (comparison.verdict, all(&comparison)),
+        (comparison.verdict(), all(&comparison)),
         (Verdict::Pass, vec!["matview.differs public.m".into()]),
         "{comparison:#?}"
     );

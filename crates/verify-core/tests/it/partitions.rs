@@ -34,7 +34,7 @@ const ROWS: &str = "
     INSERT INTO lines SELECT w, i FROM unnest(ARRAY['apple', 'Zebra', 'zoo', 'Mango']) WITH ORDINALITY u(w, i);";
 
 fn finding(comparison: &Comparison, code: Code) -> Vec<String> {
-    let findings = comparison.findings.iter().filter(|finding| finding.code == code);
+    let findings = comparison.findings().iter().filter(|finding| finding.code() == code);
     findings
         .map(|finding| {
             let rows = finding.rows.as_ref().map_or(String::new(), |rows| rows.named.join("; "));
@@ -60,10 +60,10 @@ fn rows_lie_where_the_restored_server_puts_them_and_lost_ones_are_named() -> Res
         Ok(verified)
     };
     let comparison = judged()?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let moved = ["public.events ", "public.lines ", "public.parcels "];
     assert_eq!(finding(&comparison, Code::PartitionMoved), moved, "{comparison:#?}");
-    assert_eq!((comparison.coverage.tables, comparison.coverage.rows), (9, 9064));
+    assert_eq!((comparison.coverage().tables, comparison.coverage().rows), (9, 9064));
 
     server.psql(
         "restored",
@@ -102,7 +102,7 @@ fn partitions_whose_files_were_swapped_are_damaged() -> Result<()> {
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!(comparison.verdict, Verdict::Fail, "{comparison:#?}");
+    assert_eq!(comparison.verdict(), Verdict::Fail, "{comparison:#?}");
     assert!(told(&comparison).contains(&"row.missing public.parcels_0".to_owned()), "{comparison:#?}");
     assert_eq!(finding(&comparison, Code::PartitionMoved), Vec::<String>::new());
     Ok(())
@@ -126,7 +126,7 @@ fn functions_of_the_database_are_not_run_to_look_where_rows_belong() -> Result<(
     }
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    let found = (comparison.verdict, told(&comparison));
+    let found = (comparison.verdict(), told(&comparison));
     assert_eq!(found, (Verdict::Inconclusive, vec!["partition.moved public.t".into()]), "{comparison:#?}");
     assert!(format!("{comparison:?}").contains("which are not run"), "{comparison:#?}");
     Ok(())

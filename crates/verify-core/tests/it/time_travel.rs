@@ -139,7 +139,7 @@ fn plan() -> Plan {
 }
 
 fn unproven(comparison: &Comparison) -> Vec<&str> {
-    let findings = comparison.findings.iter().filter(|finding| finding.code == Code::SnapshotUnproven);
+    let findings = comparison.findings().iter().filter(|finding| finding.code() == Code::SnapshotUnproven);
     findings.map(|finding| finding.message.as_str()).collect()
 }
 
@@ -156,8 +156,12 @@ fn exact_under_load(major: u32) -> Result<()> {
     })?;
     let clone = start_clone(&loaded.server, &scratch, &data)?;
     let comparison = travel(&clone, "one", &manifest)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{major}: {comparison:#?}");
-    assert_eq!(comparison.coverage.tables, 4, "{:?}", comparison.coverage);
+    assert_eq!(
+        (comparison.verdict(), told(&comparison)),
+        (Verdict::Pass, vec![]),
+        "{major}: {comparison:#?}"
+    );
+    assert_eq!(comparison.coverage().tables, 4, "{:?}", comparison.coverage());
 
     // The same copy, read as it is rather than as of the snapshot, is ahead: that would have been a false alarm.
     let settings = Settings::parse(&clone.conninfo("one"), &Environment::default())?;
@@ -165,14 +169,14 @@ fn exact_under_load(major: u32) -> Result<()> {
     elsewhere.header.source.system_identifier = "1".to_owned();
     let other =
         verify(&manifest, &TimeTraveller::new(settings, &elsewhere), &Plan::default(), &event::ignore)?;
-    assert_eq!((other.verdict, unproven(&other).len()), (Verdict::Inconclusive, 1), "{other:#?}");
+    assert_eq!((other.verdict(), unproven(&other).len()), (Verdict::Inconclusive, 1), "{other:#?}");
 
     // The anchor of one database protects no other.
     let mut second = manifest.clone();
     let Consistency::TimeTravel(anchor) = &mut second.header.consistency else { anyhow::bail!("no anchor") };
     anchor.database_oid += 1;
     let other = travel(&clone, "one", &second)?;
-    assert_eq!(other.verdict, Verdict::Inconclusive);
+    assert_eq!(other.verdict(), Verdict::Inconclusive);
     assert!(
         unproven(&other)[0].contains("no transaction kept the row versions of this database"),
         "{other:#?}"
@@ -188,16 +192,16 @@ fn exact_under_load(major: u32) -> Result<()> {
         entry.filenode += 1;
         let other = travel(&clone, "one", &rewritten)?;
         let found: Vec<String> =
-            other.findings.iter().map(|finding| format!("{} {}", finding.code, finding.object)).collect();
-        assert_eq!(other.verdict, verdict, "{other:#?}");
+            other.findings().iter().map(|finding| format!("{} {}", finding.code(), finding.object)).collect();
+        assert_eq!(other.verdict(), verdict, "{other:#?}");
         assert!(found.contains(&expected.to_owned()), "{found:?}");
-        assert!(other.coverage.not_covered.iter().any(|gap| gap.object == format!("public.{name}")));
+        assert!(other.coverage().not_covered.iter().any(|gap| gap.object == format!("public.{name}")));
     }
 
     // Once promoted, it has moved on.
     clone_promote(&clone)?;
     let other = travel(&clone, "one", &manifest)?;
-    assert_eq!(other.verdict, Verdict::Inconclusive);
+    assert_eq!(other.verdict(), Verdict::Inconclusive);
     assert!(unproven(&other)[0].contains("left recovery"), "{other:#?}");
 
     // Maps that VACUUM wrote under load, and recovery after it, are no damage.
@@ -254,10 +258,10 @@ fn a_row_lost_in_the_copy_is_named() -> Result<()> {
     let clone = start_clone(&loaded.server, &scratch, &data)?;
     let comparison = travel(&clone, "one", &manifest)?;
     assert_eq!(
-        (comparison.verdict, told(&comparison)),
+        (comparison.verdict(), told(&comparison)),
         (Verdict::Fail, vec!["row.missing public.accounts".into()])
     );
-    let rows = comparison.findings.iter().find_map(|finding| finding.rows.clone()).context("rows")?;
+    let rows = comparison.findings().iter().find_map(|finding| finding.rows.clone()).context("rows")?;
     let settings = Settings::parse(&clone.conninfo("one"), &Environment::default())?;
     let standby = verify_core::capture::capture(&Postgres::new(settings), &Plan::default(), &event::ignore);
     assert!(standby.err().context("a standby must be refused")?.chain().contains("is in recovery"));
@@ -278,8 +282,8 @@ fn the_package_database_of_this_machine_survives_a_base_backup() -> Result<()> {
     drop(snapshot);
     let clone = start_clone(&server, &scratch, &data)?;
     let comparison = travel(&clone, "packages", &manifest)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
-    assert!(comparison.coverage.rows >= rows as u64, "{rows} of {:?}", comparison.coverage);
+    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert!(comparison.coverage().rows >= rows as u64, "{rows} of {:?}", comparison.coverage());
     Ok(())
 }
 
@@ -294,7 +298,7 @@ fn an_anchor_that_ended_early_proves_nothing() -> Result<()> {
     })?;
     let clone = start_clone(&loaded.server, &scratch, &data)?;
     let comparison = travel(&clone, "one", &manifest)?;
-    assert_eq!(comparison.verdict, Verdict::Inconclusive, "{comparison:#?}");
+    assert_eq!(comparison.verdict(), Verdict::Inconclusive, "{comparison:#?}");
     assert!(unproven(&comparison)[0].contains("ended before the copy was cut"), "{comparison:#?}");
     Ok(())
 }
@@ -357,19 +361,26 @@ fn older_copies_fail(major: u32) -> Result<()> {
 
     let clone = start_clone(&server, &for_whole, &whole)?;
     let comparison = travel(&clone, "one", &manifest)?;
-    assert_eq!((comparison.verdict, told(&comparison)), (Verdict::Pass, vec![]), "{major}: {comparison:#?}");
+    assert_eq!(
+        (comparison.verdict(), told(&comparison)),
+        (Verdict::Pass, vec![]),
+        "{major}: {comparison:#?}"
+    );
     drop(clone);
     let stale = ["copy.older copy", "row.missing public.t"].map(str::to_owned).to_vec();
     for (scratch, data) in [(&for_cut, &cut), (&for_older, &older)] {
         let clone = start_clone(&server, scratch, data)?;
         let comparison = travel(&clone, "one", &manifest)?;
         assert_eq!(
-            (comparison.verdict, told(&comparison)),
+            (comparison.verdict(), told(&comparison)),
             (Verdict::Fail, stale.clone()),
             "{major}: {comparison:#?}"
         );
-        assert_eq!(comparison.findings[0].code, Code::CopyOlder);
-        assert!(comparison.findings[0].message.contains("it ends at the WAL position 0/"), "{comparison:#?}");
+        assert_eq!(comparison.findings()[0].code(), Code::CopyOlder);
+        assert!(
+            comparison.findings()[0].message.contains("it ends at the WAL position 0/"),
+            "{comparison:#?}"
+        );
         if data != &older {
             continue;
         }
@@ -386,12 +397,12 @@ fn older_copies_fail(major: u32) -> Result<()> {
         }
         let comparison = travel(&clone, "one", &manifest)?;
         assert_eq!(
-            (comparison.verdict, told(&comparison)),
+            (comparison.verdict(), told(&comparison)),
             (Verdict::Fail, stale.clone()),
             "{major}: {comparison:#?}"
         );
         assert!(
-            comparison.findings[0].message.contains("it has not assigned the transaction id"),
+            comparison.findings()[0].message.contains("it has not assigned the transaction id"),
             "{comparison:#?}"
         );
     }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use verify_core::finding::{Code, Verdict};
+use verify_core::report::Report;
 
 use super::restore::RestoredCopy;
 use crate::cluster::{Cluster, Component, Run, labels, lease};
@@ -63,8 +64,8 @@ impl Said {
             // Rows that were not verified are not there for sure, whether an objective was missed as well or not.
             (Verdict::Inconclusive, _) | (Verdict::Pass, Verdict::Inconclusive) => "RestoreInconclusive",
         };
-        let missed = copy.reports.iter().flat_map(|report| &report.missed);
-        let missed = missed.filter(|finding| finding.code == Code::ObjectiveMissed);
+        let missed = copy.reports.iter().flat_map(Report::missed);
+        let missed = missed.filter(|finding| finding.code() == Code::ObjectiveMissed);
         let missed: BTreeSet<&str> = missed.map(|finding| finding.object.as_str()).collect();
         let missed = match missed.is_empty() {
             true => String::new(),
@@ -133,27 +134,35 @@ mod claims;
 mod tests {
     use super::*;
     use anyhow::anyhow;
-    use serde_json::json;
-    use verify_core::compare::Coverage;
-    use verify_core::report::Report;
+    use verify_core::compare::{Comparison, Coverage};
+    use verify_core::finding::Finding;
+    use verify_core::report::{Circumstances, Objectives, Recovery, Side};
+    use verify_core::timeline::Rto;
 
     fn copy(verdict: Verdict, integrity: Verdict, report_files: &[&str]) -> RestoredCopy {
-        let report: Report = serde_json::from_value(json!({
-            "format": "state-lab-report",
-            "version": 1,
-            "tool_version": "0",
-            "verdict": verdict,
-            "started_at": "2026-11-21T03:17:00Z",
-            "duration_ms": 41_000,
-            "source": { "place": "a" },
-            "comparison": {
-                "verdict": integrity,
-                "findings": [],
-                "coverage": serde_json::to_value(Coverage::default()).unwrap(),
-            },
-            "rto": { "total_ms": 40_050, "parts": [] },
-        }))
-        .unwrap();
+        let circumstances = Circumstances {
+            tool_version: "0".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            duration_ms: 41_000,
+            source: Side::default(),
+            restored: Some(Side::default()),
+            manifest: None,
+        };
+        let findings = match integrity {
+            Verdict::Pass => vec![],
+            Verdict::Inconclusive => vec![Finding::new(Code::SnapshotUnproven, "snapshot", "moved on")],
+            Verdict::Fail => vec![Finding::new(Code::RowMissing, "public.t", "1 row")],
+        };
+        // What fails beside the data is an objective that was missed, and what is open one that cannot be judged.
+        let objectives = match verdict {
+            _ if verdict == integrity => Objectives::default(),
+            Verdict::Pass | Verdict::Inconclusive => Objectives { rto_ms: None, rpo_ms: Some(1) },
+            Verdict::Fail => Objectives { rto_ms: Some(1), rpo_ms: None },
+        };
+        let rto = Some(Rto { total_ms: 40_050, parts: Vec::new() });
+        let comparison = Comparison::new(findings, Coverage::default());
+        let report = Report::new(circumstances, comparison, Recovery { rto, rpo: None, objectives });
+        assert_eq!((report.verdict(), report.comparison().verdict()), (verdict, integrity));
         RestoredCopy {
             databases: vec!["app".to_owned()],
             reports: vec![report],

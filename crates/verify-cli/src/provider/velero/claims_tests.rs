@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use verify_core::compare::{Comparison, Coverage};
-use verify_core::finding::{Finding, Severity, verdict};
+use verify_core::finding::Finding;
 use verify_core::heartbeat::{Evidence, Rpo};
 use verify_core::manifest::{Anchor, Consistency};
 use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
@@ -34,12 +34,12 @@ fn claim(text: &str) -> Option<&'static str> {
 
 /// Findings as they come with a verdict.
 fn findings(of: Verdict) -> Vec<Finding> {
-    let found = |code, severity| Finding::new(code, severity, "public.t", "a message");
+    let found = |code| Finding::new(code, "public.t", "a message");
     match of {
-        Verdict::Pass => vec![found(Code::MatviewDiffers, Severity::Notice)],
-        Verdict::Inconclusive => vec![found(Code::SnapshotUnproven, Severity::Inconclusive)],
+        Verdict::Pass => vec![found(Code::MatviewDiffers)],
+        Verdict::Inconclusive => vec![found(Code::SnapshotUnproven)],
         Verdict::Fail => {
-            vec![found(Code::CopyOlder, Severity::Fail), found(Code::RowMissing, Severity::Fail)]
+            vec![found(Code::CopyOlder), found(Code::RowMissing)]
         }
     }
 }
@@ -108,8 +108,8 @@ impl Case {
             objectives: Objectives { rto_ms: limit, rpo_ms: limit },
         };
         let findings = findings(integrity);
-        let comparison = Comparison { verdict: verdict(&findings), findings, coverage: Coverage::default() };
-        assert_eq!(comparison.verdict, integrity);
+        let comparison = Comparison::new(findings, Coverage::default());
+        assert_eq!(comparison.verdict(), integrity);
         let mut report = Report::new(circumstances, comparison, recovery);
         let unsupported = evidence == Some(Evidence::Capture) && integrity != Verdict::Pass;
         assert_eq!(report.rpo.is_some(), evidence.is_some() && !unsupported, "{self:?}");
@@ -149,7 +149,7 @@ fn no_sentence_claims_proof_beside_a_verdict_that_is_not_a_pass() {
         for (name, text) in &written {
             let passed = match *name {
                 // What is said of the recovery as a whole counts its objectives too.
-                "metrics" | "event" => report.verdict == Verdict::Pass,
+                "metrics" | "event" => report.verdict() == Verdict::Pass,
                 _ => case.integrity == Verdict::Pass,
             };
             let expected = match *name {
@@ -162,7 +162,7 @@ fn no_sentence_claims_proof_beside_a_verdict_that_is_not_a_pass() {
                 assert!(!bounded, "{name} of {case:?}: {text}");
             }
             if *name == "event" {
-                let missed = case.integrity == Verdict::Pass && report.verdict == Verdict::Fail;
+                let missed = case.integrity == Verdict::Pass && report.verdict() == Verdict::Fail;
                 assert_eq!(text.contains("ObjectiveMissed"), missed, "{case:?}");
                 assert_eq!(text.contains("RestoreDiffers"), case.integrity == Verdict::Fail, "{case:?}");
             }
@@ -177,7 +177,7 @@ fn of_several_databases_one_that_did_not_pass_silences_the_claims_for_all() {
     for (first, second) in cases.iter().flat_map(|first| cases.iter().map(|second| (*first, *second))) {
         let reports = [first.report(), second.report()];
         let both_pass = passes(first) && passes(second);
-        let both_met = reports.iter().all(|report| report.verdict == Verdict::Pass);
+        let both_met = reports.iter().all(|report| report.verdict() == Verdict::Pass);
         for (name, text) in texts(&reports) {
             // Each database has a section with its own verdict; what stands before is of all.
             let sections: Vec<&str> = text.split("\ndatabase ").collect();

@@ -82,12 +82,12 @@ pub(crate) struct Kept {
 impl RestoredCopy {
     /// The worst verdict of all databases.
     pub(crate) fn verdict(&self) -> Verdict {
-        verify_drill::judging::worst(self.reports.iter().map(|report| report.verdict))
+        Verdict::worst(self.reports.iter().map(Report::verdict))
     }
 
     /// The worst verdict on the data alone, whatever the objectives.
     pub(crate) fn integrity(&self) -> Verdict {
-        verify_drill::judging::worst(self.reports.iter().map(|report| report.comparison.verdict))
+        Verdict::worst(self.reports.iter().map(|report| report.comparison().verdict()))
     }
 }
 

@@ -22,11 +22,11 @@ use super::rows::Row;
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::snapshot;
-use crate::compare::NotCovered;
 use crate::database::Obstacle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
-use crate::finding::{Code, Finding, Severity};
+use crate::finding::{Code, Finding};
+use crate::not_covered::{Check, NotCovered};
 use crate::plan::{Limits, Plan};
 use crate::table::TableName;
 use crate::work::{self, Load, Task};
@@ -232,7 +232,7 @@ impl Relation {
 impl Integrity {
     fn damaged(&mut self, relation: &Relation, said: &str, advice: &str) {
         let message = format!("{}: {said}", relation.described());
-        let finding = Finding::new(Code::IntegrityDamaged, Severity::Fail, &relation.name, message);
+        let finding = Finding::new(Code::IntegrityDamaged, &relation.name, message);
         self.findings.push(finding.advise(advice));
     }
 
@@ -259,7 +259,7 @@ impl Integrity {
                 self.damaged(relation, &said(error), &amcheck::advice(relation));
             }
             (Obstacle::Damaged(_), None) => self.findings.push(
-                Finding::new(Code::IntegrityDamaged, Severity::Fail, object, said(error))
+                Finding::new(Code::IntegrityDamaged, object, said(error))
                     .advise("take another backup; if it happens again, look at the source"),
             ),
             _ => self.unknown(object, format!("not checked: {}", said(error))),
@@ -269,21 +269,21 @@ impl Integrity {
 
     fn unknown(&mut self, object: &str, reason: String) {
         self.gap(object, reason.clone());
-        self.findings.push(Finding::new(Code::IntegrityUnknown, Severity::Inconclusive, object, reason));
+        self.findings.push(Finding::new(Code::IntegrityUnknown, object, reason));
     }
 
     fn gap(&mut self, object: &str, reason: impl Into<String>) {
-        self.not_covered.push(NotCovered { object: object.to_owned(), reason: reason.into() });
+        self.not_covered.push(NotCovered::new(Check::Integrity, object, reason));
     }
 
     /// Sorts, and keeps a wholly damaged copy from filling the report.
     fn shorten(&mut self) {
-        self.findings.sort_by(|a, b| (a.severity, &a.object).cmp(&(b.severity, &b.object)));
+        self.findings.sort_by(|a, b| (b.severity(), &a.object).cmp(&(a.severity(), &b.object)));
         self.not_covered.sort_by(|a, b| a.object.cmp(&b.object));
         if let Some(first) = self.findings.get(NAMED_MAX) {
             let more = self.findings.len() - NAMED_MAX;
             let message = format!("{more} more indexes and tables, not named here");
-            let rest = Finding::new(first.code, first.severity, "indexes and pages", message);
+            let rest = Finding::new(first.code(), "indexes and pages", message);
             self.findings.truncate(NAMED_MAX);
             self.findings.push(rest);
         }
