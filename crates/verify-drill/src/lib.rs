@@ -11,4 +11,5 @@ pub mod judging;
 pub mod lock;
 pub mod runtime;
 pub mod store;
+pub mod until;
 pub mod watch;

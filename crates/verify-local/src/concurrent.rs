@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use verify_core::capture::{capture_snapshot, complete};
@@ -15,10 +15,8 @@ use verify_core::postgres::{PostgresSnapshot, Settings};
 use verify_core::{Error, ErrorKind};
 
 use super::survey::connect;
+use verify_drill::until::pause;
 use verify_drill::watch::Watch;
-
-/// How often it is asked whether the copy has ended.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Runs `copy` while every snapshot is measured, and completes the manifests when both are done. Meanwhile `server` is asked
 /// now and then whether it still answers: the programs that copy would wait for a silent one for ever.
@@ -75,20 +73,16 @@ pub(super) fn copy_and_capture(
 
 /// Asks a server, as often as silence is looked into, whether it still answers, until `ended`.
 fn ask_while(server: &Settings, plan: &Plan, ended: &dyn Fn() -> bool) -> Result<()> {
-    let period = Duration::from_millis(plan.limits.stall_timeout_ms.into());
-    let mut asked = Instant::now();
-    while !ended() {
-        thread::sleep(POLL);
-        if period.is_zero() || asked.elapsed() < period {
-            continue;
-        }
+    // 0 means that silence is not looked into.
+    let period = Some(plan.limits.stall_timeout_ms).filter(|&ms| ms > 0);
+    let period = period.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
+    while !pause(period, ended) {
         // One failure may be the network's.
         if unanswered(server).is_some()
             && let Some(error) = unanswered(server).filter(|_| !ended())
         {
             return Err(error).context("failed to copy: the server does not answer any more");
         }
-        asked = Instant::now();
     }
     Ok(())
 }

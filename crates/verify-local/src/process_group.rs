@@ -1,14 +1,14 @@
 //! A child together with what it has started: its process group.
 
-use std::process::Child;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use verify_drill::until::{Look, Pace, Waited, never, until};
 
 /// How long a child may take to end by itself once it is to stop.
 const TERM_TIMEOUT: Duration = Duration::from_millis(500);
-const POLL: Duration = Duration::from_millis(10);
 
 /// Sends a signal to a child that leads a group of its own, and to everything that it has started. The child must not
 /// have been waited for, so that the group is still its own.
@@ -19,15 +19,22 @@ pub fn signal(child: &Child, signal: Signal) {
     }
 }
 
+/// Waits until a child has ended, for as long as `timeout` and until it is to stop. Returns its status; none while it runs.
+pub fn wait(child: &mut Child, timeout: Duration, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
+    let waited = until(timeout, Pace::LOCAL, stop, || {
+        io::Result::Ok(child.try_wait()?.map_or(Look::Waiting(()), Look::Done))
+    })?;
+    Ok(match waited {
+        Waited::Done(status) => Some(status),
+        Waited::TimedOut(()) | Waited::Stopped => None,
+    })
+}
+
 /// Asks a child and its helpers to end, and kills those that do not.
 pub fn end(child: &mut Child) {
     signal(child, Signal::TERM);
-    let deadline = Instant::now() + TERM_TIMEOUT;
-    while Instant::now() < deadline {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
-        thread::sleep(POLL);
+    if !matches!(wait(child, TERM_TIMEOUT, never), Ok(None)) {
+        return;
     }
     signal(child, Signal::KILL);
     let _ = child.wait();

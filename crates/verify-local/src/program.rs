@@ -16,8 +16,6 @@ use crate::process_group;
 use crate::server::{Installation, client_program};
 use verify_drill::interrupt::interrupted;
 
-/// How often a child and the wish to stop are looked at.
-const POLL: Duration = Duration::from_millis(20);
 /// Only so much of what a program said is kept: the end, where it says why it gave up.
 const SAID_BYTES_MAX: usize = 16 << 10;
 
@@ -116,22 +114,13 @@ impl Program {
         let stderr = child.stderr.take();
         thread::scope(|scope| {
             let said = scope.spawn(|| stderr.map(end_of).unwrap_or_default());
-            let status = loop {
-                match child.try_wait() {
-                    Ok(Some(status)) => break Ok(status),
-                    Ok(None) if stop() => {
-                        process_group::end(&mut child);
-                        break Err(interrupted().into());
-                    }
-                    Ok(None) => thread::sleep(POLL),
-                    Err(error) => {
-                        process_group::end(&mut child);
-                        break Err(error).with_context(|| format!("failed to look after {}", self.name));
-                    }
-                }
-            };
+            let status = process_group::wait(&mut child, Duration::MAX, stop);
+            if !matches!(status, Ok(Some(_))) {
+                process_group::end(&mut child);
+            }
             let said = said.join().unwrap_or_default();
-            Ok(Ended { status: status?, said })
+            let status = status.with_context(|| format!("failed to look after {}", self.name))?;
+            Ok(Ended { status: status.ok_or_else(interrupted)?, said })
         })
     }
 }

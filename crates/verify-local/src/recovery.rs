@@ -10,10 +10,10 @@ use verify_core::timeline::{Milestone, Timeline};
 
 use super::survey::{connect, first};
 use verify_drill::interrupt::interrupted;
+use verify_drill::until::{Look, Pace, Waited, until};
 
 /// How long a promotion may take.
 const PROMOTE_TIMEOUT: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(10);
 
 /// A timeline with the monotonic clock that it is kept by.
 pub(super) struct Stopwatch {
@@ -42,22 +42,18 @@ pub(super) fn promote(standby: &Settings, asked: fn() -> bool) -> Result<()> {
     session
         .query("SELECT pg_catalog.pg_promote(true, 60)")
         .context("failed to promote the restored server")?;
-    let deadline = Instant::now() + PROMOTE_TIMEOUT;
-    loop {
+    let promoted = until(PROMOTE_TIMEOUT, Pace::LOCAL, asked, || {
         let rows = session.query("SELECT pg_catalog.pg_is_in_recovery()")?;
-        if first(&rows)?.text(0)? == "f" {
-            return Ok(());
-        }
-        if asked() {
-            return Err(interrupted().into());
-        }
-        if Instant::now() >= deadline {
-            bail!(
-                "failed to promote the restored server: it is in recovery after {} s",
-                PROMOTE_TIMEOUT.as_secs()
-            );
-        }
-        std::thread::sleep(POLL);
+        let over = first(&rows)?.text(0)? == "f";
+        anyhow::Ok(if over { Look::Done(()) } else { Look::Waiting(()) })
+    })?;
+    match promoted {
+        Waited::Done(()) => Ok(()),
+        Waited::Stopped => Err(interrupted().into()),
+        Waited::TimedOut(()) => bail!(
+            "failed to promote the restored server: it is in recovery after {} s",
+            PROMOTE_TIMEOUT.as_secs()
+        ),
     }
 }
 

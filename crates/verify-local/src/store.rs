@@ -1,9 +1,9 @@
 //! The directory that keeps backups.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,12 +16,12 @@ use verify_drill::backup_record::{self, BackupRecord};
 use verify_drill::hint::Hinted;
 use verify_drill::lock::try_lock;
 use verify_drill::store::Folder;
+use verify_drill::until::{Look, Pace, Waited, never, until};
 
 /// Parts the name of a backup in the making from the number of its process.
 const PARTIAL: &str = ".partial-";
 /// How often, and with which pauses, the removal of a directory is tried.
-const REMOVE_ATTEMPTS: u32 = 20;
-const REMOVE_PAUSE: Duration = Duration::from_millis(100);
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A directory of backups.
 #[derive(Clone, Debug)]
@@ -161,12 +161,10 @@ impl Store {
 
 /// Removes a directory into which a program of the dead run may still write, for a moment.
 fn remove(directory: &Path) -> bool {
-    (0..REMOVE_ATTEMPTS).any(|attempt| {
-        if attempt > 0 {
-            thread::sleep(REMOVE_PAUSE);
-        }
-        fs::remove_dir_all(directory).is_ok()
-    })
+    let removed = until(REMOVE_TIMEOUT, Pace::LOCAL, never, || {
+        Ok::<_, Infallible>(fs::remove_dir_all(directory).map_or_else(Look::Waiting, Look::Done))
+    });
+    matches!(removed, Ok(Waited::Done(())))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,9 +12,6 @@ use super::account::{give_to_server_user, run_as_server_user};
 use super::installation::Installation;
 use crate::process_group;
 use verify_drill::interrupt::interrupted;
-
-/// How often a child and the wish to stop are polled.
-const POLL: Duration = Duration::from_millis(10);
 
 /// How a new data directory is made.
 #[derive(Clone, Debug)]
@@ -91,12 +87,9 @@ pub(super) fn init(installation: &Installation, data_dir: &Path, options: &InitO
         )
     };
     let mut child = command.spawn().with_context(doing)?;
-    while child.try_wait().with_context(doing)?.is_none() {
-        if (options.asked)() {
-            process_group::end(&mut child);
-            return Err(interrupted().into());
-        }
-        thread::sleep(POLL);
+    if process_group::wait(&mut child, Duration::MAX, options.asked).with_context(doing)?.is_none() {
+        process_group::end(&mut child);
+        return Err(interrupted().into());
     }
     // It says less than a pipe holds.
     let output = child.wait_with_output().with_context(doing)?;

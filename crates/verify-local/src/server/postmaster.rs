@@ -4,14 +4,15 @@
 //! that the process is a `postgres` that works in that very data directory. Where there is no `/proc`, only servers
 //! that this process itself started are stopped, through their handle.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use verify_drill::until::{Look, Pace, Waited, never, until};
 
 /// How long an ordered stop may take before the processes are killed.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ pub(super) fn stop_server_of(data_dir: &Path) -> Result<()> {
     if let Some(postmaster) = postmaster.filter(|pid| processes_in(data_dir).contains(pid)) {
         // An error means that it ended meanwhile; what is left shows below.
         let _ = kill_process(postmaster, Signal::QUIT);
-        wait_until_gone(data_dir, QUIT_TIMEOUT);
+        await_gone(data_dir, QUIT_TIMEOUT);
     }
     kill_processes_in(data_dir)?;
     if let Some(id) = pid_file.and_then(|file| file.shared_memory_id) {
@@ -97,26 +98,27 @@ pub(super) fn kill_processes_in(data_dir: &Path) -> Result<()> {
     for pid in processes_in(data_dir) {
         let _ = kill_process(pid, Signal::KILL);
     }
-    if wait_until_gone(data_dir, KILL_TIMEOUT) {
-        return Ok(());
+    let left = await_gone(data_dir, KILL_TIMEOUT);
+    if !left.is_empty() {
+        bail!(
+            "processes {left:?} still work in {} although they were killed {} s ago; look at them with `ps`",
+            data_dir.display(),
+            KILL_TIMEOUT.as_secs()
+        )
     }
-    bail!(
-        "processes {:?} still work in {} although they were killed {} s ago; look at them with `ps`",
-        processes_in(data_dir),
-        data_dir.display(),
-        KILL_TIMEOUT.as_secs()
-    )
+    Ok(())
 }
 
-fn wait_until_gone(data_dir: &Path, timeout: Duration) -> bool {
-    let deadline = Instant::now() + timeout;
-    while !processes_in(data_dir).is_empty() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(10));
+/// Waits until no postgres process works in `data_dir`. Returns those that still do.
+fn await_gone(data_dir: &Path, timeout: Duration) -> Vec<Pid> {
+    let waited = until(timeout, Pace::LOCAL, never, || {
+        let left = processes_in(data_dir);
+        Ok::<_, Infallible>(if left.is_empty() { Look::Done(()) } else { Look::Waiting(left) })
+    });
+    match waited {
+        Ok(Waited::TimedOut(left)) => left,
+        Ok(Waited::Done(()) | Waited::Stopped) => Vec::new(),
     }
-    true
 }
 
 /// Frees the segment that a killed server leaves behind; a server that was stopped has freed it itself.

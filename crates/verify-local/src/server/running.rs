@@ -6,17 +6,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use verify_drill::until::{Look, Pace, Waited, never, until};
 
 use super::account::{create_server_dir, give_to_server_user, run_as_server_user};
 use super::data_directory::{self, InitOptions, forget_environment};
 use super::installation::Installation;
 use super::options::{Listen, StartOptions, Stop, Wait};
 use super::postmaster::{self, PidFile};
+use crate::process_group;
 
 /// The longest path of a socket that every system accepts (`sun_path` less its final zero), in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
@@ -136,40 +137,36 @@ impl Server {
     }
 
     fn wait_until_up(&mut self, options: &StartOptions) -> Result<()> {
-        let started = Instant::now();
-        loop {
+        let place = self.data_dir.display().to_string();
+        let up = until(options.timeout, Pace::LOCAL, options.asked, || {
             // Before the file is read, or a server that ended right after it wrote would count as up.
             let ended = self.postmaster.try_wait().context("failed to look after the server")?;
             if let Some(status) = ended {
                 self.state = State::Stopped;
-                bail!("the server on {} stopped while it started ({status})", self.data_dir.display());
+                bail!("the server on {place} stopped while it started ({status})");
             }
             let accepts_connections = PidFile::read(&self.data_dir)
                 .is_some_and(|file| file.pid.cast_unsigned() == self.pid() && file.accepts_connections);
             let enough = options.wait == Wait::ReadyOrStandby || postmaster::recovery_is_over(&self.data_dir);
             if accepts_connections && enough {
-                return Ok(());
-            }
-            if (options.asked)() {
-                bail!("the server on {} was not waited for: asked to stop", self.data_dir.display());
+                return Ok(Look::Done(()));
             }
             if let Some(reason) = (options.in_vain)(&self.data_dir, &self.log_file) {
-                bail!("the server on {} will never accept connections: {reason}", self.data_dir.display());
+                bail!("the server on {place} will never accept connections: {reason}");
             }
-            if started.elapsed() >= options.timeout {
-                bail!(
-                    "the server on {} {} within {} s; it was stopped again",
-                    self.data_dir.display(),
-                    if accepts_connections {
-                        "did not end its recovery"
-                    } else {
-                        "did not accept connections"
-                    },
-                    options.timeout.as_secs()
-                );
-            }
-            let pause_ms = if started.elapsed() < Duration::from_secs(2) { 5 } else { 50 };
-            thread::sleep(Duration::from_millis(pause_ms));
+            let missing = match accepts_connections {
+                true => "did not end its recovery",
+                false => "did not accept connections",
+            };
+            Ok(Look::Waiting(missing))
+        })?;
+        match up {
+            Waited::Done(()) => Ok(()),
+            Waited::Stopped => bail!("the server on {place} was not waited for: asked to stop"),
+            Waited::TimedOut(missing) => bail!(
+                "the server on {place} {missing} within {} s; it was stopped again",
+                options.timeout.as_secs()
+            ),
         }
     }
 
@@ -188,18 +185,15 @@ impl Server {
             Stop::Immediate => Signal::QUIT,
         };
         self.signal(signal)?;
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.postmaster.try_wait().context("failed to look after the server")?.is_none() {
-            if Instant::now() >= deadline {
-                bail!(
-                    "the server on {} did not stop within {} s; a client may still be connected, or its last \
-                     checkpoint is slow. See its log {}",
-                    self.data_dir.display(),
-                    STOP_TIMEOUT.as_secs(),
-                    self.log_file.display()
-                );
-            }
-            thread::sleep(Duration::from_millis(5));
+        let ended = process_group::wait(&mut self.postmaster, STOP_TIMEOUT, never);
+        if ended.context("failed to look after the server")?.is_none() {
+            bail!(
+                "the server on {} did not stop within {} s; a client may still be connected, or its last checkpoint is \
+                 slow. See its log {}",
+                self.data_dir.display(),
+                STOP_TIMEOUT.as_secs(),
+                self.log_file.display()
+            );
         }
         self.state = State::Stopped;
         Ok(())
