@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
@@ -19,10 +19,10 @@ use super::error;
 use super::label::RUN;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::runtime::{block_on, unless_interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 
-/// How often a question is asked again that found no answer, and after which pause, which doubles.
+/// How often a question is asked that is refused for the moment.
 const ATTEMPTS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// An API server, and how long it may take to answer.
 #[derive(Clone, Debug)]
@@ -242,27 +242,30 @@ impl<K> Kind<K> {
     where
         F: Future<Output = Result<T, kube::Error>>,
     {
-        let (began, silence) = (Instant::now(), self.server.silence());
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
+        let (began, silence, cleaning_up) = (Instant::now(), self.server.silence(), interrupt::asked());
+        let mut attempts = 0;
+        let stop = || !cleaning_up && interrupt::asked();
+        let answered = until(silence, Pace::REMOTE, stop, || {
             let left = silence.saturating_sub(began.elapsed()).min(self.server.request);
             let asked = async { tokio::time::timeout(left, question()).await };
-            let last = attempt == ATTEMPTS;
-            match block_on(unless_interrupted(asked))? {
-                Ok(Err(passing)) if !last && error::is_passing(&passing) => {}
-                Ok(answer) => return Ok(answer),
-                Err(_) if began.elapsed() >= silence => break,
-                Err(_) => {}
+            attempts += 1;
+            Ok::<_, Error>(match block_on(unless_interrupted(asked))? {
+                Ok(Err(passing)) if attempts < ATTEMPTS && error::is_passing(&passing) => {
+                    Look::Waiting(Some(passing))
+                }
+                Ok(answer) => Look::Done(answer),
+                Err(_) => Look::Waiting(None),
+            })
+        })?;
+        match answered {
+            Waited::Done(answer) => Ok(answer),
+            Waited::Stopped => Err(interrupted().into()),
+            Waited::TimedOut(Some(refusal)) => Ok(Err(refusal)),
+            Waited::TimedOut(None) => {
+                self.server.silent.fetch_or(interrupt::asked(), Ordering::Relaxed);
+                Err(error::silent(began.elapsed(), doing, &self.server.url))
             }
-            if interrupt::asked() {
-                std::thread::sleep(pause);
-            } else if interrupt::wait(pause) {
-                return Err(interrupted().into());
-            }
-            pause *= 2;
         }
-        self.server.silent.fetch_or(interrupt::asked(), Ordering::Relaxed);
-        Err(error::silent(began.elapsed(), doing, &self.server.url))
     }
 }
 

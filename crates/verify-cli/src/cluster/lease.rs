@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::Cluster;
 use super::error;
@@ -159,8 +160,12 @@ fn lease(namespace: &str, run: &Run, component: Component, now: Timestamp) -> Le
 /// Renews the lease until it is taken away.
 async fn renew(leases: Api<Lease>, name: String, heard: Arc<Mutex<Heard>>) {
     let mut version = None;
+    let mut renewals = interval(RENEWAL_PERIOD);
+    renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first one is at once, and the lease is new.
+    renewals.tick().await;
     loop {
-        tokio::time::sleep(RENEWAL_PERIOD).await;
+        renewals.tick().await;
         // The lease is as fresh as the moment before it was asked for, not the one at which the answer came.
         let asked = Instant::now();
         let renewed = tokio::time::timeout(RENEWAL_TIMEOUT, renew_once(&leases, &name, &mut version)).await;

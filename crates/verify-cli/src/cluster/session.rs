@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::AttachParams;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::agent_pod::CONTAINER;
 use super::kind::Kind;
@@ -121,8 +122,10 @@ impl Session {
     pub(crate) fn keep_sending(&self, line: String, period: Duration) {
         let orders = self.orders.downgrade();
         runtime().spawn(async move {
+            let mut signs = interval(period);
+            signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                tokio::time::sleep(period).await;
+                signs.tick().await;
                 // Only asked for a moment: the command's input ends when the session goes.
                 let sent = orders.upgrade().is_some_and(|orders| orders.send(line.clone()).is_ok());
                 if !sent {

@@ -12,6 +12,7 @@ use crate::cluster::{End, Kind, Said, Session, TOOL};
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::hint::{Hinted, hinted};
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
 /// How often the wish to stop is looked at.
@@ -167,20 +168,12 @@ impl<'a> AgentCall<'a> {
 
     /// Why the pod does not run any more, where the cluster says so within a moment.
     fn end(&self) -> Option<anyhow::Error> {
-        let began = Instant::now();
-        loop {
-            let end = match self.pods.get(&self.pod) {
-                Ok(Some(pod)) => End::of(&pod),
-                Ok(None) => Some(End::absent()),
-                Err(_) => return None,
-            };
-            if let Some(End { why, hint }) = end {
-                return Some(hinted(format!("failed to run the agent: its pod {} {why}", self.pod), hint));
-            }
-            if began.elapsed() > END_TIMEOUT || interrupt::wait(POLL) {
-                return None;
-            }
-        }
+        let ended = until(END_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
+            let end = self.pods.get(&self.pod)?.map_or_else(|| Some(End::absent()), |pod| End::of(&pod));
+            anyhow::Ok(end.map_or(Look::Waiting(()), Look::Done))
+        });
+        let Ok(Waited::Done(End { why, hint })) = ended else { return None };
+        Some(hinted(format!("failed to run the agent: its pod {} {why}", self.pod), hint))
     }
 
     /// Tells steps and events; gives back what is neither.

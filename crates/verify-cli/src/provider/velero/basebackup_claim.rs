@@ -10,9 +10,10 @@ use kube::ResourceExt;
 use super::preflight;
 use super::settings::Settings;
 use super::sweep::{KeptServers, sweep};
-use super::waiting::{Look, wait};
+use super::waiting::{Pending, wait};
 use crate::cluster::{Cluster, Component, selector};
 use crate::velero::problem::Problem;
+use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 
 /// How often it is looked, while we wait for another run, whether it is dead.
@@ -47,7 +48,10 @@ impl BasebackupClaim<'_> {
             }
             let what = format!("is used by another backup, by its pod {}", other.name_any());
             let on = Problem::failure(format!("the claim {}", self.name), what);
-            Ok(Look::Waiting { on: on.way_out("try again when that one has ended"), state: String::new() })
+            Ok(Look::Waiting(Pending {
+                on: on.way_out("try again when that one has ended"),
+                state: String::new(),
+            }))
         })
     }
 

@@ -1,6 +1,7 @@
 //! Filling the volume that holds the copy: what Velero is asked for, followed until the Restore and all that moves data
 //! for it have ended, and judged.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +15,7 @@ use super::modifier::Modifier;
 use super::record::Record;
 
 use super::settings::{ITEM_OPERATION_TIMEOUT, Settings};
-use super::waiting::{Look, wait};
+use super::waiting::{Pending, wait};
 use crate::cluster::{Cluster, Component, Run, labels, lease};
 use crate::velero::artefact::Artefact;
 use crate::velero::data_movement::DataDownload;
@@ -30,7 +31,8 @@ use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::waiting;
-use verify_drill::interrupt;
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
 /// What is restored of a snapshot: nothing that could run.
@@ -48,7 +50,6 @@ const UNSEEN: &str = "is asked for again: Velero has not yet seen the ConfigMap 
 
 /// How long the texts of a Restore's errors may follow its end.
 const RESULTS_TIMEOUT: Duration = Duration::from_secs(10);
-const RESULTS_POLL: Duration = Duration::from_millis(500);
 
 /// The volume of a backup that is being filled.
 pub(super) struct Filling<'a> {
@@ -155,7 +156,7 @@ impl Filling<'_> {
             }
             if step != Step::Follow {
                 let on = Problem::failure(format!("Restore {name}"), UNSEEN);
-                return Ok(Look::Waiting { on, state: UNSEEN.to_owned() });
+                return Ok(Look::Waiting(Pending { on, state: UNSEEN.to_owned() }));
             }
             let Some(restore) = restore else {
                 bail!("failed to follow the Restore {name}: it was removed; run it again")
@@ -178,7 +179,7 @@ impl Filling<'_> {
             let state = serde_json::to_string(&(restore.observed(), statuses, ahead, their_files))?;
             let on = claim.problem().or(on);
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
-            Ok(Look::Waiting { on, state })
+            Ok(Look::Waiting(Pending { on, state }))
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list_if_known(&selector)?;
         let results = self.complaints(&restore);
@@ -195,19 +196,24 @@ impl Filling<'_> {
 
     /// What Velero complains of: it is removed with the Restore. It decides nothing that its objects do not decide as well.
     fn complaints(&self, restore: &Restore) -> Results {
-        let (name, began) = (restore.name_any(), Instant::now());
+        let name = restore.name_any();
         let read = |artefact| self.evidence.of_restore(&name, artefact);
-        loop {
+        // Velero may write it a moment after the Restore has ended.
+        let results = until(RESULTS_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
             let packed = read(Artefact::Results);
             let results = packed.and_then(|packed| packed.map(|packed| results::decode(&packed)).transpose());
-            match results {
-                Ok(Some(results)) => return results,
-                _ if !has_texts(restore) => return Results::default(),
-                // Velero may write it a moment after the Restore has ended.
-                _ if began.elapsed() < RESULTS_TIMEOUT && !interrupt::wait(RESULTS_POLL) => {}
-                Ok(None) => return Results::of_log(read(Artefact::Logs)),
-                Err(error) => return Results::of_log(Err(error)),
-            }
+            Ok::<_, Infallible>(match results {
+                Ok(Some(results)) => Look::Done(results),
+                _ if !has_texts(restore) => Look::Done(Results::default()),
+                Ok(None) => Look::Waiting(None),
+                Err(error) => Look::Waiting(Some(error)),
+            })
+        });
+        match results {
+            Ok(Waited::Done(results)) => results,
+            Ok(Waited::TimedOut(None)) => Results::of_log(read(Artefact::Logs)),
+            Ok(Waited::TimedOut(Some(error))) => Results::of_log(Err(error)),
+            Ok(Waited::Stopped) => Results::of_log(Err(interrupted().into())),
         }
     }
 
@@ -236,7 +242,7 @@ impl Filling<'_> {
                 None => Look::Done(()),
                 Some(pod) => {
                     let on = Problem::failure(format!("the pod {}", pod.name_any()), "is being removed");
-                    Look::Waiting { on, state: String::new() }
+                    Look::Waiting(Pending { on, state: String::new() })
                 }
             })
         })

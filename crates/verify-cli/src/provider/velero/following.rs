@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::evidence::Evidence;
-use super::waiting::{Look, wait};
+use super::waiting::{Pending, wait};
 use crate::cluster::Cluster;
 use crate::velero::artefact::Artefact;
 use crate::velero::backup::Backup;
@@ -23,6 +23,7 @@ use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::{log, waiting};
 use verify_drill::duration::Period;
+use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 
 /// A backup that has ended, and all that belongs to it.
@@ -103,7 +104,7 @@ impl Followed<'_> {
                 serde_json::to_string(&(backup.observed(), statuses, seen.len(), ahead, their_files))?;
             let on =
                 on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
-            Ok(Look::Waiting { on, state })
+            Ok(Look::Waiting(Pending { on, state }))
         })?;
         for upload in &uploads {
             if let Some(snapshot) = &upload.spec.csi_snapshot {

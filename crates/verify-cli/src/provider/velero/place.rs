@@ -3,7 +3,7 @@
 //! state-lab works in its pods over exec and a socket, so that not even DNS is let through. Velero's own pods, which
 //! move the data, are in Velero's namespace.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, ResourceQuota, ServiceAccount};
@@ -16,6 +16,7 @@ use super::fate;
 use super::storage::claim_in;
 use crate::cluster::{Cluster, Component, Run, labels, lease, object};
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 
 /// The name of the one policy, and of the one quota.
 const NAME: &str = "state-lab";
@@ -23,7 +24,6 @@ const NAME: &str = "state-lab";
 const ACCOUNT: &str = "default";
 /// How long the cluster may take until it has furnished a namespace.
 const FURNISHED_TIMEOUT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(200);
 
 /// The validation namespace of a run.
 #[derive(Clone, Debug)]
@@ -119,19 +119,18 @@ fn foreign_volumes(namespace: &str, all: &[PersistentVolume]) -> Vec<String> {
 /// Waits for what controllers add to a namespace, without which no pod can be created in it: the account that pods
 /// have, and the count of what there is, before which a quota refuses everything.
 fn await_furnished(cluster: &Cluster, namespace: &str) -> Result<()> {
-    let began = Instant::now();
-    loop {
+    let furnished = until(FURNISHED_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
         let account = cluster.of::<ServiceAccount>(namespace).get(ACCOUNT)?.is_some();
         let quota = cluster.of::<ResourceQuota>(namespace).get(NAME)?;
-        match missing(account, quota.as_ref()) {
-            None => return Ok(()),
-            Some(missing) if began.elapsed() > FURNISHED_TIMEOUT => bail!(
-                "{missing} after {} s: does the cluster's controller manager run?",
-                FURNISHED_TIMEOUT.as_secs()
-            ),
-            Some(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
-            Some(_) => {}
-        }
+        anyhow::Ok(missing(account, quota.as_ref()).map_or(Look::Done(()), Look::Waiting))
+    })?;
+    match furnished {
+        Waited::Done(()) => Ok(()),
+        Waited::Stopped => Err(interrupted().into()),
+        Waited::TimedOut(missing) => bail!(
+            "{missing} after {} s: does the cluster's controller manager run?",
+            FURNISHED_TIMEOUT.as_secs()
+        ),
     }
 }
 

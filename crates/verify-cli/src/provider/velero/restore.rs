@@ -28,7 +28,7 @@ use super::removal;
 use super::settings::Settings;
 use super::storage::handle;
 use super::sweep::{KeptServers, sweep};
-use super::waiting::{Look, running, wait};
+use super::waiting::{Pending, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
 use crate::render::openmetrics;
@@ -38,6 +38,7 @@ use crate::velero::problem::Problem;
 use verify_drill::backup_name::BackupName;
 use verify_drill::judging::{Found, Judging, metrics_file, report_file};
 use verify_drill::store::OpenStore;
+use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 
 /// What to restore, and what it is to keep to.
@@ -300,7 +301,7 @@ impl Restoring<'_> {
             let what =
                 refusal.map_or_else(|| "has no pod yet".to_owned(), |why| format!("has no pod: {why}"));
             let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(hint);
-            Ok(Look::Waiting { on, state: String::new() })
+            Ok(Look::Waiting(Pending { on, state: String::new() }))
         })?;
         let claim = ClaimState::new(self.cluster, namespace, &self.record.volume.claim);
         running(&pods, &name, Some(claim), patience, self.watch)?;

@@ -9,13 +9,14 @@ use kube::ResourceExt;
 
 use super::settings::Settings;
 use super::storage::handles;
-use super::waiting::{Look, wait};
+use super::waiting::{Pending, wait};
 use crate::agent::Access;
 use crate::cluster::{
     Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of, pull_secrets,
 };
 use crate::velero::problem::Problem;
 use verify_drill::duration::Period;
+use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 
 const PORT: u16 = 5432;
@@ -83,7 +84,7 @@ impl Source {
             let found = choose(PostgresCluster::among(&pods, &endpoints), name, &namespace)?;
             Ok(match ready_primary(&found, &namespace) {
                 Ok(primary) => Look::Done((pods, found, primary)),
-                Err(on) => Look::Waiting { on, state: String::new() },
+                Err(on) => Look::Waiting(Pending { on, state: String::new() }),
             })
         })?;
         let container = database_container(&primary).context("failed to find the database's container")?;

@@ -11,27 +11,21 @@ use crate::velero::problem::Problem;
 use verify_drill::duration::Period;
 use verify_drill::hint::hinted;
 use verify_drill::interrupt::interrupted;
+use verify_drill::until::{Look, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
-/// How often the cluster is asked.
-const POLL: Duration = Duration::from_millis(200);
 /// How often what is waited for is told again.
 const TELL_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a registry's refusal is waited out: the kubelet tries again after 10 s, and after 20 s more.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
 
-/// What a look found.
-pub(super) enum Look<T> {
-    /// What was waited for.
-    Done(T),
-    /// It is not there yet.
-    Waiting {
-        /// What it hangs on.
-        on: Problem,
-        /// Anything that changes as long as something moves.
-        state: String,
-    },
+/// What is waited for, and how far it is.
+pub(super) struct Pending {
+    /// What it hangs on.
+    pub(super) on: Problem,
+    /// Anything that changes as long as something moves.
+    pub(super) state: String,
 }
 
 /// Looks again and again until it is done.
@@ -43,21 +37,18 @@ pub(super) enum Look<T> {
 pub(super) fn wait<T>(
     patience: Period,
     watch: &Watch<'_>,
-    mut look: impl FnMut() -> Result<Look<T>>,
+    mut look: impl FnMut() -> Result<Look<T, Pending>>,
 ) -> Result<T> {
     let longest = patience.duration();
     let (mut moved, mut last, mut told, mut told_at) =
         (Instant::now(), String::new(), String::new(), Instant::now());
-    loop {
-        if (watch.asked)() {
-            return Err(interrupted().into());
-        }
-        let (on, state) = match look() {
-            Ok(Look::Done(done)) => return Ok(done),
-            Ok(Look::Waiting { on, state }) => (on, state),
+    let waited = until(Duration::MAX, Pace::REMOTE, watch.asked, || {
+        let Pending { on, state } = match look() {
+            Ok(Look::Done(done)) => return Ok(Look::Done(done)),
+            Ok(Look::Waiting(pending)) => pending,
             // What we wait for goes on without it.
             Err(error) if error.is::<Unanswered>() => {
-                (Problem::failure("the API server", "does not answer"), last.clone())
+                Pending { on: Problem::failure("the API server", "does not answer"), state: last.clone() }
             }
             Err(error) => return Err(error),
         };
@@ -72,7 +63,11 @@ pub(super) fn wait<T>(
             watch.tell(&text);
             (told, told_at) = (text, Instant::now());
         }
-        std::thread::sleep(POLL);
+        Ok(Look::Waiting(()))
+    })?;
+    match waited {
+        Waited::Done(done) => Ok(done),
+        Waited::Stopped | Waited::TimedOut(()) => Err(interrupted().into()),
     }
 }
 
@@ -105,7 +100,7 @@ pub(super) fn running(
                 let problem = Problem::failure(format!("the pod {name}"), on);
                 let problem = Problem { way_out: hint.map(str::to_owned), ..problem };
                 let of_claim = claim.as_mut().and_then(ClaimState::problem);
-                Look::Waiting { on: of_claim.unwrap_or(problem), state: stage }
+                Look::Waiting(Pending { on: of_claim.unwrap_or(problem), state: stage })
             }
         })
     })
@@ -122,7 +117,8 @@ mod tests {
         let watch = Watch::silent();
         let patience = Period::from_ms(300);
         let on = || Problem::failure("Backup b", "is New").way_out("look at Velero");
-        let stuck = wait::<()>(patience, &watch, || Ok(Look::Waiting { on: on(), state: String::new() }));
+        let stuck =
+            wait::<()>(patience, &watch, || Ok(Look::Waiting(Pending { on: on(), state: String::new() })));
         let stuck = Failure::of(&stuck.unwrap_err(), Exit::COULD_NOT_RUN);
         assert_eq!(stuck.causes, ["gave up after nothing had moved for 300ms: Backup b is New"]);
         assert_eq!(stuck.hint.as_deref(), Some("look at Velero"));
@@ -132,7 +128,7 @@ mod tests {
             Ok(if looks == 5 {
                 Look::Done(looks)
             } else {
-                Look::Waiting { on: on(), state: looks.to_string() }
+                Look::Waiting(Pending { on: on(), state: looks.to_string() })
             })
         });
         assert_eq!(moving.unwrap(), 5);

@@ -7,8 +7,6 @@
 mod namespace;
 mod velero_objects;
 
-use std::time::Duration;
-
 use anyhow::Result;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -20,8 +18,6 @@ use serde::Serialize;
 pub(crate) use super::fate::UNPROVEN;
 use crate::cluster::{Cluster, Namespaced, Run, lease};
 use crate::velero::restore::Restore;
-
-const POLL: Duration = Duration::from_millis(500);
 
 /// What became of a removal.
 #[must_use]

@@ -1,7 +1,6 @@
 //! The end of a validation namespace, and of what is bound to it.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -9,11 +8,12 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeCl
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{POLL, Work, is_going};
+use super::{Work, is_going};
 use crate::cluster::{Kind, Run};
 use crate::provider::velero::fate::{self, ContentFate, VolumeFate};
 use crate::provider::velero::place::Place;
 use crate::velero::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
+use verify_drill::until::{Look, Pace, Waited, never, until};
 
 /// How long a namespace may take to go, with its pods and the storage of its claims.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -126,23 +126,26 @@ impl Work<'_> {
     fn await_gone(&mut self, kind: &Kind<Namespace>, name: &str, timeout: Duration) -> bool {
         let began = Instant::now();
         let mut reminded_at = began;
-        loop {
-            let Some(found) = self.tried(&format!("Namespace {name}"), kind.get(name)) else { return false };
-            let Some(namespace) = found else { return true };
-            if began.elapsed() > timeout {
+        let gone = until(timeout, Pace::REMOTE, never, || {
+            let Some(namespace) = kind.get(name)? else { return Ok(Look::Done(())) };
+            if reminded_at.elapsed() > REMINDER_PERIOD {
+                self.remind(name, began.elapsed());
+                reminded_at = Instant::now();
+            }
+            Ok(Look::Waiting(namespace))
+        });
+        match self.tried(&format!("Namespace {name}"), gone) {
+            Some(Waited::Done(())) => true,
+            Some(Waited::TimedOut(namespace)) => {
                 // Without them the message only tells less.
                 let pods = self.cluster.of::<Pod>(name).list("").unwrap_or_default();
                 let claims = self.cluster.of::<PersistentVolumeClaim>(name).list("").unwrap_or_default();
                 let holds = held_by(&namespace, &pods, &claims);
                 let waited = began.elapsed().as_secs();
                 self.left(format!("Namespace {name}: it is still going after {waited} s{holds}"));
-                return false;
+                false
             }
-            if reminded_at.elapsed() > REMINDER_PERIOD {
-                self.remind(name, began.elapsed());
-                reminded_at = Instant::now();
-            }
-            thread::sleep(POLL);
+            Some(Waited::Stopped) | None => false,
         }
     }
 
@@ -161,10 +164,9 @@ impl Work<'_> {
     /// The volumes of claims that are gone: those that go by themselves are waited for, the others are removed as objects.
     fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>, mut going: BTreeSet<String>) {
         let kind = self.cluster.global::<PersistentVolume>();
-        let began = Instant::now();
         let mut dealt_with = BTreeSet::new();
-        loop {
-            let Some(all) = self.tried("PersistentVolumes", kind.list("")) else { return };
+        let gone = until(VOLUME_TIMEOUT, Pace::REMOTE, never, || {
+            let all = kind.list("")?;
             let before = std::mem::take(&mut going);
             for (volume, fate) in judged(&all, namespace, claims) {
                 let name = volume.name_any();
@@ -185,20 +187,16 @@ impl Work<'_> {
             }
             let gone = before.difference(&going).filter(|name| !dealt_with.contains(*name));
             self.done.removed.extend(gone.map(|name| format!("PersistentVolume {name}")));
-            if going.is_empty() {
-                return;
+            Ok(if going.is_empty() { Look::Done(()) } else { Look::Waiting(()) })
+        });
+        if let Some(Waited::TimedOut(())) = self.tried("PersistentVolumes", gone) {
+            let waited = VOLUME_TIMEOUT.as_secs();
+            for name in going {
+                self.left(format!(
+                    "PersistentVolume {name}: its storage is not gone {waited} s after its claim; `kubectl describe pv \
+                     {name}` shows why"
+                ));
             }
-            if began.elapsed() > VOLUME_TIMEOUT {
-                let waited = VOLUME_TIMEOUT.as_secs();
-                for name in going {
-                    self.left(format!(
-                        "PersistentVolume {name}: its storage is not gone {waited} s after its claim; `kubectl describe \
-                         pv {name}` shows why"
-                    ));
-                }
-                return;
-            }
-            thread::sleep(POLL);
         }
     }
 

@@ -1,8 +1,7 @@
 //! The end of the Restores and Backups that a run asked Velero for.
 
 use std::collections::BTreeSet;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,7 +9,7 @@ use kube::ResourceExt;
 use kube::core::object::HasStatus;
 use serde_json::json;
 
-use super::{POLL, Work, is_going};
+use super::{Work, is_going};
 use crate::cluster::{Component, Namespaced, Run, labels, lease};
 use crate::provider::velero::fate::{self, BackupFate, UNPROVEN};
 use crate::velero::backup::Backup;
@@ -20,6 +19,7 @@ use crate::velero::object::Observed;
 use crate::velero::pod_volume::{PodVolumeBackup, PodVolumeRestore};
 use crate::velero::restore::Restore;
 use crate::velero::transfer::TransferStatus;
+use verify_drill::until::{Look, Pace, Waited, never, until};
 
 /// How long Velero may take to let its own objects go.
 const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,14 +30,12 @@ impl Work<'_> {
     /// Ends the restores before anything that they work on goes. One that began might make the namespace anew, without
     /// our policy; and one that cannot find its claims any more holds up everybody else's restores for ten minutes.
     pub(super) fn end_restores(&mut self) {
-        let began = Instant::now();
-        while began.elapsed() < VELERO_TIMEOUT {
-            // What cannot be read is told when it is removed.
-            let Ok(found) = self.restores() else { return };
-            let open: Vec<Restore> =
-                found.into_iter().filter(|restore| !restore.observed().phase.ended()).collect();
+        // What cannot be read is told when it is removed.
+        let _ = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
+            let mut open = self.restores()?;
+            open.retain(|restore| !restore.observed().phase.ended());
             if open.is_empty() {
-                return;
+                return anyhow::Ok(Look::Done(()));
             }
             for restore in open.iter().filter(|restore| may_never_begin(restore)) {
                 // Velero may take it up just now; then it is not as it was read, and is looked at again.
@@ -52,8 +50,8 @@ impl Work<'_> {
                 open.into_iter().filter_map(|restore| restore.metadata.uid).collect();
             self.cancel::<PodVolumeRestore>(&owners);
             self.cancel::<DataDownload>(&owners);
-            thread::sleep(POLL);
-        }
+            Ok(Look::Waiting(()))
+        });
     }
 
     pub(super) fn restores(&self) -> Result<Vec<Restore>> {
@@ -62,24 +60,19 @@ impl Work<'_> {
 
     /// Restores that were removed go when Velero lets them.
     pub(super) fn await_restores_gone(&mut self) {
-        let began = Instant::now();
-        loop {
-            let Some(found) = self.tried("Restores", self.restores()) else { return };
-            if found.is_empty() {
-                return;
+        let gone = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
+            let found = self.restores()?;
+            anyhow::Ok(if found.is_empty() { Look::Done(()) } else { Look::Waiting(found) })
+        });
+        if let Some(Waited::TimedOut(left)) = self.tried("Restores", gone) {
+            for restore in left {
+                self.left(format!(
+                    "Restore {}: Velero has not let it go within {} s; does the Velero server run, and does it reach the \
+                     backup's location?",
+                    restore.name_any(),
+                    VELERO_TIMEOUT.as_secs()
+                ));
             }
-            if began.elapsed() > VELERO_TIMEOUT {
-                for restore in found {
-                    self.left(format!(
-                        "Restore {}: Velero has not let it go within {} s; does the Velero server run, and does it \
-                         reach the backup's location?",
-                        restore.name_any(),
-                        VELERO_TIMEOUT.as_secs()
-                    ));
-                }
-                return;
-            }
-            thread::sleep(POLL);
         }
     }
 
@@ -118,10 +111,9 @@ impl Work<'_> {
     fn end_backups(&mut self) -> Option<Vec<Backup>> {
         let kind = self.cluster.of::<Backup>(self.velero_namespace);
         let unproven = format!("{},{UNPROVEN}=true", self.run.selector());
-        let began = Instant::now();
         let mut told = false;
-        loop {
-            let found = self.tried("Backups", kind.list_if_known(&unproven))?;
+        let ended = until(BACKUP_TIMEOUT, Pace::REMOTE, never, || {
+            let found = kind.list_if_known(&unproven)?;
             let open: BTreeSet<String> = found
                 .iter()
                 .filter(|backup| !backup.observed().phase.ended())
@@ -131,8 +123,8 @@ impl Work<'_> {
                 // Velero may take it up just now; then it is not as it was read.
                 let _ = kind.delete_as_read(backup);
             }
-            if open.is_empty() || began.elapsed() > BACKUP_TIMEOUT {
-                return Some(found);
+            if open.is_empty() {
+                return anyhow::Ok(Look::Done(found));
             }
             if !told {
                 (self.tell)("waiting for Velero to end the backup, which it does not delete before");
@@ -140,7 +132,11 @@ impl Work<'_> {
             }
             self.cancel::<PodVolumeBackup>(&open);
             self.cancel::<DataUpload>(&open);
-            thread::sleep(POLL);
+            Ok(Look::Waiting(found))
+        });
+        match self.tried("Backups", ended)? {
+            Waited::Done(found) | Waited::TimedOut(found) => Some(found),
+            Waited::Stopped => None,
         }
     }
 
@@ -159,19 +155,20 @@ impl Work<'_> {
 
     fn await_backup_gone(&mut self, backup: &Backup, what: &str) {
         let kind = self.cluster.of::<Backup>(self.velero_namespace);
-        let began = Instant::now();
-        loop {
-            let Some(found) = self.tried(what, kind.get(&backup.name_any())) else { return };
-            if found.is_none_or(|found| found.metadata.uid != backup.metadata.uid) {
-                return self.done.removed.push(what.to_owned());
-            }
-            if began.elapsed() > VELERO_TIMEOUT {
+        let gone = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
+            let found = kind.get(&backup.name_any())?;
+            let gone = found.is_none_or(|found| found.metadata.uid != backup.metadata.uid);
+            anyhow::Ok(if gone { Look::Done(()) } else { Look::Waiting(()) })
+        });
+        match self.tried(what, gone) {
+            Some(Waited::Done(())) => self.done.removed.push(what.to_owned()),
+            Some(Waited::TimedOut(())) => {
                 let requests = self.cluster.of::<DeleteBackupRequest>(self.velero_namespace);
                 let request = requests.get(&lease::name(self.run)).ok().flatten();
                 let errors = request
                     .map(|request| request.observed().errors.join("; "))
                     .filter(|errors| !errors.is_empty());
-                return self.left(match errors {
+                self.left(match errors {
                     Some(errors) => format!("{what}: Velero failed to delete it: {errors}"),
                     None => format!(
                         "{what}: Velero has been asked to delete it, and has not within {} s",
@@ -179,7 +176,7 @@ impl Work<'_> {
                     ),
                 });
             }
-            thread::sleep(POLL);
+            Some(Waited::Stopped) | None => {}
         }
     }
 
