@@ -142,7 +142,7 @@ Exit status:
        objective was missed
     2  could not run: usage, configuration, connection
     3  inconclusive: nothing differs, but not everything could be checked
-  130  interrupted; what had been made is removed
+  130  interrupted; everything that the run created is removed
 
 EXAMPLES:
     state-lab capture postgresql://backup@db/shop -o shop.manifest

@@ -124,7 +124,7 @@ impl Config {
                 let doing = format!("failed to read the configuration {}", file.display());
                 return Err(match error.kind() {
                     io::ErrorKind::NotFound => {
-                        Hinted::new(doing, "correct --config, or leave it out to read state-lab.toml")
+                        Hinted::new(doing, "correct --config, or omit it to read state-lab.toml")
                             .because(error)
                             .into()
                     }
@@ -160,15 +160,16 @@ impl Config {
         }
         let known: Vec<&str> = self.databases.keys().map(String::as_str).collect();
         let known = if known.is_empty() {
-            "the configuration names no databases".to_owned()
+            "the configuration has no databases".to_owned()
         } else {
-            format!("the configuration names {}", known.join(", "))
+            format!("the configuration has {}", known.join(", "))
         };
         // A mistyped connection string may hold a password.
         let plain = database.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if plain {
-            let told =
-                format!("failed to find the database {database:?}: it is no connection string, and {known}");
+            let told = format!(
+                "failed to find the database {database:?}: it is not a connection string, and {known}"
+            );
             let hint = format!(
                 "add a table [databases.{database}] to the configuration, or give {CONNECTION_STRING}"
             );
@@ -215,12 +216,11 @@ impl Config {
         self.regions.get(name).with_context(|| {
             match self.regions.keys().map(String::as_str).collect::<Vec<_>>() {
                 known if known.is_empty() => {
-                    format!("failed to find the region {name:?}: the configuration names no regions")
+                    format!("failed to find the region {name:?}: the configuration has no regions")
                 }
-                known => format!(
-                    "failed to find the region {name:?}: the configuration names {}",
-                    known.join(", ")
-                ),
+                known => {
+                    format!("failed to find the region {name:?}: the configuration has {}", known.join(", "))
+                }
             }
         })
     }
@@ -354,7 +354,7 @@ mod tests {
         }
         assert_eq!(
             config.conninfo("shpo").unwrap_err().to_string(),
-            r#"failed to find the database "shpo": it is no connection string, and the configuration names shop"#
+            r#"failed to find the database "shpo": it is not a connection string, and the configuration has shop"#
         );
     }
 

@@ -128,7 +128,7 @@ pub fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "state-lab --output json",
-        "description": "The one document that a run prints on standard output. `format` says which.",
+        "description": "The one document that a run prints on standard output. `format` identifies its type.",
         "oneOf": documents,
         "$defs": generator.definitions(),
     })

@@ -91,7 +91,7 @@ impl Failure {
         let cause = paragraph.strip_prefix("error: ").unwrap_or(paragraph).trim().to_owned();
         let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned);
         let hint = tip.or_else(|| {
-            Some("`state-lab --help` and `state-lab COMMAND --help` list what is understood".to_owned())
+            Some("`state-lab --help` and `state-lab COMMAND --help` list the options".to_owned())
         });
         Self { kind: Kind::Usage, sqlstate: None, causes: vec![cause], hint }
     }
@@ -187,8 +187,9 @@ fn is_of_cluster(error: &anyhow::Error) -> bool {
 fn hint(error: &anyhow::Error) -> Option<String> {
     let raised = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
     let unwritten = error.chain().find_map(|cause| cause.downcast_ref::<Unwritten>()).map(|unwritten| {
-        let remedy = file_hint(&unwritten.0).unwrap_or("give standard output a reader that reads to its end");
-        format!("{remedy}; what the run has made is kept")
+        let remedy =
+            file_hint(&unwritten.0).unwrap_or("connect standard output to a reader that reads all of it");
+        format!("{remedy}; everything that the run created is kept")
     });
     let of_cause = || core_errors(error).find_map(verify_core::Error::hint).map(str::to_owned);
     let of_kind = || core_errors(error).filter_map(|error| kind_hint(error.kind())).last();
@@ -214,11 +215,11 @@ fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::Server { sqlstate } => return server_hint(sqlstate),
         ErrorKind::Connection => {
             "check that the server is up: `pg_isready` with the same connection string shows it, and the server's log \
-             says why it ended a connection"
+             has the reason for a closed connection"
         }
         ErrorKind::Authentication => REFUSED_LOGIN,
         ErrorKind::Manifest => {
-            "a file that is truncated or modified proves nothing: use another copy of it, or capture again"
+            "a file that is truncated or modified cannot be used: use another copy of it, or capture again"
         }
         ErrorKind::PoolExhausted => {
             "a pooler needs a connection for each of --jobs and one more in the pool of this database and user: use fewer \
@@ -233,9 +234,9 @@ fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
 }
 
 const NO_CLUSTER: &str = "correct KUBECONFIG or --context: `kubectl get namespaces` with the same shows whether the API \
-     server can be reached; --provider local needs no cluster";
+     server is reachable; --provider local needs no cluster";
 
-const REFUSED_LOGIN: &str = "check user and password, and what the server's pg_hba.conf asks of them";
+const REFUSED_LOGIN: &str = "check user and password, and the entries of the server's pg_hba.conf";
 
 fn server_hint(sqlstate: &str) -> Option<&'static str> {
     Some(match sqlstate {
@@ -245,25 +246,25 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
         }
         "28P01" | "28000" => REFUSED_LOGIN,
         "3D000" => "correct dbname: the server has no such database; `psql -l` lists those that it has",
-        "53300" => "the server has no connection to spare: use --jobs 1, or raise max_connections",
+        "53300" => "the server has no free connection: use --jobs 1, or raise max_connections",
         "53100" => "free some space on the server's disk",
         "55P03" => {
-            "another session holds a lock, as a migration or VACUUM FULL does: try again later, or raise --lock-timeout"
+            "another session holds a lock, for example a migration or VACUUM FULL: try again later, or raise --lock-timeout"
         }
         "57014" => {
-            "the server cancelled the statement: another session asked for it, or its statement_timeout is too short"
+            "the server cancelled the statement: another session cancelled it, or statement_timeout is too short"
         }
         "57P01" | "57P02" => {
-            "an administrator ended the session or stopped the server: run again when a primary accepts connections"
+            "an administrator ended the session or stopped the server: run it again when a primary accepts connections"
         }
         "57P03" => {
-            "the server is starting up or recovering: wait until `pg_isready` says that it accepts connections"
+            "the server is starting up or recovering: wait until `pg_isready` reports that it accepts connections"
         }
         "25006" => {
-            "name a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
+            "use a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
         }
         "08P01" => {
-            "is that a connection pooler (PgBouncer)? It needs session or transaction pooling, and takes no `options` \
+            "is that a connection pooler (PgBouncer)? It needs session or transaction pooling, and accepts no `options` \
              (PGOPTIONS); or connect to the server itself"
         }
         "40001" | "72000" => {

@@ -179,7 +179,7 @@ impl Tally {
                 self.bytes += bytes;
                 self.estimate_done += estimate_done;
             }
-            Event::SecondPass { table } => self.note = Some(format!("{table} differs: naming its rows")),
+            Event::SecondPass { table } => self.note = Some(format!("{table} differs: identifying its rows")),
             _ => {}
         }
     }
@@ -230,7 +230,7 @@ mod tests {
         insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"50%, about 3s left; 1,000 rows, 3.0 MiB, 1.0 MiB/s");
         tally.add(Event::SecondPass { table: TableName::new("public", "orders") });
         tally.add(Event::Read { rows: 1, bytes: 1, estimate_done: 9 << 20 });
-        insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"1,001 rows, 3.0 MiB, 1.0 MiB/s; public.orders differs: naming its rows");
+        insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"1,001 rows, 3.0 MiB, 1.0 MiB/s; public.orders differs: identifying its rows");
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn fetch(address: &Address, s3: &S3Table) -> Result<File> {
     let store = open(&s3.location(address)?)?;
     let mut file = tempfile::tempfile().context("failed to create a file in TMPDIR")?;
     if store.read(&address.key, &mut file)?.is_none() {
-        bail!("failed to read {address}: there is no such object");
+        bail!("failed to read {address}: the object does not exist");
     }
     file.rewind().with_context(|| format!("failed to read {address}"))?;
     Ok(file)

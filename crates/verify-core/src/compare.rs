@@ -462,7 +462,7 @@ fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
     }
     for (name, type_name) in &source {
         match restored.get(name) {
-            None => differences.push(format!("column {name} is gone")),
+            None => differences.push(format!("column {name} is missing")),
             Some(other) if other != type_name => {
                 differences.push(format!("column {name} is {other}, on the source {type_name}"));
             }

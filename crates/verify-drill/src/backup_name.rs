@@ -32,7 +32,7 @@ impl FromStr for BackupName {
         // A dash would look like a flag, a dot hides the directory.
         if !text.chars().all(allowed) || text.starts_with(['.', '-']) {
             return Err(
-                "a name is made of letters, digits, dots, dashes and underscores, and begins with a letter, \
+                "a name consists of letters, digits, dots, dashes and underscores, and starts with a letter, \
                  digit or underscore"
                     .to_owned(),
             );

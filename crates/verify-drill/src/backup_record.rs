@@ -140,8 +140,8 @@ impl DatabaseRecord {
     pub fn open(&self, bytes: &[u8]) -> Result<Manifest> {
         if blake3::hash(bytes).to_hex().as_str() != self.blake3 {
             bail!(
-                "failed to use the manifest of {}: it is not the one that was written with the backup, and a changed \
-                 manifest proves nothing",
+                "failed to use the manifest of {}: it is not the one that was written with the backup, and a modified \
+                 manifest cannot be used",
                 self.name
             );
         }
@@ -157,7 +157,7 @@ impl BackupRecord {
         let text = fs::read(&path).with_context(doing)?;
         let Version { format, version } = serde_json::from_slice(&text).with_context(doing)?;
         if format != FORMAT {
-            bail!("{}: it is no record of a backup", doing());
+            bail!("{}: it is not the record of a backup", doing());
         }
         if version != FORMAT_VERSION {
             bail!("{}: it is of version {version}; use the state-lab that wrote it", doing());
@@ -185,7 +185,7 @@ impl BackupRecord {
     /// Fails where the record that was found as `name` has no manifest.
     pub fn expect_manifests(&self, name: &BackupName) -> Result<()> {
         if self.databases.is_empty() {
-            bail!("failed to use the backup {name}: it has no manifest, so nothing could be proven of it");
+            bail!("failed to use the backup {name}: it has no manifest, so it cannot be verified");
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
     let survey = Survey::of(databases)?;
     let (method, reason) = survey.method(*method)?;
     if let Some(reason) = reason {
-        watch.step(&format!("taking a logical backup, since {reason}"))?;
+        watch.step(&format!("taking a logical backup, because {reason}"))?;
     }
     let (program, captured) = match method {
         Method::Physical => ("pg_basebackup", physical_backup::copy(&survey, plan, draft.path(), watch)?),
@@ -50,7 +50,7 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
             let proven = |manifest| Captured { manifest, unproven: None };
             ("pg_dump", manifests.into_iter().map(proven).collect())
         }
-        Method::Snapshot => bail!("failed to back up: no directory takes snapshots of volumes"),
+        Method::Snapshot => bail!("failed to back up: the local provider takes no volume snapshots"),
     };
     let copied_by = Program::find(program, survey.server.major)?.major();
     let ended_at = Timestamp::now();
@@ -77,7 +77,7 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
     if method == Method::Logical {
         logical_restore::rehearse(&backup, watch)?;
     }
-    watch.step("making the backup durable")?;
+    watch.step("syncing the backup to disk")?;
     draft.keep(&backup.record)?;
     Ok(backup.record)
 }

@@ -81,7 +81,7 @@ fn ask_while(server: &Settings, plan: &Plan, ended: &dyn Fn() -> bool) -> Result
         if unanswered(server).is_some()
             && let Some(error) = unanswered(server).filter(|_| !ended())
         {
-            return Err(error).context("failed to copy: the server does not answer any more");
+            return Err(error).context("failed to copy: the server no longer answers");
         }
     }
     Ok(())

@@ -49,7 +49,7 @@ impl<'a> Draft<'a> {
         let target = self.store.path().join(self.name.as_str());
         let _root = self.store.lock()?;
         if target.exists() {
-            bail!("failed to keep the backup: {} came to be meanwhile", target.display());
+            bail!("failed to keep the backup: {} was created meanwhile", target.display());
         }
         fs::rename(&self.path, &target)
             .with_context(|| format!("failed to give the backup its name {}", target.display()))?;

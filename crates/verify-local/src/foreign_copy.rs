@@ -32,7 +32,7 @@ pub fn capture_around(
     if let Some(tablespace) = survey.tablespaces.first() {
         bail!(
             "failed to prepare a volume snapshot: the server has a tablespace in {}, outside its data directory, and \
-             snapshots of two volumes are not of one instant; use a base backup",
+             snapshots of two volumes are not taken at the same time; use a base backup",
             tablespace.location
         );
     }

@@ -71,7 +71,7 @@ pub fn restore_in_place(
         }
     };
     if !path.is_dir() {
-        bail!("failed to find the backup: the restored volume holds no {}", path.display());
+        bail!("failed to find the backup: the restored volume contains no {}", path.display());
     }
     let backup = StoredBackup { path, record, manifests };
     let brought_up = match backup.record.method {

@@ -32,7 +32,7 @@ pub(super) fn restore(
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
-    watch.step("creating a fresh server")?;
+    watch.step("creating a new server")?;
     let server = FreshServer::create(backup, scratch, watch)?.start(backup, scratch, watch)?;
     stopwatch.reach(Milestone::Fetched);
     watch.step("creating the roles")?;
@@ -68,13 +68,13 @@ pub(super) fn restore(
 ///
 /// If the backup could not be restored on this machine. Without the means to try nothing is known, which is reported.
 pub(super) fn rehearse(backup: &StoredBackup, watch: &Watch<'_>) -> Result<()> {
-    watch.step("restoring the definitions, to see that they can be")?;
+    watch.step("restoring the definitions, to check that they can be restored")?;
     let scratch = Scratch::create("rehearsal")?;
     let server = match FreshServer::create(backup, &scratch, watch) {
         Ok(server) => server,
         Err(error) if (watch.asked)() => return Err(error),
         Err(error) => {
-            watch.tell(&format!("whether the dumps can be restored is not known: {error:#}"));
+            watch.tell(&format!("could not check that the dumps can be restored: {error:#}"));
             return Ok(());
         }
     };
@@ -82,8 +82,8 @@ pub(super) fn rehearse(backup: &StoredBackup, watch: &Watch<'_>) -> Result<()> {
     restored.map_err(|error| match (watch.asked)() {
         true => error,
         false => Hinted::new(
-            "failed to restore what was dumped, so it is no backup, and nothing of it is kept",
-            "give this machine what the reason names (an extension's package, a locale, a library), or change it on the \
+            "failed to restore the dumps: they are not restorable, and have been removed",
+            "install what is missing on this machine (an extension's package, a locale, a library), or change it on the \
              source; `--method physical` copies the server's files instead",
         )
         .because(error)
@@ -151,7 +151,7 @@ fn create_roles(
     let errors: Vec<&str> =
         ended.said.lines().filter(|line| line.contains("ERROR") && !line.contains(&expected)).collect();
     if !ended.status.success() {
-        bail!("failed to create the roles: psql ended with {}: {}", ended.status, ended.told());
+        bail!("failed to create the roles: psql exited with {}: {}", ended.status, ended.told());
     }
     let gap = || NotCovered::new(Check::Roles, "roles", errors.join("; "));
     Ok((!errors.is_empty()).then(gap))

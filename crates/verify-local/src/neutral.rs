@@ -90,13 +90,13 @@ fn in_vain(data: &Path, log: &Path) -> Option<String> {
     let replayed = fs::read(log).is_ok_and(|log| String::from_utf8_lossy(&log).contains(CONSISTENT));
     Some(if replayed {
         "all of the backup's WAL was replayed, and PostgreSQL still refuses queries: a transaction with more than 64 \
-         subtransactions was open while the copy was taken, so that it cannot tell which of them had ended. Take the \
-         backup again while no such transaction runs, or with --method logical"
+         subtransactions was open while the copy was taken, so that it cannot determine which of them had ended. Take \
+         the backup again while no such transaction runs, or with --method logical"
             .to_owned()
     } else {
         format!(
             "it waits for the WAL file {file}, which the backup lacks. Files are missing from its pg_wal, or one of \
-             them is cut: look at the storage that it lies on, and take another backup"
+             them is truncated: check the storage of the backup, and take another backup"
         )
     })
 }

@@ -46,7 +46,7 @@ pub(super) fn hold(
     let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
     let mut snapshots: Vec<PostgresSnapshot> = Vec::new();
     for database in &survey.databases {
-        watch.step(&format!("fixing an instant of {}", database.describe()))?;
+        watch.step(&format!("taking a snapshot of {}", database.describe()))?;
         let anchors: Vec<u64> = snapshots.iter().filter_map(anchor).collect();
         let on_event = |event| watch.event(event);
         snapshots.push(Postgres::new(database.clone()).begin_beside(&plan, &anchors, &on_event)?);
@@ -76,7 +76,7 @@ fn failed(ended: &Ended) -> anyhow::Error {
     } else {
         ""
     };
-    anyhow!("pg_basebackup ended with {}: {}", ended.status, ended.told())
+    anyhow!("pg_basebackup exited with {}: {}", ended.status, ended.told())
         .context(format!("failed to copy the data directory: {}{advice}", ended.last_error()))
 }
 
@@ -115,8 +115,8 @@ fn ended_early(database: &Settings, xid: u64) -> Result<Option<String>> {
     let status = first(&rows)?.get(0).unwrap_or("unknown");
     Ok((status != "in progress").then(|| {
         format!(
-            "the transaction that kept its instant ended before the copy did (it is {status}); somebody or some \
-             timeout ended idle transactions"
+            "the transaction that kept its row versions ended before the copy was complete (it is {status}); a \
+             user or a timeout ended idle transactions"
         )
     }))
 }

@@ -45,7 +45,7 @@ pub(super) fn restore(
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
-    watch.step("copying the base backup out of the store")?;
+    watch.step("copying the base backup from the store")?;
     let data = fetch(backup, scratch, watch)?;
     let copy = CopiedFiles { data: &data, tablespaces: scratch.path(), scratch };
     let (files, options) = prepare(backup, &copy, watch)?;
@@ -169,12 +169,12 @@ fn check_integrity(
 
 /// Copies the base backup; the stored one is only read.
 fn fetch(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<std::path::PathBuf> {
-    let free = rustix::fs::statvfs(scratch.path()).context("failed to look at the free space")?;
+    let free = rustix::fs::statvfs(scratch.path()).context("failed to read the free space")?;
     let free = free.f_bavail.saturating_mul(free.f_frsize);
     if free < backup.record.bytes {
         bail!(
             "failed to copy the base backup to {}: it has {} MiB, and {} MiB are free; set TMPDIR to a directory with \
-             more room",
+             more space",
             scratch.path().display(),
             backup.record.bytes >> 20,
             free >> 20
@@ -217,7 +217,7 @@ fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
         Some(0) => Files::Whole,
         Some(1) => Files::Damaged(ended.told()),
         // Some builds of the program crash, which says nothing of the files.
-        _ => Files::Unknown(format!("pg_verifybackup ended with {}: {}", ended.status, ended.told())),
+        _ => Files::Unknown(format!("pg_verifybackup exited with {}: {}", ended.status, ended.told())),
     })
 }
 
@@ -236,9 +236,8 @@ impl Files {
             Self::Whole | Self::Unlisted => {}
             Self::Damaged(said) => {
                 let message = format!("the stored files are not those that the server sent: {said}");
-                let finding = Finding::new(Code::BackupDamaged, "base backup", message).advise(
-                    "do not rely on this backup; look at the storage that it lies on, and take another one",
-                );
+                let finding = Finding::new(Code::BackupDamaged, "base backup", message)
+                    .advise("do not use this backup; check its storage, and take another one");
                 comparison.lead(finding);
             }
             Self::Unknown(reason) => {

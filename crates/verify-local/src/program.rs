@@ -119,7 +119,7 @@ impl Program {
                 process_group::end(&mut child);
             }
             let said = said.join().unwrap_or_default();
-            let status = status.with_context(|| format!("failed to look after {}", self.name))?;
+            let status = status.with_context(|| format!("failed to poll {}", self.name))?;
             Ok(Ended { status: status.ok_or_else(interrupted)?, said })
         })
     }
@@ -131,13 +131,13 @@ impl Ended {
         let lines = || self.said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
         let error =
             lines().find(|line| ["error:", "FATAL:", "ERROR:"].iter().any(|word| line.contains(word)));
-        error.or(lines().next()).unwrap_or("it said nothing")
+        error.or(lines().next()).unwrap_or("it printed nothing")
     }
 
     /// What it said, on one line.
     pub(super) fn told(&self) -> String {
         match self.said.as_str() {
-            "" => "it said nothing".to_owned(),
+            "" => "it printed nothing".to_owned(),
             said => {
                 said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
             }
@@ -150,7 +150,7 @@ fn major_of(program: &Path) -> Result<u32> {
     let release = release_of(program)?;
     let digits = release.find(|c: char| !c.is_ascii_digit()).unwrap_or(release.len());
     let major = release[..digits].parse();
-    major.with_context(|| format!("failed to learn the version of {}", program.display()))
+    major.with_context(|| format!("failed to find the version of {}", program.display()))
 }
 
 /// The release that a program says it is of: `15.18 (Debian 15.18-1)`.

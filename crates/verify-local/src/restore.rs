@@ -50,7 +50,7 @@ pub struct RestoreRequest {
 pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
     let RestoreRequest { store, name, plan, objectives, incident } = request;
     for swept in scratch::sweep().into_iter().chain(store.sweep()) {
-        watch.step(&format!("removed what an earlier run left: {}", swept.display()))?;
+        watch.step(&format!("removed leftovers of an earlier run: {}", swept.display()))?;
     }
     let mut stopwatch = Stopwatch::start();
     let backup = store.find(name)?;
@@ -58,7 +58,7 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     let brought_up = match backup.record.method {
         Method::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
-        Method::Snapshot => bail!("failed to restore {name}: a directory holds no snapshots of volumes"),
+        Method::Snapshot => bail!("failed to restore {name}: the local provider has no volume snapshots"),
     };
     let BroughtUp { server, databases, comparisons, pulses } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);

@@ -180,10 +180,10 @@ fn lock_root(root: &Path) -> Result<File> {
     }
     // The temporary directory is open to everybody: somebody else may have made this name first.
     let metadata =
-        fs::symlink_metadata(root).with_context(|| format!("failed to look at {}", root.display()))?;
+        fs::symlink_metadata(root).with_context(|| format!("failed to inspect {}", root.display()))?;
     if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
         bail!(
-            "{} is no directory of ours alone; remove it, or set TMPDIR to another directory",
+            "{} is not owned solely by this user; remove it, or set TMPDIR to another directory",
             root.display()
         );
     }

@@ -63,7 +63,7 @@ impl Store {
         let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let data = data.or_else(|| Some(std::env::home_dir()?.join(".local/share")));
         let data =
-            data.context("failed to find a place for backups: there is no home directory; give --store")?;
+            data.context("failed to find a directory for backups: there is no home directory; set --store")?;
         Ok(data.join("state-lab/backups"))
     }
 
@@ -99,9 +99,9 @@ impl Store {
             let known: Vec<String> = self.names()?.iter().map(ToString::to_string).collect();
             let known = if known.is_empty() { "no backups".to_owned() } else { known.join(", ") };
             return Err(Hinted::new(
-                format!("failed to find the backup {name}: {} holds {known}", self.path.display()),
-                "correct --snapshot or --store; for a backup by Velero, run beside the state-lab.toml with its [velero] \
-                 table, or give --provider velero",
+                format!("failed to find the backup {name}: {} has {known}", self.path.display()),
+                "correct --snapshot or --store; for a backup by Velero, run it in the directory of the state-lab.toml \
+                 with its [velero] table, or set --provider velero",
             )
             .into());
         }
@@ -129,7 +129,7 @@ impl Store {
         let _root = self.lock()?;
         let target = self.path.join(name.as_str());
         if fs::symlink_metadata(&target).is_ok() {
-            let told = format!("failed to begin the backup {name}: {} is there already", target.display());
+            let told = format!("failed to start the backup {name}: {} already exists", target.display());
             return Err(Hinted::new(told, "choose another name: a backup is never replaced").into());
         }
         let path = tempfile::Builder::new()
@@ -193,8 +193,8 @@ mod tests {
         let store = Store::open(directory.path()).unwrap();
         fs::create_dir(directory.path().join("taken")).unwrap();
         let taken = store.begin(&"taken".parse().unwrap()).err().unwrap().to_string();
-        assert!(taken.ends_with("is there already"), "{taken}");
+        assert!(taken.ends_with("already exists"), "{taken}");
         let absent = store.find(&"absent".parse().unwrap()).unwrap_err().to_string();
-        assert!(absent.contains("holds no backups"), "{absent}");
+        assert!(absent.contains("has no backups"), "{absent}");
     }
 }

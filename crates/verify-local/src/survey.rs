@@ -76,13 +76,13 @@ impl Survey {
     /// Looks at the server of the databases; all of them have to be of one.
     pub(super) fn of(databases: &[Settings]) -> Result<Self> {
         let Some((one, others)) = databases.split_first() else {
-            bail!("failed to back up: no database is named")
+            bail!("failed to back up: no database given")
         };
         let mut session = connect(one)?;
         if session.is_pooled() {
             bail!(
-                "failed to back up {}: that is a connection pooler, through which pg_basebackup does not connect, and \
-                 pg_dump leaves its settings behind in the sessions of others; connect to the server itself",
+                "failed to back up {}: that is a connection pooler, through which pg_basebackup cannot connect, and \
+                 pg_dump would leave its settings behind in other clients' sessions; connect to the server itself",
                 one.describe()
             );
         }
@@ -101,14 +101,14 @@ impl Survey {
             let theirs = first(&theirs)?;
             if theirs.get(2).unwrap_or_default() != identity {
                 bail!(
-                    "failed to back up {} with {}: they are on different servers; make a backup of each",
+                    "failed to back up {} with {}: they are on different servers; back up each separately",
                     other.describe(),
                     one.describe()
                 );
             }
             let name = theirs.text(8)?.to_owned();
             if names.contains(&name) {
-                bail!("failed to back up {}: it is named twice", other.describe());
+                bail!("failed to back up {}: it is given twice", other.describe());
             }
             narrowed.push(named(there.settings(), &name));
             names.push(name);

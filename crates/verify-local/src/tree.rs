@@ -56,7 +56,7 @@ pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
 
 /// The bytes of all files.
 pub(super) fn bytes(directory: &Path) -> Result<u64> {
-    let doing = || format!("failed to look at {}", directory.display());
+    let doing = || format!("failed to inspect {}", directory.display());
     let mut sum = 0;
     for entry in fs::read_dir(directory).with_context(doing)? {
         let entry = entry.with_context(doing)?;

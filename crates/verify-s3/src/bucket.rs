@@ -86,7 +86,7 @@ impl Bucket {
                     return Err(failure.into());
                 }
                 (None, Some(size)) if resumption == RESUMPTIONS_MAX || etag.is_none() || done > size => {
-                    bail!("{done} bytes came of {size}")
+                    bail!("{done} of {size} bytes arrived")
                 }
                 _ => {}
             }
@@ -99,7 +99,7 @@ impl Bucket {
         let request = self.client.head_bucket().bucket(&self.location.bucket);
         match block_on(unless_interrupted(request.send()))? {
             Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) => {
-                let doing = self.doing("look at", key);
+                let doing = self.doing("inspect", key);
                 Err(Failure::no_such_bucket(&self.location.bucket)).context(doing)
             }
             // Who may read objects need not be allowed to look at buckets.
@@ -125,11 +125,11 @@ impl Bucket {
     fn object(&self, object: &aws_sdk_s3::types::Object) -> Result<Object> {
         let whole = object.key().context("the service lists an object without a key")?;
         let key =
-            whole.strip_prefix(&self.full_key("")).with_context(|| format!("{whole:?} was not asked for"))?;
+            whole.strip_prefix(&self.full_key("")).with_context(|| format!("{whole:?} was not requested"))?;
         let size = object.size().and_then(|size| u64::try_from(size).ok());
         Ok(Object {
             key: key.to_owned(),
-            size: size.with_context(|| format!("the service does not tell the size of {whole:?}"))?,
+            size: size.with_context(|| format!("the service sent no size of {whole:?}"))?,
             etag: object.e_tag().map(str::to_owned),
             modified: timestamp(object.last_modified()).with_context(|| format!("of {whole:?}"))?,
         })
@@ -159,7 +159,8 @@ impl Bucket {
             Err(error) => {
                 let failure = Failure::new(&error);
                 if failure.code() != Some("ObjectLockConfigurationNotFoundError") {
-                    return Err(failure).with_context(|| self.doing("find out about object lock of", ""));
+                    return Err(failure)
+                        .with_context(|| self.doing("read the object lock configuration of", ""));
                 }
                 BucketLock::None
             }
@@ -180,13 +181,13 @@ impl Store for Bucket {
     fn head(&self, key: &str) -> Result<Option<Head>> {
         let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
         match block_on(unless_interrupted(request.checksum_mode(ChecksumMode::Enabled).send()))? {
-            Ok(found) => head(&found).map(Some).with_context(|| self.doing("look at", key)),
+            Ok(found) => head(&found).map(Some).with_context(|| self.doing("inspect", key)),
             Err(error) => {
                 let failure = Failure::new(&error);
                 if failure.is_absence() {
                     self.absent(key)
                 } else {
-                    Err(failure).with_context(|| self.doing("look at", key))
+                    Err(failure).with_context(|| self.doing("inspect", key))
                 }
             }
         }
@@ -256,7 +257,7 @@ fn head(found: &HeadObjectOutput) -> Result<Head> {
     let checksums =
         all.into_iter().filter_map(|(kind, value)| Some((kind, value.filter(|value| whole(value))?)));
     Ok(Head {
-        size: size.context("the service does not tell its size")?,
+        size: size.context("the service sent no size")?,
         modified: timestamp(found.last_modified())?,
         checksums: checksums.map(|(kind, value)| (kind, value.to_owned())).collect(),
         replication: found.replication_status().map(|status| status.as_str().to_owned()),
@@ -264,7 +265,7 @@ fn head(found: &HeadObjectOutput) -> Result<Head> {
 }
 
 fn timestamp(time: Option<&DateTime>) -> Result<Timestamp> {
-    let time = time.context("the service does not tell when it was written")?;
+    let time = time.context("the service sent no modification time")?;
     let nanoseconds = i32::try_from(time.subsec_nanos()).unwrap_or(0);
-    Timestamp::new(time.secs(), nanoseconds).context("the service tells an impossible time")
+    Timestamp::new(time.secs(), nanoseconds).context("the service sent an invalid modification time")
 }

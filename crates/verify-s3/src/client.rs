@@ -179,11 +179,11 @@ fn http_client(location: &Location) -> Result<SharedHttpClient> {
 fn check_authorities(pem: &[u8]) -> Result<()> {
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| anyhow::anyhow!("it is no PEM file: {error}"))?;
+        let certificate = certificate.map_err(|error| anyhow::anyhow!("it is not a PEM file: {error}"))?;
         store.add(certificate).context("a certificate in it is malformed")?;
     }
     if store.is_empty() {
-        bail!("the PEM file holds no certificate");
+        bail!("the PEM file contains no certificate");
     }
     Ok(())
 }
@@ -206,9 +206,9 @@ mod tests {
     #[test]
     fn authorities_that_are_none_are_refused_before_they_make_the_client_panic() {
         for (pem, reason) in [
-            ("", "the PEM file holds no certificate"),
-            ("hello", "the PEM file holds no certificate"),
-            ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "it is no PEM file"),
+            ("", "the PEM file contains no certificate"),
+            ("hello", "the PEM file contains no certificate"),
+            ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "it is not a PEM file"),
             ("-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", "is malformed"),
         ] {
             let refused = check_authorities(pem.as_bytes()).unwrap_err().to_string();

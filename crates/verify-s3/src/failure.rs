@@ -84,7 +84,7 @@ impl Failure {
         let refused = "the credentials lack a permission, or the bucket's policy denies it: docs/s3.md lists what is needed";
         Some(match (self.code.as_deref(), self.status) {
             (Some("NoSuchBucket"), _) => {
-                "is the bucket's name right, and the endpoint or region that of the bucket?"
+                "check the bucket's name, and that the endpoint or region is that of the bucket"
             }
             (
                 Some(
@@ -95,10 +95,10 @@ impl Failure {
                 ),
                 _,
             ) => {
-                "are the credentials those of this service? AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-                 choose others; the region must be that of the bucket"
+                "check that the credentials are those of this service (AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY), and the region that of the bucket"
             }
-            (Some("ExpiredToken"), _) => "the credentials have expired: log in anew",
+            (Some("ExpiredToken"), _) => "the credentials have expired: log in again",
             (Some("RequestTimeTooSkewed"), _) => "the clock of this machine or of the service is wrong",
             (Some("PermanentRedirect" | "IllegalLocationConstraintException"), _) | (None, Some(301)) => {
                 "the bucket is in another region: set `region`"
@@ -108,10 +108,10 @@ impl Failure {
                 "no credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             }
             (None, None) if self.told.contains("certificate") => {
-                "is the endpoint's certificate signed by an authority of your own? name its PEM file as `ca_file`"
+                "if the endpoint's certificate is signed by a private authority, set its PEM file as `ca_file`"
             }
             (None, None) => {
-                "is the endpoint right, and reachable from here? a proxy may be set in HTTPS_PROXY or NO_PROXY"
+                "check that the endpoint is right, and reachable from this machine; a proxy may be set in HTTPS_PROXY or NO_PROXY"
             }
             _ => return None,
         })
@@ -184,9 +184,9 @@ mod tests {
                 Some(404),
                 "The bucket does not exist",
                 "NoSuchBucket: The bucket does not exist",
-                "name right",
+                "bucket's name",
             ),
-            (Some("SignatureDoesNotMatch"), Some(403), "", "SignatureDoesNotMatch", "are the credentials"),
+            (Some("SignatureDoesNotMatch"), Some(403), "", "SignatureDoesNotMatch", "that the credentials"),
             (
                 None,
                 None,

@@ -19,7 +19,7 @@ impl Keys {
     pub(crate) fn of_file(ini: &Secret, profile: &str) -> Result<Self> {
         let doing = format!("failed to find credentials in the profile {profile:?} of Velero's Secret");
         let Ok(text) = std::str::from_utf8(ini.reveal()) else {
-            bail!("{doing}: it is no text");
+            bail!("{doing}: it is not UTF-8 text");
         };
         let (mut inside, mut found, mut indirect) = (false, false, false);
         let (mut id, mut secret, mut token) = (None, None, None);
@@ -45,10 +45,10 @@ impl Keys {
             (Some(id), Some(secret)) => Ok(Self { id, secret, token }),
             _ if !found => bail!("{doing}: there is no such profile"),
             _ if indirect => bail!(
-                "{doing}: it names a role or a program, which is not followed from a Secret; set AWS_PROFILE to a \
+                "{doing}: it uses a role or a program, which is not allowed in a Secret; set AWS_PROFILE to a \
                  profile of your own"
             ),
-            _ => bail!("{doing}: it holds no aws_access_key_id and aws_secret_access_key"),
+            _ => bail!("{doing}: it lacks aws_access_key_id and aws_secret_access_key"),
         }
     }
 }
@@ -76,12 +76,9 @@ mod tests {
         for (ini, reason) in [
             ("[other]\naws_access_key_id=s3cret", "there is no such profile"),
             ("aws_access_key_id=s3cret\naws_secret_access_key=s3cret", "there is no such profile"),
-            (
-                "[default]\naws_access_key_id=s3cret",
-                "it holds no aws_access_key_id and aws_secret_access_key",
-            ),
-            ("[default]\ncredential_process=/bin/s3cret", "names a role or a program"),
-            ("[default]\nrole_arn=s3cret", "names a role or a program"),
+            ("[default]\naws_access_key_id=s3cret", "it lacks aws_access_key_id and aws_secret_access_key"),
+            ("[default]\ncredential_process=/bin/s3cret", "uses a role or a program"),
+            ("[default]\nrole_arn=s3cret", "uses a role or a program"),
         ] {
             let refused = keys(ini, "default").unwrap_err().to_string();
             assert!(refused.contains(reason) && !refused.contains("s3cret"), "{ini:?}: {refused}");
@@ -90,7 +87,7 @@ mod tests {
             Keys::of_file(&Secret::new([0xff]), "default")
                 .unwrap_err()
                 .to_string()
-                .ends_with("it is no text")
+                .ends_with("it is not UTF-8 text")
         );
     }
 

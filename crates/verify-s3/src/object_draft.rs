@@ -39,11 +39,11 @@ impl Draft for ObjectDraft {
         let mut to = BufWriter::new(self.file.as_file_mut());
         write(&mut to).and_then(|()| Ok(to.flush()?)).with_context(|| doing)?;
         drop(to);
-        self.file.as_file_mut().rewind().context("failed to read what was written")?;
+        self.file.as_file_mut().rewind().context("failed to read the written document")?;
         let put = self.bucket.put(&self.key, self.file.as_file_mut(), self.existing);
         put.map_err(|error| match self.file.keep() {
             Ok((_, path)) => {
-                error.context(format!("failed to store what was written; it is whole in {}", path.display()))
+                error.context(format!("failed to store the document; it is complete in {}", path.display()))
             }
             Err(_) => error,
         })

@@ -48,8 +48,8 @@ impl BucketLock {
         let retention = |mode| Ok(Some(Retention { mode, until: now + asked.duration() }));
         match self {
             Self::None => bail!(
-                "the configuration asks to retain evidence for {asked}, and the bucket has no object lock; it is enabled \
-                 when a bucket is made, or remove `retain`"
+                "the configuration retains evidence for {asked}, but the bucket has no object lock; create a bucket with \
+                 object lock, or remove `retain`"
             ),
             Self::OnRequest => retention(ObjectLockRetentionMode::Governance),
             Self::ByDefault { period, .. } if *period >= asked.duration() => Ok(None),
@@ -100,6 +100,6 @@ mod tests {
             assert_eq!(lock.retention(asked, now).unwrap(), expected, "{lock:?}");
         }
         let refused = BucketLock::None.retention(week, now).unwrap_err().to_string();
-        assert!(refused.contains("retain evidence for 7d, and the bucket has no object lock"), "{refused}");
+        assert!(refused.contains("retains evidence for 7d, but the bucket has no object lock"), "{refused}");
     }
 }

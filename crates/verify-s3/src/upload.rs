@@ -25,7 +25,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const ANY: &str = "*";
 
 /// The way out for one who finds the name taken.
-const TAKEN: &str = "it is there already, and evidence is never overwritten; use another key";
+const TAKEN: &str = "it already exists, and evidence is never overwritten; use another key";
 
 impl Bucket {
     /// Writes what `from` gives. It is in the bucket when this returns without an error, and not before.
@@ -46,7 +46,7 @@ impl Bucket {
     pub(crate) fn check_free(&self, key: &str, existing: Existing) -> Result<()> {
         let there = self.head(key)?.is_some();
         if there && existing == Existing::Refuse {
-            bail!("{}: it is there already; --force replaces it", self.doing("write", key));
+            bail!("{}: it already exists; replace it with --force", self.doing("write", key));
         }
         self.retention().map(drop).with_context(|| self.doing("write", key))
     }
@@ -137,7 +137,7 @@ impl Bucket {
                 .object_lock_retain_until_date(DateTime::from(*until));
         }
         let begun = unless_interrupted(request.send()).await?.map_err(|error| Failure::new(&error))?;
-        let upload = begun.upload_id().context("the service gave the upload no name")?;
+        let upload = begun.upload_id().context("the service sent no upload ID")?;
         let sent = self.send_parts(key, upload, first, from).await;
         let put = match sent {
             Ok(parts) => self.complete(key, upload, parts, existing).await,
@@ -208,7 +208,7 @@ impl Bucket {
                 let unsure = failure.is_unsure();
                 let failed = Err(failure);
                 if unsure {
-                    failed.context("the answer was lost, so look whether it is there")
+                    failed.context("the answer was lost; checking whether the object exists")
                 } else {
                     Ok(failed?)
                 }
@@ -224,6 +224,8 @@ fn condition(existing: Existing) -> Option<String> {
 /// The next part, shorter than the others only at the end.
 fn part(from: &mut dyn Read) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    from.take(PART_BYTES as u64).read_to_end(&mut content).context("failed to read what is to be written")?;
+    from.take(PART_BYTES as u64)
+        .read_to_end(&mut content)
+        .context("failed to read the document to be written")?;
     Ok(content)
 }

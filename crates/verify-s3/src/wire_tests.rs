@@ -128,14 +128,14 @@ fn a_put_whose_answer_was_lost_is_ours_where_the_object_is() {
     ] {
         let script = Script::new(&[LOST, &taken, &head]);
         let put = script.bucket().put_new("k", b"1").map_err(|error| {
-            assert!(format!("{error:#}").contains("it is there already"), "{error:#}");
+            assert!(format!("{error:#}").contains("it already exists"), "{error:#}");
         });
         assert_eq!(put, expected, "{head}");
         assert_eq!(script.asked(), [conditional, conditional, "HEAD /b/k"]);
     }
     // Without a lost answer the object is somebody else's, whatever it is.
     let script = Script::new(&[&taken]);
-    assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).contains("it is there already"));
+    assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).contains("it already exists"));
     assert_eq!(script.asked(), [conditional]);
 }
 
@@ -166,7 +166,7 @@ fn what_cannot_be_stored_stays_on_this_machine() {
     let draft = ObjectDraft::new(script.bucket(), "k", Existing::Refuse).unwrap();
     let error = Box::new(draft).keep(&mut |to| Ok(to.write_all(b"hours of work")?)).unwrap_err();
     let told = error.to_string();
-    let path = told.strip_prefix("failed to store what was written; it is whole in ").unwrap();
+    let path = told.strip_prefix("failed to store the document; it is complete in ").unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "hours of work");
     std::fs::remove_file(path).unwrap();
     assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/", "PUT /b/k if-none-match: *"]);
@@ -217,7 +217,7 @@ fn a_service_that_never_answers_is_given_up_and_named() {
     let (endpoint, bucket, _) = silent("");
     let checks: [(&str, &dyn Fn() -> Result<()>); 6] = [
         ("read", &|| bucket.get("k", 10).map(drop)),
-        ("look at", &|| bucket.head("k").map(drop)),
+        ("inspect", &|| bucket.head("k").map(drop)),
         ("write", &|| bucket.put_new("k", b"1")),
         ("write", &|| bucket.put("k", &mut std::io::repeat(0).take(17 << 20), Existing::Replace)),
         ("list", &|| bucket.list("").map(drop)),

@@ -16,7 +16,7 @@ pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
         tell(&Message::Held);
         match orders.next_unless(stop)? {
             Order::Release => Ok(()),
-            _ => bail!("failed to wait for the copy: an order came that makes no sense now"),
+            _ => bail!("failed to wait for the copy: unexpected order"),
         }
     };
     let settings = access.settings()?;

@@ -29,13 +29,13 @@ impl Assembly {
             self.files.push(Vec::new());
         }
         if part.database + 1 != self.files.len() {
-            bail!("failed to receive a manifest: a piece is missing");
+            bail!("failed to receive a manifest: a part is missing");
         }
         let bytes =
-            STANDARD.decode(&part.base64).context("failed to receive a manifest: a piece is damaged")?;
+            STANDARD.decode(&part.base64).context("failed to receive a manifest: a part is damaged")?;
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > BYTES_MAX {
-            bail!("failed to receive the manifests: they have more than {} GiB", BYTES_MAX >> 30);
+            bail!("failed to receive the manifests: they are larger than {} GiB", BYTES_MAX >> 30);
         }
         if let Some(file) = self.files.last_mut() {
             file.extend(bytes);

@@ -65,7 +65,7 @@ impl Message {
             Err(_) => "another version".to_owned(),
         };
         bail!(
-            "failed to understand the agent in the pod: it is state-lab {version}, and this is {}; name an image of this \
+            "failed to use the agent in the pod: it is state-lab {version}, and this is {}; set an image of this \
              version (`image` in [velero], or --image)",
             env!("CARGO_PKG_VERSION")
         )
@@ -86,7 +86,7 @@ pub(crate) fn failed(told: &str) -> anyhow::Error {
     }
     let mut causes = causes.into_iter().rev();
     let innermost =
-        causes.next().unwrap_or_else(|| "the agent in the pod failed and did not say why".to_owned());
+        causes.next().unwrap_or_else(|| "the agent in the pod failed without an error message".to_owned());
     causes.fold(hinted(innermost, hint), anyhow::Error::context)
 }
 
@@ -147,6 +147,6 @@ mod tests {
         assert_eq!(chain(told), ["failed to capture a", "failed to connect"]);
         let failure = Failure::of(&failed(told).context("failed to back up"), Exit::COULD_NOT_RUN);
         assert_eq!(failure.hint.as_deref(), Some("start it"));
-        assert_eq!(chain(""), ["the agent in the pod failed and did not say why"]);
+        assert_eq!(chain(""), ["the agent in the pod failed without an error message"]);
     }
 }

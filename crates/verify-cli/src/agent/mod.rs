@@ -45,7 +45,7 @@ pub(crate) fn work() -> Result<Exit> {
         Order::ReadBack(order) => probe::read_back(&order),
         Order::Discard(order) => probe::discard(&order),
         Order::GoOn | Order::Release | Order::Manifest(_) => {
-            bail!("failed to begin: the first order names no work")
+            bail!("failed to start: unexpected first order")
         }
     };
     match done {

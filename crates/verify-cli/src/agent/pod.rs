@@ -53,7 +53,7 @@ pub(crate) fn gate() -> Result<()> {
         }
         if began.elapsed() > GATE_TIMEOUT && refused == 0 {
             bail!(
-                "failed to isolate the pod: it still reaches {address} after {} s. Does the cluster's network enforce \
+                "failed to isolate the pod: {address} is still reachable after {} s; does the cluster's network enforce \
                  NetworkPolicies?",
                 GATE_TIMEOUT.as_secs()
             );

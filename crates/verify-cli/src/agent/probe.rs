@@ -35,8 +35,8 @@ pub(super) fn begin(order: &ProbeOrder) -> Result<()> {
     let standing = standing(&mut connection)?;
     drop(connection);
     let errors =
-        File::create(order.record.with_extension("log")).context("failed to make the probe's log")?;
-    let program = env::current_exe().context("failed to find our own program")?;
+        File::create(order.record.with_extension("log")).context("failed to create the probe's log")?;
+    let program = env::current_exe().context("failed to find the program's own executable")?;
     // Nothing of it hangs on us: the end of our streams, or a signal to our group, does not reach it.
     let mut child = Command::new(program)
         .args(["agent", "probe"])
@@ -47,7 +47,7 @@ pub(super) fn begin(order: &ProbeOrder) -> Result<()> {
         .spawn()
         .context("failed to start the probe")?;
     let input = child.stdin.take().context("failed to start the probe: it has no input")?;
-    serde_json::to_writer(input, order).context("failed to hand the probe its order")?;
+    serde_json::to_writer(input, order).context("failed to send the probe its order")?;
     let began = Instant::now();
     while !order.record.exists() {
         if child.try_wait()?.is_some() || began.elapsed() > ADMISSION_TIMEOUT {
@@ -96,7 +96,7 @@ pub(super) fn discard(order: &ProbeOrder) -> Result<()> {
 
 /// Tells the probe to end, and waits until it has, or cannot.
 fn end(order: &ProbeOrder) -> Result<()> {
-    File::create(order.stop_file()).context("failed to tell the probe to end")?;
+    File::create(order.stop_file()).context("failed to stop the probe")?;
     let began = Instant::now();
     while began.elapsed() < END_TIMEOUT && order.record.exists() {
         let text = fs::read_to_string(&order.record).context("failed to read the probe's record")?;

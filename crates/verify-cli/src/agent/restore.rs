@@ -17,7 +17,7 @@ pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {
     while assembly.whole() < record.databases.len() {
         match orders.next()? {
             Order::Manifest(part) => assembly.take(&part)?,
-            _ => bail!("failed to receive the manifests: an order came that makes no sense now"),
+            _ => bail!("failed to receive the manifests: unexpected order"),
         }
     }
     let files = assembly.finish(record.databases.len())?;

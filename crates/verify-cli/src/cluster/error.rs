@@ -72,8 +72,8 @@ pub(super) fn told(error: kube::Error, doing: &str, server: &str) -> Error {
     let refusal = status(&error).map(|status| match status.message.as_str() {
         message if is_absent(&error) && message.contains("could not find the requested resource") => {
             Refusal {
-                message: "the cluster does not know this kind".to_owned(),
-                hint: Some("install the operator that the kind belongs to, with its CRDs"),
+                message: "the cluster does not have this kind".to_owned(),
+                hint: Some("install the operator of this kind, with its CRDs"),
             }
         }
         message => Refusal { message: message.to_owned(), hint: hint(status.code, message) },
@@ -87,8 +87,8 @@ pub(super) fn told(error: kube::Error, doing: &str, server: &str) -> Error {
 fn hint(code: u16, message: &str) -> Option<&'static str> {
     let by_role = code == 403 && message.contains(" cannot ");
     refusal_hint(message).or(match code {
-        401 => Some("log in anew: the API server does not accept the credentials of the kubeconfig or service account"),
-        _ if by_role => Some("grant it: docs/velero.md lists what each command needs"),
+        401 => Some("log in again: the API server does not accept the credentials of the kubeconfig or service account"),
+        _ if by_role => Some("grant it: docs/velero.md lists the permissions of each command"),
         _ => None,
     })
 }
@@ -97,15 +97,15 @@ fn hint(code: u16, message: &str) -> Option<&'static str> {
 pub(crate) fn refusal_hint(message: &str) -> Option<&'static str> {
     let says = |text: &str| message.contains(text);
     Some(if says("exceeded quota") {
-        "raise the namespace's ResourceQuota, or free some of it; `resources` in [velero] say what each pod takes of it"
+        "raise the namespace's ResourceQuota, or free some of it; `resources` in [velero] set what each pod requests"
     } else if says("failed quota") {
-        "set `limits` and `requests` in [velero.resources]: the namespace's ResourceQuota takes no pod without those named"
+        "set `limits` and `requests` in [velero.resources]: the namespace's ResourceQuota requires those named"
     } else if says("usage per Container is") || says("usage per Pod is") || says("limit to request ratio") {
         "choose [velero.resources] within the namespace's LimitRange (`kubectl describe limitrange`)"
     } else if says("violates PodSecurity") {
-        "let the namespace enforce `baseline` or `restricted` of the pod security standards: state-lab's pods keep to both"
+        "set the namespace's pod security standard to `baseline` or `restricted`: state-lab's pods comply with both"
     } else if says("ValidatingAdmissionPolicy") || says("admission webhook") {
-        "an admission policy of the cluster refuses it, not a role: let that policy admit state-lab's objects (docs/velero.md)"
+        "an admission policy of the cluster denies it, not a role: let that policy admit state-lab's objects (docs/velero.md)"
     } else if says("is being terminated") {
         "wait until the namespace is deleted, and run it again"
     } else {
@@ -115,7 +115,7 @@ pub(crate) fn refusal_hint(message: &str) -> Option<&'static str> {
 
 /// The server did not answer.
 pub(super) fn silent(after: Duration, doing: &str, server: &str) -> Error {
-    anyhow!("no answer came within {:.1} s", after.as_secs_f32())
+    anyhow!("no answer within {:.1} s", after.as_secs_f32())
         .context(Unanswered { server: server.to_owned() })
         .context(format!("failed to {doing}"))
 }
@@ -175,7 +175,7 @@ mod tests {
             ),
             (400, "admission webhook \"validate.kyverno.svc\" denied the request: no", "admission policy"),
             (403, "unable to create new content in namespace n because it is being terminated", "wait until"),
-            (401, "Unauthorized", "log in anew"),
+            (401, "Unauthorized", "log in again"),
             (404, "the server could not find the requested resource", "install the operator"),
             (404, "pods \"p\" not found", ""),
         ] {

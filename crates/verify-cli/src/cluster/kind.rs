@@ -132,7 +132,9 @@ where
                 {
                     Ok(found)
                 }
-                _ => bail!("failed to {doing}: there is one of this name already, of somebody else's making"),
+                _ => bail!(
+                    "failed to {doing}: an object of this name already exists, created by another owner"
+                ),
             },
             Err(refusal) => Err(error::told(refusal, &doing, &self.server.url)),
         }
@@ -207,8 +209,7 @@ impl Kind<Pod> {
 
 /// An object from the form that everybody writes it in.
 pub(crate) fn object<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value)
-        .unwrap_or_else(|error| panic!("an object of ours is no such object: {error}"))
+    serde_json::from_value(value).unwrap_or_else(|error| panic!("built an invalid object: {error}"))
 }
 
 impl<K> Kind<K> {
@@ -290,9 +291,8 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         assert!(silent.is::<Unanswered>());
         let text = format!("{silent:#}");
-        let expected = format!(
-            "failed to list the Pods: the API server {url} does not answer: no answer came within 0."
-        );
+        let expected =
+            format!("failed to list the Pods: the API server {url} does not answer: no answer within 0.");
         assert!(text.starts_with(&expected), "{text}");
     }
 }

@@ -2,21 +2,21 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
-const UNEXPLAINED: &str = "it has ended, and the cluster does not say why";
+const UNEXPLAINED: &str = "it has terminated, and the cluster gives no reason";
 /// The exit code of a container that was killed.
 const KILLED: i32 = 137;
 /// The hints for pods that were ended by something else.
-const MEMORY: &str = "raise or leave out `limits` of memory in [velero.resources], or take --jobs 1";
-const EVICTED: &str = "run it again; `requests` in [velero.resources] as high as what it uses keep a node that is short of memory from \
-     evicting it";
-const DELETED: &str = "run it again; see who deleted it: a node that was drained or lost, or a controller";
-const NODE: &str = "see the node's events: it ran out of memory, or was shut down; run it again";
+const MEMORY: &str = "raise or remove the memory `limits` in [velero.resources], or use --jobs 1";
+const EVICTED: &str = "run it again; with memory `requests` in [velero.resources] as high as its use, a node that is short of memory \
+     does not evict it";
+const DELETED: &str = "run it again; find out what deleted it: a drained or lost node, or a controller";
+const NODE: &str = "check the node's events: it ran out of memory, or was shut down; run it again";
 /// The hint where its image cannot be pulled.
 const PULL: &str = "correct the image's name (`image` in [velero], or --image), or give the nodes or `pull_secrets` in [velero] \
      the registry's credentials";
 /// The hint where no node takes it.
-const SCHEDULE: &str = "see the nodes and the events of the pod's claims (`kubectl describe`); `resources`, `node_selector` and \
-     `tolerations` in [velero] say which nodes will do";
+const SCHEDULE: &str = "check the nodes and the events of the pod's claims (`kubectl describe`); `resources`, `node_selector` \
+     and `tolerations` in [velero] restrict the nodes";
 
 /// Whether all of a pod's containers have ended for good.
 pub(crate) fn is_over(pod: &Pod) -> bool {
@@ -60,7 +60,7 @@ impl PodState {
     /// The state of this pod.
     pub(crate) fn of(pod: &Pod) -> Self {
         let waiting = |on: &str| Self::Waiting(Waiting { on: on.to_owned(), ..Waiting::default() });
-        let Some(status) = &pod.status else { return waiting("is not scheduled yet") };
+        let Some(status) = &pod.status else { return waiting("has not been scheduled") };
         let inits = status.init_container_statuses.iter().flatten();
         let containers = || status.container_statuses.iter().flatten();
         if is_over(pod) {
@@ -168,7 +168,7 @@ impl End {
 
     /// The end of a pod that exists no more.
     pub(crate) fn absent() -> Self {
-        Self { why: "is gone: it was deleted or evicted".to_owned(), hint: Some(DELETED) }
+        Self { why: "no longer exists: it was deleted or evicted".to_owned(), hint: Some(DELETED) }
     }
 
     fn of_killed(container: &ContainerStatus) -> Option<Self> {
@@ -187,11 +187,12 @@ impl End {
     fn of_container(container: &ContainerStatus) -> Option<Self> {
         let ended = container.state.as_ref()?.terminated.as_ref()?;
         if ended.exit_code == KILLED {
-            let why = format!("was killed: its container {} ended with {KILLED} (SIGKILL)", container.name);
+            let why = format!("was killed: its container {} exited with {KILLED} (SIGKILL)", container.name);
             return Some(Self { why, hint: Some(NODE) });
         }
         let said = ended.message.as_deref().map(|text| format!(": {}", text.trim())).unwrap_or_default();
-        let why = format!("ended: its container {} ended with {}{said}", container.name, ended.exit_code);
+        let why =
+            format!("terminated: its container {} exited with {}{said}", container.name, ended.exit_code);
         (ended.exit_code != 0).then(|| Self::plain(why))
     }
 }
@@ -222,11 +223,11 @@ mod tests {
             (json!({ "containerStatuses": [container("c", running.clone())] }), PodState::Running),
             (
                 json!({ "phase": "Failed", "initContainerStatuses": [gate] }),
-                failed("ended: its container gate ended with 2: still open"),
+                failed("terminated: its container gate exited with 2: still open"),
             ),
             (json!({ "phase": "Failed", "message": "evicted" }), failed("evicted")),
             (json!({ "phase": "Succeeded", "containerStatuses": [over] }), failed(UNEXPLAINED)),
-            (Value::Null, waiting("is not scheduled yet", "", None)),
+            (Value::Null, waiting("has not been scheduled", "", None)),
             (json!({}), waiting("is on its way", "", None)),
             (
                 json!({ "containerStatuses": [container("c", pulling)] }),
@@ -313,7 +314,7 @@ mod tests {
             ),
             (
                 json!({ "phase": "Failed", "containerStatuses": terminated(137, "Error") }),
-                "was killed: its container c ended with 137 (SIGKILL)",
+                "was killed: its container c exited with 137 (SIGKILL)",
                 Some(NODE),
             ),
             (

@@ -140,7 +140,7 @@ impl Session {
         match self.said.recv_timeout(timeout) {
             Ok(said) => said,
             Err(RecvTimeoutError::Timeout) => Said::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Said::Ended(Some("it had ended before".to_owned())),
+            Err(RecvTimeoutError::Disconnected) => Said::Ended(Some("it had already terminated".to_owned())),
         }
     }
 
@@ -175,7 +175,7 @@ pub(crate) fn output_of(
             Said::Nothing if interrupt::asked() => return Err(interrupted().into()),
             Said::Nothing if heard_at.elapsed() < timeout => {}
             Said::Nothing => {
-                bail!("{} in the pod {pod} said nothing for {} s", command.join(" "), timeout.as_secs())
+                bail!("{} in the pod {pod} sent nothing for {} s", command.join(" "), timeout.as_secs())
             }
             Said::Ended(None) => return Ok(output),
             Said::Ended(Some(reason)) => {

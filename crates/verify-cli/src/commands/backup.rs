@@ -132,11 +132,11 @@ impl By {
         match (provider, &by) {
             (Some(Provider::Local), Self::Velero(_)) => {
                 bail!(
-                    "failed to choose a method: that one is Velero's; --provider local takes physical or logical"
+                    "failed to choose a method: that one is for Velero; use physical or logical with --provider local"
                 )
             }
             (Some(Provider::Velero), Self::Local(_)) => {
-                bail!("failed to choose a method: Velero takes csi, csi-move, fs or fs-dump")
+                bail!("failed to choose a method: use csi, csi-move, fs or fs-dump with Velero")
             }
             _ => Ok(by),
         }

@@ -88,7 +88,7 @@ fn measure(target: &Target, plan: &Plan, rounds: u16, globals: &Globals) -> Resu
     let snapshot = database.snapshot(plan, &on_event)?;
     let (rows, bytes) = floor(&*snapshot, plan.jobs, &on_event)?;
     if bytes == 0 {
-        bail!("it holds no rows that this role can read");
+        bail!("it has no rows that this role can read");
     }
     let (mut floors, mut verifications) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -148,7 +148,7 @@ impl Benchmark {
         format!(
             "verification: {}\nfloor: {}\npercent_of_floor: {percent_of_floor}\n\n\
              data: {} rows, {}, over {jobs} connections; medians of {rounds}\n\
-             a pass over 1 TiB of such rows takes about {}\n",
+             a scan over 1 TiB of such rows takes about {}\n",
             verification.text(),
             floor.text(),
             count(*rows),
@@ -188,7 +188,7 @@ mod tests {
         percent_of_floor: 96
 
         data: 1,000,000 rows, 100.0 MiB, over 2 connections; medians of 3
-        a pass over 1 TiB of such rows takes about 45m26s
+        a scan over 1 TiB of such rows takes about 45m26s
         ");
     }
 }

@@ -55,7 +55,7 @@ impl Cleanup {
             match self.sweep_cluster(&config, globals) {
                 Ok(swept) => all.add(swept),
                 // What was removed on this machine is told all the same.
-                Err(error) => all.left.push(format!("what may be in the cluster: {error:#}")),
+                Err(error) => all.left.push(format!("objects in the cluster: {error:#}")),
             }
         }
         globals.terminal().result(&all, |_| told(&all, in_cluster))?;
@@ -82,7 +82,7 @@ fn told(all: &Removal, in_cluster: bool) -> String {
     let left = all.left.iter().map(|what| format!("left: {what}\n"));
     let at_work = all.at_work.iter().map(|run| {
         format!(
-            "at work: the run {run}; if it was killed, clean up again in {} s\n",
+            "running: the run {run}; if it was killed, clean up again in {} s\n",
             lease::PATIENCE.as_secs()
         )
     });

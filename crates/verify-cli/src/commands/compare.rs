@@ -68,7 +68,7 @@ impl Compare {
 /// Refuses to compare a database with itself, which verifies nothing.
 fn same_twice(target: &Target) -> Hinted {
     let hint =
-        "name the original first and the copy second, as in the examples of `state-lab compare --help`";
+        "give the original first and the copy second, as in the examples of `state-lab compare --help`";
     let cause = "distinguish the source from the copy: both have the same connection string";
     Hinted::new(format!("failed to compare {} with itself", target.place), hint)
         .because(Error::new(ErrorKind::Settings, cause))

@@ -27,8 +27,8 @@ impl Completions {
     pub(crate) fn run<C: CommandFactory>(self, globals: &Globals) -> Result<Exit> {
         if globals.output == Output::Json {
             return Err(Hinted::new(
-                "failed to print completions: a script has no form in JSON",
-                "leave --output json out",
+                "failed to print completions: a script cannot be printed as JSON",
+                "remove --output json",
             )
             .into());
         }

@@ -47,7 +47,7 @@ impl Demo {
             let conninfo = restored.conninfo(story::DATABASE);
             let path = restored.keep()?;
             terminal::tell(&format!(
-                "the damaged copy runs on in {}; look at it with\n    psql \"{conninfo}\"\nand remove it with\n    \
+                "the damaged copy is still running in {}; inspect it with\n    psql \"{conninfo}\"\nand remove it with\n    \
                  state-lab cleanup\n",
                 path.display()
             ));

@@ -86,7 +86,7 @@ impl Failover {
             settle,
         } = self;
         if how != How::Command && command.is_some() {
-            bail!("failed to choose the event: --command goes with --how command");
+            bail!("failed to choose the event: --command requires --how command");
         }
         let config = globals.config()?;
         let settings = place.settings(&config);

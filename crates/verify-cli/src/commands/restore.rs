@@ -127,7 +127,7 @@ impl Restore {
         storing::tell_left(&restored.left);
         if let Some(velero::Kept { namespace, pod, conninfo }) = &restored.kept {
             terminal::tell(&format!(
-                "the restored server runs on; connect to it with\n    kubectl -n {namespace} exec -it {pod} -- psql \
+                "the restored server is still running; connect to it with\n    kubectl -n {namespace} exec -it {pod} -- psql \
                  \"{conninfo}\"\nremove it with\n    state-lab cleanup\n"
             ));
         }
@@ -140,7 +140,7 @@ impl Restore {
             self;
         let Some(snapshot) = snapshot else {
             bail!(
-                "failed to choose a backup: --latest asks Velero; name one of this machine's with --snapshot"
+                "failed to choose a backup: --latest requires Velero; name a backup of this machine with --snapshot"
             );
         };
         let metrics = MetricsFile::begin(metrics)?;
@@ -227,7 +227,7 @@ impl MetricsFile {
         Box::new(draft).keep(&mut |to| Ok(to.write_all(text.as_bytes())?))?;
         // A collector is another user; there is no row in it.
         fs::set_permissions(&path, Permissions::from_mode(0o644))
-            .with_context(|| format!("failed to let others read {}", path.display()))
+            .with_context(|| format!("failed to make {} readable for others", path.display()))
     }
 }
 
@@ -236,7 +236,7 @@ fn tell_kept(restored: Restored) -> Result<()> {
     let (conninfo, pid) = (restored.conninfo(&database), restored.server.pid());
     let path = restored.keep()?;
     terminal::tell(&format!(
-        "the restored server runs on, as process {pid}; connect to it with\n    psql \"{conninfo}\"\nstop and remove it \
+        "the restored server is still running, as process {pid}; connect to it with\n    psql \"{conninfo}\"\nstop and remove it \
          with\n    state-lab cleanup\nIts files are in {}\n",
         path.display()
     ));

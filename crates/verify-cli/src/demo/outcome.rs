@@ -70,7 +70,7 @@ impl Outcome {
         let Loss { restored, lost, holes: _, last_restored_ms, first_lost_ms } = &self.loss;
         let _ = writeln!(
             told,
-            "The clients were told of {} commits: the copy has {}, and {} newer ones are lost.",
+            "Acknowledged commits: {}; the copy has {} of them, and {} newer ones are lost.",
             count(restored + lost),
             count(*restored),
             count(*lost)
@@ -104,7 +104,7 @@ impl Outcome {
             }
         }
         let found = judged.iter().filter(|judged| judged.overlooked.is_empty()).count();
-        let others = if unexplained.is_empty() { "nothing else" } else { "other things too" };
+        let others = if unexplained.is_empty() { "nothing else" } else { "other findings" };
         let _ = writeln!(told, "{found} of {} found, and {others}", judged.len());
     }
 }
@@ -117,9 +117,9 @@ fn surprises(restore: &Report, loss: &Loss, damaged: &Damaged) -> Vec<String> {
             surprises.push(otherwise.to_owned());
         }
     };
-    expect(restore.verdict() == Verdict::Pass, "the restored copy was not proven to be the shop");
+    expect(restore.verdict() == Verdict::Pass, "the restored copy was not verified to be the shop");
     expect(loss.restored > 0, "the copy has none of the acknowledged writes");
-    expect(loss.lost > 0, "no acknowledged write was lost, so the bound was not put to the test");
+    expect(loss.lost > 0, "no acknowledged write was lost, so the bound was not tested");
     expect(loss.holes == 0, "the copy lacks writes although it has later ones");
     let bound = restore.rpo.as_ref().map(|rpo| rpo.at_most_ms);
     expect(bound.is_some(), "the recovery point could not be bounded");
@@ -205,9 +205,9 @@ mod tests {
         let head: Vec<&str> = told.lines().take(5).collect();
         let promised = ["restore_status: success", "integrity_checks: pass", "rto: 0.7s", "rpo: <=3s", ""];
         assert_eq!(head, promised);
-        let (_, acts) = told.split_once("The clients ").unwrap();
+        let (_, acts) = told.split_once("Acknowledged commits: ").unwrap();
         let expected = "\
-were told of 1,576 commits: the copy has 1,210, and 366 newer ones are lost.
+1,576; the copy has 1,210 of them, and 366 newer ones are lost.
 newest restored write: 2.61 s before the crash
 oldest lost write: 2.57 s before the crash
 bound from the heartbeat: 2.70 s, which covers the loss
@@ -235,11 +235,11 @@ demo: pass in 7.05 s
         let unexplained = Damaged { unexplained: vec!["row.added shop.t".to_owned()], ..damaged() };
         let unnoticed = Damaged { integrity_checks: Verdict::Pass, ..damaged() };
         let cases = [
-            (restore(Verdict::Inconclusive, Some(2_700)), loss(), damaged(), "not proven to be the shop"),
+            (restore(Verdict::Inconclusive, Some(2_700)), loss(), damaged(), "not verified to be the shop"),
             (restore(Verdict::Pass, Some(2_569)), loss(), damaged(), "smaller than the true loss"),
             (restore(Verdict::Pass, None), loss(), damaged(), "could not be bounded"),
             (pass(), Loss { restored: 0, ..loss() }, damaged(), "none of the acknowledged writes"),
-            (pass(), Loss { lost: 0, first_lost_ms: None, ..loss() }, damaged(), "not put to the test"),
+            (pass(), Loss { lost: 0, first_lost_ms: None, ..loss() }, damaged(), "not tested"),
             (pass(), Loss { holes: 1, ..loss() }, damaged(), "although it has later ones"),
             (pass(), loss(), unnoticed, "the damaged copy did not fail"),
             (pass(), loss(), overlooked(), "overlooked: one order item deleted"),

@@ -86,8 +86,9 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     narrator.tell(&format!("{who} buy and pay; a heartbeat writes the server's time twice a second"))?;
     wait(USED_BEFORE)?;
 
-    narrator
-        .tell("takes a backup and, under one snapshot, the fingerprint of every row; the clients go on")?;
+    narrator.tell(
+        "takes a backup and, under the same snapshot, the fingerprint of every row; the clients continue",
+    )?;
     let on_step = |text: &str| narrator.tell_step(text);
     let watch = Watch { on_event: &on_event, on_step: &on_step, asked: interrupt::asked };
     let store = Store::open(&scratch.path().join("backups"))?;
@@ -100,7 +101,7 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
         plan: Plan::default(),
     };
     verify_local::backup(&request, &watch)?;
-    narrator.tell("has both; the clients go on")?;
+    narrator.tell("has both; the clients continue")?;
     wait(USED_AFTER)?;
 
     let (incident, acknowledged) = lose(&mut server, writers, narrator)?;
@@ -108,9 +109,7 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     let (plan, objectives) = (Plan::default(), Objectives::default());
     let request = RestoreRequest { store, name, plan, objectives, incident: Some(incident) };
     let restored = verify_local::restore(&request, &watch)?;
-    let [report] = &restored.reports[..] else {
-        bail!("the restore reported on other databases than the shop")
-    };
+    let [report] = &restored.reports[..] else { bail!("the restore reported other databases than the shop") };
     let loss = count_loss(&restored, &acknowledged, incident)?;
     let damaged = damage(&restored, narrator)?;
     Ok((Outcome::new(report.clone(), loss, damaged, narrator.elapsed()), restored))
@@ -144,13 +143,13 @@ fn lose(
     if writers.any_ended() {
         writers.end()?;
         bail!(
-            "the server hung up on its clients before it was killed; see its log {}",
+            "the server closed its clients' connections before it was killed; see its log {}",
             server.log_file().display()
         );
     }
     let told = count(writers.acknowledged());
     narrator.tell(&format!(
-        "kill -9, and the data directory is deleted; by now {told} purchases were acknowledged"
+        "kill -9, and the data directory is deleted; {told} purchases have been acknowledged"
     ))?;
     let incident = Timestamp::now();
     server.kill()?;

@@ -114,11 +114,11 @@ impl<'a> Drill<'a> {
         let before = self.write_undisturbed()?;
         if self.live.lost() {
             bail!(
-                "failed to begin the event: the cluster could not be told that this drill lives; look at the API server, \
-                 and whether the role may patch leases (docs/failover.md), then run it again"
+                "failed to start the event: could not renew this drill's lease; check the API server, and that the role \
+                 may patch leases (docs/failover.md), then run it again"
             );
         }
-        (self.tell)("the event begins");
+        (self.tell)("starting the event");
         let event_at = Timestamp::now();
         // Undone, should anything fail, before the probe goes.
         let event = self.event()?;
@@ -156,7 +156,7 @@ impl<'a> Drill<'a> {
     fn write_undisturbed(&mut self) -> Result<Sample> {
         let Self { request, scene, watching, .. } = self;
         if !watching.until(FIRST_WRITE_TIMEOUT, |watching| watching.progress.acknowledged > 0)? {
-            let error = watching.progress.last_error.as_deref().unwrap_or("no error came either");
+            let error = watching.progress.last_error.as_deref().unwrap_or("no error was reported either");
             bail!("failed to write through the Service {}: {error}", scene.service);
         }
         watching.rest(request.settle.duration())?;
@@ -189,7 +189,7 @@ impl<'a> Drill<'a> {
         if self.watching.until(request.deadline.duration(), over)? {
             self.watching.rest(request.settle.duration())?;
         } else {
-            (self.tell)(&format!("no new primary takes writes after {}", request.deadline));
+            (self.tell)(&format!("no new primary accepts writes after {}", request.deadline));
         }
         Ok(self.watching.now.primary.clone())
     }
@@ -209,7 +209,7 @@ impl<'a> Drill<'a> {
 
     /// Ends the probe's writing, and reads what it wrote.
     fn read_back(&self, event_at: Timestamp) -> Reading {
-        (self.tell)("reading everything back");
+        (self.tell)("reading all writes back");
         match self.probe.read_back() {
             Ok(ReadBack { record, stored }) => {
                 let event_us = record.offset_us(event_at + self.ahead);

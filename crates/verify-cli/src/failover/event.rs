@@ -188,8 +188,8 @@ fn refuse_bare(drained: &[Pod], node: &str) -> Result<()> {
         bare.map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())).collect();
     if !names.is_empty() {
         bail!(
-            "failed to drain the node {node}: no controller owns the pods {}, and nothing would bring them back; move \
-             or delete them, or drill with --how cordon-evict",
+            "failed to drain the node {node}: no controller owns the pods {}, so they would not be recreated; move or \
+             delete them, or use --how cordon-evict",
             names.join(", ")
         );
     }
@@ -228,7 +228,7 @@ fn shell(command: &str, target: &Target<'_>, asked: &dyn Fn() -> bool) -> Result
         .with_context(doing)?;
     let status = wait(&mut child, asked).with_context(doing)?;
     if !status.success() {
-        bail!("{}: it ended with {status}", doing());
+        bail!("{}: it exited with {status}", doing());
     }
     Ok(())
 }
@@ -243,7 +243,7 @@ fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
             // Whatever it started would go on, and might take the node away again after `--undo` has brought it back.
             process_group::signal(child, Signal::KILL);
             child.wait()?;
-            bail!("it was ended after {:.0} s", began.elapsed().as_secs_f64());
+            bail!("it was killed after {:.0} s", began.elapsed().as_secs_f64());
         }
         std::thread::sleep(POLL / 10);
     }
@@ -268,7 +268,7 @@ mod tests {
         let mut said = BufReader::new(child.stdout.take().unwrap());
         said.read_line(&mut String::new()).unwrap();
         let began = Instant::now();
-        assert_eq!(wait(&mut child, &|| true).unwrap_err().to_string(), "it was ended after 0 s");
+        assert_eq!(wait(&mut child, &|| true).unwrap_err().to_string(), "it was killed after 0 s");
         // The pipe has an end only once nobody holds it.
         assert_eq!(said.read_to_string(&mut String::new()).unwrap(), 0);
         assert!(began.elapsed() < Duration::from_secs(50));
@@ -297,8 +297,8 @@ mod tests {
         for (drained, refused) in [
             (vec![], None),
             (vec![called("pg-0", Some(true)), pod(&json!({ "metadata": going }))], None),
-            (vec![called("pg-0", Some(true)), alone.clone()], Some("the pods app/alone, and")),
-            (vec![called("kin", None), alone], Some("the pods app/kin, app/alone, and")),
+            (vec![called("pg-0", Some(true)), alone.clone()], Some("the pods app/alone, so")),
+            (vec![called("kin", None), alone], Some("the pods app/kin, app/alone, so")),
         ] {
             let found = refuse_bare(&drained, "worker-1").err().map(|error| error.to_string());
             match (&found, refused) {

@@ -14,7 +14,7 @@ const ERROR_KINDS_MAX: usize = 5;
 /// What an event did to writers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Impact {
-    /// The longest time without a write that lasted, among those that end after the event began.
+    /// The longest time without a durable write, among those that end after the event began.
     pub(crate) outage_ms: u64,
     /// From the event to the first write after that time; `None` where there was none any more.
     pub(crate) first_write_after_ms: Option<u64>,

@@ -47,7 +47,7 @@ pub(crate) fn sweep(cluster: &Cluster) -> Result<Removal> {
             Ok(true) => done.add(remove(cluster, run, &traces)),
             // It lives after all, or another sweep is at it.
             Ok(false) => {}
-            Err(error) => done.left.push(format!("what the drill {run} left: {error:#}")),
+            Err(error) => done.left.push(format!("leftovers of the drill {run}: {error:#}")),
         }
     }
     Ok(done)

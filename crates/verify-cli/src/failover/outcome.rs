@@ -73,7 +73,7 @@ impl Outcome {
     pub(crate) fn service_impact(&self) -> String {
         let impact = match &self.reading {
             Reading::Read(impact) => impact,
-            Reading::Unread(_) => return "unknown: what was written could not be read back".to_owned(),
+            Reading::Unread(_) => return "unknown: the writes could not be read back".to_owned(),
         };
         let resumed = impact.first_write_after_ms.is_some();
         if impact.is_exact() && resumed && impact.outage_ms < TRANSIENT_MS {
@@ -82,7 +82,7 @@ impl Outcome {
         }
         let mut told = vec![format!("{} s without writes", impact.outage_ms.div_ceil(1_000))];
         if !resumed {
-            told = vec![format!("no writes any more, for {} s", impact.outage_ms.div_ceil(1_000))];
+            told = vec![format!("no writes since, for {} s", impact.outage_ms.div_ceil(1_000))];
         }
         for (spans, what) in [(&impact.lost, "lost"), (&impact.duplicated, "duplicated")] {
             let number = writes(spans);
@@ -178,13 +178,9 @@ pub(crate) mod tests {
             ),
             (with(|impact| impact.outage_ms = 30_000), "30 s without writes", Verdict::Pass),
             (with(|impact| impact.outage_ms = 30_001), "31 s without writes", Verdict::Fail),
-            (
-                with(|impact| impact.first_write_after_ms = None),
-                "no writes any more, for 20 s",
-                Verdict::Fail,
-            ),
+            (with(|impact| impact.first_write_after_ms = None), "no writes since, for 20 s", Verdict::Fail),
             (with(|impact| impact.recorded_to_end = false), transient, Verdict::Inconclusive),
-            (unread, "unknown: what was written could not be read back", Verdict::Inconclusive),
+            (unread, "unknown: the writes could not be read back", Verdict::Inconclusive),
             (unmoved, transient, Verdict::Inconclusive),
             (broken, transient, Verdict::Fail),
             (strict, transient, Verdict::Fail),

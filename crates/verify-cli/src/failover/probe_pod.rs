@@ -83,7 +83,7 @@ impl ProbePod {
             }
             Ok(())
         })?;
-        begun.context("failed to start the probe: it gave no answer")
+        begun.context("failed to start the probe: no answer")
     }
 
     /// Listens to how it fares.
@@ -104,8 +104,9 @@ impl ProbePod {
             Ok(())
         })?;
         let file = assembly.finish(1)?.pop().unwrap_or_default();
-        let text = String::from_utf8(file).context("failed to read the probe's record: it is no text")?;
-        let stored = stored.context("failed to read the rows back: no answer came")?;
+        let text =
+            String::from_utf8(file).context("failed to read the probe's record: it is not UTF-8 text")?;
+        let stored = stored.context("failed to read the rows back: no answer")?;
         Ok(ReadBack { record: Record::parse(&text)?, stored })
     }
 
@@ -143,14 +144,14 @@ impl ProbePod {
                 },
                 Said::Nothing => session.send(go_on.clone())?,
                 Said::Ended(reason) => bail!(
-                    "failed to hear the pod {} to the end: {}\n{}",
+                    "failed to read the output of the pod {} to its end: {}\n{}",
                     self.name,
                     reason.unwrap_or_default(),
                     session.stderr()
                 ),
             }
         }
-        bail!("failed to hear the pod {}: no answer within {} s", self.name, ANSWER_TIMEOUT.as_secs())
+        bail!("failed to read from the pod {}: no answer within {} s", self.name, ANSWER_TIMEOUT.as_secs())
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Begins a record at `path`, where there must be none.
     pub(crate) fn begin(path: &Path) -> Result<Self> {
-        let doing = || format!("failed to begin the probe's record {}", path.display());
+        let doing = || format!("failed to create the probe's record {}", path.display());
         let file = OpenOptions::new().append(true).create_new(true).open(path).with_context(doing)?;
         let recorder = Self { file: Mutex::new(file), began: Instant::now() };
         recorder.add(&Entry::Began(Timestamp::now())).with_context(doing)?;
@@ -135,7 +135,7 @@ impl Record {
         }
         match began_at {
             Some(at) => Ok(Self { began_at: at, ..record }),
-            None => bail!("failed to read the probe's record: it has no beginning"),
+            None => bail!("failed to read the probe's record: it has no first line"),
         }
     }
 
@@ -173,7 +173,7 @@ mod tests {
             "the last line is not whole"
         );
         let damaged = text.replace("\"n\":7", "\"n\":?");
-        for (text, told) in [("", "no beginning"), (damaged.as_str(), "line 3")] {
+        for (text, told) in [("", "no first line"), (damaged.as_str(), "line 3")] {
             assert!(Record::parse(text).unwrap_err().to_string().contains(told), "{text}");
         }
     }

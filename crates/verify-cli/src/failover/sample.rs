@@ -105,7 +105,7 @@ impl Sample {
         let missing: Vec<String> = down.map(|(name, _)| format!("{name} is not ready")).collect();
         if !missing.is_empty() {
             bail!(
-                "failed to begin the drill: {}. Where another drill was killed, `state-lab cleanup` brings its node back",
+                "failed to start the drill: {}. If another drill was killed, `state-lab cleanup` brings its node back",
                 missing.join(", ")
             );
         }
@@ -127,7 +127,7 @@ impl Sample {
         };
         for name in before.members.iter().filter(|(_, member)| member.ready).map(|(name, _)| name) {
             match self.members.get(name) {
-                None => missing.push(format!("{name} is gone")),
+                None => missing.push(format!("{name} no longer exists")),
                 Some(member) if member.going => missing.push(format!("{name} is being removed")),
                 Some(member) if !member.ready => missing.push(format!("{name} is not ready")),
                 Some(member) => {
@@ -158,8 +158,8 @@ impl Member {
             return Some(format!("is {state}"));
         }
         match (leads, self.seat.pod == primary.pod) {
-            (true, false) => Some("still calls itself primary".to_owned()),
-            (false, true) => Some("does not call itself primary yet".to_owned()),
+            (true, false) => Some("still reports itself as primary".to_owned()),
+            (false, true) => Some("does not report itself as primary".to_owned()),
             _ => None,
         }
     }
@@ -286,11 +286,11 @@ mod tests {
             (|now| now.node.ready = false, &["the node is not ready"]),
             (|now| now.node.cordoned = true, &["the node is cordoned"]),
             (|now| now.primary = None, &["there is no primary"]),
-            (|now| drop(now.members.remove("pg-1")), &["pg-1 is gone"]),
+            (|now| drop(now.members.remove("pg-1")), &["pg-1 no longer exists"]),
             (|now| now.members.get_mut("pg-1").unwrap().ready = false, &["pg-1 is not ready"]),
             (
                 |now| now.primary = Some(now.members["pg-1"].seat.clone()),
-                &["pg-0 still calls itself primary", "pg-1 does not call itself primary yet"],
+                &["pg-0 still reports itself as primary", "pg-1 does not report itself as primary"],
             ),
             (
                 |now| {

@@ -44,10 +44,7 @@ impl Scene {
         let found = PostgresCluster::among(&pods, &endpoints);
         let postgres = choose(found, settings.cluster.as_deref(), namespace)?;
         let Some(seat) = seat(&postgres) else {
-            bail!(
-                "failed to find the primary of {namespace}/{}: no pod of it claims to be one",
-                postgres.name
-            );
+            bail!("failed to find the primary of {namespace}/{}: no pod is marked as primary", postgres.name);
         };
         let service = match service {
             Some(service) => service.clone(),

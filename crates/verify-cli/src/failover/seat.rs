@@ -61,13 +61,13 @@ impl Seat {
         let is = match now {
             Some(now) if now == self => return Ok(()),
             Some(now) if (&now.pod, &now.node) == (&self.pod, &self.node) => {
-                "and has been started anew".to_owned()
+                "and has been restarted".to_owned()
             }
             Some(now) => format!("and is {now}"),
             None => "and there is none".to_owned(),
         };
         bail!(
-            "failed to begin: the primary was {self}, {is} just before the event; run it again once it stays"
+            "failed to start: the primary was {self}, {is} just before the event; run it again when it is stable"
         )
     }
 
@@ -111,14 +111,14 @@ mod tests {
             (Some(seat("pg-1", "b", "worker-1", 0)), Some("and is pg-1 on worker-1")),
             (Some(seat("pg-0", "c", "worker-2", 0)), Some("and is pg-0 on worker-2")),
             (Some(seat("pg-0", "c", "", 0)), Some("and is pg-0 on no node")),
-            (Some(seat("pg-0", "c", "worker-1", 0)), Some("and has been started anew")),
-            (Some(seat("pg-0", "a", "worker-1", 2)), Some("and has been started anew")),
+            (Some(seat("pg-0", "c", "worker-1", 0)), Some("and has been restarted")),
+            (Some(seat("pg-0", "a", "worker-1", 2)), Some("and has been restarted")),
             (None, Some("and there is none")),
         ] {
             let refused = refused.map(|is| {
                 format!(
-                    "failed to begin: the primary was pg-0 on worker-1, {is} just before the event; run it again once it \
-                     stays"
+                    "failed to start: the primary was pg-0 on worker-1, {is} just before the event; run it again when it \
+                     is stable"
                 )
             });
             let found = before.expect_still(now.as_ref()).err().map(|error| error.to_string());

@@ -10,22 +10,22 @@ pub(super) fn advice(finding: &Finding) -> &str {
     match finding.code() {
         Code::TableUnreadable | Code::SequenceUnreadable => {
             "let the role read it: GRANT pg_read_all_data (PostgreSQL 14 and later) or GRANT SELECT; \
-             where a lock was in the way, try again or raise --lock-timeout"
+             if another session held a lock, try again or raise --lock-timeout"
         }
         Code::TableRewritten => {
             "capture and back up again while no TRUNCATE, VACUUM FULL or rewriting ALTER runs"
         }
         Code::TableMissing | Code::RowMissing | Code::RowChanged => {
-            "do not serve from this copy; restore an older backup, or repair it from one"
+            "do not use this copy; restore an older backup, or repair it from one"
         }
         Code::SequenceMissing | Code::TableColumns => {
             "compare the schemas: pg_dump --schema-only of both sides"
         }
-        Code::HeartbeatMissing => "was the right backup restored, and its schema state_lab with it?",
-        Code::CoverageNone => "is this the right database, and may the role see its tables?",
+        Code::HeartbeatMissing => "was the right backup restored, including its schema state_lab?",
+        Code::CoverageNone => "check that this is the right database, and that the role may read its tables",
         Code::InvariantUnknown => "run the statement by hand as the same role",
         Code::ObjectiveUnknown => {
-            "run `state-lab heartbeat` beside the source, so that the next one can be measured"
+            "run `state-lab heartbeat` for the source, so that the next one can be measured"
         }
         _ => "",
     }

@@ -21,11 +21,11 @@ pub(crate) fn failover(outcome: &Outcome, style: &Style) -> String {
     }
     match outcome.whole_after_ms {
         Some(ms) => {
-            let _ = writeln!(text, "cluster: whole again {} s after the event", seconds(ms));
+            let _ = writeln!(text, "cluster: healthy again {} s after the event", seconds(ms));
         }
         None => {
             let missing = outcome.missing.join(", ");
-            let _ = writeln!(text, "cluster: {}: {missing}", style.paint(Ink::Bad, "not whole"));
+            let _ = writeln!(text, "cluster: {}: {missing}", style.paint(Ink::Bad, "not healthy"));
         }
     }
     if !outcome.changes.is_empty() {
@@ -69,7 +69,7 @@ fn write_impact(text: &mut String, impact: &Impact, objective_ms: u64, style: &S
     let _ = write!(text, "outage: {}", style.paint(ink, &format!("{outage} s")));
     let _ = writeln!(
         text,
-        " without a write that lasted (objective {objective} s, before the event {} s)",
+        " without a durable write (objective {objective} s, before the event {} s)",
         seconds(impact.usual_gap_ms)
     );
     let _ = match impact.first_write_after_ms {
@@ -82,17 +82,17 @@ fn write_impact(text: &mut String, impact: &Impact, objective_ms: u64, style: &S
         let _ = writeln!(text, "  {:>7}  {}", count(*number), sentence(error));
     }
     let acknowledged = counted(impact.acknowledged, "write");
-    let _ = writeln!(text, "acknowledged: {acknowledged}, each looked for");
+    let _ = writeln!(text, "acknowledged: {acknowledged}, each checked");
     for (spans, name, ink, why) in [
-        (&impact.lost, "lost", Ink::Bad, "acknowledged, and not there"),
-        (&impact.duplicated, "duplicated", Ink::Bad, "one attempt, there more than once"),
+        (&impact.lost, "lost", Ink::Bad, "acknowledged, but missing"),
+        (&impact.duplicated, "duplicated", Ink::Bad, "one attempt, committed more than once"),
         (
             &impact.repeated,
             "repeated",
             Ink::Doubtful,
-            "its answer was lost and the retry counted too: give such writes a key",
+            "the answer was lost and the retry was committed too: give such writes a key",
         ),
-        (&impact.unacknowledged, "unacknowledged", Ink::Faint, "there although nobody was told so: no loss"),
+        (&impact.unacknowledged, "unacknowledged", Ink::Faint, "committed but not acknowledged: no loss"),
     ] {
         let number = writes(spans);
         if number == 0 {
@@ -111,7 +111,7 @@ fn write_impact(text: &mut String, impact: &Impact, objective_ms: u64, style: &S
     if !impact.recorded_to_end {
         let _ = writeln!(
             text,
-            "{}: the probe's record is cut: more may have been acknowledged",
+            "{}: the probe's record is truncated: more may have been acknowledged",
             style.paint(Ink::Doubtful, "inconclusive")
         );
     }
@@ -136,12 +136,12 @@ mod tests {
 
         verdict: pass
         new primary: pg-1 on worker-2 (timeline 3 → 4); was pg-0 on worker-1
-        outage: 19.1 s without a write that lasted (objective 30.0 s, before the event 0.1 s)
+        outage: 19.1 s without a durable write (objective 30.0 s, before the event 0.1 s)
         first write after it: 19.1 s after the event
         clients: 31 errors, 31 retries
                31  connect to postgres@pg:5432/postgres: timed out
-        acknowledged: 2,417 writes, each looked for
-        cluster: whole again 61.0 s after the event
+        acknowledged: 2,417 writes, each checked
+        cluster: healthy again 61.0 s after the event
 
         what changed, in seconds after the event:
              18.3  primary: pg-0 on worker-1 → pg-1 on worker-2
@@ -165,26 +165,26 @@ mod tests {
         }
         insta::assert_snapshot!(failover(&outcome, &Style::plain()), @r"
         event: primary rescheduled
-        service_impact: no writes any more, for 74 s, 1,175 acknowledged writes lost, 1 acknowledged write duplicated
+        service_impact: no writes since, for 74 s, 1,175 acknowledged writes lost, 1 acknowledged write duplicated
 
         verdict: fail
         new primary: pg-1 on worker-2 (timeline 3 → 4); was pg-0 on worker-1
-        outage: 73.6 s without a write that lasted (objective 30.0 s, before the event 0.1 s)
+        outage: 73.6 s without a durable write (objective 30.0 s, before the event 0.1 s)
         first write after it: none
         clients: 31 errors, 31 retries
                31  connect to postgres@pg:5432/postgres: timed out
-        acknowledged: 2,417 writes, each looked for
-        lost: 1,175 (acknowledged, and not there)
+        acknowledged: 2,417 writes, each checked
+        lost: 1,175 (acknowledged, but missing)
           writer 1: 204 to 1,377
           writer 2: 9
-        duplicated: 1 (one attempt, there more than once)
+        duplicated: 1 (one attempt, committed more than once)
           writer 3: 5
-        repeated: 1 (its answer was lost and the retry counted too: give such writes a key)
+        repeated: 1 (the answer was lost and the retry was committed too: give such writes a key)
           writer 3: 7
-        unacknowledged: 1 (there although nobody was told so: no loss)
+        unacknowledged: 1 (committed but not acknowledged: no loss)
           writer 4: 6
-        inconclusive: the probe's record is cut: more may have been acknowledged
-        cluster: not whole: pg-0 is not ready
+        inconclusive: the probe's record is truncated: more may have been acknowledged
+        cluster: not healthy: pg-0 is not ready
 
         what changed, in seconds after the event:
              18.3  primary: pg-0 on worker-1 → pg-1 on worker-2

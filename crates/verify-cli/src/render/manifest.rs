@@ -175,7 +175,7 @@ impl<'a> TableLine<'a> {
 
 fn heartbeat(pulse: &Pulse, style: &Style) -> String {
     match (&pulse.beat, pulse.stale()) {
-        (None, _) => "none; the recovery point will have to come from elsewhere".to_owned(),
+        (None, _) => "none; the recovery point must be determined otherwise".to_owned(),
         (Some(beat), None) => {
             format!("beat {} of {} at {}", beat.id, style.cut(&beat.writer), beat.written_at)
         }

@@ -36,10 +36,10 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
         "End of the last restore whose verdict was pass.",
         &|report| (report.verdict() == Verdict::Pass).then(|| ended(report)),
     );
-    gauge("statelab_verify_duration_seconds", "How long the restore and its verification took.", &|report| {
+    gauge("statelab_verify_duration_seconds", "Duration of the restore and its verification.", &|report| {
         Some(Seconds { ms: report.duration_ms })
     });
-    gauge("statelab_rto_seconds", "From the beginning of the restore to the verdict.", &|report| {
+    gauge("statelab_rto_seconds", "Time from the start of the restore to the verdict.", &|report| {
         report.rto.as_ref().map(|rto| Seconds { ms: rto.total_ms })
     });
     gauge(
@@ -47,7 +47,7 @@ pub(crate) fn metrics(backup: &str, databases: &[String], reports: &[Report]) ->
         "Upper bound of the time between the newest evidence of recovery and the incident.",
         &|report| report.recovery_point().map(|rpo| Seconds { ms: rpo.at_most_ms }),
     );
-    family(&mut text, "statelab_findings", "", "Findings of the verification, missed objectives among them.");
+    family(&mut text, "statelab_findings", "", "Findings of the verification, including missed objectives.");
     for (labels, report) in &of {
         for ((Reverse(severity), code), count) in counted(report) {
             let severity = text::severity(severity);
@@ -134,18 +134,18 @@ mod tests {
 # TYPE statelab_verify_last_success_timestamp_seconds gauge
 # UNIT statelab_verify_last_success_timestamp_seconds seconds
 statelab_verify_last_success_timestamp_seconds{database=\"app\",backup=\"nightly-001\"} 1795231061.503
-# HELP statelab_verify_duration_seconds How long the restore and its verification took.
+# HELP statelab_verify_duration_seconds Duration of the restore and its verification.
 # TYPE statelab_verify_duration_seconds gauge
 # UNIT statelab_verify_duration_seconds seconds
 statelab_verify_duration_seconds{database=\"app\",backup=\"nightly-001\"} 41.003
-# HELP statelab_rto_seconds From the beginning of the restore to the verdict.
+# HELP statelab_rto_seconds Time from the start of the restore to the verdict.
 # TYPE statelab_rto_seconds gauge
 # UNIT statelab_rto_seconds seconds
 statelab_rto_seconds{database=\"app\",backup=\"nightly-001\"} 40.050
 # HELP statelab_rpo_seconds Upper bound of the time between the newest evidence of recovery and the incident.
 # TYPE statelab_rpo_seconds gauge
 # UNIT statelab_rpo_seconds seconds
-# HELP statelab_findings Findings of the verification, missed objectives among them.
+# HELP statelab_findings Findings of the verification, including missed objectives.
 # TYPE statelab_findings gauge
 # EOF
 "

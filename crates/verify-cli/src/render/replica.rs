@@ -18,7 +18,7 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
         let replication = finding
             .replication
             .as_ref()
-            .map_or(String::new(), |status| format!("; replication says {status}"));
+            .map_or(String::new(), |status| format!("; replication status {status}"));
         let _ = writeln!(
             text,
             "{}: {}: {}{} [{}]",
@@ -121,7 +121,7 @@ pub(crate) mod tests {
         replica: fail
         newest_complete_copy: nightly-001, begun 2026-11-20T01:00:00Z, 1d2h ago
 
-        fail: kopia/shop/p1: the copy lacks it; the original is of 2026-11-21T01:00:00Z; replication says PENDING [object.missing]
+        fail: kopia/shop/p1: the copy lacks it; the original is of 2026-11-21T01:00:00Z; replication status PENDING [object.missing]
 
         backup: nightly-002, Completed
         depth: 1,012 objects (5.0 GiB): 12 equal by checksum, 999 by reading both

@@ -22,7 +22,7 @@ const WHOLE_SECONDS_MS: u64 = 10_000;
 
 /// The recovery point of a verified copy without one.
 const RPO_IN_FUTURE: &str =
-    "unknown (the incident lies before what was recovered: is --incident right, or did a clock jump?)";
+    "unknown (the incident is earlier than the recovered data: is --incident right, or did a clock jump?)";
 /// The recovery point of a copy whose rows were not verified, and which has no evidence of its own.
 const RPO_UNKNOWN: &str = "unknown (the copy has no heartbeat or commit timestamp from before the incident, and its rows are not verified)";
 
@@ -274,7 +274,7 @@ pub(super) fn captured(instant: &Instant) -> String {
 fn evidence(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::LastCommit => "the last commit",
-        Evidence::Capture => "the capture, to which every row is proven",
+        Evidence::Capture => "the capture, as of which every row is verified",
         Evidence::Heartbeat => "the heartbeat",
     }
 }

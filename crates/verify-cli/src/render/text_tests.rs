@@ -119,9 +119,9 @@ fn a_failure_names_rows_and_what_to_do() {
         and 19 more
     fail: public.s: stands at 1 [sequence.behind]
     inconclusive: public.secrets: could not be read on the restored side: permission denied [table.unreadable]
-    next, for public.orders and 1 more: do not serve from this copy; restore an older backup, or repair it from one
+    next, for public.orders and 1 more: do not use this copy; restore an older backup, or repair it from one
     next, for public.s: SELECT setval('public.s', 9)
-    next, for public.secrets: let the role read it: GRANT pg_read_all_data (PostgreSQL 14 and later) or GRANT SELECT; where a lock was in the way, try again or raise --lock-timeout
+    next, for public.secrets: let the role read it: GRANT pg_read_all_data (PostgreSQL 14 and later) or GRANT SELECT; if another session held a lock, try again or raise --lock-timeout
 
     depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
     not covered:
@@ -161,7 +161,7 @@ fn a_recovery_point_after_the_incident_is_unknown() {
     let report = Report::new(circumstances(), comparison(Vec::new(), Vec::new()), recovery);
     let text = super::report(&report, &Style::plain());
     assert!(
-        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (the incident lies before what was recovered: is --incident right, or did a clock jump?)\n"),
+        text.starts_with("restore_status: success\nintegrity_checks: pass\nrto: 3.4s\nrpo: unknown (the incident is earlier than the recovered data: is --incident right, or did a clock jump?)\n"),
         "{text}"
     );
 }
@@ -210,7 +210,7 @@ fn many_notices_of_one_kind_are_one_line_and_the_others_stay() {
     notice: public.t2: it was refreshed [matview.differs]
     notice: 200 times, as in public.t0, public.t1, public.t2: hashed on the server [table.hashed-on-server]
     notice: 4 times, as in public.t0: 0 rows were in it; public.t1: 1 rows were in it; public.t2: 2 rows were in it [unlogged.lost]
-    next, for public.gone: do not serve from this copy; restore an older backup, or repair it from one
+    next, for public.gone: do not use this copy; restore an older backup, or repair it from one
     ");
     let verbose = Style { rows_max: usize::MAX, ..Style::plain() };
     assert_eq!(listed(&verbose).lines().count(), 1 + 200 + 4 + 3 + 1);

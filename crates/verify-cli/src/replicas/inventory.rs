@@ -97,7 +97,7 @@ impl VeleroBackup {
     }
 
     pub(super) fn parse(name: &str, file: &[u8]) -> Result<Self> {
-        let BackupFile { status } = serde_json::from_slice(file).context("it is no backup of Velero's")?;
+        let BackupFile { status } = serde_json::from_slice(file).context("it is not a backup by Velero")?;
         Ok(Self {
             name: name.to_owned(),
             phase: status.phase.unwrap_or_else(|| Phase("New".to_owned())),
@@ -145,29 +145,29 @@ fn place(info: &VolumeInfo) -> Result<Repository, &'static str> {
         (_, _) if info.snapshot_data_moved => {
             let movement = info.snapshot_data_movement_info.as_ref();
             if movement.is_some_and(|movement| !matches!(movement.data_mover.as_str(), "" | "velero")) {
-                return Err("a data mover that is not Velero's moved its data, nobody here knows where to");
+                return Err("its data were moved by a data mover other than Velero's, to an unknown place");
             }
             let uploader = movement.map_or("", |movement| movement.uploader_type.as_str());
             (uploader, info.pvc_namespace.as_str())
         }
         ("CSISnapshot", _) => {
             return Err(
-                "its data are in a CSI snapshot, which is not in the bucket; `state-lab backup --method csi-move` brings them there",
+                "its data are in a CSI snapshot, which is not in the bucket; `state-lab backup --method csi-move` moves them there",
             );
         }
         ("NativeSnapshot", _) => {
-            return Err("its data are in a snapshot of the cloud's, which is not in the bucket");
+            return Err("its data are in a snapshot of the cloud provider, which is not in the bucket");
         }
-        _ => return Err("how it was backed up is not known here"),
+        _ => return Err("it was backed up by an unknown method"),
     };
     let kind = match uploader {
         // Velero's default since 1.10.
         "" | "kopia" => Kind::Kopia,
         "restic" => Kind::Restic,
-        _ => return Err("an uploader that is not known here stored its data"),
+        _ => return Err("its data were stored by an unknown uploader"),
     };
     match namespace {
-        "" => Err("Velero does not say of which namespace it is"),
+        "" => Err("Velero does not record its namespace"),
         namespace => Ok(Repository { kind, namespace: namespace.to_owned() }),
     }
 }
@@ -233,17 +233,17 @@ mod tests {
                 json!({"backupMethod": "CSISnapshot", "snapshotDataMoved": true,
                        "snapshotDataMovementInfo": {"dataMover": "other"}}),
                 None,
-                "a data mover that is not Velero's",
+                "a data mover other than Velero's",
             ),
             (json!({"backupMethod": "CSISnapshot", "snapshotDataMoved": false}), None, "in a CSI snapshot"),
-            (json!({"backupMethod": "NativeSnapshot"}), None, "a snapshot of the cloud's"),
+            (json!({"backupMethod": "NativeSnapshot"}), None, "a snapshot of the cloud provider"),
             (
                 json!({"backupMethod": "PodVolumeBackup", "result": "failed"}),
                 None,
                 "Velero failed to back it up",
             ),
-            (json!({"backupMethod": "Telepathy"}), None, "is not known here"),
-            (json!({}), None, "is not known here"),
+            (json!({"backupMethod": "Telepathy"}), None, "by an unknown method"),
+            (json!({}), None, "by an unknown method"),
             (json!({"skipped": true, "skippedReason": "opted out"}), None, ""),
         ] {
             let found = volume(rest.clone());

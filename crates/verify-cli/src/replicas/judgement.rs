@@ -175,13 +175,13 @@ pub(super) fn finding(
             ObjectCode::Later,
             Severity::Inconclusive,
             format!(
-                "the copy lacks it; it came after the backup, at {written}, and maintenance may have moved data into it"
+                "the copy lacks it; it was written after the backup, at {written}, and maintenance may have moved data into it"
             ),
         ),
         (Outcome::Missing, Absence::OfLaterBackup) => (
             ObjectCode::Later,
             Severity::Notice,
-            format!("the copy lacks it; it came after the backup, at {written}"),
+            format!("the copy lacks it; it was written after the backup, at {written}"),
         ),
         (Outcome::Missing, Absence::OfRestore) => (
             ObjectCode::Later,

@@ -68,7 +68,7 @@ pub(super) fn outcomes(
         });
         let last = reasons.next_back().unwrap_or_default();
         bail!(
-            "failed to compare the objects: more than {UNREADABLE_MAX} could not be read, the last because: {last}"
+            "failed to compare the objects: more than {UNREADABLE_MAX} could not be read, the last one because: {last}"
         );
     }
     done.sort_by_key(|(place, _)| *place);

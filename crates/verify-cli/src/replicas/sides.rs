@@ -48,18 +48,14 @@ impl<'a> Sides<'a> {
                 let cluster = settings.connect()?;
                 let place = |name| velero::place_of(&cluster, settings.velero_namespace(), name);
                 let from_name = from.unwrap_or("Velero's default");
-                (
-                    place(*from)?,
-                    place(Some(to))?,
-                    format!("the backup storage locations {from_name} and {to}"),
-                )
+                (place(*from)?, place(Some(to))?, format!("the BackupStorageLocations {from_name} and {to}"))
             }
         };
         // A place compared with itself would always pass.
         if (&a.endpoint, &a.bucket, &a.prefix) == (&b.endpoint, &b.bucket, &b.prefix) {
             bail!(
-                "failed to compare {names}: they are the same place, {a}; name two places with --from and --to, or as \
-                 `location` and `replica_location` in [velero]"
+                "failed to compare {names}: both are {a}; set two different places with --from and --to, or as `location` \
+                 and `replica_location` in [velero]"
             );
         }
         Ok((a, b))

@@ -61,7 +61,7 @@ fn no_such_backup(a: &dyn Store, backup: &str) -> Result<VeleroBackup> {
     let last = &names[names.len().saturating_sub(5)..];
     if names.iter().any(|name| name == backup) {
         bail!(
-            "failed to find the backup {backup:?} in {}: it has no velero-backup.json; is it being written?",
+            "failed to find the backup {backup:?} in {}: it has no velero-backup.json; is the backup still running?",
             a.place()
         );
     }
@@ -105,11 +105,11 @@ impl Survey<'_> {
         let metadata = self.folder(&VeleroBackup::folder(&record.name), |_| true)?;
         view.add(&metadata, |object| record.absence(&object.key));
         if metadata.objects.iter().any(|(_, outcome)| *outcome == Outcome::Gone) {
-            let reason = "the original went while it was compared; is it being deleted?".to_owned();
+            let reason = "the original was deleted during the comparison".to_owned();
             view.gap(format_args!("backup {}", record.name), reason);
         }
         if !record.phase.is_final() {
-            let reason = format!("it is not finished: Velero says {}", record.phase.as_str());
+            let reason = format!("it has not finished: its phase is {}", record.phase.as_str());
             view.gap(format_args!("backup {}", record.name), reason);
         }
         let volumes = match self.volumes(&record.name) {
@@ -123,8 +123,7 @@ impl Survey<'_> {
         for repository in volumes.repositories {
             let compared = self.repository(&repository)?;
             if compared.objects.is_empty() {
-                let reason =
-                    "the backup says that data of its volumes are there, and the original has nothing";
+                let reason = "the backup lists data of its volumes, but the original has none";
                 view.gap(repository.folder(), reason);
             }
             view.add(compared, |object| {
@@ -138,7 +137,7 @@ impl Survey<'_> {
     fn volumes(&self, backup: &str) -> Result<Volumes> {
         let key = Volumes::key(backup);
         match self.a.get(&key, FILE_BYTES_MAX)? {
-            None => bail!("the backup has no {key}, which says where they are; Velero writes it since 1.13"),
+            None => bail!("the backup has no {key}, which lists them; Velero writes it since 1.13"),
             Some(file) => Volumes::parse(&file).with_context(|| format!("failed to read {key}")),
         }
     }
@@ -152,7 +151,7 @@ impl Survey<'_> {
             }
             self.repositories.insert(repository.clone(), compared);
         }
-        self.repositories.get(repository).context("a repository was forgotten")
+        self.repositories.get(repository).context("a repository is missing")
     }
 
     /// Compares all needed objects of a folder. The copy is listed last, so that what comes meanwhile is not missing.

@@ -42,7 +42,7 @@ pub(crate) fn decode(packed: &[u8]) -> Result<Results> {
 impl Results {
     /// The errors in a packed log, where there are no results; why there are none, where there is no log either.
     pub(crate) fn of_log(packed: Result<Option<Vec<u8>>>) -> Self {
-        let lines = packed.and_then(|packed| log::decode(&packed.context("Velero wrote none")?));
+        let lines = packed.and_then(|packed| log::decode(&packed.context("Velero wrote no results")?));
         let velero = lines.unwrap_or_else(|error| vec![format!("its text could not be read: {error:#}")]);
         Self { errors: Messages { velero, ..Messages::default() }, ..Self::default() }
     }
@@ -88,7 +88,7 @@ mod tests {
         let texts = |packed| Results::of_log(packed).errors.shown().collect::<Vec<_>>();
         let line = b"time=\"t\" level=error msg=\"no such class\" name=data\n";
         assert_eq!(texts(Ok(Some(pack(line)))), ["data: no such class"]);
-        assert_eq!(texts(Ok(None)), ["its text could not be read: Velero wrote none"]);
+        assert_eq!(texts(Ok(None)), ["its text could not be read: Velero wrote no results"]);
         assert_eq!(texts(Err(anyhow::anyhow!("AccessDenied"))), ["its text could not be read: AccessDenied"]);
     }
 }

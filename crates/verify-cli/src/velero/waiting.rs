@@ -56,10 +56,10 @@ pub(crate) fn restore(
     }
     let status = restore.observed();
     if let Some(ahead) = ahead.first().filter(|_| status.phase.untouched()) {
-        let what = format!("is New, and waits for the end of the {}", named(ahead));
+        let what = format!("is New, and waits until the {} has finished", named(ahead));
         return Some(
             Problem::failure(named(restore), what)
-                .way_out("if that one does not move either, restart the Velero server"),
+                .way_out("if that one makes no progress either, restart the Velero server"),
         );
     }
     let operations = Operations {
@@ -90,12 +90,12 @@ fn queued(object: String, backup: &Backup, ahead: &[Backup]) -> Problem {
     if ahead.is_empty() {
         return Problem::failure(
             object,
-            format!("is Queued at position {position}, behind nothing that we see"),
+            format!("is Queued at position {position}, behind no visible backup"),
         )
-        .way_out("a backup that Velero lost track of blocks its queue: restart the Velero server");
+        .way_out("a backup that Velero no longer tracks blocks its queue: restart the Velero server");
     }
     Problem::failure(object, format!("is Queued behind {}", ahead.join(", ")))
-        .way_out("if what is ahead does not move either, restart the Velero server; that frees its queue")
+        .way_out("if the one ahead makes no progress either, restart the Velero server; that frees its queue")
 }
 
 /// A snapshot that the storage has not taken, which Velero waits for.
@@ -103,13 +103,15 @@ fn unready(snapshots: &[VolumeSnapshot], now: Timestamp) -> Option<Problem> {
     let snapshot = snapshots.iter().find(|snapshot| !snapshot.ready())?;
     let claim = snapshot.spec.source.persistent_volume_claim_name.as_ref();
     let claim = claim.map(|claim| format!("of the claim {claim} ")).unwrap_or_default();
-    let since = snapshot.metadata.creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
-    let since = since.map(|time| format!(" since {time}")).unwrap_or_default();
+    let created = snapshot.metadata.creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
     let said =
         snapshot.observed().error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
-    let what = format!("{claim}is not ready{since}{said}");
+    let what = match created {
+        Some(time) => format!("{claim}has not been ready for {time}{said}"),
+        None => format!("{claim}is not ready{said}"),
+    };
     let problem = Problem::failure(named(snapshot), what);
-    Some(problem.way_out("look whether the snapshot controller and the storage's CSI driver run"))
+    Some(problem.way_out("check that the snapshot controller and the storage's CSI driver are running"))
 }
 
 /// The transfer that has stood still for longest, of those that have not ended.
@@ -120,13 +122,11 @@ fn transfer(transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
     let running = || transfers.iter().filter(|transfer| !transfer.status.phase.ended());
     let oldest = running().min_by_key(|transfer| (rank(&transfer.status.phase), transfer.since()))?;
     let phase = &oldest.status.phase;
-    let mut what = format!("is {phase}");
-    if let Some(node) = oldest.node {
-        what.push_str(&format!(" on {node}"));
-    }
-    if let Some(since) = oldest.since() {
-        what.push_str(&format!(" since {}", elapsed(since, now)));
-    }
+    let on = oldest.node.map(|node| format!(" on {node}")).unwrap_or_default();
+    let mut what = match oldest.since() {
+        Some(since) => format!("has been {phase}{on} for {}", elapsed(since, now)),
+        None => format!("is {phase}{on}"),
+    };
     let progress = &oldest.status.progress;
     if progress.total_bytes > 0 {
         let [done, total] =
@@ -135,18 +135,18 @@ fn transfer(transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
     }
     match running().count() - 1 {
         0 => {}
-        1 => what.push_str("; another one is on its way"),
-        more => what.push_str(&format!("; {more} others are on their way")),
+        1 => what.push_str("; another one is in progress"),
+        more => what.push_str(&format!("; {more} others are in progress")),
     }
     let problem = Problem::failure(oldest.object.clone(), what);
     Some(match (rank(phase), oldest.node) {
         (Stage::Untouched, None) => {
-            problem.way_out("no node agent takes it on: look at the pods of the DaemonSet node-agent")
+            problem.way_out("no node agent accepts it: check the pods of the DaemonSet node-agent")
         }
         (Stage::Untouched | Stage::Preparing, Some(node)) => {
-            problem.way_out(format!("if it stays so, restart the node agent on {node}"))
+            problem.way_out(format!("if it remains so, restart the node agent on {node}"))
         }
-        (Stage::Preparing, None) => problem.way_out("if it stays so, restart the node agents"),
+        (Stage::Preparing, None) => problem.way_out("if it remains so, restart the node agents"),
         (Stage::Moving, _) => problem,
     })
 }
@@ -189,15 +189,15 @@ fn whole<K: Resource<DynamicType = ()>>(
     }
     if phase.untouched() {
         let created = resource.meta().creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
-        let since = created.map(|time| format!(" since {time}")).unwrap_or_default();
+        let is_new = created.map_or("is New".to_owned(), |time| format!("has been New for {time}"));
         return Some(
-            Problem::failure(object, format!("is New{since}: Velero has not looked at it yet"))
-                .way_out("look whether the Velero server runs, and whether the object is in its namespace"),
+            Problem::failure(object, format!("{is_new}: Velero has not processed it"))
+                .way_out("check that the Velero server is running, and that the object is in its namespace"),
         );
     }
     let mut what = format!("is {phase}");
     if operations.done < operations.all {
-        what.push_str(&format!(", {} of {} operations of plugins done", operations.done, operations.all));
+        what.push_str(&format!(", {} of {} plugin operations done", operations.done, operations.all));
     } else if items > 0 {
         what.push_str(&format!(", {items_done} of {items} objects done"));
     }
@@ -230,14 +230,11 @@ mod tests {
     #[test]
     fn a_backup_tells_what_it_hangs_on() {
         let table = [
-            ("none.1", some("Backup big-1 is New since 34s: Velero has not looked at it yet", true)),
+            ("none.1", some("Backup big-1 has been New for 34s: Velero has not processed it", true)),
             ("ReadyToStart.1", some("Backup big-1 is ReadyToStart", false)),
             (
                 "WaitingForPluginOperations.1",
-                some(
-                    "Backup move-001 is WaitingForPluginOperations, 0 of 2 operations of plugins done",
-                    false,
-                ),
+                some("Backup move-001 is WaitingForPluginOperations, 0 of 2 plugin operations done", false),
             ),
             ("Finalizing.1", some("Backup big-1 is Finalizing, 15 of 15 objects done", false)),
             ("Completed.1", None),
@@ -262,10 +259,10 @@ mod tests {
         assert_eq!(waiting_for(&["True.2"]), alone);
         assert_eq!(
             waiting_for(&["True.2", "False.1"]),
-            "VolumeSnapshot move-001-5bl4k is not ready since 3m35s"
+            "VolumeSnapshot move-001-5bl4k has not been ready for 3m35s"
         );
         let complaint =
-            "VolumeSnapshot move-001-b5dxt is not ready since 3m30s: VolumeSnapshotContent is missing";
+            "VolumeSnapshot move-001-b5dxt has not been ready for 3m30s: VolumeSnapshotContent is missing";
         assert_eq!(waiting_for(&["False-error.1"]), complaint);
     }
 
@@ -290,7 +287,7 @@ mod tests {
         let queued = told(backup(&own, &[], &[], &ahead, now));
         assert_eq!(queued, some("Backup own is Queued behind running, earlier", true));
         let alone = told(backup(&own, &[], &[], &[], now));
-        assert_eq!(alone, some("Backup own is Queued at position 2, behind nothing that we see", true));
+        assert_eq!(alone, some("Backup own is Queued at position 2, behind no visible backup", true));
     }
 
     #[test]
@@ -299,25 +296,25 @@ mod tests {
         let table: [(&[&str], &str, bool); 5] = [
             (
                 &["none.1"],
-                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is New since 33s",
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has been New for 33s",
                 true,
             ),
             (
                 &["InProgress.1", "Prepared.1", "Completed.1"],
-                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is Prepared on worker-2 \
-                 since 32s; another one is on its way",
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has been Prepared on \
+                 worker-2 for 32s; another one is in progress",
                 true,
             ),
             (
                 &["InProgress.1", "Accepted.1", "Accepted.1"],
-                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is Accepted on worker-2 \
-                 since 32s; 2 others are on their way",
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has been Accepted on \
+                 worker-2 for 32s; 2 others are in progress",
                 true,
             ),
             (
                 &["InProgress.1"],
-                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 is InProgress on worker-2 \
-                 since 31s",
+                "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has been InProgress \
+                 on worker-2 for 31s",
                 false,
             ),
             (&["Completed.1", "Failed.1"], "", false),
@@ -337,19 +334,20 @@ mod tests {
         let object: crate::velero::pod_volume::PodVolumeBackup = sample::load("PodVolumeBackup/Canceling.1");
         let backed_up: Backup = sample::load("Backup/Failed.1");
         let waiting = backup(&backed_up, &[Transfer::from(&object)], &[], &[], at("08:00:00"));
-        let text = "PodVolumeBackup big-4-7dpmq of volume d of pod big/big is Canceling on worker-3 since 0s, 1.1 GiB of \
-                    1.1 GiB";
+        let text = "PodVolumeBackup big-4-7dpmq of volume d of pod big/big has been Canceling on worker-3 for 0s, \
+                    1.1 GiB of 1.1 GiB";
         assert_eq!(told(waiting), some(text, false));
     }
 
     #[test]
     fn a_restore_that_was_not_begun_waits_for_the_server() {
         let fresh: Restore = sample::load("Restore/none.1");
-        let text = "Restore csi-085525 is New since 12s: Velero has not looked at it yet";
+        let text = "Restore csi-085525 has been New for 12s: Velero has not processed it";
         assert_eq!(told(restore(&fresh, &[], &[], at("08:58:00"))), some(text, true));
         let mut ahead: Restore = sample::load("Restore/InProgress.1");
         ahead.metadata.name = Some("earlier".to_owned());
-        let behind = some("Restore csi-085525 is New, and waits for the end of the Restore earlier", true);
+        let behind =
+            some("Restore csi-085525 is New, and waits until the Restore earlier has finished", true);
         assert!(is_restore_ahead(&ahead, &fresh));
         assert_eq!(told(restore(&fresh, &[], &[ahead], at("08:58:00"))), behind);
         let mut begun = fresh.clone();

@@ -45,7 +45,7 @@ fn what_a_killed_backup_leaves_is_no_backup_and_goes_with_the_next() {
     assert_eq!(drill.left().len(), 1);
     let refused = drill.run(&["restore", "--snapshot", "b"]);
     assert_eq!((refused.status, refused.out.as_str()), (Some(2), "restore_status: failed\n"));
-    assert!(refused.err.contains("holds no backups"), "{}", refused.err);
+    assert!(refused.err.contains("has no backups"), "{}", refused.err);
     drill.back_up("b", "logical");
     assert_eq!(drill.left(), Vec::<std::path::PathBuf>::new());
 }
@@ -57,7 +57,7 @@ fn a_name_that_is_taken_is_refused_and_the_backup_stays() {
     let record = fs::read(drill.store().join("b/backup.json")).unwrap();
     let again = drill.run(&["backup", "--name", "b", &drill.source.conninfo("shop")]);
     assert_eq!((again.status, again.out.as_str()), (Some(2), "backup_status: failed\n"));
-    assert!(again.err.contains("is there already\nhint: choose another name"), "{}", again.err);
+    assert!(again.err.contains("already exists\nhint: choose another name"), "{}", again.err);
     assert_eq!(fs::read(drill.store().join("b/backup.json")).unwrap(), record);
 }
 
@@ -121,7 +121,7 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
     };
     let record = verify_local::backup(&request, &watch).unwrap();
     let reason = record.databases[0].unproven.as_deref().unwrap();
-    assert!(reason.contains("ended before the copy did"), "{reason}");
+    assert!(reason.contains("ended before the copy was complete"), "{reason}");
     let request = RestoreRequest {
         store,
         name: "b".parse().unwrap(),

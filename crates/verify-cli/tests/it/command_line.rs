@@ -94,7 +94,7 @@ fn every_command_has_help_with_examples() {
            objective was missed
         2  could not run: usage, configuration, connection
         3  inconclusive: nothing differs, but not everything could be checked
-      130  interrupted; what had been made is removed
+      130  interrupted; everything that the run created is removed
 
     EXAMPLES:
         state-lab capture postgresql://backup@db/shop -o shop.manifest
@@ -142,7 +142,7 @@ fn a_configuration_is_refused_with_its_line_and_without_its_passwords() {
 
     let outcome = run(directory.path(), &["--config", "none.toml", "compare", "shop", "shop"]);
     let told = "error: failed to read the configuration none.toml\n  because: No such file or directory (os error 2)\n\
-                hint: correct --config, or leave it out to read state-lab.toml\n";
+                hint: correct --config, or omit it to read state-lab.toml\n";
     assert_eq!((outcome.status, outcome.err.as_str()), (Some(2), told));
 }
 
@@ -164,11 +164,11 @@ fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("m"), "evidence").unwrap();
     for (path, told) in [
-        ("m", "m: it is there already\nhint: choose another name, or replace it with --force\n"),
+        ("m", "m: it already exists\nhint: choose another name, or replace it with --force\n"),
         ("none/m", "error: failed to create a file in none\n"),
-        (".", "it is no regular file"),
+        (".", "it is not a regular file"),
         ("gs://bucket/m", "gs:// is not supported here"),
-        ("s3://bucket/", "it names no object"),
+        ("s3://bucket/", "it has no key"),
     ] {
         let Outcome { status, err, .. } = run(directory.path(), &["capture", NOWHERE, "-o", path]);
         assert_eq!(status, Some(2), "{path}");

@@ -119,7 +119,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         id=17
         id=18
     next, for public.orders_id_seq: SELECT setval('public.orders_id_seq', 5000)
-    next, for public.customers and 2 more: do not serve from this copy; restore an older backup, or repair it from one
+    next, for public.customers and 2 more: do not use this copy; restore an older backup, or repair it from one
 
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 1 invariant
     not covered:
@@ -160,7 +160,7 @@ fn the_source_itself_is_no_copy() {
         let refused = run(directory.path(), &["compare", source, restored]);
         assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{refused:?}");
         assert!(refused.err.starts_with("error: failed to compare "), "{refused:?}");
-        assert!(refused.err.contains("both have the same connection string\nhint: name the"), "{refused:?}");
+        assert!(refused.err.contains("both have the same connection string\nhint: give the"), "{refused:?}");
     }
     // The same database by another connection string.
     let other = format!("{shop} application_name=other");
@@ -257,7 +257,7 @@ fn a_benchmark_counts_what_is_there() {
     assert!(run(directory.path(), &["bench", &shop]).out.starts_with("verification: "));
     let empty = run(directory.path(), &["bench", &server.conninfo("empty")]);
     assert_eq!(empty.status, Some(2), "{empty:?}");
-    assert!(empty.err.ends_with("because: it holds no rows that this role can read\n"), "{empty:?}");
+    assert!(empty.err.ends_with("because: it has no rows that this role can read\n"), "{empty:?}");
 }
 
 #[test]

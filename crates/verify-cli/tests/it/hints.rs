@@ -319,7 +319,7 @@ fn usage(lab: &Lab) {
         (&["restore", "--snapshot", "b", "--jobs", "none"], "expected a whole number of at least 1"),
         (&["backup", "--name", "b", "--method", "tape"], "[possible values: physical, logical"),
         (&["restore", "--snapshot", "b", "--provider", "tape"], "[possible values: local, velero]"),
-        (&["backup", "--name", "a/b"], "a name is made of letters"),
+        (&["backup", "--name", "a/b"], "a name consists of letters"),
         (&["capture", "host=h", "-o", "m", "--lock-timeout", "5"], "expected a number with a unit"),
         (&["restore"], "--snapshot <NAME>"),
     ] {
@@ -337,7 +337,7 @@ fn usage(lab: &Lab) {
 fn heartbeats(lab: &Lab) {
     lab.run(&["heartbeat", "run", &lab.tcp("user=postgres")], "run `state-lab heartbeat install` first");
     lab.run(&["heartbeat", "install", &lab.tcp("user=poor")], "grant the role CREATE on the database");
-    lab.run(&["heartbeat", "install", &lab.tcp("user=readonly")], "name a server that accepts writes");
+    lab.run(&["heartbeat", "install", &lab.tcp("user=readonly")], "use a server that accepts writes");
     lab.run(&["heartbeat", "install", &lab.tcp("user=postgres dbname=missing")], "correct dbname");
 }
 
@@ -347,7 +347,7 @@ fn clusters(lab: &Lab) {
     fs::create_dir(lab.home.path().join(".kube")).unwrap();
     for (port, hint) in [
         (free, "correct KUBECONFIG or --context"),
-        (api_server(401, "Unauthorized"), "log in anew"),
+        (api_server(401, "Unauthorized"), "log in again"),
         (api_server(403, "pods is forbidden: User \\\"u\\\" cannot list resource \\\"pods\\\""), "grant it"),
         (
             api_server(403, "pods \\\"p\\\" is forbidden: failed quota: q: must specify limits.cpu"),

@@ -189,7 +189,7 @@ fn a_standard_output_that_cannot_be_written_is_an_error_with_the_verdict_on_stan
                 outcome.err.contains("error: failed to write to standard output\n  because: No space left"),
                 "{outcome:?}"
             );
-            assert!(outcome.err.contains("what the run has made is kept"), "{outcome:?}");
+            assert!(outcome.err.contains("everything that the run created is kept"), "{outcome:?}");
             assert!(!outcome.err.contains("left behind"), "{outcome:?}");
         }
         assert_eq!(run(directory.path(), &["show", form]).status, Some(0), "the manifest is written");

@@ -119,9 +119,9 @@ fn what_cannot_be_restored_is_no_backup() {
             (Some(2), "backup_status: failed\n"),
             "{refused:?}"
         );
-        assert!(refused.err.contains("error: failed to restore what was dumped"), "{}", refused.err);
+        assert!(refused.err.contains("error: failed to restore the dumps"), "{}", refused.err);
         assert!(refused.err.contains(reason), "{}", refused.err);
-        assert!(refused.err.contains("\nhint: give this machine what the reason names"), "{}", refused.err);
+        assert!(refused.err.contains("\nhint: install what is missing on this machine"), "{}", refused.err);
         assert_eq!(list(&drill.store()), Vec::<std::path::PathBuf>::new());
         assert_eq!(drill.left(), Vec::<std::path::PathBuf>::new());
     }

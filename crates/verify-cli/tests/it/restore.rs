@@ -248,7 +248,7 @@ fn an_older_base_backup_fails_and_its_rpo_is_its_own() {
     swap_base_backups(&drill, "a", "b");
     let passed = restore(&drill);
     assert_passed(&drill, &passed);
-    assert!(passed.out.contains(", by the capture, to which every row is proven\n"), "{}", passed.out);
+    assert!(passed.out.contains(", by the capture, as of which every row is verified\n"), "{}", passed.out);
 
     // Where the older copy has a heartbeat, that is how far it reaches.
     drill.beat("shop");
@@ -304,7 +304,7 @@ fn metrics_tell_a_verdict_and_stay_as_they_are_where_there_is_none() {
     assert_eq!(failed.status, Some(2), "{failed:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     let latest = drill.run(&["restore", "--latest"]);
-    assert!(latest.status == Some(2) && latest.err.contains("--latest asks Velero"), "{latest:?}");
+    assert!(latest.status == Some(2) && latest.err.contains("--latest requires Velero"), "{latest:?}");
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn a_foreign_directory_of_our_name_is_refused() {
     fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).unwrap();
     let output = play(tmpdir.path(), "hold").stdin(Stdio::null()).output().unwrap();
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no directory of ours alone"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not owned solely by this user"));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn a_standby_is_up_for_those_who_accept_one() {
     let ready =
         StartOptions { timeout: Duration::from_secs(2), ..StartOptions::in_directory(scratch.path()) };
     let error = format!("{:#}", Server::start(&installation, &data, &ready).unwrap_err());
-    assert!(error.contains("did not end its recovery within 2 s"), "{error}");
+    assert!(error.contains("did not finish its recovery within 2 s"), "{error}");
     assert!(!data.join("postmaster.pid").exists(), "a server that is not up in time is stopped");
 
     let standby = StartOptions { wait: Wait::ReadyOrStandby, ..ready };

@@ -25,7 +25,7 @@ impl Address {
             Some(text) => {
                 let address: Self = text.parse()?;
                 if address.key.is_empty() || address.key.ends_with('/') {
-                    bail!("failed to understand {text:?}: it names no object; write s3://bucket/key");
+                    bail!("invalid address {text:?}: it has no key; use s3://bucket/key");
                 }
                 Ok(Some(address))
             }
@@ -38,19 +38,19 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self> {
         let (bucket, key) = match text.strip_prefix(SCHEME) {
-            None => bail!("failed to understand {text:?}: an address begins with s3://"),
+            None => bail!("invalid address {text:?}: it must begin with s3://"),
             Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
         };
         let plain = bucket.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if bucket.is_empty() || !plain {
             // What stands there may be `key:secret@bucket`.
-            bail!(
-                "failed to understand an address of S3: what stands for the bucket, not shown here, is no name"
-            );
+            bail!("invalid bucket name in an S3 address (not shown here)");
         }
         // Clients and proxies resolve these, and would then sign another key.
         if key.split('/').any(|part| part == "." || part == "..") || key.starts_with('/') {
-            bail!("failed to understand {text:?}: a key has no empty beginning, and no part . or ..");
+            bail!(
+                "invalid address {text:?}: a key must not start with \"/\" or contain the parts \".\" or \"..\""
+            );
         }
         Ok(Self { bucket: bucket.to_owned(), key: key.to_owned() })
     }
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(of_path("/backups/s3").unwrap(), None);
         assert_eq!(of_path("s3://b/k").unwrap().unwrap().to_string(), "s3://b/k");
         for text in ["s3://b", "s3://b/", "s3://b/k/"] {
-            assert!(of_path(text).unwrap_err().to_string().contains("it names no object"), "{text}");
+            assert!(of_path(text).unwrap_err().to_string().contains("it has no key"), "{text}");
         }
     }
 }

@@ -31,15 +31,15 @@ impl FileDraft {
         // A link stays, and what it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         match fs::metadata(&path) {
-            Ok(found) if !found.is_file() => bail!("{}: it is no regular file", doing()),
+            Ok(found) if !found.is_file() => bail!("{}: it is not a regular file", doing()),
             Ok(_) if existing == Existing::Refuse => {
                 let hint = "choose another name, or replace it with --force";
-                return Err(Hinted::new(format!("{}: it is there already", doing()), hint).into());
+                return Err(Hinted::new(format!("{}: it already exists", doing()), hint).into());
             }
             _ => {}
         }
         if path.file_name().is_none() {
-            bail!("{}: it names no file", doing());
+            bail!("{}: it is not the name of a file", doing());
         }
         sweep(directory(&path));
         let file = create_locked(directory(&path)).map_err(|error| uncreated(directory(&path), error))?;
@@ -82,7 +82,7 @@ fn unfinished(error: anyhow::Error, doing: &str) -> anyhow::Error {
     let full =
         |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let error = if error.chain().filter_map(|cause| cause.downcast_ref()).any(full) {
-        error.context("there is no room for it; nothing of it was left behind")
+        error.context("there is not enough space for it; nothing of it was left behind")
     } else {
         error
     };
@@ -152,7 +152,7 @@ mod tests {
         write(&path, Existing::Refuse, "one").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let refused = format!("{:#}", write(&path, Existing::Refuse, "two").unwrap_err());
-        assert!(refused.ends_with("m: it is there already"), "{refused}");
+        assert!(refused.ends_with("m: it already exists"), "{refused}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "one");
         write(&path, Existing::Replace, "two").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
@@ -195,7 +195,9 @@ mod tests {
         let full = draft.keep(&mut |_| Err(io::Error::from(io::ErrorKind::StorageFull).into())).unwrap_err();
         let told = format!("{full:#}");
         assert!(
-            told.ends_with("there is no room for it; nothing of it was left behind: no storage space"),
+            told.ends_with(
+                "there is not enough space for it; nothing of it was left behind: no storage space"
+            ),
             "{told}"
         );
         assert_eq!(names(directory.path()), <[&str; 0]>::default());
@@ -231,11 +233,11 @@ mod tests {
     fn places_that_are_no_files_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         for (path, reason) in [
-            (directory.path().to_owned(), "it is no regular file"),
-            (PathBuf::from("/dev/null"), "it is no regular file"),
+            (directory.path().to_owned(), "it is not a regular file"),
+            (PathBuf::from("/dev/null"), "it is not a regular file"),
             (PathBuf::from("gs://bucket/key"), "gs:// is not supported here; give a file or s3://bucket/key"),
             (directory.path().join("none/m"), "No such file or directory"),
-            (PathBuf::from(""), "it names no file"),
+            (PathBuf::from(""), "it is not the name of a file"),
         ] {
             let refused = format!("{:#}", FileDraft::new(&path, Existing::Replace).unwrap_err());
             assert!(refused.contains(reason), "{}: {refused}", path.display());

@@ -52,13 +52,13 @@ impl Folder {
             let name = entry.file_name();
             // A name that is not UTF-8 cannot be a key.
             let Some(name) = name.to_str() else { continue };
-            let found = entry.metadata().with_context(|| doing("look at", &entry.path()))?;
+            let found = entry.metadata().with_context(|| doing("inspect", &entry.path()))?;
             let key = format!("{before}{name}");
             if found.is_dir() {
                 self.add(&entry.path(), &format!("{key}/"), objects)?;
             } else if found.is_file() {
                 let modified =
-                    timestamp(found.modified()).with_context(|| doing("look at", &entry.path()))?;
+                    timestamp(found.modified()).with_context(|| doing("inspect", &entry.path()))?;
                 objects.push(Object { key, size: found.len(), etag: None, modified });
             }
         }
@@ -86,13 +86,13 @@ impl Store for Folder {
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_file() => Ok(Some(Head {
                 size: found.len(),
-                modified: timestamp(found.modified()).with_context(|| doing("look at", &path))?,
+                modified: timestamp(found.modified()).with_context(|| doing("inspect", &path))?,
                 checksums: BTreeMap::new(),
                 replication: None,
             })),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| doing("look at", &path)),
+            Err(error) => Err(error).with_context(|| doing("inspect", &path)),
         }
     }
 

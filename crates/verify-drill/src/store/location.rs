@@ -42,7 +42,7 @@ impl Location {
         ca_cert: Option<Vec<u8>>,
         credentials: Credentials,
     ) -> Result<Self> {
-        let doing = format!("failed to use the backup storage location of the bucket {bucket:?}");
+        let doing = format!("failed to use the BackupStorageLocation of the bucket {bucket:?}");
         let flag = |key: &str| match config.get(key).map(String::as_str) {
             None | Some("" | "false") => Ok(false),
             Some("true") => Ok(true),
@@ -50,12 +50,12 @@ impl Location {
         };
         if flag("insecureSkipTLSVerify")? {
             bail!(
-                "{doing}: it says insecureSkipTLSVerify, and whoever stands between could then answer for the bucket; \
-                 give the authority of its certificate in spec.objectStorage.caCert"
+                "{doing}: it has insecureSkipTLSVerify, so that another server could impersonate the bucket; set the \
+                 authority of its certificate in spec.objectStorage.caCert"
             );
         }
         if let Some(key) = ["customerKeyEncryptionFile"].into_iter().find(|key| config.contains_key(*key)) {
-            bail!("{doing}: it says {key}: objects under a key of the customer's cannot be read from here");
+            bail!("{doing}: it has {key}: objects encrypted with a customer key cannot be read");
         }
         let text = |key: &str| config.get(key).filter(|value| !value.is_empty()).cloned();
         let credentials = match (credentials, text("profile")) {
@@ -94,9 +94,7 @@ pub(super) fn checked_endpoint(url: &str) -> Result<String> {
     // What stands before an @ may be a password.
     if host.is_none_or(|host| host.is_empty() || host.contains(['@', '?', '#', ' ']) || host.starts_with('/'))
     {
-        bail!(
-            "failed to understand the endpoint of S3, not shown here: it looks like https://minio.example:9000"
-        );
+        bail!("invalid S3 endpoint (not shown here); it must look like https://minio.example:9000");
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
@@ -151,8 +149,8 @@ mod tests {
         for (key, value, reason) in [
             ("insecureSkipTLSVerify", "true", "spec.objectStorage.caCert"),
             ("s3ForcePathStyle", "yes", "s3ForcePathStyle is \"yes\", neither true nor false"),
-            ("customerKeyEncryptionFile", "/key", "cannot be read from here"),
-            ("s3Url", "minio:9000", "it looks like https://"),
+            ("customerKeyEncryptionFile", "/key", "cannot be read"),
+            ("s3Url", "minio:9000", "it must look like https://"),
         ] {
             let refused = of_backup_location(&[(key, value)]).unwrap_err().to_string();
             assert!(refused.contains(reason), "{key}: {refused}");

@@ -73,7 +73,7 @@ impl Installation {
         })?;
         for program in ["postgres", "initdb"] {
             if !bin.join(program).is_file() {
-                bail!("{} is no PostgreSQL server: it lacks the program `{program}`", bin.display());
+                bail!("{} is not a PostgreSQL server: it lacks the program `{program}`", bin.display());
             }
         }
         let version = version_of(&bin.join("postgres"))?;
@@ -127,7 +127,7 @@ pub fn client_program(name: &str, major_min: u32) -> Result<PathBuf> {
     match newest {
         Some((version, path)) if major_of(&version).is_some_and(|major| major >= major_min) => Ok(path),
         Some((version, path)) => bail!(
-            "`{name}` of version {major_min} or newer is needed, and the newest found is {} of version {version}; \
+            "`{name}` of version {major_min} or newer is needed, but the newest found is {} of version {version}; \
              install `postgresql-client-{major_min}` or newer",
             path.display()
         ),
@@ -208,7 +208,7 @@ fn version_of(program: &Path) -> Result<String> {
     match version_in(&text) {
         Some(version) if output.status.success() => Ok(version.to_owned()),
         _ => bail!(
-            "failed to learn the version of {}: it said `{}` ({})",
+            "failed to find the version of {}: it printed `{}` ({})",
             program.display(),
             [text.trim(), String::from_utf8_lossy(&output.stderr).trim()].join(" ").trim(),
             output.status

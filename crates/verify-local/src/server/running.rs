@@ -118,8 +118,8 @@ impl Server {
         run_as_server_user(&mut command)?;
         let postmaster = command.spawn().with_context(|| {
             format!(
-                "failed to start PostgreSQL {} in {}; as root it runs as another user, who has to be allowed into \
-                 that directory",
+                "failed to start PostgreSQL {} in {}; as root it runs as another user, who needs access to that \
+                 directory",
                 installation.version,
                 installation.bin.display()
             )
@@ -140,7 +140,7 @@ impl Server {
         let place = self.data_dir.display().to_string();
         let up = until(options.timeout, Pace::LOCAL, options.asked, || {
             // Before the file is read, or a server that ended right after it wrote would count as up.
-            let ended = self.postmaster.try_wait().context("failed to look after the server")?;
+            let ended = self.postmaster.try_wait().context("failed to poll the server")?;
             if let Some(status) = ended {
                 self.state = State::Stopped;
                 bail!("the server on {place} stopped while it started ({status})");
@@ -155,7 +155,7 @@ impl Server {
                 bail!("the server on {place} will never accept connections: {reason}");
             }
             let missing = match accepts_connections {
-                true => "did not end its recovery",
+                true => "did not finish its recovery",
                 false => "did not accept connections",
             };
             Ok(Look::Waiting(missing))
@@ -186,7 +186,7 @@ impl Server {
         };
         self.signal(signal)?;
         let ended = process_group::wait(&mut self.postmaster, STOP_TIMEOUT, never);
-        if ended.context("failed to look after the server")?.is_none() {
+        if ended.context("failed to poll the server")?.is_none() {
             bail!(
                 "the server on {} did not stop within {} s; a client may still be connected, or its last checkpoint is \
                  slow. See its log {}",
@@ -210,7 +210,7 @@ impl Server {
     /// Sends a signal to the postmaster unless it ended.
     fn signal(&mut self, signal: Signal) -> Result<()> {
         // Not waited for yet, so the id is still the child's, even if it just ended.
-        if self.postmaster.try_wait().context("failed to look after the server")?.is_none()
+        if self.postmaster.try_wait().context("failed to poll the server")?.is_none()
             && let Some(pid) = Pid::from_raw(self.pid().cast_signed())
         {
             kill_process(pid, signal)

@@ -24,9 +24,9 @@ const SILENCE_TOLD: Duration = Duration::from_secs(15);
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the API server says of a command that was killed.
 const KILLED: &str = "exit code 137";
-const MEMORY: &str = "it was killed, most likely because its node or its container ran out of memory: raise or leave out `limits` of \
-     memory in [velero.resources]";
-const UNHEARD: &str = "see whether the pod's node and the API server still run";
+const MEMORY: &str = "it was killed, most likely because its node or its container ran out of memory: raise or remove the memory \
+     `limits` in [velero.resources]";
+const UNHEARD: &str = "check that the pod's node and the API server are running";
 
 /// An agent at work. It stops when this value goes.
 pub(super) struct AgentCall<'a> {
@@ -134,12 +134,12 @@ impl<'a> AgentCall<'a> {
                     }
                 }
                 None if heard_at.elapsed() > SILENCE_MAX => {
-                    let why = format!("no message came from it for {} s", SILENCE_MAX.as_secs());
-                    let error = format!("gave up on the agent in the pod {}: {why}", self.pod);
+                    let why = format!("no message for {} s", SILENCE_MAX.as_secs());
+                    let error = format!("stopped waiting for the agent in the pod {}: {why}", self.pod);
                     return Err(self.end().unwrap_or_else(|| Hinted::new(error, UNHEARD).into()));
                 }
                 None if !told && heard_at.elapsed() > SILENCE_TOLD => {
-                    self.watch.tell(&format!("nothing is heard of the agent in the pod {}", self.pod));
+                    self.watch.tell(&format!("no message from the agent in the pod {}", self.pod));
                     told = true;
                 }
                 None => {}
@@ -156,7 +156,7 @@ impl<'a> AgentCall<'a> {
                 message => Ok(Some(message)),
             },
             Said::Ended(reason) => {
-                let reason = reason.unwrap_or_else(|| "it ended too early".to_owned());
+                let reason = reason.unwrap_or_else(|| "it terminated too early".to_owned());
                 let said = self.session.stderr();
                 let said = if said.is_empty() { said } else { format!("\n{said}") };
                 let hint = reason.contains(KILLED).then_some(MEMORY);
@@ -195,7 +195,7 @@ fn unexpected(message: &Message) -> anyhow::Error {
     let kind = serde_json::to_value(message).ok();
     let kind = kind.as_ref().and_then(|kind| kind.as_object()?.keys().next()).cloned();
     anyhow!(
-        "failed to follow the agent in the pod: it said {} out of turn",
+        "failed to follow the agent in the pod: unexpected message {}",
         kind.unwrap_or_else(|| "done".to_owned())
     )
 }

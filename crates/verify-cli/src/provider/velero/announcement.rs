@@ -40,7 +40,7 @@ pub(super) fn announce(
     let event = said.event(backup, run, Timestamp::now());
     let namespace = backup.namespace().unwrap_or_default();
     if let Err(error) = cluster.of::<Event>(&namespace).create(&event) {
-        tell(&format!("the outcome is not told at the Backup, as an Event: {error:#}"));
+        tell(&format!("could not record an Event on the Backup: {error:#}"));
     }
 }
 

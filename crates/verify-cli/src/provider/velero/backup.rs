@@ -87,9 +87,11 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     let evidence = Evidence::open(&cluster, settings, *open_store)?;
     evidence.expect_free(name)?;
     if cluster.of::<Backup>(velero).get(name.as_str())?.is_some() {
-        bail!("failed to begin the backup {name}: Velero has one of this name; choose another");
+        bail!(
+            "failed to start the backup {name}: Velero already has a backup of this name; choose another name"
+        );
     }
-    watch.step("looking at the database and at Velero")?;
+    watch.step("checking the database and Velero")?;
     let source = Source::find(&cluster, settings, watch)?;
     preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
@@ -110,7 +112,7 @@ pub(crate) fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<Taken
     };
     let taken = taking.take(plan, &claims);
     if let Err(error) = &taken {
-        watch.tell(&format!("giving up ({error}); removing what was made for the backup"));
+        watch.tell(&format!("failed ({error}); removing what was created for the backup"));
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
@@ -131,7 +133,7 @@ fn expect_object_name(name: &BackupName) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "failed to begin the backup {name}: Kubernetes takes no object of this name; use lower-case letters, digits, '-' and \
+        "failed to start the backup {name}: not a valid name of a Kubernetes object; use lower-case letters, digits, '-' and \
          '.', with a letter or digit at both ends"
     )
 }
@@ -172,9 +174,9 @@ impl Taking<'_> {
         }
         if self.live.lost() {
             bail!(
-                "failed to keep the backup: the cluster could not be told that this run lives, so that another one may \
-                 have removed it; look at the API server, and whether the role may patch leases (docs/velero.md), then run \
-                 it again"
+                "failed to keep the backup: could not renew this run's lease, so another run may have removed it; check \
+                 the API server, and that the role may patch leases (docs/velero.md), then run it \
+                 again"
             );
         }
         self.watch.step("storing the manifests beside the backup")?;
@@ -253,7 +255,7 @@ impl Taking<'_> {
         let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
             call.check()?;
             if !released && (is_cut(snapshots, &self.source.data.claim) || backup.observed().phase.ended()) {
-                self.watch.tell("the snapshot is taken; the database's instant need not be kept any more");
+                self.watch.tell("the storage snapshot has been taken; ending the database's transaction");
                 call.order(&Order::Release)?;
                 released = true;
             }
@@ -368,9 +370,9 @@ fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
         let ExpectedVolume { namespace, pod, volume: name, .. } = volume;
         // Whether a server runs on the volume is not ours to guess: many images have PostgreSQL in their name.
         Problem::failure(volume.to_string(), "is not in the backup").way_out(format!(
-            "annotate the pod {namespace}/{pod} with {OPT_IN}={name}, or, where a server runs on the volume (a copy of \
-             changing files is worth nothing) or nobody needs it, with {OPT_OUT}={name}; annotate its template, so \
-             that it stays"
+            "annotate the pod {namespace}/{pod} with {OPT_IN}={name}, or, if a server runs on the volume (a copy of \
+             changing files is not restorable) or its data are not needed, with {OPT_OUT}={name}; annotate its template, \
+             so that the annotation persists"
         ))
     };
     missing.map(problem).collect()

@@ -49,7 +49,7 @@ impl BasebackupClaim<'_> {
             let what = format!("is used by another backup, by its pod {}", other.name_any());
             let on = Problem::failure(format!("the claim {}", self.name), what);
             Ok(Look::Waiting(Pending {
-                on: on.way_out("try again when that one has ended"),
+                on: on.way_out("try again when that one has finished"),
                 state: String::new(),
             }))
         })
@@ -60,8 +60,8 @@ impl BasebackupClaim<'_> {
     pub(super) fn expect_ours(&self, pod: &str) -> Result<()> {
         match self.users()?.first() {
             Some(other) if other.name_any() != pod => bail!(
-                "failed to write to the claim {}: another backup has begun to use it, by its pod {}; try again when that one \
-                 has ended",
+                "failed to write to the claim {}: another backup has started to use it, by its pod {}; try again when that one \
+                 has finished",
                 self.name,
                 other.name_any()
             ),

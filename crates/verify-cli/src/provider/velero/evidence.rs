@@ -37,7 +37,7 @@ impl Evidence {
         let velero = settings.velero_namespace();
         let location = find(cluster, velero, settings.location.as_deref())?;
         if let Some(problem) = location_problem(&location) {
-            bail!("failed to use the backup storage location: {}", problem.told());
+            bail!("failed to use the BackupStorageLocation: {}", problem.told());
         }
         let s3 = s3_location(cluster, velero, &location)?;
         Ok(Self { store: open(&s3)?, location })
@@ -65,7 +65,7 @@ impl Evidence {
             return Ok(());
         }
         bail!(
-            "failed to begin the backup {name}: {} holds one of this name; choose another",
+            "failed to start the backup {name}: {} already has a backup of this name; choose another name",
             self.store.place()
         )
     }
@@ -88,8 +88,8 @@ impl Evidence {
     pub(crate) fn record(&self, name: &BackupName) -> Result<Record> {
         self.find_record(name)?.with_context(|| {
             format!(
-                "failed to find what proves the backup {name}: {} has no {}. Only backups that `state-lab backup` made, \
-                 and found whole, can be proven",
+                "failed to find the record of the backup {name}: {} has no {}. Only complete backups that `state-lab \
+                 backup` created can be verified",
                 self.store.place(),
                 key(name, RECORD)
             )
@@ -102,7 +102,7 @@ impl Evidence {
         let record = Record::read(&text)?;
         if record.backup.name != *name {
             bail!(
-                "failed to use what proves the backup {name}: {} in {} is of the backup {}",
+                "failed to use the record of the backup {name}: {} in {} belongs to the backup {}",
                 key(name, RECORD),
                 self.store.place(),
                 record.backup.name
@@ -152,9 +152,9 @@ fn find(cluster: &Cluster, velero: &str, name: Option<&str>) -> Result<BackupSto
     };
     let found = locations.iter().find(wanted).cloned();
     found.with_context(|| match name {
-        Some(name) => format!("failed to find the backup storage location {name}: the namespace {velero} has {known}"),
+        Some(name) => format!("failed to find the BackupStorageLocation {name}: the namespace {velero} has {known}"),
         None => format!(
-            "failed to find Velero's default backup storage location: the namespace {velero} has {known}; name one with \
+            "failed to find Velero's default BackupStorageLocation: the namespace {velero} has {known}; choose one with \
              --location"
         ),
     })
@@ -170,7 +170,7 @@ fn s3_location(cluster: &Cluster, velero: &str, location: &BackupStorageLocation
     let spec = &location.spec;
     if !matches!(spec.provider.as_str(), "aws" | "velero.io/aws") {
         bail!(
-            "failed to use the backup storage location {}: its provider is {}, and state-lab speaks to S3 alone",
+            "failed to use the BackupStorageLocation {}: its provider is {}, and state-lab supports only S3",
             location.metadata.name.as_deref().unwrap_or_default(),
             spec.provider
         );
@@ -198,7 +198,7 @@ fn velero_credentials(
     let file = secret.and_then(|secret| secret.data?.remove(key));
     if own.is_some() && file.is_none() {
         bail!(
-            "failed to find the credentials of the backup storage location: the Secret {velero}/{name} has no key {key}"
+            "failed to find the credentials of the BackupStorageLocation: the Secret {velero}/{name} has no key {key}"
         );
     }
     Ok(file.map(|ByteString(ini)| Credentials::File {

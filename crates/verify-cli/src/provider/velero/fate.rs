@@ -55,7 +55,7 @@ pub(super) fn volume(
         return keep("it was not provisioned for a claim");
     }
     if storage(spec).is_none() {
-        return keep("state-lab does not know this kind of storage");
+        return keep("state-lab does not support this type of storage");
     }
     if is_named_after_claim(volume) || claim.uid.as_ref().is_some_and(|uid| claims.contains(uid)) {
         return Some(VolumeFate::Remove);
@@ -75,7 +75,7 @@ pub(super) fn foreign(volume: &PersistentVolume, all: &[PersistentVolume]) -> Op
     // A volume that was provisioned for its claim may have inherited the label from one that was once restored.
     let restored = volume.labels().contains_key(RESTORE_NAME) && !is_named_after_claim(volume);
     if restored || volume.name_any().starts_with(VELERO_CLONE) {
-        return Some("Velero restored it as it was, so that it may be production's own".to_owned());
+        return Some("Velero restored it unchanged, so it may be production's own".to_owned());
     }
     let storage = volume.spec.as_ref().and_then(storage)?;
     let other = all.iter().find(|other| {
@@ -144,7 +144,7 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
         return Some(BackupFate::Busy);
     }
     if lease.is_none_or(|lease| Run::of(lease).as_ref() != Some(run)) {
-        return not_ours("nothing in this cluster tells what became of the run that made it");
+        return not_ours("the state of the run that created it is unknown in this cluster");
     }
     // Velero never reads back one that failed its validation, and such a one never began.
     let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -152,7 +152,9 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
     match (created, began) {
         (Some(created), Some(began)) if created <= began => Some(BackupFate::Delete),
         (Some(_), None) if status.phase.is("FailedValidation") => Some(BackupFate::Delete),
-        _ => not_ours("Velero read it back from the object store, so that it may have been proven since"),
+        _ => not_ours(
+            "Velero synchronised it from the object store, so it may have been marked as verifiable since",
+        ),
     }
 }
 
@@ -208,7 +210,7 @@ mod tests {
         let kept = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
         let mut restored = but("/metadata/labels", json!({ RESTORE_NAME: "r" }));
         restored["metadata"]["name"] = json!("pvc-9999");
-        let as_it_was = "Velero restored it as it was, so that it may be production's own";
+        let as_it_was = "Velero restored it unchanged, so it may be production's own";
         let table = [
             ("as it should be", provisioned(), Some(VolumeFate::Remove)),
             ("of another namespace", but("/spec/claimRef/namespace", json!("app")), None),
@@ -238,7 +240,7 @@ mod tests {
             (
                 "storage that we do not know",
                 but("/spec/csi", Value::Null),
-                kept("state-lab does not know this kind of storage"),
+                kept("state-lab does not support this type of storage"),
             ),
             (
                 "bound to a claim that we did not see",
@@ -323,8 +325,9 @@ mod tests {
             backup.status.get_or_insert_default().start_timestamp = None;
             backup
         };
-        let read_back = "Velero read it back from the object store, so that it may have been proven since";
-        let unknown = "nothing in this cluster tells what became of the run that made it";
+        let read_back =
+            "Velero synchronised it from the object store, so it may have been marked as verifiable since";
+        let unknown = "the state of the run that created it is unknown in this cluster";
         let table = [
             ("unproven", read(unproven()), Some(&lease), Some(BackupFate::Delete)),
             (

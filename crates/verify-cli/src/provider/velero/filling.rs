@@ -46,7 +46,7 @@ const CLAIMS_ONLY: &[&str] = &[
 const WITH_POD: &[&str] = &["pods", "persistentvolumeclaims", "persistentvolumes"];
 
 /// What a Restore waits for that is asked for again.
-const UNSEEN: &str = "is asked for again: Velero has not yet seen the ConfigMap of its resource modifier";
+const UNSEEN: &str = "is created again: Velero has not yet seen the ConfigMap of its resource modifier";
 
 /// How long the texts of a Restore's errors may follow its end.
 const RESULTS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,12 +77,12 @@ impl Filling<'_> {
         let volumes = self.evidence.of_backup(name.as_str(), Artefact::VolumeInfos)?;
         let volumes = volumes.with_context(|| {
             format!(
-                "failed to learn what the backup {name} holds: Velero wrote no list of its volumes; it writes one since 1.13"
+                "failed to find the volumes of the backup {name}: Velero wrote no list of them; it does since 1.13"
             )
         })?;
         let volumes = volume_info::decode(&volumes)?;
         let restore = self.restore()?;
-        self.watch.step("asking Velero to fill the volume")?;
+        self.watch.step("waiting for Velero to restore the volume")?;
         self.cluster.of::<Restore>(self.settings.velero_namespace()).create(&restore)?;
         let problems = self.follow(&restore, &volumes)?;
         let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
@@ -159,7 +159,7 @@ impl Filling<'_> {
                 return Ok(Look::Waiting(Pending { on, state: UNSEEN.to_owned() }));
             }
             let Some(restore) = restore else {
-                bail!("failed to follow the Restore {name}: it was removed; run it again")
+                bail!("failed to follow the Restore {name}: it was deleted; run it again")
             };
             let files = self.cluster.of::<PodVolumeRestore>(velero).list(&selector)?;
             let downloads = self.cluster.of::<DataDownload>(velero).list(&selector)?;
@@ -178,7 +178,7 @@ impl Filling<'_> {
             let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
             let state = serde_json::to_string(&(restore.observed(), statuses, ahead, their_files))?;
             let on = claim.problem().or(on);
-            let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to end"));
+            let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to finish"));
             Ok(Look::Waiting(Pending { on, state }))
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list_if_known(&selector)?;

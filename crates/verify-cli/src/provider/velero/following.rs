@@ -80,7 +80,7 @@ impl Followed<'_> {
         let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
             let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
             let Some(backup) = backup else {
-                bail!("failed to follow the Backup {}: somebody removed it; run it again", self.name)
+                bail!("failed to follow the Backup {}: it was deleted; run it again", self.name)
             };
             let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
             snapshots.extend(seen.iter().filter_map(|snapshot| {
@@ -103,7 +103,7 @@ impl Followed<'_> {
             let state =
                 serde_json::to_string(&(backup.observed(), statuses, seen.len(), ahead, their_files))?;
             let on =
-                on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to end"));
+                on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to finish"));
             Ok(Look::Waiting(Pending { on, state }))
         })?;
         for upload in &uploads {
@@ -148,7 +148,7 @@ impl Followed<'_> {
         let volumes = read(Artefact::VolumeInfos)?.map(|packed| volume_info::decode(&packed)).transpose()?;
         if completed && volumes.is_none() {
             bail!(
-                "failed to learn what the backup {} holds: Velero wrote no list of its volumes; it writes one since 1.13",
+                "failed to find the volumes of the backup {}: Velero wrote no list of them; it does since 1.13",
                 self.name
             );
         }

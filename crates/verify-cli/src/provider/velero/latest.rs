@@ -32,20 +32,21 @@ pub(crate) fn latest(settings: &Settings, open_store: OpenStore, watch: &Watch<'
     let candidates = candidates(&backups, namespace, evidence.name());
     for name in of_cluster(&candidates, settings.cluster.as_deref(), namespace)? {
         let Some(record) = evidence.find_record(name)? else {
-            watch.step(&format!("the backup {name} is newer, and nothing proves it"))?;
+            watch.step(&format!("the backup {name} is newer, but has no record"))?;
             continue;
         };
         let holds = |wanted: &&String| record.backup.databases.iter().any(|held| held.name == **wanted);
         if let Some(missing) = settings.databases.iter().find(|wanted| !holds(wanted)) {
-            watch.step(&format!("the backup {name} is newer, and does not hold the database {missing}"))?;
+            watch
+                .step(&format!("the backup {name} is newer, but does not contain the database {missing}"))?;
             continue;
         }
-        watch.step(&format!("the newest proven backup of {namespace} is {name}"))?;
+        watch.step(&format!("the newest verifiable backup of {namespace} is {name}"))?;
         return Ok(name.clone());
     }
     None.with_context(|| {
         format!(
-            "failed to find a proven backup of the namespace {namespace} in {}: `state-lab backup` makes one",
+            "failed to find a verifiable backup of the namespace {namespace} in {}: create one with `state-lab backup`",
             evidence.store().place()
         )
     })

@@ -50,7 +50,7 @@ impl Place {
     /// created by then is removed with the run.
     pub(crate) fn create(&self, cluster: &Cluster) -> Result<()> {
         let name = self.name();
-        let doing = || format!("failed to make the validation namespace {name}");
+        let doing = || format!("failed to create the validation namespace {name}");
         cluster.global().create(&self.namespace()).with_context(doing)?;
         cluster.of(&name).create(&self.policy()).with_context(doing)?;
         cluster.of(&name).create(&self.quota()).with_context(doing)?;
@@ -128,7 +128,7 @@ fn await_furnished(cluster: &Cluster, namespace: &str) -> Result<()> {
         Waited::Done(()) => Ok(()),
         Waited::Stopped => Err(interrupted().into()),
         Waited::TimedOut(missing) => bail!(
-            "{missing} after {} s: does the cluster's controller manager run?",
+            "{missing} after {} s: is the cluster's controller manager running?",
             FURNISHED_TIMEOUT.as_secs()
         ),
     }
@@ -140,7 +140,7 @@ fn missing(account: bool, quota: Option<&ResourceQuota>) -> Option<&'static str>
     match (account, counted) {
         (true, true) => None,
         (false, _) => Some("it has no ServiceAccount `default`"),
-        (true, false) => Some("nobody counts against its ResourceQuota"),
+        (true, false) => Some("its ResourceQuota has no status yet"),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn check(
         return Ok(());
     }
     let told: Vec<String> = problems.iter().map(Problem::told).collect();
-    bail!("failed to begin a backup that would be worth something: {}", told.join("\n"))
+    bail!("the backup would not be restorable: {}", told.join("\n"))
 }
 
 /// Every reason why a backup would be worthless.
@@ -85,13 +85,13 @@ fn live_files(source: &Source) -> Option<Problem> {
     let opted = of_cluster.filter(|pod| names(pod, OPT_IN).contains(source.data.volume.as_str()));
     let pod = opted.map(ResourceExt::name_any).next()?;
     let what = format!(
-        "has the annotation {OPT_IN} for {}, the data directory of a running server: its files are copied one after \
-         the other while they change. Such copies were corrupt 5 times of 5, and started",
+        "has the annotation {OPT_IN} for {}, the data directory of a running server: its files would be copied while \
+         they change. Such copies were corrupt in 5 tests of 5, although the server started",
         source.data.volume
     );
     Some(Problem::failure(format!("the pod {pod}"), what).way_out(
-        "remove the annotation; --method csi takes a snapshot of the volume, and --method fs copies the files of a base \
-         backup on a volume of its own",
+        "remove the annotation; --method csi takes a snapshot of the volume, and --method fs copies a base backup from \
+         a volume of its own",
     ))
 }
 
@@ -112,7 +112,7 @@ fn server(seen: &Seen<'_>) -> Option<Problem> {
     if available == 0 {
         return Some(
             Problem::failure("the Velero server", "does not run")
-                .way_out("look at the pods of its Deployment velero"),
+                .way_out("check the pods of its Deployment velero"),
         );
     }
     if !seen.method.is_snapshot() {
@@ -123,8 +123,11 @@ fn server(seen: &Seen<'_>) -> Option<Problem> {
     let arguments: Vec<&String> = containers.flat_map(|container| container.args.iter().flatten()).collect();
     let csi = arguments.iter().any(|argument| argument.contains("EnableCSI"));
     (!csi).then(|| {
-        Problem::failure("the Velero server", "takes no CSI snapshots: it runs without the feature EnableCSI")
-            .way_out("start it with --features=EnableCSI, or use --method fs")
+        Problem::failure(
+            "the Velero server",
+            "does not take CSI snapshots: it runs without the feature EnableCSI",
+        )
+        .way_out("start it with --features=EnableCSI, or use --method fs")
     })
 }
 
@@ -132,11 +135,8 @@ fn node_agent(seen: &Seen<'_>) -> Option<Problem> {
     let agent = seen.daemon_sets.iter().find(|set| set.name_any().starts_with("node-agent"));
     let ready = agent.and_then(|set| set.status.as_ref()).map_or(0, |status| status.number_ready);
     (ready == 0).then(|| {
-        Problem::failure(
-            "Velero's node agent",
-            "does not run, and it is what copies files and moves snapshots",
-        )
-        .way_out("install Velero with --use-node-agent, or look at the pods of its DaemonSet node-agent")
+        Problem::failure("Velero's node agent", "is not running; it copies files and moves snapshots")
+            .way_out("install Velero with --use-node-agent, or check the pods of its DaemonSet node-agent")
     })
 }
 
@@ -144,7 +144,7 @@ fn node_agent(seen: &Seen<'_>) -> Option<Problem> {
 fn wal_elsewhere(source: &Source) -> Option<Problem> {
     let wal = source.wal_elsewhere.as_ref()?;
     let what = format!(
-        "has its pg_wal in {wal}, outside the data directory, and snapshots of two volumes are not of one instant"
+        "has its pg_wal in {wal}, outside the data directory, and snapshots of two volumes are not taken at the same time"
     );
     Some(Problem::failure(format!("the pod {}", source.primary.name_any()), what).way_out("use --method fs"))
 }
@@ -157,7 +157,7 @@ fn no_snapshots(seen: &Seen<'_>) -> Option<Problem> {
     let class = claim.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone());
     let Some(class) = class else {
         return Some(
-            Problem::failure(object, "is of no storage class, so that no driver takes snapshots of it")
+            Problem::failure(object, "has no storage class, so no driver takes snapshots of it")
                 .way_out("use --method fs"),
         );
     };
@@ -165,7 +165,7 @@ fn no_snapshots(seen: &Seen<'_>) -> Option<Problem> {
     let driver = class.map(|class| class.provisioner.as_str()).unwrap_or_default();
     let snapshot_class = snapshot_class::for_driver(&seen.snapshot_classes, driver);
     snapshot_class.is_none().then(|| {
-        let what = format!("is on the storage driver {driver:?}, for which there is no VolumeSnapshotClass that Velero takes");
+        let what = format!("is on the storage driver {driver:?}, for which there is no VolumeSnapshotClass that Velero uses");
         Problem::failure(object, what).way_out(format!(
             "create a VolumeSnapshotClass for the driver, with the label {VELERO_LABEL}=true; or use --method fs"
         ))
@@ -173,13 +173,13 @@ fn no_snapshots(seen: &Seen<'_>) -> Option<Problem> {
 }
 
 fn basebackup_claim(seen: &Seen<'_>) -> Option<Problem> {
-    let missing = "create a claim with room for a base backup, which no pod of the application mounts, and name it as \
-                   `basebackup_claim` in [velero] or with --basebackup-claim";
+    let missing = "create a claim with enough space for a base backup, which no pod of the application mounts, and set \
+                   it as `basebackup_claim` in [velero] or with --basebackup-claim";
     let Some(name) = seen.basebackup_claim else {
         return Some(
             Problem::failure(
                 "a claim for base backups",
-                "is not named, and Velero must not copy the files of a running server",
+                "is not configured, and Velero must not copy the files of a running server",
             )
             .way_out(missing),
         );

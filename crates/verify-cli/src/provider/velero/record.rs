@@ -84,7 +84,7 @@ impl Record {
         let doing = "failed to read the backup's record";
         let Version { format, version } = serde_json::from_slice(text).context(doing)?;
         if format != FORMAT {
-            bail!("{doing}: it is no record of a backup by Velero");
+            bail!("{doing}: it is not the record of a backup by Velero");
         }
         if version != FORMAT_VERSION {
             bail!("{doing}: it is of version {version}; use the state-lab that wrote it");

@@ -105,7 +105,7 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
     sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, settings, *open_store)?;
-    watch.step("reading what proves the backup")?;
+    watch.step("reading the record of the backup")?;
     let record = evidence.record(name)?;
     let (files, manifests) = evidence.manifests(&record)?;
     let backup = check_backup(&cluster, velero, &evidence, &record)?;
@@ -130,8 +130,8 @@ pub(crate) fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Res
         return restored;
     }
     watch.tell(&match &restored {
-        Ok(_) => "removing what was made for the restore".to_owned(),
-        Err(error) => format!("giving up ({error}); removing what was made for the restore"),
+        Ok(_) => "removing what was created for the restore".to_owned(),
+        Err(error) => format!("failed ({error}); removing what was created for the restore"),
     });
     let removal = removal::remove(&cluster, velero, &run, watch.on_step);
     drop(live);
@@ -147,8 +147,8 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
     let name = record.backup.name.as_str();
     let Some(backup) = cluster.of::<Backup>(velero).get(name)? else {
         bail!(
-            "failed to find the Backup {name} in the namespace {velero}, although it lies in {}: Velero takes over what \
-             it finds there once a minute; wait, or look at the BackupStorageLocation {}",
+            "failed to find the Backup {name} in the namespace {velero}, although it is in {}: Velero synchronises the \
+             location once a minute; wait, or check the BackupStorageLocation {}",
             evidence.store().place(),
             evidence.name()
         );
@@ -156,25 +156,25 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
     let location = backup.spec.storage_location.as_deref().unwrap_or_default();
     if location != evidence.name() {
         bail!(
-            "failed to restore {name} from {}: Velero knows it as a backup of the location {location}, and would read that \
-             one. Restore it in a cluster whose Velero has {} alone, or remove the record of it here (`kubectl -n {velero} \
-             delete backups.velero.io {name}` leaves the bucket as it is) while {location} cannot be reached",
+            "failed to restore {name} from {}: Velero has it as a backup of the location {location}, and would read that \
+             one. Restore it in a cluster whose Velero has {} alone, or delete the Backup object here (`kubectl -n {velero} \
+             delete backups.velero.io {name}` does not change the bucket) while {location} is unreachable",
             evidence.name(),
             evidence.name()
         );
     }
     if backup.labels().get(RUN) != Some(&record.run) {
         bail!(
-            "failed to restore {name}: the Backup is not the one that was proven, but another one of the same name; remove it \
-             (`kubectl -n {velero} delete backups.velero.io {name}` leaves the bucket as it is), and Velero takes over the \
-             one that lies in {}",
+            "failed to restore {name}: the Backup is not the one of the record, but another one of the same name; delete it \
+             (`kubectl -n {velero} delete backups.velero.io {name}` does not change the bucket), and Velero synchronises the \
+             one in {}",
             evidence.store().place()
         );
     }
     if !backup.observed().phase.is("Completed") {
         bail!(
-            "failed to restore {name}: the Backup is {} and not Completed any more; `velero -n {velero} backup describe \
-             {name}` tells why",
+            "failed to restore {name}: the Backup is {} and no longer Completed; `velero -n {velero} backup describe \
+             {name}` shows why",
             backup.observed().phase
         );
     }
@@ -199,7 +199,7 @@ impl Restoring<'_> {
         manifests: &[Manifest],
         mut timeline: Timeline,
     ) -> Result<RestoredCopy> {
-        self.watch.step("making a namespace that reaches nobody")?;
+        self.watch.step("creating an isolated namespace")?;
         let place = Place::of(self.run);
         place.create(self.cluster)?;
         let namespace = place.name();
@@ -295,11 +295,10 @@ impl Restoring<'_> {
             }
             let refusal = self.refusal(namespace);
             let hint = refusal.as_deref().and_then(refusal_hint).unwrap_or(
-                "see what limits new pods there: admission webhooks, and quotas and limits that are put into every new \
-                 namespace",
+                "check what restricts new pods there: admission webhooks, and quotas and limits that are created in \
+                 every new namespace",
             );
-            let what =
-                refusal.map_or_else(|| "has no pod yet".to_owned(), |why| format!("has no pod: {why}"));
+            let what = refusal.map_or_else(|| "has no pod".to_owned(), |why| format!("has no pod: {why}"));
             let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(hint);
             Ok(Look::Waiting(Pending { on, state: String::new() }))
         })?;
@@ -348,12 +347,12 @@ impl Restoring<'_> {
     /// Fails if a volume that was bound is, or may be, one of the source's: PostgreSQL must never start on that.
     fn check_volumes(&self, place: &Place) -> Result<()> {
         let way_out = format!(
-            "`velero -n {} backup describe {} --details` tells which volumes the backup has copies of",
+            "`velero -n {} backup describe {} --details` lists the volumes that the backup has copies of",
             self.request.settings.velero_namespace(),
             self.record.backup.name
         );
         if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {
-            bail!("failed to use what was restored: {foreign}. Nothing was started on it; {way_out}");
+            bail!("failed to use the restored volume: {foreign}. Nothing was started on it; {way_out}");
         }
         let namespace = place.name();
         let namespace = namespace.as_str();
@@ -365,8 +364,8 @@ impl Restoring<'_> {
         let handle = found.as_ref().and_then(handle);
         if handle.as_ref().is_none_or(|handle| self.record.source_handles.contains(handle)) {
             bail!(
-                "failed to use the restored volume {volume}: it is, or may be, the very volume that was backed up, which \
-                 Velero restores as it is where it has no copy of it. Nothing was started on it; {way_out}"
+                "failed to use the restored volume {volume}: it is, or may be, the source's own volume, which Velero \
+                 restores unchanged if it has no copy of it. Nothing was started on it; {way_out}"
             );
         }
         Ok(())

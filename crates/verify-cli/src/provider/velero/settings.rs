@@ -90,7 +90,7 @@ impl Settings {
     /// Our image.
     pub(crate) fn image(&self) -> Result<&str> {
         self.image.as_deref().context(
-            "failed to choose an image: state-lab works inside the cluster; give an image of it that the cluster can \
+            "failed to choose an image: state-lab runs inside the cluster; set an image of it that the cluster can \
              pull, as `image` in [velero] of state-lab.toml or with --image",
         )
     }

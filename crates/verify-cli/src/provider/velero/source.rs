@@ -124,7 +124,7 @@ fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Proble
     if !is_ready(primary) {
         let name = primary.name_any();
         let on = Problem::failure(object, format!("has a primary, {name}, that is not ready"));
-        return Err(on.way_out(format!("`kubectl -n {namespace} describe pod {name}` tells why")));
+        return Err(on.way_out(format!("`kubectl -n {namespace} describe pod {name}` shows why")));
     }
     Ok(primary.clone())
 }
@@ -170,7 +170,7 @@ impl std::str::FromStr for Inspected {
         let account =
             owner.split_once(' ').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
         let Some(account) = account.filter(|_| directory.starts_with('/')) else {
-            bail!("failed to find the data directory: the container's answer makes no sense");
+            bail!("failed to find the data directory: the container's answer is malformed");
         };
         let wal_elsewhere = lines.next().filter(|wal| !wal.is_empty()).map(str::to_owned);
         if account.0 == 0 {
@@ -198,8 +198,8 @@ fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVo
     });
     let Some((mount, claim)) = claim else {
         bail!(
-            "failed to prepare a backup: the data directory {directory} of {} is on no claim; use `state-lab backup \
-             --provider local`",
+            "failed to prepare a backup: the data directory {directory} of {} is not on a PersistentVolumeClaim; use \
+             `state-lab backup --provider local`",
             pod.name_any()
         );
     };
@@ -242,8 +242,8 @@ pub(crate) fn login(
     });
     let credentials = given.or_else(|| Credentials::of(found)).with_context(|| {
         format!(
-            "failed to find the credentials of {}: its container is given none from a Secret; name one as \
-             [velero.credentials] in state-lab.toml",
+            "failed to find the credentials of {}: its container takes none from a Secret; set [velero.credentials] \
+             in state-lab.toml",
             found.name
         )
     })?;
@@ -256,7 +256,7 @@ pub(crate) fn login(
         let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());
         value.with_context(|| {
             format!(
-                "failed to find the key {key} in the Secret {namespace}/{secret}; name the `secret`, its \
+                "failed to find the key {key} in the Secret {namespace}/{secret}; set the `secret`, its \
                  `password_key` and the `user` in [velero.credentials]"
             )
         })
@@ -296,9 +296,9 @@ mod tests {
             assert_eq!(inspected(text), Ok(expected));
         }
         for (text, reason) in [
-            ("", "makes no sense"),
-            ("pg\n999 999\n\n", "makes no sense"),
-            ("/pg\nroot root\n\n", "makes no sense"),
+            ("", "is malformed"),
+            ("pg\n999 999\n\n", "is malformed"),
+            ("/pg\nroot root\n\n", "is malformed"),
             ("/pg\n0 0\n\n", "root owns"),
         ] {
             let refused = inspected(text).unwrap_err();

@@ -45,7 +45,7 @@ pub(crate) fn sweep(
     let now = Timestamp::now();
     let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
-        tell("waiting whether a run that seems to be dead gives a sign of life after all");
+        tell("waiting to confirm that a run has been aborted: its lease may still be renewed");
         if interrupt::wait(lease::OBSERVATION) {
             return Err(interrupted().into());
         }
@@ -59,12 +59,12 @@ pub(crate) fn sweep(
             lease.and_then(|lease| lease.metadata.namespace.as_deref()).unwrap_or(velero_namespace);
         match lease.map_or(Ok(true), |lease| lease::seize(cluster, lease)) {
             Ok(true) => {
-                tell(&format!("removing what the run {run} left"));
+                tell(&format!("removing leftovers of the run {run}"));
                 done.add(remove(cluster, namespace, &run, tell));
             }
             // It lives after all, or another sweep is at it.
             Ok(false) => {}
-            Err(error) => done.left.push(format!("what the run {run} left: {error:#}")),
+            Err(error) => done.left.push(format!("leftovers of the run {run}: {error:#}")),
         }
     }
     Ok(done)

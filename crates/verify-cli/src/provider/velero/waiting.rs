@@ -56,7 +56,7 @@ pub(super) fn wait<T>(
             (moved, last) = (Instant::now(), state);
         }
         if moved.elapsed() > longest {
-            return Err(hinted(format!("gave up after nothing had moved for {patience}: {on}"), on.way_out));
+            return Err(hinted(format!("no progress for {patience}: {on}"), on.way_out));
         }
         let text = on.to_string();
         if text != told && (told.is_empty() || told_at.elapsed() >= TELL_PERIOD) {
@@ -86,7 +86,7 @@ pub(super) fn running(
     let mut refused_at = None;
     wait(patience, watch, || {
         let Some(pod) = pods.get(name)? else {
-            bail!("failed to wait for the pod {name}: somebody removed it; run it again")
+            bail!("failed to wait for the pod {name}: it was deleted; run it again")
         };
         Ok(match PodState::of(&pod) {
             PodState::Running => Look::Done(pod),
@@ -120,7 +120,7 @@ mod tests {
         let stuck =
             wait::<()>(patience, &watch, || Ok(Look::Waiting(Pending { on: on(), state: String::new() })));
         let stuck = Failure::of(&stuck.unwrap_err(), Exit::COULD_NOT_RUN);
-        assert_eq!(stuck.causes, ["gave up after nothing had moved for 300ms: Backup b is New"]);
+        assert_eq!(stuck.causes, ["no progress for 300ms: Backup b is New"]);
         assert_eq!(stuck.hint.as_deref(), Some("look at Velero"));
         let mut looks = 0;
         let moving = wait(patience, &watch, || {

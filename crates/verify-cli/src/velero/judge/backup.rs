@@ -83,7 +83,7 @@ fn snapshots(backup: &Backup) -> Option<Problem> {
         (status.csi_volume_snapshots_attempted, status.csi_volume_snapshots_completed);
     (status.phase.ended() && completed < attempted).then(|| {
         Problem::failure(named(backup), format!("took {completed} of {attempted} snapshots"))
-            .way_out("look at the snapshot controller's and the storage driver's logs of that time")
+            .way_out("check the snapshot controller's and the storage driver's logs of that time")
     })
 }
 
@@ -92,8 +92,8 @@ fn empty(transfer: &Transfer<'_>) -> Option<Problem> {
     let status = &transfer.status;
     let nothing = status.snapshot_id.as_deref().unwrap_or_default().is_empty();
     (status.phase.progress() == Progress::Succeeded && nothing).then(|| {
-        Problem::failure(&transfer.object, "is Completed and holds nothing: the volume was empty")
-            .way_out("look whether the hook that fills it ran, and whether it is the right volume")
+        Problem::failure(&transfer.object, "is Completed but empty: the volume had no data")
+            .way_out("check that the hook that writes its data ran, and that it is the right volume")
     })
 }
 
@@ -115,8 +115,8 @@ fn missing(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &ExpectedVolume)
         }
         Some(reason) => format!("is not in the backup: Velero skipped it ({reason})"),
         None if failed => "is not in the backup: its copy failed".to_owned(),
-        None if elsewise => "is in the backup, but was copied in another way than asked for".to_owned(),
-        None if seen.volumes.is_empty() => "is in nothing that we know of the backup".to_owned(),
+        None if elsewise => "is in the backup, but was copied by another method than requested".to_owned(),
+        None if seen.volumes.is_empty() => "is in no known object of the backup".to_owned(),
         None => "is not in the backup".to_owned(),
     };
     Some(Problem::failure(volume.to_string(), what).way_out(way_in(method, volume)))
@@ -128,7 +128,7 @@ fn way_in(method: VolumeMethod, volume: &ExpectedVolume) -> String {
     match method {
         VolumeMethod::Files => format!(
             "annotate the pod {namespace}/{pod} with backup.velero.io/backup-volumes={volume} (in its StatefulSet's pod \
-             template, so that it stays; several volumes are separated by commas), and see that node-agent runs on its \
+             template, so that it persists; separate several volumes by commas), and check that node-agent runs on its \
              node"
         ),
         VolumeMethod::Snapshot | VolumeMethod::MovedSnapshot => format!(
@@ -236,17 +236,17 @@ mod tests {
     #[test]
     fn a_backup_that_is_no_success_says_why() {
         let table = [
-            ("InProgress.1", "Backup big-1 has not ended: it is InProgress"),
+            ("InProgress.1", "Backup big-1 has not finished: it is InProgress"),
             ("Deleting.1", "Backup big-1 is being deleted"),
-            ("PartiallyFailed.1", "Backup big-3 ended as PartiallyFailed; Backup big-3 has 1 error"),
+            ("PartiallyFailed.1", "Backup big-3 finished as PartiallyFailed; Backup big-3 has 1 error"),
             (
                 "Failed.1",
-                "Backup big-4 ended as Failed: found a backup with status \"InProgress\" during the server \
+                "Backup big-4 finished as Failed: found a backup with status \"InProgress\" during the server \
                  starting, mark it as \"Failed\"",
             ),
             (
                 "FailedValidation.1",
-                "Backup down-085525 ended as FailedValidation: backup can't be created because \
+                "Backup down-085525 finished as FailedValidation: backup can't be created because \
                  BackupStorageLocation default is in Unavailable status.",
             ),
         ];
@@ -258,7 +258,7 @@ mod tests {
         let refused =
             Case::healthy().with(|case| case.backup = sample::load("Backup/Failed.2")).told().join("; ");
         assert!(
-            refused.starts_with("Backup s3down-1 ended as Failed: backup execution failed: "),
+            refused.starts_with("Backup s3down-1 finished as Failed: backup execution failed: "),
             "{refused}"
         );
         assert!(refused.ends_with("dial tcp 10.89.0.254:9100: connect: connection refused"), "{refused}");
@@ -277,7 +277,7 @@ mod tests {
             ),
             (
                 |case| case.backup.status.get_or_insert_default().backup_item_operations_failed = 1,
-                &["Backup csi-001 began 2 operations of plugins, of which 1 failed"],
+                &["Backup csi-001 started 2 plugin operations, of which 1 failed"],
             ),
             (
                 |case| case.backup.status.get_or_insert_default().csi_volume_snapshots_completed = 1,
@@ -319,7 +319,7 @@ mod tests {
             case.backup.status.get_or_insert_default().phase = Phase::from("Finalizing");
             case.backup.status.get_or_insert_default().csi_volume_snapshots_completed = 0;
         });
-        assert_eq!(case.told(), ["Backup csi-001 has not ended: it is Finalizing"]);
+        assert_eq!(case.told(), ["Backup csi-001 has not finished: it is Finalizing"]);
     }
 
     #[test]
@@ -329,19 +329,19 @@ mod tests {
             Case::healthy().with(|case| case.pod_volume_backups = vec![load("Canceled.1")]).problems();
         let expected = Problem::failure(
             "PodVolumeBackup big-3-p4glv of volume d of pod big/big",
-            "ended as Canceled on worker-3, and Velero gives no reason",
+            "finished as Canceled on worker-3, and Velero gives no reason",
         )
-        .way_out("seen when the object store was away for minutes: look at the location, and at the node agent's log");
+        .way_out("this happens after an outage of the object store of minutes: check the location, and the node agent's log");
         assert_eq!(canceled, [expected]);
         let prepared = Case::healthy().with(|case| case.pod_volume_backups = vec![load("Prepared.1")]).told();
-        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not ended: it is Prepared on worker-3";
+        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not finished: it is Prepared on worker-3";
         assert_eq!(prepared, [text]);
         let upload = Case::moved().with(|case| {
             case.uploads[0].status.get_or_insert_default().phase = Phase::from("Failed");
             case.uploads[0].status.get_or_insert_default().message = "no\nspace".to_owned();
         });
         let text =
-            "DataUpload move-001-5bl4k of claim appcsi/data-pg-0 ended as Failed on worker-1: no space";
+            "DataUpload move-001-5bl4k of claim appcsi/data-pg-0 finished as Failed on worker-1: no space";
         assert_eq!(upload.told(), [text]);
     }
 
@@ -349,8 +349,8 @@ mod tests {
     fn a_complete_copy_of_nothing_is_a_problem() {
         let case = Case::healthy()
             .with(|case| case.pod_volume_backups[0].status.get_or_insert_default().snapshot_id = None);
-        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed and holds nothing: the volume \
-                    was empty";
+        let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed but empty: the volume had no \
+                    data";
         assert_eq!(case.told(), [text]);
     }
 
@@ -373,7 +373,7 @@ mod tests {
             (
                 "local",
                 VolumeMethod::MovedSnapshot,
-                "is in the backup, but was copied in another way than asked for",
+                "is in the backup, but was copied by another method than requested",
             ),
             ("gone", VolumeMethod::Snapshot, "is not in the backup"),
         ];
@@ -386,7 +386,7 @@ mod tests {
         let unknown = wanted("gone", VolumeMethod::Files).with(|case| case.volumes.clear()).told();
         assert_eq!(
             unknown,
-            ["volume gone of pod app/pg-0 (claim app/gone) is in nothing that we know of the backup"]
+            ["volume gone of pod app/pg-0 (claim app/gone) is in no known object of the backup"]
         );
         let way_out = way_in(VolumeMethod::Files, &sample::expected_volume("app", "basebackup"));
         assert!(
@@ -399,7 +399,7 @@ mod tests {
         let case = Case::healthy().with(|case| case.volume.pod = "big-0".to_owned());
         assert_eq!(
             case.told(),
-            ["volume d of pod big/big-0 (claim big/d) is in nothing that we know of the backup"]
+            ["volume d of pod big/big-0 (claim big/d) is in no known object of the backup"]
         );
     }
 }

@@ -8,26 +8,30 @@ use crate::velero::problem::Problem;
 
 /// What the store's client says, and what it means.
 const CAUSES: [(&str, &str, &str); 12] = [
-    ("connection refused", "nothing listens there", "start the store, or correct the location's s3Url"),
-    ("no such host", "its name is unknown to the cluster's DNS", "correct the location's s3Url, or the DNS"),
+    ("connection refused", "no server listens there", "start the store, or correct the location's s3Url"),
+    ("no such host", "the cluster's DNS cannot resolve its name", "correct the location's s3Url, or the DNS"),
     (
         "no route to host",
-        "there is no way to it",
-        "look at the network and at NetworkPolicies of Velero's namespace",
+        "there is no route to it",
+        "check the network and the NetworkPolicies of Velero's namespace",
     ),
-    ("i/o timeout", "it does not answer", "look at the network and at NetworkPolicies of Velero's namespace"),
-    ("deadline exceeded", "it does not answer in time", "look at the network, and at how busy the store is"),
-    ("x509", "its certificate is not trusted", "put the authority's certificate into the location's caCert"),
+    ("i/o timeout", "it does not answer", "check the network and the NetworkPolicies of Velero's namespace"),
+    ("deadline exceeded", "it does not answer in time", "check the network, and the load of the store"),
+    ("x509", "its certificate is not trusted", "set the authority's certificate as the location's caCert"),
     ("NoSuchBucket", "there is no such bucket", "create the bucket, or correct its name"),
-    ("InvalidAccessKeyId", "the store does not know the access key", "correct the secret that Velero uses"),
+    (
+        "InvalidAccessKeyId",
+        "the access key does not exist in the store",
+        "correct the secret that Velero uses",
+    ),
     ("SignatureDoesNotMatch", "the secret key is wrong", "correct the secret that Velero uses"),
     ("RequestTimeTooSkewed", "the clocks differ by too much", "set the clocks of nodes and store"),
     (
         "AccessDenied",
-        "the access key may not use it",
-        "grant it to list, read, write and delete in the bucket",
+        "the access key lacks permissions",
+        "grant it list, read, write and delete on the bucket",
     ),
-    ("StatusCode: 403", "the store refuses the access key", "look at the key, and at what it may do"),
+    ("StatusCode: 403", "the store refuses the access key", "check the key and its permissions"),
 ];
 
 /// Why nothing can be kept at or read from this location; none if it was available when Velero last looked.
@@ -39,8 +43,9 @@ pub(crate) fn location_problem(location: &BackupStorageLocation) -> Option<Probl
     let object = named(location);
     if !status.phase.is("Unavailable") {
         return Some(
-            Problem::failure(object, "was never looked at by Velero")
-                .way_out("look whether the Velero server runs, and whether the location is in its namespace"),
+            Problem::failure(object, "has never been validated by Velero").way_out(
+                "check that the Velero server is running, and that the location is in its namespace",
+            ),
         );
     }
     let place = shown(&location.spec.in_words());
@@ -72,7 +77,7 @@ mod tests {
         assert_eq!(location_problem(&location), None);
         location.status.get_or_insert_default().phase = Phase::default();
         let problem = location_problem(&location).unwrap();
-        assert_eq!(problem.to_string(), "BackupStorageLocation default was never looked at by Velero");
+        assert_eq!(problem.to_string(), "BackupStorageLocation default has never been validated by Velero");
     }
 
     #[test]
@@ -80,13 +85,13 @@ mod tests {
         let unavailable: BackupStorageLocation = sample::load("BackupStorageLocation/Unavailable.1");
         let expected = Problem::failure(
             "BackupStorageLocation default",
-            "cannot use bucket velero at http://10.89.0.254:9100: nothing listens there (connection refused)",
+            "cannot use bucket velero at http://10.89.0.254:9100: no server listens there (connection refused)",
         )
         .way_out("start the store, or correct the location's s3Url");
         assert_eq!(location_problem(&unavailable), Some(expected));
         let table = [
             ("api error NoSuchBucket: no", "there is no such bucket (NoSuchBucket)"),
-            ("StatusCode: 403, api error AccessDenied: x", "the access key may not use it (AccessDenied)"),
+            ("StatusCode: 403, api error AccessDenied: x", "the access key lacks permissions (AccessDenied)"),
             ("StatusCode: 403, Forbidden", "the store refuses the access key (StatusCode: 403)"),
             ("something\u{1b}[2J\nelse", r"something\u{1b}[2J else"),
         ];

@@ -55,11 +55,13 @@ impl Outcome<'_> {
 
     fn phase_way_out(&self) -> Option<&'static str> {
         if self.failure_reason.contains("during the server starting") {
-            return Some("the Velero server was restarted while it worked; do it again, and look why it was");
+            return Some(
+                "the Velero server was restarted meanwhile; run it again, and find out why it restarted",
+            );
         }
         let unavailable = |text: &String| text.contains("is in Unavailable status");
         self.validation_errors.iter().any(unavailable).then_some(
-            "look at `kubectl get backupstoragelocations -A`: the bucket cannot be reached, or refuses us",
+            "check `kubectl get backupstoragelocations -A`: the bucket is unreachable, or denies access",
         )
     }
 
@@ -69,7 +71,7 @@ impl Outcome<'_> {
         (*hooks_failed > 0).then(|| {
             let what = format!("ran {hooks_attempted} hooks, of which {hooks_failed} failed");
             Problem::failure(&self.object, what)
-                .way_out("the errors below, or its log, say which; run the hook's command in the pod by hand")
+                .way_out("the errors below, or its log, list them; run the hook's command in the pod by hand")
         })
     }
 
@@ -78,7 +80,7 @@ impl Outcome<'_> {
             let (failed, all) = (self.operations_failed, self.operations_attempted);
             Problem::failure(
                 &self.object,
-                format!("began {all} operations of plugins, of which {failed} failed"),
+                format!("started {all} plugin operations, of which {failed} failed"),
             )
         })
     }
@@ -88,9 +90,9 @@ impl Outcome<'_> {
 fn ending(phase: &Phase) -> Option<String> {
     match phase.progress() {
         Progress::Succeeded => None,
-        Progress::Running => Some(format!("has not ended: it is {phase}")),
+        Progress::Running => Some(format!("has not finished: it is {phase}")),
         Progress::Failed if phase.is("Deleting") => Some("is being deleted".to_owned()),
-        Progress::Failed => Some(format!("ended as {phase}")),
+        Progress::Failed => Some(format!("finished as {phase}")),
     }
 }
 
@@ -133,11 +135,11 @@ fn transfer_way_out(transfer: &Transfer<'_>) -> Option<&'static str> {
     let status = &transfer.status;
     if status.message.contains("BLOB not found") || status.message.contains("unexpected content error") {
         return Some(
-            "data is missing from the repository in the bucket, or was changed: restore an older backup, or from a \
-             copy of the bucket; newer backups of the same volume may build on what is missing",
+            "data are missing from the repository in the bucket, or were modified: restore an older backup, or from \
+             a copy of the bucket; newer backups of the same volume may depend on the missing data",
         );
     }
     (status.phase.is("Canceled") && status.message.is_empty()).then_some(
-        "seen when the object store was away for minutes: look at the location, and at the node agent's log",
+        "this happens after an outage of the object store of minutes: check the location, and the node agent's log",
     )
 }

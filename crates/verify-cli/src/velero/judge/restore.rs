@@ -104,26 +104,26 @@ fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> 
     let object = volume.to_string();
     let Some(copy) = volume_info::of(seen.volumes, volume).and_then(VolumeInfo::copy) else {
         return Some(
-            Problem::failure(object, "was not restored: the backup does not hold its data")
-                .way_out("what comes up in its place is an empty volume; take a backup that holds it"),
+            Problem::failure(object, "was not restored: the backup does not contain its data")
+                .way_out("an empty volume is created instead; use a backup that contains it"),
         );
     };
     let target = seen.target(&volume.namespace);
     let what = match seen.fillings(volume, copy).as_slice() {
         [] => format!("was not restored: there is no {}", kind(copy)),
         [only] if only.source != copy.name() => {
-            format!("was filled from snapshot {}, where the backup holds {}", only.source, copy.name())
+            format!("was restored from snapshot {}, but the backup contains {}", only.source, copy.name())
         }
         [only] if only.namespace != target => {
-            format!("was restored into namespace {}, where {target} was asked for", only.namespace)
+            format!("was restored into namespace {}, but {target} was requested", only.namespace)
         }
         [_] => return None,
         several => {
-            format!("was filled by {} objects of kind {}, one over the other", several.len(), kind(copy))
+            format!("was restored by {} objects of kind {}, one over the other", several.len(), kind(copy))
         }
     };
     Some(Problem::failure(object, what).way_out(
-        "what is there already is not filled: restore into a new namespace, and see that no volume of an earlier \
+        "an existing claim is not restored: restore into a new namespace, and check that no volume of an earlier \
          restore is left with the policy Retain",
     ))
 }
@@ -253,21 +253,21 @@ mod tests {
             (
                 Case::files().with(|case| case.pod_volume_restores[0].spec.snapshot_id = "older".to_owned()),
                 format!(
-                    "{files} was filled from snapshot older, where the backup holds a5a4bf59e09ee8a2018b67ad17ab1ec2"
+                    "{files} was restored from snapshot older, but the backup contains a5a4bf59e09ee8a2018b67ad17ab1ec2"
                 ),
             ),
             (
                 Case::files().with(|case| case.restore.spec.namespace_mapping.clear()),
-                format!("{files} was restored into namespace dr-085525, where app was asked for"),
+                format!("{files} was restored into namespace dr-085525, but app was requested"),
             ),
             (
                 Case::files().with(|case| case.pod_volume_restores.extend(case.pod_volume_restores.clone())),
-                format!("{files} was filled by 2 objects of kind PodVolumeRestore, one over the other"),
+                format!("{files} was restored by 2 objects of kind PodVolumeRestore, one over the other"),
             ),
             // A volume that was not in the backup comes back as a fresh, empty one.
             (
                 Case::files().with(|case| case.volumes.retain(|info| info.pvc_name != "basebackup")),
-                format!("{files} was not restored: the backup does not hold its data"),
+                format!("{files} was not restored: the backup does not contain its data"),
             ),
         ];
         for (case, expected) in table {
@@ -284,8 +284,8 @@ mod tests {
         let problems = case.problems();
         let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
         assert_eq!(texts.len(), 4, "{texts:?}");
-        assert_eq!(texts[0], "Restore miss-085525 ended as PartiallyFailed");
-        let told = "PodVolumeRestore miss-085525-tccd6 of volume basebackup of pod miss-085525/pg-0 ended as Failed on \
+        assert_eq!(texts[0], "Restore miss-085525 finished as PartiallyFailed");
+        let told = "PodVolumeRestore miss-085525-tccd6 of volume basebackup of pod miss-085525/pg-0 finished as Failed on \
                     worker-2: data path restore failed: ";
         assert!(texts[1].starts_with(told) && texts[1].ends_with("BLOB not found"), "{}", texts[1]);
         assert!(
@@ -299,7 +299,7 @@ mod tests {
         let case = Case::files().with(|case| {
             case.pod_volume_restores = vec![sample::load("PodVolumeRestore/Prepared.1")];
         });
-        let text = "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has not ended: \
+        let text = "PodVolumeRestore dr-085525-29f28 of volume basebackup of pod dr-085525/pg-0 has not finished: \
                     it is Prepared on worker-2";
         assert_eq!(case.failures(), [text]);
     }
@@ -310,7 +310,7 @@ mod tests {
             case.restore = sample::load("Restore/FailedValidation.1");
             case.pod_volume_restores.clear();
         });
-        let text = "Restore ghost-r1 ended as FailedValidation: Error retrieving backup: can't find backup velero/nothere: \
+        let text = "Restore ghost-r1 finished as FailedValidation: Error retrieving backup: can't find backup velero/nothere: \
                     Backup.velero.io \"nothere\" not found";
         let unfilled = "volume basebackup of pod app/pg-0 (claim app/basebackup) was not restored: there is no \
                         PodVolumeRestore";

@@ -41,7 +41,7 @@ impl Removal {
     pub(crate) fn tell_left(&self, tell: &dyn Fn(&str)) {
         self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
         if !self.is_whole() {
-            tell("the next run tries again what can be removed, or `state-lab cleanup` does");
+            tell("the next run tries again, or run `state-lab cleanup`");
         }
     }
 

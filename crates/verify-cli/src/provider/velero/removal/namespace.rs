@@ -43,7 +43,7 @@ impl Work<'_> {
         let ours = found.as_ref().is_some_and(|namespace| Run::of(namespace).as_ref() == Some(self.run));
         if found.is_some() && !ours {
             return self.left(format!(
-                "Namespace {name}: it has not our labels; look what is in it, and delete it by hand"
+                "Namespace {name}: it lacks state-lab's labels; inspect it, and delete it by hand"
             ));
         }
         // What must survive the namespace is made to before it goes. If that fails, it has to stay.
@@ -90,7 +90,7 @@ impl Work<'_> {
         }
         if !spared {
             self.left(format!(
-                "Namespace {namespace}: it would take with it what has to stay; clean up again"
+                "Namespace {namespace}: deleting it would also delete what must be kept; clean up again"
             ));
             return None;
         }
@@ -142,7 +142,7 @@ impl Work<'_> {
                 let claims = self.cluster.of::<PersistentVolumeClaim>(name).list("").unwrap_or_default();
                 let holds = held_by(&namespace, &pods, &claims);
                 let waited = began.elapsed().as_secs();
-                self.left(format!("Namespace {name}: it is still going after {waited} s{holds}"));
+                self.left(format!("Namespace {name}: it is still terminating after {waited} s{holds}"));
                 false
             }
             Some(Waited::Stopped) | None => false,
@@ -193,8 +193,8 @@ impl Work<'_> {
             let waited = VOLUME_TIMEOUT.as_secs();
             for name in going {
                 self.left(format!(
-                    "PersistentVolume {name}: its storage is not gone {waited} s after its claim; `kubectl describe pv \
-                     {name}` shows why"
+                    "PersistentVolume {name}: its storage has not been deleted {waited} s after its claim; `kubectl \
+                     describe pv {name}` shows why"
                 ));
             }
         }
@@ -234,7 +234,7 @@ impl Work<'_> {
                     self.gone(&what, deleted);
                 }
                 Some(Some(_)) => {
-                    self.left(format!("{what}: its deletion policy is not Retain any more; clean up again"));
+                    self.left(format!("{what}: its deletion policy is no longer Retain; clean up again"));
                 }
                 Some(None) => self.done.removed.push(what),
                 None => {}

@@ -67,8 +67,8 @@ impl Work<'_> {
         if let Some(Waited::TimedOut(left)) = self.tried("Restores", gone) {
             for restore in left {
                 self.left(format!(
-                    "Restore {}: Velero has not let it go within {} s; does the Velero server run, and does it reach the \
-                     backup's location?",
+                    "Restore {}: Velero has not removed its finalizer within {} s; is the Velero server running, and can \
+                     it reach the backup's location?",
                     restore.name_any(),
                     VELERO_TIMEOUT.as_secs()
                 ));
@@ -90,13 +90,15 @@ impl Work<'_> {
             match fate::backup(&backup, self.run, lease.as_ref()) {
                 None => {}
                 Some(BackupFate::Busy) => {
-                    self.left(format!("{what}: Velero is still at it; clean up again when it has ended"));
+                    self.left(format!(
+                        "{what}: Velero is still working on it; clean up again when it has finished"
+                    ));
                 }
-                Some(BackupFate::NotOurs(reason)) => (self.tell)(&format!("the {what} stays: {reason}")),
+                Some(BackupFate::NotOurs(reason)) => (self.tell)(&format!("the {what} is kept: {reason}")),
                 Some(BackupFate::Going) => self.await_backup_gone(&backup, &what),
                 Some(BackupFate::Delete) => {
                     (self.tell)(&format!(
-                        "asking Velero to delete the backup {}, which was never proven",
+                        "asking Velero to delete the backup {}, which is not verifiable",
                         backup.name_any()
                     ));
                     if self.tried(&what, self.ask_for_deletion(&backup)).is_some() {
@@ -127,7 +129,7 @@ impl Work<'_> {
                 return anyhow::Ok(Look::Done(found));
             }
             if !told {
-                (self.tell)("waiting for Velero to end the backup, which it does not delete before");
+                (self.tell)("waiting for Velero to finish the backup before it can be deleted");
                 told = true;
             }
             self.cancel::<PodVolumeBackup>(&open);
@@ -171,7 +173,7 @@ impl Work<'_> {
                 self.left(match errors {
                     Some(errors) => format!("{what}: Velero failed to delete it: {errors}"),
                     None => format!(
-                        "{what}: Velero has been asked to delete it, and has not within {} s",
+                        "{what}: Velero has not deleted it within {} s of the request",
                         VELERO_TIMEOUT.as_secs()
                     ),
                 });
