@@ -172,7 +172,7 @@ mod tests {
         for key in ["backups/a/x", "backups/a/y/z", "backups/b/x", "other"] {
             folder.put_new(key, key.as_bytes()).unwrap();
         }
-        assert!(folder.put_new("other", b"again").unwrap_err().to_string().contains("there already"));
+        assert!(folder.put_new("other", b"again").unwrap_err().to_string().contains("already exists"));
         assert_eq!(keys(&folder.list("backups/a").unwrap()), ["backups/a/x", "backups/a/y/z"]);
         assert_eq!(keys(&folder.list("backups/").unwrap()).len(), 3);
         assert_eq!(folder.folders("backups/").unwrap(), ["a", "b"]);
