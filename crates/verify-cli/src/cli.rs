@@ -9,8 +9,9 @@ use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand
 use crate::config::Config;
 use crate::document::{Document, ErrorDocument, Failed};
 use crate::exit::Exit;
-use crate::failure::{self, Failure};
+use crate::failure;
 use crate::terminal::{self, Terminal};
+use verify_drill::failure::{Failure, Kind};
 use verify_drill::interrupt;
 use verify_local::scratch;
 
@@ -35,7 +36,7 @@ pub fn main() -> Exit {
             if exit == Exit::INTERRUPTED {
                 scratch::remove_all();
             }
-            report(&Failure::of(&error, exit), status, &globals);
+            report(&failure::of(&error, exit), status, &globals);
             exit
         }
     }
@@ -45,16 +46,16 @@ pub fn main() -> Exit {
 fn report(failure: &Failure, status: Status, globals: &Globals) {
     let style = terminal::error_style(globals.color);
     // Nothing more can be said on a standard output that cannot be written.
-    if failure.kind != failure::Kind::Output {
+    if failure.kind != Kind::Output {
         let printed = match globals.output {
             Output::Json => print_failure(failure, status),
             Output::Text => status.line().map_or(Ok(()), terminal::print),
         };
         if let Err(error) = printed {
-            terminal::tell(&Failure::of(&error, Exit::COULD_NOT_RUN).text(&style));
+            terminal::tell(&failure::text(&failure::of(&error, Exit::COULD_NOT_RUN), &style));
         }
     }
-    terminal::tell(&failure.text(&style));
+    terminal::tell(&failure::text(failure, &style));
 }
 
 fn print_failure(failure: &Failure, status: Status) -> Result<()> {
@@ -77,7 +78,7 @@ fn misused(error: &clap::Error, arguments: &[OsString]) -> Exit {
     }
     if last_value(arguments, "--output") == Some("json") {
         // Standard error has it already, where this cannot be written.
-        let _ = print_failure(&Failure::of_usage(error), Status::None);
+        let _ = print_failure(&failure::of_usage(error), Status::None);
     }
     Exit::COULD_NOT_RUN
 }

@@ -11,10 +11,10 @@ use verify_core::invariant::{Expect, Invariant};
 use verify_core::plan::Limits;
 use verify_core::report::Objectives;
 
-use crate::provider::velero;
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
 use verify_drill::store::{RegionTable, S3Table};
+use verify_velero::provider as velero;
 
 /// The two forms of a connection string.
 const CONNECTION_STRING: &str =
@@ -296,7 +296,7 @@ fn looks_like_conninfo(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use crate::failure::Failure;
+    use crate::failure;
     use crate::render::Style;
 
     fn refusal(text: &str) -> String {
@@ -364,7 +364,7 @@ mod tests {
             ["sec:S3cr3tPw@127.0.0.1:7715/base", "postgresql:/sec:S3cr3tPw@h/d?a=b", "http://S3cr3tPw@h"]
         {
             let error = Config::default().conninfo(text).unwrap_err();
-            let shown = Failure::of(&error, Exit::COULD_NOT_RUN).text(&Style::plain());
+            let shown = failure::text(&failure::of(&error, Exit::COULD_NOT_RUN), &Style::plain());
             assert!(!shown.contains("S3cr3tPw") && shown.contains("postgresql://user@host"), "{shown}");
         }
     }

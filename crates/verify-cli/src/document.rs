@@ -9,11 +9,11 @@ use verify_core::report::{self, Report};
 use crate::commands::bench::Benchmark;
 use crate::commands::heartbeat::HeartbeatState;
 use crate::demo::outcome::Outcome as Demonstration;
-use crate::failure::Failure;
-use crate::provider::velero::Removal;
 use crate::render::document::{BackupDocument, FailoverDocument, RestoreDocument};
 use crate::render::manifest::Summary;
-use crate::replicas::Replica;
+use verify_drill::failure::Failure;
+use verify_velero::provider::Removal;
+use verify_velero::replicas::Replica;
 
 /// The version of every document but the report, which has its own. It grows when a field goes or changes its meaning.
 const VERSION: u32 = 1;
@@ -149,8 +149,8 @@ fn framed<T: Document + JsonSchema>(generator: &mut SchemaGenerator, of: &str) -
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use crate::provider::velero::{Record, TakenBackup};
-    use crate::velero::problem::Problem;
+    use verify_velero::provider::{Record, TakenBackup};
+    use verify_velero::velero::problem::Problem;
 
     /// Checks a document against the schema of all of them, and against that of no other format.
     fn check(document: &impl Document) {
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_commands_in_a_cluster_print_is_as_the_schema_says() {
-        check(&FailoverDocument::new(&crate::failover::outcome()));
+        check(&FailoverDocument::new(&verify_velero::failover::sample_outcome()));
         check(&crate::render::replica::tests::found());
         let problem = Problem::failure("Backup nightly", "is PartiallyFailed").way_out("look into its log");
         let mut taken = TakenBackup {
@@ -215,7 +215,7 @@ mod tests {
     fn an_error_is_as_the_schema_says() {
         let error = anyhow::anyhow!("no such context").context("failed to reach the cluster");
         for (exit, kind) in [(Exit::COULD_NOT_RUN, "other"), (Exit::INTERRUPTED, "interrupted")] {
-            let failure = Failure::of(&error, exit);
+            let failure = crate::failure::of(&error, exit);
             let document =
                 ErrorDocument { backup_status: None, restore_status: Some(Failed::Failed), error: &failure };
             check(&document);

@@ -1,10 +1,13 @@
+use std::io;
+
 use super::*;
 use anyhow::Context;
-use verify_core::Error;
+use verify_core::{Error, ErrorKind};
+use verify_drill::hint::Hinted;
 use verify_drill::interrupt::interrupted;
 
 fn described(error: &anyhow::Error) -> String {
-    Failure::of(error, Exit::COULD_NOT_RUN).text(&Style::plain())
+    text(&of(error, Exit::COULD_NOT_RUN), &Style::plain())
 }
 
 fn server(sqlstate: &str) -> ErrorKind {
@@ -38,7 +41,7 @@ fn a_colour_is_given_to_the_words_error_and_hint_alone() {
     let error = anyhow::Error::from(Hinted::new("failed to run", "run it"));
     let style = Style { colour: true, ..Style::plain() };
     assert_eq!(
-        Failure::of(&error, Exit::COULD_NOT_RUN).text(&style),
+        text(&of(&error, Exit::COULD_NOT_RUN), &style),
         "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: failed to run\n\u{1b}[1m\u{1b}[32mhint\u{1b}[0m: run it\n"
     );
 }
@@ -66,11 +69,6 @@ fn an_error_has_one_hint_the_nearest_to_the_cause_unless_one_was_raised_with_it(
 fn every_kind_of_error_has_its_name_and_its_hint() {
     let core = |kind: ErrorKind| anyhow::Error::from(Error::new(kind, "do it"));
     let file = |kind: io::ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("failed to write m");
-    let kubeconfig = kube::config::KubeconfigError::CurrentContextNotSet;
-    let status =
-        serde_json::json!({ "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403 });
-    let refusal: kube::core::Status = serde_json::from_value(status).unwrap();
-    let silent = anyhow::anyhow!("no answer").context(Unanswered { server: "https://s".to_owned() });
     let unwritten = || Unwritten(io::Error::from(io::ErrorKind::StorageFull));
     for (error, kind, hint) in [
         (core(ErrorKind::Settings), Kind::Settings, ""),
@@ -99,14 +97,10 @@ fn every_kind_of_error_has_its_name_and_its_hint() {
         (file(io::ErrorKind::PermissionDenied), Kind::File, "permissions"),
         (file(io::ErrorKind::NotFound), Kind::File, ""),
         (unwritten().into(), Kind::Output, "is kept"),
-        (kubeconfig.into(), Kind::Cluster, "KUBECONFIG"),
-        (silent, Kind::Cluster, "kubectl get namespaces"),
-        // A server that refuses was reached.
-        (kube::Error::Api(Box::new(refusal)).into(), Kind::Cluster, ""),
         (Invalid("line 1, column 1: unknown field".to_owned()).into(), Kind::Configuration, ""),
         (anyhow::anyhow!("no"), Kind::Other, ""),
     ] {
-        let failure = Failure::of(&error, Exit::COULD_NOT_RUN);
+        let failure = of(&error, Exit::COULD_NOT_RUN);
         let told = failure.hint.unwrap_or_default();
         assert_eq!(failure.kind, kind, "{error:?}");
         assert!(told.contains(hint) && told.is_empty() == hint.is_empty(), "{error:?}: {told}");
@@ -119,9 +113,9 @@ fn an_interruption_is_reported_as_one() {
     assert_eq!(exit(&error, false), Exit::INTERRUPTED);
     assert_eq!(exit(&anyhow::anyhow!("the connection broke"), true), Exit::INTERRUPTED);
     assert_eq!(exit(&anyhow::anyhow!("the connection broke"), false), Exit::COULD_NOT_RUN);
-    let failure = Failure::of(&error, Exit::INTERRUPTED);
+    let failure = of(&error, Exit::INTERRUPTED);
     assert_eq!(
-        (failure.kind, failure.text(&Style::plain())),
+        (failure.kind, text(&failure, &Style::plain())),
         (Kind::Interrupted, "interrupted\n".to_owned())
     );
 }

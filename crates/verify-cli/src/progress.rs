@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use verify_core::event::Event;
 
-use crate::render::quantity::{bytes, count};
 use crate::terminal;
 use verify_drill::duration::Period;
 use verify_drill::interrupt;
+use verify_drill::quantity::{bytes, count};
 
 const BAR_PERIOD: Duration = Duration::from_millis(200);
 const LINE_PERIOD: Duration = Duration::from_secs(5);

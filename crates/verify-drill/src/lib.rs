@@ -5,10 +5,14 @@
 pub mod backup_name;
 pub mod backup_record;
 pub mod duration;
+pub mod failure;
 pub mod hint;
 pub mod interrupt;
 pub mod judging;
 pub mod lock;
+pub mod openmetrics;
+pub mod quantity;
+pub mod recovery;
 pub mod runtime;
 pub mod store;
 pub mod until;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use verify_drill::failure::{Kind, Known};
 
 /// A request that failed.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The service's own word for it, or the status of its answer where it gave none.
     code: Option<String>,
     status: Option<u16>,
@@ -80,7 +81,7 @@ impl Failure {
     }
 
     /// The way out, where there is a general one.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         let refused = "the credentials lack a permission, or the bucket's policy denies it: docs/s3.md lists what is needed";
         Some(match (self.code.as_deref(), self.status) {
             (Some("NoSuchBucket"), _) => {
@@ -116,6 +117,12 @@ impl Failure {
             _ => return None,
         })
     }
+}
+
+/// Recognises an error of a service.
+pub fn recognise(error: &anyhow::Error) -> Option<Known> {
+    let failure = error.chain().find_map(|cause| cause.downcast_ref::<Failure>())?;
+    Some(Known { kind: Kind::ObjectStore, hint: failure.hint().map(str::to_owned) })
 }
 
 impl fmt::Display for Failure {

@@ -11,4 +11,4 @@ mod upload;
 mod wire_tests;
 
 pub use bucket::Bucket;
-pub use failure::Failure;
+pub use failure::recognise;

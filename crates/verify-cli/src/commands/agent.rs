@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::agent::{self, pod};
 use crate::exit::Exit;
+use verify_drill::failure::Kind;
+use verify_velero::agent::{self, pod};
 
 /// Work in a pod, at the order of the state-lab that made it
 #[derive(Args)]
@@ -37,7 +38,13 @@ impl Agent {
             Role::Gate => pod::gate()?,
             Role::Wait => pod::rest(),
             Role::Probe => agent::probe()?,
-            Role::Work => return agent::work(),
+            Role::Work => {
+                let failed = agent::work()?;
+                return Ok(failed.map_or(Exit::PASS, |failure| match failure.kind {
+                    Kind::Interrupted => Exit::INTERRUPTED,
+                    _ => Exit::COULD_NOT_RUN,
+                }));
+            }
         }
         Ok(Exit::PASS)
     }

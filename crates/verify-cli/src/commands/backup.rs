@@ -15,7 +15,6 @@ use crate::cli::Globals;
 use crate::config::Config;
 use crate::connect::Target;
 use crate::exit::Exit;
-use crate::provider::velero::{self, Settings};
 use crate::render::document::BackupDocument;
 use crate::render::{self, restore};
 use crate::{store, terminal};
@@ -23,6 +22,7 @@ use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::duration::Period;
 use verify_local::BackupRequest;
+use verify_velero::provider::{self as velero, Settings};
 
 /// Back databases up, with manifests of the same instant
 ///

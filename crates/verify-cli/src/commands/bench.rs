@@ -16,8 +16,8 @@ use super::measuring::{Effort, Hash};
 use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
-use crate::render::quantity::{bytes, count};
 use verify_drill::duration::Period;
+use verify_drill::quantity::{bytes, count};
 
 /// Measure how fast a database is verified, beside the raw COPY floor
 ///

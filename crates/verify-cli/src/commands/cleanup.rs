@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::storing::StoreFlag;
 use crate::cli::Globals;
-use crate::cluster::{Cluster, lease};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::failover;
-use crate::provider::velero::{KeptServers, Removal, sweep};
 use verify_drill::interrupt;
 use verify_local::scratch;
+use verify_velero::cluster::{Cluster, lease};
+use verify_velero::failover;
+use verify_velero::provider::{KeptServers, Removal, sweep};
 
 /// Remove what earlier runs left behind
 ///

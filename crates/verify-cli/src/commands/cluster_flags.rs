@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::config::Config;
-use crate::provider::velero::Settings;
+use verify_velero::provider::Settings;
 
 const KUBERNETES: &str = "Kubernetes";
 

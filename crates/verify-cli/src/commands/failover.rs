@@ -1,15 +1,15 @@
 //! `failover`: the primary is driven off its node while a probe writes, and everything acknowledged is read back.
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::cluster_flags::DatabaseFlags;
 use crate::cli::Globals;
 use crate::exit::Exit;
-use crate::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
 use crate::render;
 use crate::render::document::FailoverDocument;
 use verify_drill::duration::Period;
+use verify_velero::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
 
 /// Move the primary away while a probe writes: outage, errors, lost acknowledged writes
 ///
@@ -25,7 +25,7 @@ pub(crate) struct Failover {
     node: String,
     /// How to drive the primary away
     #[arg(long, value_enum, value_name = "HOW", default_value = "cordon-evict")]
-    how: How,
+    how: HowFlag,
     /// The shell command for `--how command`; STATE_LAB_NODE, STATE_LAB_NAMESPACE and STATE_LAB_POD are set
     #[arg(long, value_name = "COMMAND", required_if_eq("how", "command"))]
     command: Option<String>,
@@ -60,6 +60,30 @@ pub(crate) struct Failover {
     settle: Period,
 }
 
+/// How to drive the primary away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HowFlag {
+    /// Cordon the node and evict the primary's pod: the least harm
+    CordonEvict,
+    /// Cordon the node and evict every pod on it, as `kubectl drain` does
+    Drain,
+    /// Delete the primary's pod
+    DeletePod,
+    /// Run a command of yours, given with --command
+    Command,
+}
+
+impl From<HowFlag> for How {
+    fn from(how: HowFlag) -> Self {
+        match how {
+            HowFlag::CordonEvict => Self::CordonEvict,
+            HowFlag::Drain => Self::Drain,
+            HowFlag::DeletePod => Self::DeletePod,
+            HowFlag::Command => Self::Command,
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab failover --node worker-1 -n app --image registry/state-lab:0.1.0
@@ -85,7 +109,7 @@ impl Failover {
             rejoin,
             settle,
         } = self;
-        if how != How::Command && command.is_some() {
+        if how != HowFlag::Command && command.is_some() {
             bail!("failed to choose the event: --command requires --how command");
         }
         let config = globals.config()?;
@@ -96,7 +120,7 @@ impl Failover {
             pods: settings.pods(),
             wanted: Wanted { settings, service, database },
             node,
-            how,
+            how: how.into(),
             command,
             undo,
             probe_node,

@@ -12,6 +12,7 @@ pub(crate) mod demo;
 pub(crate) mod failover;
 pub(crate) mod heartbeat;
 pub(crate) mod measuring;
+mod replica_sides;
 pub(crate) mod replicas;
 pub(crate) mod restore;
 pub(crate) mod show;

@@ -4,11 +4,12 @@ use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::replica_sides::Sides;
 use crate::cli::Globals;
 use crate::exit::Exit;
 use crate::render::replica;
-use crate::replicas::{self, Reading};
 use crate::store;
+use verify_velero::replicas::{self, Reading};
 
 /// Check that another region's copy of a Velero backup is complete and equal, by content
 ///
@@ -47,7 +48,7 @@ EXAMPLES:
 impl Replicas {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let Self { backup, from, to, read } = self;
-        let (a, b) = replicas::Sides::choose(from, to, &globals.config()?).open()?;
+        let (a, b) = Sides::choose(from, to, &globals.config()?).open()?;
         let reading = if read { Reading::Everything } else { Reading::WhereNeeded };
         let found = replicas::compare(
             &*store::open(&a)?,

@@ -19,15 +19,16 @@ use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::provider::velero;
 use crate::render::document::{RestoreDocument, Status};
-use crate::render::{openmetrics, restore};
+use crate::render::restore;
 use crate::{store, terminal};
 use verify_drill::backup_name::BackupName;
 use verify_drill::interrupt;
 use verify_drill::store::{Draft as _, Existing, FileDraft};
 use verify_drill::watch::Watch;
+use verify_drill::{openmetrics, recovery};
 use verify_local::{RestoreRequest, Restored};
+use verify_velero::provider as velero;
 
 /// Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
 ///
@@ -197,7 +198,7 @@ impl Outcome<'_> {
             integrity_checks: *integrity,
             verdict: *verdict,
             rto: first.and_then(|report| report.rto.as_ref()),
-            rpo: restore::recovery_point(reports),
+            rpo: recovery::bound(reports),
             reports,
             report_files,
         };

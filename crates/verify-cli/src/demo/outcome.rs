@@ -10,8 +10,8 @@ use verify_core::report::Report;
 
 use super::damage::Judged;
 use super::loss::Loss;
-use crate::render::quantity::count;
 use crate::render::{Style, text};
+use verify_drill::quantity::count;
 
 /// Both acts, and whether each came out as expected.
 #[derive(Debug, Serialize, JsonSchema)]

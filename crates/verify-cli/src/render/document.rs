@@ -9,10 +9,10 @@ use verify_core::heartbeat::Rpo;
 use verify_core::report::Report;
 use verify_core::timeline::Rto;
 
-use crate::failover::Outcome;
-use crate::provider::velero::{Record, TakenBackup};
-use crate::velero::problem::Problem;
 use verify_drill::backup_record::BackupRecord;
+use verify_velero::failover::Outcome;
+use verify_velero::provider::{Record, TakenBackup};
+use verify_velero::velero::problem::Problem;
 
 /// Whether a backup or restore could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::quantity::{count, counted};
 use super::style::{Ink, Style, sentence};
-use crate::failover::{Impact, Move, Outcome, Reading, Span, writes};
+use verify_drill::quantity::{count, counted};
+use verify_velero::failover::{Impact, Move, Outcome, Reading, Span, writes};
 
 /// What was found.
 pub(crate) fn failover(outcome: &Outcome, style: &Style) -> String {
@@ -126,7 +126,7 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failover::outcome;
+    use verify_velero::failover::sample_outcome as outcome;
 
     #[test]
     fn a_failover_reads_like_this() {

@@ -18,9 +18,9 @@ use verify_core::report::Instant;
 use verify_core::sequence::Sequence;
 use verify_core::table::KeySource;
 
-use super::quantity::{bytes, count, counted};
 use super::style::Style;
 use super::text::{captured, database, gaps};
+use verify_drill::quantity::{bytes, count, counted};
 
 /// A manifest without what only machines need: keys of hashes, lists of rows, sketches.
 #[derive(Debug, Serialize, JsonSchema)]

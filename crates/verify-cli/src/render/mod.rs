@@ -1,11 +1,11 @@
 //! Results as people read them: pure functions of what was measured.
 
 mod advice;
+#[cfg(all(test, feature = "velero"))]
+mod claims_tests;
 pub(crate) mod document;
 pub(crate) mod failover;
 pub mod manifest;
-pub(crate) mod openmetrics;
-pub(crate) mod quantity;
 pub(crate) mod replica;
 pub(crate) mod restore;
 mod style;

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use super::quantity::{bytes, count, counted};
 use super::style::{Style, sentence};
-use super::text::{gaps, severity};
-use crate::replicas::{NewestComplete, Replica};
+use super::text::gaps;
 use verify_drill::duration::Period;
+use verify_drill::openmetrics::severity_name;
+use verify_drill::quantity::{bytes, count, counted};
+use verify_velero::replicas::{NewestComplete, Replica};
 
 /// What was found.
 pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
@@ -22,7 +23,7 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
         let _ = writeln!(
             text,
             "{}: {}: {}{} [{}]",
-            style.paint(finding.severity.into(), severity(finding.severity)),
+            style.paint(finding.severity.into(), severity_name(finding.severity)),
             sentence(&finding.key),
             sentence(&finding.message),
             sentence(&replication),
@@ -79,9 +80,9 @@ fn newest(newest: &NewestComplete, style: &Style) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::replicas::{Depth, ObjectCode, ObjectFinding, VeleroBackup};
     use verify_core::finding::{Severity, Verdict};
     use verify_core::not_covered::{Check, NotCovered};
+    use verify_velero::replicas::{Depth, ObjectCode, ObjectFinding, VeleroBackup};
 
     /// A copy that lacks an object.
     pub(crate) fn found() -> Replica {

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use verify_core::finding::Verdict;
-use verify_core::heartbeat::Rpo;
 use verify_core::report::Report;
 
-use super::quantity::{bytes, counted};
 use super::style::{Ink, Style, sentence};
 use super::text;
 use verify_drill::backup_record::{BackupRecord, DatabaseRecord, Method};
+use verify_drill::quantity::{bytes, counted};
+use verify_drill::recovery::recovery;
 
 /// What was backed up.
 pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> String {
@@ -60,15 +60,4 @@ pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdi
         text.push_str(&text::body(report, style));
     }
     text
-}
-
-/// The same bound for machines.
-pub(crate) fn recovery_point(reports: &[Report]) -> Option<&Rpo> {
-    text::bound(reports)
-}
-
-/// The recovery time and the bound on what was lost, of all databases together.
-pub(crate) fn recovery(reports: &[Report]) -> (Option<String>, String) {
-    let rto = reports.iter().find_map(|report| report.rto.as_ref()).map(text::recovery_time);
-    (rto, text::recovery_point(reports))
 }

@@ -5,26 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use verify_core::compare::Coverage;
-use verify_core::finding::{Code, Finding, Rows, Severity, Verdict};
-use verify_core::heartbeat::{Evidence, Rpo};
+use verify_core::finding::{Code, Finding, Rows, Severity};
+use verify_core::heartbeat::Evidence;
 use verify_core::manifest::{Consistency, Source};
 use verify_core::not_covered::NotCovered;
 use verify_core::report::{Instant, Report, Side};
 use verify_core::timeline::{Milestone, Rto};
 
 use super::advice::advice;
-use super::quantity::{bytes, count, counted};
 use super::style::{Ink, Style, sentence};
-use verify_drill::duration::Period;
-
-/// A recovery time below this is told with a decimal.
-const WHOLE_SECONDS_MS: u64 = 10_000;
-
-/// The recovery point of a verified copy without one.
-const RPO_IN_FUTURE: &str =
-    "unknown (the incident is earlier than the recovered data: is --incident right, or did a clock jump?)";
-/// The recovery point of a copy whose rows were not verified, and which has no evidence of its own.
-const RPO_UNKNOWN: &str = "unknown (the copy has no heartbeat or commit timestamp from before the incident, and its rows are not verified)";
+use verify_drill::openmetrics::severity_name;
+use verify_drill::quantity::{bytes, count, counted};
+use verify_drill::recovery::{recovery_point, recovery_time};
 
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {
@@ -77,33 +69,6 @@ fn head(report: &Report, style: &Style) -> String {
     text
 }
 
-/// `7m12s`; below ten seconds `3.4s`. Never less than it was.
-pub fn recovery_time(rto: &Rto) -> String {
-    let tenths = rto.total_ms.div_ceil(100);
-    if tenths * 100 < WHOLE_SECONDS_MS {
-        format!("{}.{}s", tenths / 10, tenths % 10)
-    } else {
-        Period::from_ms(rto.total_ms).rounded_up().to_string()
-    }
-}
-
-/// `<=5m`, of all databases together: in whole seconds, upwards, so that the bound stays one; why there is none.
-pub(super) fn recovery_point(reports: &[Report]) -> String {
-    if let Some(rpo) = bound(reports) {
-        return format!("<={}", Period::from_ms(rpo.at_most_ms.max(1)).rounded_up());
-    }
-    let unknown = reports.iter().filter(|report| report.recovery_point().is_none());
-    let verified =
-        unknown.map(|report| report.comparison().verdict()).all(|verdict| verdict == Verdict::Pass);
-    if verified { RPO_IN_FUTURE.to_owned() } else { RPO_UNKNOWN.to_owned() }
-}
-
-/// The largest bound, which holds for all databases; none where one of them has none.
-pub(super) fn bound(reports: &[Report]) -> Option<&Rpo> {
-    let bounds: Option<Vec<&Rpo>> = reports.iter().map(Report::recovery_point).collect();
-    bounds?.into_iter().max_by_key(|rpo| rpo.at_most_ms)
-}
-
 /// More notices of one code are gathered into one line.
 const NOTICES_MAX: usize = 3;
 
@@ -143,7 +108,7 @@ fn gather(text: &mut String, code: Code, of: &[&Finding], style: &Style) {
 fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
     let shown = findings.len().min(style.rows_max.saturating_mul(5));
     for finding in &findings[..shown] {
-        let (ink, name) = (finding.severity().into(), severity(finding.severity()));
+        let (ink, name) = (finding.severity().into(), severity_name(finding.severity()));
         let _ = writeln!(
             text,
             "{}: {}: {} [{}]",
@@ -181,14 +146,6 @@ fn advise(text: &mut String, findings: &[&Finding], style: &Style) {
     for (advice, of) in told.iter().take(style.rows_max.saturating_mul(5)) {
         let more = if of.len() > 1 { format!(" and {} more", of.len() - 1) } else { String::new() };
         let _ = writeln!(text, "next, for {}{more}: {}", style.cut(&of[0].object), sentence(advice));
-    }
-}
-
-pub(super) fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Fail => "fail",
-        Severity::Inconclusive => "inconclusive",
-        Severity::Notice => "notice",
     }
 }
 

@@ -8,6 +8,7 @@ use verify_core::report::{Circumstances, Objectives, Recovery};
 use verify_core::timeline::Reached;
 
 use super::*;
+use verify_core::heartbeat::Rpo;
 
 fn source() -> Source {
     Source {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::restore::captured;
 use super::style::{Ink, Style, sentence};
-use crate::provider::velero::{Method, TakenBackup};
-use crate::velero::problem::Problem;
+use verify_velero::provider::{Method, TakenBackup};
+use verify_velero::velero::problem::Problem;
 
 /// What Velero made, and why it is no success where it is none.
 pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {

@@ -1,3 +1,0 @@
-//! The provider of backups by Velero.
-
-pub mod velero;

@@ -1,0 +1,74 @@
+//! The orders as they come in, and the caller's signs of life.
+
+use std::io::{self, BufRead};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::order::Order;
+use verify_drill::interrupt::{self, interrupted};
+
+/// How often caller and agent say that they live.
+pub const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// Who says nothing for so long is gone: nobody would end what is held open for them.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How often a wait looks whether to stop.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Orders that have not been read yet.
+pub(super) struct Orders {
+    received: Receiver<Order>,
+}
+
+impl Orders {
+    /// Begins to listen. The work is asked to stop when the caller is gone.
+    pub(super) fn listen() -> Self {
+        let (heard, hear) = channel();
+        let (forward, received) = channel();
+        thread::spawn(move || read(&heard));
+        thread::spawn(move || watch(&hear, &forward));
+        Self { received }
+    }
+
+    /// The next order.
+    ///
+    /// # Errors
+    ///
+    /// If the work is to stop.
+    pub(super) fn next(&self) -> Result<Order> {
+        self.next_unless(&interrupt::asked)
+    }
+
+    /// The next order, unless `stop` says so before.
+    pub(super) fn next_unless(&self, stop: &dyn Fn() -> bool) -> Result<Order> {
+        loop {
+            match self.received.recv_timeout(POLL) {
+                Ok(order) => return Ok(order),
+                Err(RecvTimeoutError::Timeout) if !stop() => {}
+                Err(_) => return Err(interrupted().into()),
+            }
+        }
+    }
+}
+
+/// Reads lines until there are no more. What is no order ends it as well: nothing after it can be trusted.
+fn read(heard: &Sender<Order>) {
+    for line in io::stdin().lock().lines() {
+        let order = line.ok().and_then(|line| serde_json::from_str(&line).ok());
+        if order.is_none_or(|order| heard.send(order).is_err()) {
+            return;
+        }
+    }
+}
+
+/// Passes orders on, and asks the work to stop once none comes any more.
+fn watch(hear: &Receiver<Order>, forward: &Sender<Order>) {
+    while let Ok(order) = hear.recv_timeout(SILENCE_MAX) {
+        if !matches!(order, Order::GoOn) && forward.send(order).is_err() {
+            return;
+        }
+    }
+    interrupt::ask();
+}

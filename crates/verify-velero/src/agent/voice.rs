@@ -1,0 +1,95 @@
+//! How an agent speaks: a line of JSON for each message.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use verify_core::event::Event;
+
+use super::message::Message;
+use super::orders::SIGN_OF_LIFE;
+use verify_drill::interrupt;
+use verify_drill::watch::Watch;
+
+/// Rows that were read are told together.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// Tells who speaks, and from then on that somebody does.
+pub(super) fn begin() {
+    tell(&Message::hello());
+    thread::spawn(|| {
+        loop {
+            thread::sleep(SIGN_OF_LIFE);
+            tell(&Message::Alive);
+        }
+    });
+}
+
+/// Tells a message. Where nobody hears it the work is asked to stop.
+pub(super) fn tell(message: &Message) {
+    let line = serde_json::to_string(message).map(|json| format!("{json}\n"));
+    if line.is_err() || line.is_ok_and(|line| print(&line).is_err()) {
+        interrupt::ask();
+    }
+}
+
+/// Writes to standard output, which the caller reads.
+fn print(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(line.as_bytes())?;
+    out.flush()
+}
+
+/// Does work whose events and steps are told.
+pub(super) fn watched<T>(work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+    let events = Events::new();
+    let watch = Watch {
+        on_event: &|event| events.take(event),
+        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
+        asked: interrupt::asked,
+    };
+    work(&watch)
+}
+
+/// Takes events and tells them, those of rows that were read added up.
+struct Events {
+    pending: Mutex<Pending>,
+}
+
+struct Pending {
+    rows: u64,
+    bytes: u64,
+    estimate_done: u64,
+    since: Instant,
+}
+
+impl Events {
+    fn new() -> Self {
+        Self { pending: Mutex::new(Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() }) }
+    }
+
+    /// Takes an event, and answers with the wish to stop.
+    fn take(&self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Read { rows, bytes, estimate_done } => {
+                let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                pending.rows += rows;
+                pending.bytes += bytes;
+                pending.estimate_done += estimate_done;
+                if pending.since.elapsed() >= PERIOD {
+                    let Pending { rows, bytes, estimate_done, .. } = *pending;
+                    *pending = Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() };
+                    drop(pending);
+                    tell(&Message::Event(Event::Read { rows, bytes, estimate_done }));
+                }
+            }
+            // One of each of a hundred thousand tables is more than anybody reads.
+            Event::TableRead { .. } => {}
+            other => tell(&Message::Event(other)),
+        }
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

@@ -1,0 +1,107 @@
+//! The labels of everything that we create, by which a later run finds what a dead one left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use kube::ResourceExt;
+
+/// Which run made an object.
+pub const RUN: &str = "state-lab.dev/run";
+/// Who made an object: we, where it says so.
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// What stands there.
+const OURS: &str = "state-lab";
+/// Set on the namespace of a restored server that was left running on purpose: only `cleanup` removes it.
+pub const KEPT: &str = "state-lab.dev/kept";
+/// What an object is for.
+pub(super) const COMPONENT: &str = "app.kubernetes.io/component";
+
+/// What an object is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// Takes backups.
+    Backup,
+    /// Restores and verifies.
+    Validation,
+    /// Writes while a failover is drilled.
+    Probe,
+}
+
+/// A run, by a name of its own: a few letters for people, and what makes it unique.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run(String);
+
+impl Default for Run {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Run {
+    /// A run that nobody has had before.
+    pub fn new() -> Self {
+        let mut random = [0; 5];
+        // Without the system's randomness nothing else works either; the time still parts two runs.
+        if getrandom::fill(&mut random).is_err() {
+            let now = jiff::Timestamp::now().as_nanosecond().to_le_bytes();
+            random.copy_from_slice(&now[..5]);
+        }
+        Self(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What lists its objects.
+    pub fn selector(&self) -> String {
+        format!("{MANAGED_BY}={OURS},{RUN}={self}")
+    }
+
+    /// The run that made an object, by labels that nobody else writes.
+    pub fn of(object: &impl ResourceExt) -> Option<Self> {
+        let labels = object.labels();
+        let run = labels.get(RUN).filter(|_| labels.get(MANAGED_BY).is_some_and(|by| by == OURS))?;
+        // It becomes part of names; what no run of ours is called is none.
+        let plain =
+            !run.is_empty() && run.len() <= 32 && run.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        plain.then(|| Self(run.clone()))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backup => "backup",
+            Self::Validation => "validation",
+            Self::Probe => "probe",
+        })
+    }
+}
+
+/// What lists the objects of all runs that have this purpose.
+pub fn selector(components: &[Component]) -> String {
+    let components: Vec<String> = components.iter().map(Component::to_string).collect();
+    format!("{MANAGED_BY}={OURS},{RUN},{COMPONENT} in ({})", components.join(","))
+}
+
+/// The labels of an object of this run.
+pub fn labels(run: &Run, component: Component) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "state-lab".to_owned()),
+        ("app.kubernetes.io/instance", format!("state-lab-{run}")),
+        (MANAGED_BY, OURS.to_owned()),
+        ("app.kubernetes.io/part-of", "state-lab".to_owned()),
+        (COMPONENT, component.to_string()),
+        (RUN, run.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}

@@ -1,0 +1,27 @@
+//! Kubernetes: its API, commands in pods, the PostgreSQL clusters that run there, and what we create ourselves.
+//!
+//! Objects are built and judged by functions that take no client; only [`Cluster`] and [`Session`] speak to a cluster.
+
+mod agent_pod;
+mod client;
+mod error;
+mod kind;
+mod label;
+pub mod lease;
+mod pod_settings;
+mod pod_state;
+mod postgres;
+mod session;
+
+pub use agent_pod::{AgentPod, Mount, Placing, TOOL};
+pub use client::Cluster;
+pub use error::{Refusal, Unanswered, recognise, refusal_hint};
+pub use kind::{Evicted, Kind, Namespaced, object};
+pub use label::{Component, KEPT, RUN, Run, labels, selector};
+pub use lease::LiveRun;
+pub use pod_settings::{PodSettings, Resources, Toleration};
+pub use pod_state::{End, PodState, Waiting, is_over};
+pub use postgres::{
+    Credentials, Operator, PostgresCluster, User, database_container, is_ready, pull_secrets,
+};
+pub use session::{Said, Session, output_of};

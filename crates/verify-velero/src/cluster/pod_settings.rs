@@ -1,0 +1,209 @@
+//! What the configuration says of every pod that state-lab makes: resources, pull secrets, nodes.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What each container requests of a resource that the configuration neither requests nor limits. There is no limit by
+/// default, since a slow verification lengthens every drill.
+const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
+
+/// Settings of every pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodSettings {
+    pub resources: Resources,
+    pub pull_secrets: Vec<String>,
+    pub node_selector: BTreeMap<String, String>,
+    pub tolerations: Vec<Toleration>,
+}
+
+/// Requests and limits of each container, as in Kubernetes: { cpu = "500m", memory = "1Gi" }.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// What the scheduler has to find on a node; cpu = "100m" and memory = "256Mi" unless requested or limited otherwise.
+    pub requests: BTreeMap<String, Quantity>,
+    /// What a container may use at most; needed in namespaces whose quota counts limits. None unless given.
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// An amount of a resource, as "500m", "2" or "1Gi".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Quantity(String);
+
+/// A taint that the pods tolerate, as in Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Toleration {
+    /// The taint's key; every taint without one.
+    pub key: Option<String>,
+    /// Whether the taint's value counts; Equal unless given.
+    pub operator: Option<Operator>,
+    /// The taint's value, for Equal.
+    pub value: Option<String>,
+    /// The taint's effect; every effect unless given.
+    pub effect: Option<Effect>,
+    /// How long a taint of the effect NoExecute is tolerated; for ever unless given.
+    pub toleration_seconds: Option<u32>,
+}
+
+/// How a taint's value is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Operator {
+    /// The values are equal.
+    Equal,
+    /// The value does not count.
+    Exists,
+}
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Effect {
+    /// They are not scheduled.
+    NoSchedule,
+    /// They are scheduled where nothing else is left.
+    PreferNoSchedule,
+    /// They are evicted.
+    NoExecute,
+}
+
+impl TryFrom<String> for Quantity {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const SUFFIXES: [&str; 14] =
+            ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+        let number_ends = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+        let (number, suffix) = text.split_at(number_ends.unwrap_or(text.len()));
+        let positive = number.parse::<f64>().is_ok_and(|number| number > 0.0);
+        if positive && number.starts_with(|first: char| first.is_ascii_digit()) && SUFFIXES.contains(&suffix)
+        {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "invalid quantity {text:?}: expected an amount as in Kubernetes, such as \"500m\" or \"1Gi\""
+        ))
+    }
+}
+
+impl From<Quantity> for String {
+    fn from(quantity: Quantity) -> Self {
+        quantity.0
+    }
+}
+
+impl Resources {
+    /// The `resources` of a container.
+    pub fn of_container(&self) -> Value {
+        let mut requests = json!(self.requests);
+        for (name, quantity) in DEFAULT_REQUESTS {
+            // Kubernetes requests what is limited and not requested.
+            if !self.requests.contains_key(name) && !self.limits.contains_key(name) {
+                requests[name] = json!(quantity);
+            }
+        }
+        match self.limits.is_empty() {
+            true => json!({ "requests": requests }),
+            false => json!({ "requests": requests, "limits": self.limits }),
+        }
+    }
+}
+
+impl PodSettings {
+    /// The `imagePullSecrets` of a pod that has some already.
+    pub fn image_pull_secrets(&self, own: &[String]) -> Value {
+        let mut names: Vec<&String> = own.iter().collect();
+        names.extend(self.pull_secrets.iter().filter(|name| !own.contains(name)));
+        json!(names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>())
+    }
+
+    /// The `tolerations` of a pod.
+    pub fn tolerations(&self) -> Vec<Value> {
+        self.tolerations.iter().map(Toleration::object).collect()
+    }
+}
+
+impl Toleration {
+    fn object(&self) -> Value {
+        let Self { key, operator, value, effect, toleration_seconds } = self;
+        let fields = [
+            ("key", json!(key)),
+            ("operator", json!(operator)),
+            ("value", json!(value)),
+            ("effect", json!(effect)),
+            ("tolerationSeconds", json!(toleration_seconds)),
+        ];
+        fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+impl PodSettings {
+    /// One of each.
+    pub fn sample() -> Self {
+        let resources = "[requests]\nmemory = '1Gi'\n[limits]\ncpu = '2'\nmemory = '2Gi'\n";
+        let toleration = "key = 'dedicated'\nvalue = 'drills'\neffect = 'NoSchedule'\n";
+        Self {
+            resources: toml::from_str(resources).unwrap(),
+            pull_secrets: vec!["mirror".to_owned()],
+            node_selector: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+            tolerations: vec![toml::from_str(toleration).unwrap()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_requested_nor_limited_has_a_default_request() {
+        let resources = |text: &str| toml::from_str::<Resources>(text).unwrap().of_container();
+        let default = json!({ "requests": { "cpu": "100m", "memory": "256Mi" } });
+        assert_eq!(resources(""), default);
+        assert_eq!(
+            resources("requests = { cpu = '1' }"),
+            json!({ "requests": { "cpu": "1", "memory": "256Mi" } })
+        );
+        // A default request above the limit would be refused.
+        assert_eq!(
+            resources("limits = { memory = '128Mi' }"),
+            json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "128Mi" } })
+        );
+        assert_eq!(
+            PodSettings::sample().resources.of_container(),
+            json!({ "requests": { "memory": "1Gi" }, "limits": { "cpu": "2", "memory": "2Gi" } })
+        );
+    }
+
+    #[test]
+    fn quantities_that_kubernetes_refuses_are_refused_before_anything_is_made() {
+        for text in ["500m", "2", "0.5", "1Gi", "100M", "1k"] {
+            assert!(Quantity::try_from(text.to_owned()).is_ok(), "{text}");
+        }
+        for text in ["", "m", "1 Gi", "1GB", "-1", "1gi", ".5", "1.2.3", "0"] {
+            let refused = Quantity::try_from(text.to_owned()).unwrap_err();
+            assert!(refused.contains("as in Kubernetes"), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn tolerations_have_the_fields_of_kubernetes() {
+        let [toleration] = &PodSettings::sample().tolerations()[..] else { panic!("one toleration") };
+        assert_eq!(*toleration, json!({ "key": "dedicated", "value": "drills", "effect": "NoSchedule" }));
+        let exists = Toleration {
+            operator: Some(Operator::Exists),
+            toleration_seconds: Some(5),
+            ..Toleration::default()
+        };
+        assert_eq!(exists.object(), json!({ "operator": "Exists", "tolerationSeconds": 5 }));
+    }
+}

@@ -1,0 +1,33 @@
+//! Failover drills: the primary is driven away while a probe writes, and everything that was acknowledged is read back.
+//!
+//! The probe ([`probe`](self::write)) runs in a pod of ours and keeps a [`Record`], which needs nobody while it grows.
+//! Outside, [`drill`] watches the cluster change ([`sample`]), brings the [`event`] about and undoes it. What it meant
+//! for writers is then computed from the record and from the rows that are there ([`impact`]), by functions that take
+//! neither clock nor client.
+
+mod drill;
+mod event;
+mod impact;
+mod leftovers;
+mod outcome;
+mod probe;
+mod probe_pod;
+mod progress;
+mod record;
+mod sample;
+mod scene;
+mod seat;
+mod table;
+mod watching;
+
+pub use drill::{Request, drill};
+pub use event::How;
+pub use impact::{Impact, Span, writes};
+pub use leftovers::sweep;
+pub use outcome::{Outcome, Reading, TRANSIENT_MS, sample_outcome};
+pub use probe::{Begun, ProbeOrder, write};
+pub use progress::{Progress, Tail};
+pub use record::Record;
+pub use scene::Wanted;
+pub use seat::Move;
+pub use table::{Stored, standing};

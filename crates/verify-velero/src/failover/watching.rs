@@ -1,0 +1,128 @@
+//! Watching a cluster and the probe while the drill goes on: what changes, and when.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::probe_pod::{Following, ProbePod};
+use super::progress::Progress;
+use super::sample::Sample;
+use super::scene::Scene;
+use crate::cluster::Cluster;
+use verify_drill::interrupt::{self, interrupted};
+
+/// Between two looks.
+const PERIOD: Duration = Duration::from_millis(300);
+/// A probe that has said nothing for so long cannot be heard.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Something that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Change {
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    pub what: String,
+}
+
+/// The watch over a cluster and the probe.
+pub(super) struct Watching<'a> {
+    cluster: &'a Cluster,
+    scene: &'a Scene,
+    node: &'a str,
+    tell: &'a dyn Fn(&str),
+    following: Option<Following>,
+    heard: Instant,
+    pub progress: Progress,
+    /// The newest look.
+    pub now: Sample,
+    pub changes: Vec<Change>,
+    /// When the primary last changed its seat, or was started again.
+    pub primary_changed_at: Option<Timestamp>,
+}
+
+impl<'a> Watching<'a> {
+    /// Begins.
+    pub(super) fn begin(
+        cluster: &'a Cluster,
+        scene: &'a Scene,
+        node: &'a str,
+        probe: &ProbePod<'_>,
+        tell: &'a dyn Fn(&str),
+    ) -> Result<Self> {
+        Ok(Self {
+            cluster,
+            scene,
+            node,
+            tell,
+            following: Some(probe.follow()?),
+            heard: Instant::now(),
+            progress: Progress::default(),
+            now: Sample::take(cluster, scene, node)?,
+            changes: Vec::new(),
+            primary_changed_at: None,
+        })
+    }
+
+    /// Whether the probe can be heard.
+    pub(super) fn hears(&self) -> bool {
+        self.heard.elapsed() < SILENCE_MAX
+    }
+
+    /// Listens to the probe anew, after it could not be heard.
+    pub(super) fn listen_again(&mut self, probe: &ProbePod<'_>) {
+        if !self.hears() {
+            self.following = probe.follow().ok();
+        }
+    }
+
+    /// Watches until `over`, or so long; whether it was over.
+    ///
+    /// # Errors
+    ///
+    /// If the user wants to stop. An API server that does not answer for once is asked again.
+    pub(super) fn until(&mut self, timeout: Duration, over: impl Fn(&Self) -> bool) -> Result<bool> {
+        let end = Instant::now() + timeout;
+        while Instant::now() < end {
+            self.look()?;
+            if over(self) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Watches for so long.
+    pub(super) fn rest(&mut self, period: Duration) -> Result<()> {
+        self.until(period, |_| false).map(drop)
+    }
+
+    fn look(&mut self) -> Result<()> {
+        match &self.following {
+            Some(following) => {
+                following.go_on();
+                if let Some(progress) = following.newest(PERIOD) {
+                    self.progress = progress;
+                    self.heard = Instant::now();
+                }
+            }
+            None => drop(interrupt::wait(PERIOD)),
+        }
+        if interrupt::asked() {
+            return Err(interrupted().into());
+        }
+        let Ok(now) = Sample::take(self.cluster, self.scene, self.node) else { return Ok(()) };
+        let at = Timestamp::now();
+        for what in self.now.changes_to(&now) {
+            (self.tell)(&what);
+            self.changes.push(Change { at, what });
+        }
+        if self.now.primary != now.primary {
+            self.primary_changed_at = Some(at);
+        }
+        self.now = now;
+        Ok(())
+    }
+}

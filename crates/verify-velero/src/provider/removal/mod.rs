@@ -1,0 +1,148 @@
+//! Removal of everything that a run made in a cluster, and of what dead runs left.
+//!
+//! One failure does not stop the rest. Nothing is touched that has not our labels, but for what our own backups and
+//! restores bring about: Velero's transfers, which are cancelled, and cluster-wide objects, on which [`super::fate`]
+//! decides. The run's lease goes last, and only if all else is gone, so that the next sweep goes on with what is left.
+
+mod namespace;
+mod velero_objects;
+
+use anyhow::Result;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub(super) use super::fate::UNPROVEN;
+use crate::cluster::{Cluster, Namespaced, Run, lease};
+use crate::velero::restore::Restore;
+
+/// What became of a removal.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Removal {
+    /// What was removed, as in `Namespace state-lab-0123`.
+    pub removed: Vec<String>,
+    /// What was not, and why.
+    pub left: Vec<String>,
+    /// The runs whose things were let alone: they are at work, or died so lately that nobody can tell.
+    pub at_work: Vec<String>,
+}
+
+impl Removal {
+    /// Whether nothing is left.
+    pub fn is_whole(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// Tells what is left, where nobody else does.
+    pub fn tell_left(&self, tell: &dyn Fn(&str)) {
+        self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
+        if !self.is_whole() {
+            tell("the next run tries again, or run `state-lab cleanup`");
+        }
+    }
+
+    /// Takes another one in.
+    pub fn add(&mut self, other: Self) {
+        self.removed.extend(other.removed);
+        self.left.extend(other.left);
+        self.at_work.extend(other.at_work);
+    }
+}
+
+/// Removes everything that a run made: its own at its end, or a dead one's. `tell` is told what takes time.
+pub(super) fn remove(cluster: &Cluster, velero_namespace: &str, run: &Run, tell: &dyn Fn(&str)) -> Removal {
+    let mut work = Work { cluster, velero_namespace, run, tell, done: Removal::default() };
+    work.everything();
+    work.done
+}
+
+/// Whether an object has been removed, and only waits for whoever holds it.
+fn is_going(object: &impl ResourceExt) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+/// Whether an object lies in a validation namespace. It has the labels of the run that was backed up if it was restored,
+/// and goes with the namespace in any case.
+pub(super) fn is_restored(object: &impl ResourceExt) -> bool {
+    object.namespace().is_some_and(|namespace| namespace.starts_with("state-lab-"))
+}
+
+/// The removal of one run.
+struct Work<'a> {
+    cluster: &'a Cluster,
+    velero_namespace: &'a str,
+    run: &'a Run,
+    tell: &'a dyn Fn(&str),
+    done: Removal,
+}
+
+impl Work<'_> {
+    fn everything(&mut self) {
+        // What works for us ends before what it works with.
+        self.own::<Job>(None);
+        self.own::<Pod>(None);
+        self.end_restores();
+        self.own::<Restore>(Some(self.velero_namespace));
+        self.own::<ConfigMap>(Some(self.velero_namespace));
+        self.end_place();
+        self.await_restores_gone();
+        self.backups();
+        if self.done.is_whole() {
+            self.lease();
+        }
+    }
+
+    /// Removes our own objects of a kind, in one namespace or in all.
+    fn own<K: Namespaced>(&mut self, namespace: Option<&str>) {
+        let kind =
+            namespace.map_or_else(|| self.cluster.everywhere::<K>(), |namespace| self.cluster.of(namespace));
+        let what = K::kind(&());
+        let Some(found) = self.tried(&format!("{what}s"), kind.list_if_known(&self.run.selector())) else {
+            return;
+        };
+        let ours = |object: &&K| Run::of(*object).as_ref() == Some(self.run) && !is_restored(*object);
+        let to_go: Vec<&K> = found.iter().filter(ours).filter(|object| !is_going(*object)).collect();
+        for object in to_go {
+            let (name, within) = (object.name_any(), object.namespace().unwrap_or_default());
+            let deleted = self.cluster.of::<K>(&within).delete(&name);
+            self.gone(&format!("{what} {within}/{name}"), deleted);
+        }
+    }
+
+    fn lease(&mut self) {
+        let name = lease::name(self.run);
+        let kind = self.cluster.of::<Lease>(self.velero_namespace);
+        if let Some(Some(lease)) = self.tried(&format!("Lease {name}"), kind.get(&name))
+            && Run::of(&lease).as_ref() == Some(self.run)
+        {
+            let deleted = kind.delete(&name);
+            self.tried(&format!("Lease {name}"), deleted);
+        }
+    }
+
+    /// What came of a request; where it failed, that is told, and the work goes on.
+    fn tried<T>(&mut self, what: &str, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.left(format!("{what}: {error:#}"));
+                None
+            }
+        }
+    }
+
+    fn gone(&mut self, what: &str, deleted: Result<bool>) {
+        // Somebody else may have been faster.
+        if self.tried(what, deleted) == Some(true) {
+            self.done.removed.push(what.to_owned());
+        }
+    }
+
+    fn left(&mut self, what: String) {
+        self.done.left.push(what);
+    }
+}

@@ -1,0 +1,135 @@
+//! Waiting for what others do in the cluster: patient as long as something moves, and never for ever.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::claim_state::ClaimState;
+use crate::cluster::{End, Kind, PodState, Unanswered, Waiting};
+use crate::velero::problem::Problem;
+use verify_drill::duration::Period;
+use verify_drill::hint::hinted;
+use verify_drill::interrupt::interrupted;
+use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::watch::Watch;
+
+/// How often what is waited for is told again.
+const TELL_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long a registry's refusal is waited out: the kubelet tries again after 10 s, and after 20 s more.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
+
+/// What is waited for, and how far it is.
+pub(super) struct Pending {
+    /// What it hangs on.
+    pub(super) on: Problem,
+    /// Anything that changes as long as something moves.
+    pub(super) state: String,
+}
+
+/// Looks again and again until it is done.
+///
+/// # Errors
+///
+/// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says
+/// what hangs, with its hint.
+pub(super) fn wait<T>(
+    patience: Period,
+    watch: &Watch<'_>,
+    mut look: impl FnMut() -> Result<Look<T, Pending>>,
+) -> Result<T> {
+    let longest = patience.duration();
+    let (mut moved, mut last, mut told, mut told_at) =
+        (Instant::now(), String::new(), String::new(), Instant::now());
+    let waited = until(Duration::MAX, Pace::REMOTE, watch.asked, || {
+        let Pending { on, state } = match look() {
+            Ok(Look::Done(done)) => return Ok(Look::Done(done)),
+            Ok(Look::Waiting(pending)) => pending,
+            // What we wait for goes on without it.
+            Err(error) if error.is::<Unanswered>() => {
+                Pending { on: Problem::failure("the API server", "does not answer"), state: last.clone() }
+            }
+            Err(error) => return Err(error),
+        };
+        if state != last {
+            (moved, last) = (Instant::now(), state);
+        }
+        if moved.elapsed() > longest {
+            return Err(hinted(format!("no progress for {patience}: {on}"), on.way_out));
+        }
+        let text = on.to_string();
+        if text != told && (told.is_empty() || told_at.elapsed() >= TELL_PERIOD) {
+            watch.tell(&text);
+            (told, told_at) = (text, Instant::now());
+        }
+        Ok(Look::Waiting(()))
+    })?;
+    match waited {
+        Waited::Done(done) => Ok(done),
+        Waited::Stopped | Waited::TimedOut(()) => Err(interrupted().into()),
+    }
+}
+
+/// Waits until the containers of a pod of state-lab run. Where its claim gets no volume, that is what it waits for.
+///
+/// # Errors
+///
+/// As for [`wait`], or if the pod fails or goes.
+pub(super) fn running(
+    pods: &Kind<Pod>,
+    name: &str,
+    mut claim: Option<ClaimState<'_>>,
+    patience: Period,
+    watch: &Watch<'_>,
+) -> Result<Pod> {
+    let mut refused_at = None;
+    wait(patience, watch, || {
+        let Some(pod) = pods.get(name)? else {
+            bail!("failed to wait for the pod {name}: it was deleted; run it again")
+        };
+        Ok(match PodState::of(&pod) {
+            PodState::Running => Look::Done(pod),
+            PodState::Failed(End { why, hint }) => {
+                return Err(hinted(format!("failed to start the pod {name}: it {why}"), hint));
+            }
+            PodState::Waiting(Waiting { on, hint, stage, refused }) => {
+                if refused && refused_at.get_or_insert_with(Instant::now).elapsed() > REFUSAL_PATIENCE {
+                    return Err(hinted(format!("failed to start the pod {name}: it {on}"), hint));
+                }
+                let problem = Problem::failure(format!("the pod {name}"), on);
+                let problem = Problem { way_out: hint.map(str::to_owned), ..problem };
+                let of_claim = claim.as_mut().and_then(ClaimState::problem);
+                Look::Waiting(Pending { on: of_claim.unwrap_or(problem), state: stage })
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use verify_drill::failure::Failure;
+
+    #[test]
+    fn what_does_not_move_is_given_up_and_what_moves_is_not() {
+        let watch = Watch::silent();
+        let patience = Period::from_ms(300);
+        let on = || Problem::failure("Backup b", "is New").way_out("look at Velero");
+        let stuck =
+            wait::<()>(patience, &watch, || Ok(Look::Waiting(Pending { on: on(), state: String::new() })));
+        let stuck = Failure::of(&stuck.unwrap_err(), |_| None);
+        assert_eq!(stuck.causes, ["no progress for 300ms: Backup b is New"]);
+        assert_eq!(stuck.hint.as_deref(), Some("look at Velero"));
+        let mut looks = 0;
+        let moving = wait(patience, &watch, || {
+            looks += 1;
+            Ok(if looks == 5 {
+                Look::Done(looks)
+            } else {
+                Look::Waiting(Pending { on: on(), state: looks.to_string() })
+            })
+        });
+        assert_eq!(moving.unwrap(), 5);
+    }
+}

@@ -1,0 +1,20 @@
+//! Whether a backup holds what we need, and whether a restore brought it back.
+//!
+//! Every judgment is a function of what was seen. Velero's phase is one witness among others: `Completed` has been seen
+//! on restores that filled no volume, and `Failed` beside volumes that were copied completely.
+
+mod backup;
+mod location;
+mod outcome;
+mod restore;
+
+pub use backup::{BackupSeen, backup_problems};
+pub use location::location_problem;
+pub use restore::{RestoreSeen, restore_problems};
+
+use kube::Resource;
+
+/// An object as problems name it: `Backup nightly-001`.
+pub(super) fn named<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{} {}", K::kind(&()), object.meta().name.as_deref().unwrap_or_default())
+}

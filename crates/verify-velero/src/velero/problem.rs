@@ -1,0 +1,58 @@
+//! A reason why a backup or a restore is no success.
+
+use std::fmt;
+
+/// What is wrong with an object, and what a person may do about it.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it decides.
+    pub weight: Weight,
+    /// The object, as in `Backup nightly-001`.
+    pub object: String,
+    /// A predicate that reads after the object: `is not in the backup`.
+    pub what: String,
+    /// The way out, where we know one.
+    pub way_out: Option<String>,
+}
+
+/// What a problem means for the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The backup or restore did not do what we need.
+    Failure,
+    /// Velero complained; healthy restores have such complaints too. People see it, and it decides nothing.
+    Warning,
+}
+
+impl Problem {
+    /// A failure without a way out.
+    pub fn failure(object: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { weight: Weight::Failure, object: object.into(), what: what.into(), way_out: None }
+    }
+
+    /// The same, with a way out.
+    pub fn way_out(self, way_out: impl Into<String>) -> Self {
+        Self { way_out: Some(way_out.into()), ..self }
+    }
+
+    /// The sentence, followed by the way out.
+    pub fn told(&self) -> String {
+        match &self.way_out {
+            Some(way_out) => format!("{self}; {way_out}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// Whether it decides.
+    pub fn is_failure(&self) -> bool {
+        self.weight == Weight::Failure
+    }
+}
+
+impl fmt::Display for Problem {
+    /// One sentence without its full stop; the way out is for the caller to set off.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.object, self.what)
+    }
+}
