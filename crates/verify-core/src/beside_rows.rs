@@ -17,7 +17,7 @@ impl Draft<'_> {
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
         for ours in &source.sequences {
             match theirs.get(&ours.name) {
-                None => self.find(Code::SequenceMissing, &ours.name, "the sequence is gone"),
+                None => self.find(Code::SequenceMissing, &ours.name, "the sequence is missing"),
                 Some(theirs) => self.sequence(ours, theirs),
             }
         }
@@ -38,8 +38,8 @@ impl Draft<'_> {
         self.coverage.sequences += 1;
         if (ours.increment, ours.cycles) != (theirs.increment, theirs.cycles) {
             let told = |sequence: &Sequence| {
-                let cycles = if sequence.cycles { "starts anew at its end" } else { "ends" };
-                format!("it counts by {} and {cycles}", sequence.increment)
+                let cycles = if sequence.cycles { "CYCLE" } else { "NO CYCLE" };
+                format!("its options are INCREMENT {} {cycles}", sequence.increment)
             };
             let message = format!("{}; on the source {}", told(theirs), told(ours));
             self.find(Code::SequenceChanged, &ours.name, message);
@@ -55,7 +55,7 @@ impl Draft<'_> {
         match ours.standing(value) {
             Some(Standing::Behind) => {
                 let message = format!(
-                    "its next value is {}, and was {} when the source was captured: it will hand out values again",
+                    "its next value is {}, and was {} when the source was captured: it will return values again",
                     next(value),
                     next(earliest)
                 );
@@ -74,7 +74,7 @@ impl Draft<'_> {
         let Some(owner) = &theirs.owned_by else { return };
         if let Some(furthest) = owner.furthest.filter(|&furthest| theirs.collides(value, furthest)) {
             let message = format!(
-                "its next value is {}, while {}.{} holds {furthest}: it will hand out a value that is taken",
+                "its next value is {}, while {}.{} contains {furthest}: it will return a value that is in use",
                 next(value),
                 owner.table,
                 owner.column
@@ -103,7 +103,7 @@ impl Draft<'_> {
                     let (code, message) = if already {
                         (
                             Code::InvariantBrokenOnSource,
-                            format!("{message}; it was broken on the source already"),
+                            format!("{message}; it was already broken on the source"),
                         )
                     } else {
                         (Code::InvariantBroken, message)
@@ -123,19 +123,19 @@ impl Draft<'_> {
     pub(crate) fn pulse(&mut self, source: &Manifest, restored: &Manifest) {
         if let Some(age) = source.pulse.stale() {
             let message = format!(
-                "its writer had been silent for {} s when the source was captured, so the recovery point cannot rest on it",
+                "its writer had been silent for {} s when the source was captured, so it cannot bound the recovery point",
                 age.as_secs()
             );
             self.findings.push(
                 Finding::new(Code::HeartbeatStale, "heartbeat", message)
-                    .advise("run `state-lab heartbeat run` beside the source"),
+                    .advise("run `state-lab heartbeat run` for the source"),
             );
         }
         let table = restored.table(&TableName::new(heartbeat::SCHEMA, heartbeat::TABLE));
         // That it could not be read is said of the table.
         let unread = table.is_some_and(|entry| !entry.is_measured());
         if source.pulse.beat.is_some() && restored.pulse.beat.is_none() && !unread {
-            self.find(Code::HeartbeatMissing, "heartbeat", "the heartbeat of the source is gone");
+            self.find(Code::HeartbeatMissing, "heartbeat", "the heartbeat of the source is missing");
         }
     }
 }

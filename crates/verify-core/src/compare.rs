@@ -183,7 +183,7 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn finish(mut self) -> Comparison {
         for moved in std::mem::take(&mut self.moved) {
-            let reason = "the restored database was not at hand".to_owned();
+            let reason = "the restored database was not available".to_owned();
             self.settle(moved, Placement::Unknown(reason));
         }
         for differing in std::mem::take(&mut self.differing) {
@@ -193,7 +193,7 @@ impl<'a> Draft<'a> {
             self.findings.push(Finding::new(
                 Code::CoverageNone,
                 "tables",
-                "no table was compared, so nothing is proven",
+                "no table was compared, so nothing is verified",
             ));
         }
         if !self.proven {
@@ -233,7 +233,7 @@ impl<'a> Draft<'a> {
             Content::Rows { digest, .. } => format!(" with its {} rows", digest.rows),
             _ => String::new(),
         };
-        self.find(Code::TableMissing, ours.name(), format!("the table is gone{rows}"));
+        self.find(Code::TableMissing, ours.name(), format!("the table is missing{rows}"));
     }
 
     fn table(&mut self, ours: &'a TableEntry, theirs: &'a TableEntry, circumstances: Circumstances) {
@@ -263,7 +263,7 @@ impl<'a> Draft<'a> {
             }
         };
         if ours.table.columns.iter().any(|column| column.encoding == Encoding::Sha256) {
-            let message = "values too large to travel were compared by a SHA-256 that the server computed";
+            let message = "values too large to transfer were compared by a SHA-256 that the server computed";
             self.find(Code::TableHashedOnServer, ours.name(), message);
         }
         if !circumstances.keyed_alike || !same_layout(ours, theirs) {
@@ -288,10 +288,10 @@ impl<'a> Draft<'a> {
             return;
         }
         let told = |entry: &TableEntry| match &entry.table.parents[..] {
-            [] => "no other table".to_owned(),
+            [] => "none".to_owned(),
             parents => parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
-        let message = format!("it belongs to {}, on the source to {}", told(theirs), told(ours));
+        let message = format!("its parents are {}, on the source {}", told(theirs), told(ours));
         self.find(Code::TableParents, ours.name(), message);
     }
 
@@ -337,11 +337,11 @@ impl<'a> Draft<'a> {
     fn unlogged_lost(&mut self, ours: &TableEntry, circumstances: Circumstances) {
         let rows = ours.rows();
         let finding = if circumstances.travelled {
-            let message = format!("unlogged, so a restore from files empties it; {rows} rows were in it");
+            let message = format!("unlogged, so a restore from files empties it; it had {rows} rows");
             Finding::new(Code::UnloggedLost, ours.name(), message).excused()
         } else {
             let message = format!(
-                "unlogged, and empty now; {rows} rows were in it, which a restore from files loses and one from a dump does not"
+                "unlogged, and now empty; it had {rows} rows, which a restore from files loses and one from a dump does not"
             );
             Finding::new(Code::UnloggedLost, ours.name(), message)
         };
@@ -406,7 +406,7 @@ struct Circumstances {
 fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
     match &source.header.consistency {
         Consistency::TimeTravel(_) if source.header.snapshot != restored.header.snapshot => Some(Deviation::Unproven(
-            "the manifest belongs to a physical copy that is still in recovery; this server has moved on from it"
+            "the manifest belongs to a physical copy that is still in recovery, but this server has left recovery"
                 .to_owned(),
         )),
         _ => None,
@@ -414,9 +414,9 @@ fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
 }
 
 fn older(reason: &str) -> Finding {
-    let message = format!("the copy is older than its manifest, or its WAL is cut: {reason}");
+    let message = format!("the copy is older than its manifest, or its WAL is truncated: {reason}");
     Finding::new(Code::CopyOlder, "copy", message).advise(
-        "do not rely on this copy; check that the storage returned the copy of this backup and all of its WAL, and \
+        "do not use this copy; check that the storage returned the copy of this backup and all of its WAL, and \
          take another backup",
     )
 }
@@ -458,7 +458,7 @@ fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
     let (source, restored) = (columns(ours), columns(theirs));
     let mut differences = Vec::new();
     if ours.table.kind != theirs.table.kind {
-        differences.push("it is another kind of relation than on the source".to_owned());
+        differences.push("it is another type of relation than on the source".to_owned());
     }
     for (name, type_name) in &source {
         match restored.get(name) {

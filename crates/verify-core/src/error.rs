@@ -29,7 +29,7 @@ pub enum ErrorKind {
     PoolExhausted,
     /// Others hold up the work, and did not end in time.
     Blocked,
-    /// The caller asked to stop.
+    /// The caller interrupted.
     Interrupted,
 }
 

@@ -54,7 +54,7 @@ pub type OnEvent<'a> = &'a (dyn Fn(Event) -> ControlFlow<()> + Sync);
 pub(crate) fn send(on_event: OnEvent<'_>, event: Event) -> Result<()> {
     match on_event(event) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::new(ErrorKind::Interrupted, "finish: asked to stop")),
+        ControlFlow::Break(()) => Err(Error::new(ErrorKind::Interrupted, "finish: interrupted")),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[must_use]
 pub enum Verdict {
-    /// Everything that was to be checked was checked, and matches.
+    /// Everything that should be checked was checked, and matches.
     Pass,
     /// Nothing that was checked differs, but not everything could be checked.
     Inconclusive,
@@ -54,7 +54,7 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// An expected difference, told for completeness.
+    /// An expected difference, reported for completeness.
     Notice,
     /// Something could not be checked.
     Inconclusive,
@@ -62,7 +62,7 @@ pub enum Severity {
     Fail,
 }
 
-/// Every code that a finding can have. The text of a code never changes its meaning.
+/// Code of a finding. The meaning of a code never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Code {
     /// Rows of the source that the restored table lacks.
@@ -74,10 +74,10 @@ pub enum Code {
     /// Rows whose key is on both sides, with other content.
     #[serde(rename = "row.changed")]
     RowChanged,
-    /// Rows differ, and could not be told apart.
+    /// Rows differ, and could not be identified.
     #[serde(rename = "row.differs")]
     RowDiffers,
-    /// A table of the source is gone.
+    /// A table of the source is missing.
     #[serde(rename = "table.missing")]
     TableMissing,
     /// A table that the source did not have.
@@ -107,25 +107,25 @@ pub enum Code {
     /// An unlogged table is empty, as a crash-like restore leaves it.
     #[serde(rename = "unlogged.lost")]
     UnloggedLost,
-    /// A materialised view holds other rows, or they could not be compared: it was refreshed, or not.
+    /// A materialised view has other rows, or they could not be compared: it was refreshed, or not.
     #[serde(rename = "matview.differs")]
     MatviewDiffers,
-    /// A sequence of the source is gone.
+    /// A sequence of the source is missing.
     #[serde(rename = "sequence.missing")]
     SequenceMissing,
     /// A sequence that the source did not have.
     #[serde(rename = "sequence.added")]
     SequenceAdded,
-    /// A sequence counts by other steps, or starts anew where it did not.
+    /// A sequence has another increment, or another CYCLE option.
     #[serde(rename = "sequence.changed")]
     SequenceChanged,
-    /// A sequence would hand out values again.
+    /// A sequence would return values again.
     #[serde(rename = "sequence.behind")]
     SequenceBehind,
-    /// A sequence is further than the source ever was.
+    /// A sequence is further ahead than the source ever was.
     #[serde(rename = "sequence.ahead")]
     SequenceAhead,
-    /// A sequence would hand out a value that its column holds.
+    /// A sequence would return a value that its column contains.
     #[serde(rename = "sequence.collides")]
     SequenceCollides,
     /// A sequence could not be read.
@@ -140,19 +140,19 @@ pub enum Code {
     /// An invariant was already broken on the source.
     #[serde(rename = "invariant.broken-on-source")]
     InvariantBrokenOnSource,
-    /// The heartbeat's own rows differ: it goes on while a capture and a backup are made.
+    /// The heartbeat's own rows differ: it continues during a capture and a backup.
     #[serde(rename = "heartbeat.differs")]
     HeartbeatDiffers,
-    /// The heartbeat was dead when the capture was made.
+    /// The heartbeat was not running during the capture.
     #[serde(rename = "heartbeat.stale")]
     HeartbeatStale,
     /// The restored database lacks the heartbeat of the source.
     #[serde(rename = "heartbeat.missing")]
     HeartbeatMissing,
-    /// The instant of the backup could not be proven.
+    /// The snapshot of the restored copy could not be confirmed.
     #[serde(rename = "snapshot.unproven")]
     SnapshotUnproven,
-    /// The copy ends before the snapshot of the manifest: it is older than its backup, or its WAL is cut.
+    /// The copy ends before the snapshot of the manifest: it is older than its backup, or its WAL is truncated.
     #[serde(rename = "copy.older")]
     CopyOlder,
     /// The restored database is the source itself, on the same running server.
@@ -161,7 +161,7 @@ pub enum Code {
     /// The manifests cannot be compared.
     #[serde(rename = "manifest.incomparable")]
     ManifestIncomparable,
-    /// The stored backup is not the one that was taken: files are missing, cut or changed.
+    /// The stored backup is not the one that was taken: files are missing, truncated or modified.
     #[serde(rename = "backup.damaged")]
     BackupDamaged,
     /// An index lacks rows of its table, or pages of an index, a table or its visibility map are damaged.
@@ -254,15 +254,15 @@ impl fmt::Display for Code {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[must_use]
 pub struct Finding {
-    /// What kind of thing.
+    /// Code of the finding.
     code: Code,
-    /// What it means for the verdict.
+    /// Effect on the verdict.
     severity: Severity,
-    /// The table, sequence or rule.
+    /// Table, sequence or invariant.
     pub object: String,
-    /// A sentence that a tired person understands.
+    /// Description of the finding, one sentence.
     pub message: String,
-    /// What to do next.
+    /// Suggested next step.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub advice: String,
     /// The rows concerned, by key or as shown rows.
@@ -314,7 +314,7 @@ impl Finding {
         self.code
     }
 
-    /// What it means for the verdict.
+    /// Effect on the verdict.
     pub fn severity(&self) -> Severity {
         self.severity
     }

@@ -68,28 +68,28 @@ impl Manifest {
         let decoder = zstd::Decoder::new(sealed).map_err(unreadable)?.single_frame();
         let mut reading = Reading { lines: BufReader::new(decoder), hasher: blake3::Hasher::new(), count: 0 };
         let Some(Line::Header(header)) = reading.next()? else {
-            return Err(refused("its first line is no header"));
+            return Err(refused("its first line is not a header"));
         };
         check_version(&header)?;
         let mut builder = Builder::new(header);
         let trailer = loop {
             let before = (reading.hasher.clone(), reading.count);
             match reading.next()? {
-                None => return Err(refused("it is cut: the trailer is missing")),
+                None => return Err(refused("it is truncated: the trailer is missing")),
                 Some(Line::Trailer(trailer)) => break (trailer, before),
                 Some(line) => builder.push(line)?,
             }
         };
         let (Trailer { lines, blake3 }, (hasher, count)) = trailer;
         if lines != count || blake3 != hasher.finalize().to_hex().as_str() {
-            return Err(refused("it was changed: the trailer does not match its lines"));
+            return Err(refused("it was modified: the trailer does not match its lines"));
         }
         if reading.next()?.is_some() {
-            return Err(refused("lines follow its trailer"));
+            return Err(refused("unexpected lines follow its trailer"));
         }
         let compressed = reading.lines.into_inner().finish();
         if !compressed.buffer().is_empty() {
-            return Err(refused("something follows its frame"));
+            return Err(refused("unexpected data follow its frame"));
         }
         compressed.into_inner().check()?;
         builder.finish()
@@ -135,7 +135,7 @@ pub fn schema() -> serde_json::Value {
 
 fn check_version(header: &Header) -> Result<()> {
     if header.format != FORMAT {
-        return Err(refused("it is no state-lab manifest"));
+        return Err(refused("it is not a state-lab manifest"));
     }
     if (header.version, header.encoding) != (FORMAT_VERSION, ENCODING_VERSION) {
         return Err(refused(format!(
@@ -158,7 +158,7 @@ fn unreadable(error: io::Error) -> Error {
     } else {
         Error::with_source(
             ErrorKind::Manifest,
-            "read the manifest: it is cut, changed, or none at all",
+            "read the manifest: it is truncated, modified, or not a manifest",
             error,
         )
     }
@@ -186,7 +186,7 @@ impl Builder {
                 }
                 let columns = entry.table.columns.len();
                 if entry.table.key.columns.iter().any(|&i| i >= columns) {
-                    return Err(refused("a key names a column that is not there"));
+                    return Err(refused("a key has a column that does not exist"));
                 }
                 manifest.tables.push(*entry);
             }
@@ -202,7 +202,7 @@ impl Builder {
     }
 
     fn finish(self) -> Result<Manifest> {
-        if self.pulse { Ok(self.manifest) } else { Err(refused("its pulse is missing")) }
+        if self.pulse { Ok(self.manifest) } else { Err(refused("its heartbeat is missing")) }
     }
 }
 
@@ -251,14 +251,14 @@ impl<R: BufRead> Reading<R> {
             return Ok(None);
         }
         if text.last() != Some(&b'\n') {
-            return Err(refused("it is cut in the middle of a line"));
+            return Err(refused("it is truncated in the middle of a line"));
         }
         self.hasher.update(&text);
         self.count += 1;
         let line = serde_json::from_slice(&text).map_err(|error| {
             Error::with_source(
                 ErrorKind::Manifest,
-                format!("read the manifest: it is cut or changed in line {}", self.count),
+                format!("read the manifest: it is truncated or modified in line {}", self.count),
                 error,
             )
         })?;
@@ -287,9 +287,9 @@ impl<R: Read> Unsealing<R> {
         let seal: Option<&[u8; SEAL_BYTES]> = self.held.as_slice().try_into().ok();
         match seal {
             Some(seal) if seal[..8] == SEAL_HEAD && seal[8..] == *self.hasher.finalize().as_bytes() => {}
-            _ => return Err(refused("it is cut or changed: its seal does not match")),
+            _ => return Err(refused("it is truncated or modified: its checksum does not match")),
         }
-        if trailing > 0 { Err(refused("something follows its frame")) } else { Ok(()) }
+        if trailing > 0 { Err(refused("unexpected data follow its frame")) } else { Ok(()) }
     }
 }
 

@@ -200,7 +200,7 @@ impl Draft<'_> {
     /// Lists what no comparison of rows covers.
     pub(crate) fn beyond(&mut self, source: &Manifest, restored: &Manifest) {
         for table in &source.header.source.foreign_tables {
-            self.not_covered(Check::Rows, table, "a foreign table: its rows are another server's");
+            self.not_covered(Check::Rows, table, "a foreign table: its rows are on another server");
         }
         for Kind { object, what, .. } in &KINDS {
             self.not_covered(Check::Definitions, object, format!("{what} are not compared"));
@@ -225,7 +225,7 @@ impl Draft<'_> {
         let pending =
             |count: Option<u64>| count.map_or("an unknown number".to_owned(), |count| count.to_string());
         let reason = format!(
-            "{} pending on the source, {} in the restored database: what they wrote is not committed, hence not compared",
+            "{} pending on the source, {} in the restored database: their writes are not committed, so they are not compared",
             pending(ours),
             pending(theirs)
         );
@@ -272,7 +272,7 @@ impl Manifest {
             }
         });
         let empty = !self.tables.iter().any(TableEntry::is_measured);
-        let nothing = NotCovered::new(Check::Rows, "tables", "the database has no table that was measured");
+        let nothing = NotCovered::new(Check::Rows, "tables", "no table of the database was measured");
         let others = sequences.chain(invariants).chain(empty.then_some(nothing));
         tables.chain(others.map(|gap| (Severity::Inconclusive, gap)))
     }

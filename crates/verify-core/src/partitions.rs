@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
             Some(_) => "so they were compared as one table",
         };
         let apart_now = format!(
-            "{} of its {partitions} partitions hold other rows than on the source, {rows}",
+            "{} of its {partitions} partitions have other rows than on the source, {rows}",
             apart.len()
         );
         match placement {
@@ -81,12 +81,12 @@ impl<'a> Draft<'a> {
                 return;
             }
             Placement::Right => {
-                let message =
-                    format!("{apart_now}; each is where this server's hashes and collations put it");
+                let message = format!("{apart_now}; each is where this server's partitioning puts it");
                 self.findings.push(Finding::new(Code::PartitionMoved, &root, message).excused());
             }
             Placement::Unknown(reason) => {
-                let message = format!("{apart_now}; not checked whether each is where it belongs: {reason}");
+                let message =
+                    format!("{apart_now}; could not check that each is in the right partition: {reason}");
                 self.not_covered(Check::Rows, &root, message.clone());
                 self.find(Code::PartitionMoved, &root, message);
             }

@@ -186,7 +186,7 @@ impl Report {
         let broken = |error| Error::with_source(ErrorKind::Manifest, "read the report", error);
         let Version { format, version } = serde_json::from_slice(text).map_err(broken)?;
         if format != FORMAT {
-            return Err(refused("it is no state-lab report"));
+            return Err(refused("it is not a state-lab report"));
         }
         if version != FORMAT_VERSION {
             return Err(refused(format!(
@@ -198,7 +198,7 @@ impl Report {
         let consistent = report.comparison.is_consistent()
             && report.missed.iter().all(Finding::is_consistent)
             && report.verdict == report.verdict();
-        if consistent { Ok(report) } else { Err(refused("its verdict is not that of its findings")) }
+        if consistent { Ok(report) } else { Err(refused("its verdict does not match its findings")) }
     }
 }
 
@@ -223,7 +223,7 @@ impl Recovery {
         let Objectives { rto_ms, rpo_ms } = self.objectives;
         let judged = [
             ("rto", "the recovery took", rto, rto_ms),
-            ("rpo", "the writes of the last moments may be lost, up to", rpo, rpo_ms),
+            ("rpo", "the latest writes may be lost, up to", rpo, rpo_ms),
         ];
         judged
             .into_iter()
@@ -252,7 +252,8 @@ fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Opti
             Some(Finding::new(Code::ObjectiveMissed, name, message))
         }
         None => {
-            let message = format!("could not be measured, so the objective of {allowed} is not proven");
+            let message =
+                format!("could not be measured, so the objective of {allowed} could not be verified");
             Some(Finding::new(Code::ObjectiveUnknown, name, message))
         }
     }
@@ -344,9 +345,9 @@ mod tests {
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(Report::from_json(text.as_bytes()).unwrap(), report);
         let refusals = [
-            (r#""verdict":"fail""#, r#""verdict":"pass""#, "its verdict is not that of its findings"),
-            (r#""severity":"fail""#, r#""severity":"notice""#, "its verdict is not that of its findings"),
-            ("state-lab-report", "other-report", "it is no state-lab report"),
+            (r#""verdict":"fail""#, r#""verdict":"pass""#, "its verdict does not match its findings"),
+            (r#""severity":"fail""#, r#""severity":"notice""#, "its verdict does not match its findings"),
+            ("state-lab-report", "other-report", "it is not a state-lab report"),
             (r#""version":1"#, r#""version":2"#, "it is of version 2"),
         ];
         for (from, to, reason) in refusals {

@@ -48,10 +48,8 @@ impl Excuse {
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Derived => "a restore from a dump refreshes materialised views, so they may rightly differ",
-            Self::Heartbeat => {
-                "the heartbeat goes on between a capture and a backup that is made apart from it"
-            }
+            Self::Derived => "a restore from a dump refreshes materialised views, so they may differ",
+            Self::Heartbeat => "the heartbeat continues between a capture and a separate backup",
         }
     }
 }
@@ -166,7 +164,7 @@ impl<'a> Differing<'a> {
             .map(|(code, named)| self.finding(code, named))
             .collect();
         if findings.is_empty() {
-            let message = "rows differ, and could not be told apart";
+            let message = "rows differ, and could not be identified";
             let finding = Finding::new(Code::RowDiffers, &table.name, message);
             findings.push(if self.excuse.is_some() { finding.excused() } else { finding });
         }

@@ -30,9 +30,9 @@ pub fn wait(period: Duration) -> bool {
     *asked
 }
 
-/// What work ends with that was asked to stop.
+/// What work ends with that was interrupted.
 pub fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "finish: asked to stop")
+    Error::new(ErrorKind::Interrupted, "finish: interrupted")
 }
 
 fn lock() -> MutexGuard<'static, bool> {

@@ -126,7 +126,7 @@ pub(crate) struct HeartbeatState<'a> {
 enum Word {
     /// `heartbeat install` made sure of the table.
     Installed,
-    /// `heartbeat run` was asked to stop.
+    /// `heartbeat run` was interrupted.
     Stopped,
     /// The newest row is recent.
     Alive,
@@ -184,7 +184,7 @@ fn status_text(word: &str, pulse: &Pulse) -> String {
     format!("heartbeat: {word}\nbeat {} of {writer}, every {every}, {age} old\n", beat.id)
 }
 
-/// Writes beats until it is asked to stop.
+/// Writes beats until it is interrupted.
 struct Writer<'a> {
     target: &'a Target,
     writer: &'a str,

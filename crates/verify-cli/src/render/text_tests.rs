@@ -145,7 +145,7 @@ fn a_restore_begins_with_the_promised_lines() {
     rto: 7m12s
     rpo: <=5m
 
-    fail: rpo: the writes of the last moments may be lost, up to 4m59.003s; the objective is 1m0s [objective.missed]
+    fail: rpo: the latest writes may be lost, up to 4m59.003s; the objective is 1m0s [objective.missed]
 
     depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
     recovered until: 1970-01-01T00:00:00Z, by the heartbeat
@@ -194,7 +194,7 @@ fn colour_changes_nothing_but_colour() {
 fn many_notices_of_one_kind_are_one_line_and_the_others_stay() {
     let notice =
         |code, i: usize, message: String| Finding::new(code, format!("public.t{i}"), message).excused();
-    let mut findings = vec![Finding::new(Code::TableMissing, "public.gone", "the table is gone")];
+    let mut findings = vec![Finding::new(Code::TableMissing, "public.gone", "the table is missing")];
     findings
         .extend((0..200).map(|i| notice(Code::TableHashedOnServer, i, "hashed on the server".to_owned())));
     findings.extend((0..4).map(|i| notice(Code::UnloggedLost, i, format!("{i} rows were in it"))));
@@ -205,7 +205,7 @@ fn many_notices_of_one_kind_are_one_line_and_the_others_stay() {
         text.split("\n\n").nth(1).unwrap_or_default().to_owned()
     };
     insta::assert_snapshot!(listed(&Style::plain()), @r"
-    fail: public.gone: the table is gone [table.missing]
+    fail: public.gone: the table is missing [table.missing]
     notice: public.t0: it was refreshed [matview.differs]
     notice: public.t1: it was refreshed [matview.differs]
     notice: public.t2: it was refreshed [matview.differs]

@@ -86,7 +86,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     insta::assert_snapshot!(stable(&failed.out), @r"
     integrity_checks: fail
 
-    fail: public.orders_id_seq: its next value is 101, and was 5001 when the source was captured: it will hand out values again [sequence.behind]
+    fail: public.orders_id_seq: its next value is 101, and was 5001 when the source was captured: it will return values again [sequence.behind]
     fail: no order without its customer: returned 100 rows where none may be [invariant.broken]
         id=49
         id=99
@@ -206,14 +206,14 @@ fn an_empty_database_is_inconclusive_with_that_reason_and_an_unfilled_view_is_no
     let empty = server.conninfo("empty");
     let captured = run(directory.path(), &["capture", &empty, "-o", "m"]);
     assert_eq!((captured.status, captured.err.as_str()), (Some(3), ""), "{captured:?}");
-    let reason = "not covered:\n    tables: the database has no table that was measured\n";
+    let reason = "not covered:\n    tables: no table of the database was measured\n";
     assert!(captured.out.contains(reason), "{}", captured.out);
     let gaps = |outcome: &Outcome, path: &str| -> serde_json::Value {
         let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
         json.pointer(path).unwrap().clone()
     };
     let captured = run(directory.path(), &["--output", "json", "capture", &empty, "-o", "m", "--force"]);
-    let expected = serde_json::json!([{ "check": "rows", "object": "tables", "reason": "the database has no table that was measured" }]);
+    let expected = serde_json::json!([{ "check": "rows", "object": "tables", "reason": "no table of the database was measured" }]);
     assert_eq!(
         (captured.status, gaps(&captured, "/not_covered")),
         (Some(3), expected.clone()),

@@ -118,7 +118,7 @@ fn a_file_that_is_cut_changed_or_something_else_is_refused() {
         (&[], "it is empty"),
         (b"hello", "it is neither a manifest nor a report of state-lab"),
         (b"{}", "failed to read the report"),
-        (br#"{"format":"other","version":1}"#, "it is no state-lab report"),
+        (br#"{"format":"other","version":1}"#, "it is not a state-lab report"),
     ] {
         fs::write(directory.path().join("m"), content).unwrap();
         for arguments in [&["show", "m"][..], &["verify", "m", "host=127.0.0.1 port=1 user=u"]] {

@@ -196,7 +196,7 @@ fn seconds(limit: Duration) -> String {
 
 /// The error of work that is to stop.
 pub(super) fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "finish: asked to stop")
+    Error::new(ErrorKind::Interrupted, "finish: interrupted")
 }
 
 #[cfg(test)]

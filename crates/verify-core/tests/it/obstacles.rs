@@ -592,7 +592,7 @@ fn a_view_without_data_is_no_gap_and_an_empty_database_is_one() -> Result<()> {
     assert_eq!((manifest.verdict(), gaps.len()), (Verdict::Inconclusive, 1), "{gaps:?}");
     assert_eq!(
         (gaps[0].object.as_str(), gaps[0].reason.as_str()),
-        ("tables", "the database has no table that was measured")
+        ("tables", "no table of the database was measured")
     );
     Ok(())
 }

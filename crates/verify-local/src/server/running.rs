@@ -162,7 +162,7 @@ impl Server {
         })?;
         match up {
             Waited::Done(()) => Ok(()),
-            Waited::Stopped => bail!("the server on {place} was not waited for: asked to stop"),
+            Waited::Stopped => bail!("interrupted while waiting for the server on {place}"),
             Waited::TimedOut(missing) => bail!(
                 "the server on {place} {missing} within {} s; it was stopped again",
                 options.timeout.as_secs()

@@ -23,7 +23,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Begins to listen. The work is asked to stop when the caller is gone.
+    /// Begins to listen. The work is interrupted when the caller is gone.
     pub(super) fn listen() -> Self {
         let (heard, hear) = channel();
         let (forward, received) = channel();

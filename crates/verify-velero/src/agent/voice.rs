@@ -28,7 +28,7 @@ pub(super) fn begin() {
     });
 }
 
-/// Tells a message. Where nobody hears it the work is asked to stop.
+/// Tells a message. Where nobody hears it the work is interrupted.
 pub(super) fn tell(message: &Message) {
     let line = serde_json::to_string(message).map(|json| format!("{json}\n"));
     if line.is_err() || line.is_ok_and(|line| print(&line).is_err()) {

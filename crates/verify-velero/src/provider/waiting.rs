@@ -32,7 +32,7 @@ pub(super) struct Pending {
 ///
 /// # Errors
 ///
-/// If `look` fails, if we are asked to stop, or if nothing has moved for as long as `patience`: then it says
+/// If `look` fails, if we are interrupted, or if nothing has moved for as long as `patience`: then it says
 /// what hangs, with its hint.
 pub(super) fn wait<T>(
     patience: Period,
