@@ -1,7 +1,7 @@
 //! Writing an object: whole or not at all, and never over one that is there unless told to.
 
 use std::io::Read;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -17,11 +17,11 @@ use super::retention::Retention;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::runtime::{block_on, unless_interrupted};
 use verify_drill::store::{Existing, Store as _};
+use verify_drill::until::{Look, Pace, Waited, until};
 
 /// What is longer goes in parts of this size, of which a service takes 10,000.
 const PART_BYTES: usize = 16 << 20;
 const ATTEMPTS_MAX: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const ANY: &str = "*";
 
 /// The way out for one who finds the name taken.
@@ -34,7 +34,7 @@ impl Bucket {
             let retention = self.retention()?;
             let first = part(from)?;
             if first.len() < PART_BYTES {
-                block_on(self.put_whole(key, &first, existing, retention.as_ref()))
+                self.put_whole(key, &first, existing, retention.as_ref())
             } else {
                 block_on(self.put_parts(key, first, from, existing, retention.as_ref()))
             }
@@ -59,7 +59,7 @@ impl Bucket {
     }
 
     /// One request. The retries are ours: one that follows a lost answer may find what the first one wrote.
-    async fn put_whole(
+    fn put_whole(
         &self,
         key: &str,
         content: &[u8],
@@ -67,8 +67,10 @@ impl Bucket {
         retention: Option<&Retention>,
     ) -> Result<()> {
         let sha256 = STANDARD.encode(Sha256::digest(content));
-        let (mut pause, mut unsure, began) = (FIRST_PAUSE, false, Instant::now());
-        for attempt in 1.. {
+        let (mut attempts, mut unsure, cleaning_up) = (0, false, interrupt::asked());
+        let stop = || !cleaning_up && interrupt::asked();
+        let put = until(self.limits.total, Pace::REMOTE, stop, || {
+            attempts += 1;
             let mut request = self
                 .client
                 .put_object()
@@ -83,26 +85,28 @@ impl Bucket {
                     .object_lock_retain_until_date(DateTime::from(*until));
             }
             let request = request.customize().config_override(self.limits.upload(content.len(), 1));
-            let Err(error) = unless_interrupted(request.send()).await? else {
-                return Ok(());
+            let Err(error) = block_on(unless_interrupted(request.send()))? else {
+                return Ok(Look::Done(()));
             };
             let failure = Failure::new(&error);
             if failure.is_condition() {
-                return if unsure && self.holds(key, content, &sha256).await? {
-                    Ok(())
+                return if unsure && block_on(self.holds(key, content, &sha256))? {
+                    Ok(Look::Done(()))
                 } else {
                     bail!(TAKEN)
                 };
             }
             unsure |= failure.is_unsure();
-            let late = attempt == ATTEMPTS_MAX || began.elapsed() > self.limits.total;
-            if !failure.is_passing() || late || interrupt::asked() {
+            if !failure.is_passing() || attempts == ATTEMPTS_MAX || cleaning_up {
                 return Err(failure.into());
             }
-            unless_interrupted(tokio::time::sleep(pause)).await?;
-            pause *= 2;
+            Ok(Look::Waiting(failure))
+        })?;
+        match put {
+            Waited::Done(()) => Ok(()),
+            Waited::TimedOut(failure) => Err(failure.into()),
+            Waited::Stopped => Err(interrupted().into()),
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// Whether the object there is this content.

@@ -18,6 +18,7 @@ use crate::terminal::{self, Terminal};
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
 use verify_drill::interrupt;
+use verify_drill::until::pause;
 
 /// The shortest and the longest pause before the next attempt to connect.
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
@@ -200,7 +201,7 @@ impl Writer<'_> {
             match self.beat(&mut connection) {
                 Ok(()) => {
                     backoff = BACKOFF_MIN;
-                    if interrupt::wait(self.interval.duration()) {
+                    if pause(self.interval.duration(), interrupt::asked) {
                         return Ok(Exit::PASS);
                     }
                 }
@@ -214,10 +215,10 @@ impl Writer<'_> {
                 }
                 Err(error) => {
                     connection = None;
-                    let pause = Period::from_ms(backoff.as_millis() as u64);
+                    let period = Period::from_ms(backoff.as_millis() as u64);
                     let chain = shown_text(&error.chain());
-                    terminal::tell(&format!("heartbeat: not written ({chain}); trying again in {pause}\n"));
-                    if interrupt::wait(backoff) {
+                    terminal::tell(&format!("heartbeat: not written ({chain}); trying again in {period}\n"));
+                    if pause(backoff, interrupt::asked) {
                         return Ok(Exit::PASS);
                     }
                     backoff = (backoff * 2).min(BACKOFF_MAX);

@@ -26,6 +26,7 @@ use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::Method;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::quantity::{count, counted};
+use verify_drill::until::pause;
 use verify_drill::watch::Watch;
 use verify_local::scratch::{self, Scratch};
 use verify_local::server::{InitOptions, Installation, Server, StartOptions};
@@ -201,7 +202,7 @@ fn settings(conninfo: &str) -> Result<Settings> {
 }
 
 fn wait(period: Duration) -> Result<()> {
-    if interrupt::wait(period) { Err(interrupted().into()) } else { Ok(()) }
+    if pause(period, interrupt::asked) { Err(interrupted().into()) } else { Ok(()) }
 }
 
 fn on_event(_: Event) -> ControlFlow<()> {

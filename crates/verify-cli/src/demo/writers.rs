@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use verify_core::postgres::{Connection, SessionOptions, Settings, heartbeat};
 
 use super::traffic;
+use verify_drill::until::{never, pause};
 
 /// How many clients write.
 pub(crate) const WRITERS: u32 = 3;
@@ -130,7 +131,7 @@ fn write(
             }
         }
         count.fetch_add(1, Ordering::Relaxed);
-        thread::sleep(PAUSE);
+        pause(PAUSE, never);
     }
     Ok(acknowledged)
 }
@@ -147,7 +148,7 @@ fn beat(connection: &mut Connection, stop: &AtomicBool) -> Result<()> {
             }
         }
         // Short, so that whoever waits for the end does not wait for a beat.
-        thread::sleep(PAUSE);
+        pause(PAUSE, never);
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What an agent is told to do.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -16,12 +17,14 @@ use crate::failover::ProbeOrder;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::{BackupRecord, Method};
 use verify_drill::interrupt;
+use verify_drill::until::{Look, Pace, until};
 use verify_local::Place;
 use verify_local::patience::PATIENCE;
 
 /// How long the cluster's network may take to let a new pod through to a server.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
-const ADMISSION_POLL: Duration = Duration::from_millis(250);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
+const ATTEMPTS: Pace = Pace { least: ATTEMPT_TIMEOUT, ..Pace::REMOTE };
 /// How long a server may take to answer a new connection, in seconds.
 const CONNECT_TIMEOUT: &str = "30";
 
@@ -163,12 +166,13 @@ impl Access {
 /// Waits until a server is reached, or for some seconds: a new pod is let through to nobody until the cluster's network
 /// has learnt of its labels. Whoever connects then tells why it cannot.
 fn await_admission(host: &str, port: u16) {
-    let began = Instant::now();
     let reached = || {
         let mut addresses = (host, port).to_socket_addrs().into_iter().flatten();
-        addresses.any(|address| TcpStream::connect_timeout(&address, ADMISSION_POLL).is_ok())
+        addresses.any(|address| TcpStream::connect_timeout(&address, ATTEMPT_TIMEOUT).is_ok())
     };
-    while began.elapsed() < ADMISSION_TIMEOUT && !reached() && !interrupt::wait(ADMISSION_POLL) {}
+    let _ = until(ADMISSION_TIMEOUT, ATTEMPTS, interrupt::asked, || {
+        Ok::<_, Infallible>(if reached() { Look::Done(()) } else { Look::Waiting(()) })
+    });
 }
 
 #[cfg(test)]

@@ -4,17 +4,18 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{WaitOptions, wait};
 
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, never, pause, until};
 
 /// The network policies are in force once so many attempts, one after the other, failed.
 const REFUSALS: u32 = 3;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+const ATTEMPTS: Pace = Pace { least: Duration::from_millis(50), most: Duration::from_millis(500) };
 /// A cluster that lets a pod out for so long enforces no network policies.
 const GATE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often ended children are looked for.
@@ -46,11 +47,11 @@ pub fn gate() -> Result<()> {
         .with_context(|| format!("failed to find the API server at {host}"))?;
     let began = Instant::now();
     let mut refused = 0;
-    while refused < REFUSALS {
-        match TcpStream::connect_timeout(&address, ATTEMPT_TIMEOUT) {
-            Ok(_) => refused = 0,
-            Err(_) => refused += 1,
-        }
+    let isolated = until(Duration::MAX, ATTEMPTS, interrupt::asked, || {
+        refused = match TcpStream::connect_timeout(&address, ATTEMPT_TIMEOUT) {
+            Ok(_) => 0,
+            Err(_) => refused + 1,
+        };
         if began.elapsed() > GATE_TIMEOUT && refused == 0 {
             bail!(
                 "failed to isolate the pod: {address} is still reachable after {} s; does the cluster's network enforce \
@@ -58,18 +59,19 @@ pub fn gate() -> Result<()> {
                 GATE_TIMEOUT.as_secs()
             );
         }
-        if interrupt::wait(ATTEMPT_PAUSE) {
-            return Err(interrupted().into());
-        }
+        Ok(if refused < REFUSALS { Look::Waiting(()) } else { Look::Done(()) })
+    })?;
+    match isolated {
+        Waited::Done(()) => Ok(()),
+        Waited::Stopped | Waited::TimedOut(()) => Err(interrupted().into()),
     }
-    Ok(())
 }
 
 /// Waits to be ended, and buries what other processes of the pod leave behind, as its first process has to.
 pub fn rest() {
-    while !interrupt::wait(REAP_PERIOD) {
+    while !pause(REAP_PERIOD, interrupt::asked) {
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
     }
     // Servers that were left running are given the moment that the pod has.
-    thread::sleep(Duration::from_millis(100));
+    pause(Duration::from_millis(100), never);
 }

@@ -1,11 +1,12 @@
 //! The probe as an agent's work: it is begun, watched and read back by commands of their own, and outlives them all.
 
+use std::convert::Infallible;
+use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -13,9 +14,10 @@ use jiff::Timestamp;
 use super::message::{Message, parts};
 use super::voice::tell;
 use crate::failover::{self, Begun, ProbeOrder, Record, Tail, standing};
-use verify_drill::interrupt;
+use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, never, pause, until};
 
-/// How often the record is looked at.
+/// Interval between two messages of its progress.
 const POLL: Duration = Duration::from_millis(200);
 /// A network policy lets a new pod in when the network has learnt of it; the first session may wait that long.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -23,7 +25,6 @@ const ADMISSION_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a primary is looked for that everything can be read from.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Creates the table and starts the writers as a process of their own.
 pub(super) fn begin(order: &ProbeOrder) -> Result<()> {
@@ -48,12 +49,12 @@ pub(super) fn begin(order: &ProbeOrder) -> Result<()> {
         .context("failed to start the probe")?;
     let input = child.stdin.take().context("failed to start the probe: it has no input")?;
     serde_json::to_writer(input, order).context("failed to send the probe its order")?;
-    let began = Instant::now();
-    while !order.record.exists() {
-        if child.try_wait()?.is_some() || began.elapsed() > ADMISSION_TIMEOUT {
-            bail!("failed to start the probe: {}", log_of(order));
-        }
-        thread::sleep(POLL / 10);
+    let begun = until(ADMISSION_TIMEOUT, Pace::LOCAL, never, || {
+        let (begun, ended) = (order.record.exists(), child.try_wait()?.is_some());
+        anyhow::Ok(if begun || ended { Look::Done(begun) } else { Look::Waiting(()) })
+    })?;
+    if begun != Waited::Done(true) {
+        bail!("failed to start the probe: {}", log_of(order));
     }
     tell(&Message::Probing(Begun { standing, now: Timestamp::now() }));
     Ok(())
@@ -69,7 +70,7 @@ pub fn probe() -> Result<()> {
 /// Says how the probe fares until nobody listens.
 pub(super) fn follow(order: &ProbeOrder) -> Result<()> {
     let mut tail = Tail::open(&order.record)?;
-    while !interrupt::wait(POLL) {
+    while !pause(POLL, interrupt::asked) {
         tell(&Message::Progress(tail.read()?));
     }
     Ok(())
@@ -97,25 +98,23 @@ pub(super) fn discard(order: &ProbeOrder) -> Result<()> {
 /// Tells the probe to end, and waits until it has, or cannot.
 fn end(order: &ProbeOrder) -> Result<()> {
     File::create(order.stop_file()).context("failed to stop the probe")?;
-    let began = Instant::now();
-    while began.elapsed() < END_TIMEOUT && order.record.exists() {
-        let text = fs::read_to_string(&order.record).context("failed to read the probe's record")?;
-        if Record::parse(&text)?.ended_us.is_some() {
-            break;
-        }
-        thread::sleep(POLL);
-    }
+    let _ = until(END_TIMEOUT, Pace::REMOTE, never, || {
+        let read = || fs::read_to_string(&order.record).context("failed to read the probe's record");
+        let ended = !order.record.exists() || Record::parse(&read()?)?.ended_us.is_some();
+        anyhow::Ok(if ended { Look::Done(()) } else { Look::Waiting(()) })
+    })?;
     Ok(())
 }
 
 /// Tries for so long.
 fn persistently<T>(timeout: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    let began = Instant::now();
-    loop {
-        match attempt() {
-            Err(_) if began.elapsed() < timeout && !interrupt::wait(PAUSE) => {}
-            tried => return tried,
-        }
+    let tried = until(timeout, Pace::REMOTE, interrupt::asked, || {
+        Ok::<_, Infallible>(attempt().map_or_else(Look::Waiting, Look::Done))
+    });
+    match tried {
+        Ok(Waited::Done(done)) => Ok(done),
+        Ok(Waited::TimedOut(error)) => Err(error),
+        Ok(Waited::Stopped) => Err(interrupted().into()),
     }
 }
 

@@ -12,6 +12,7 @@ use verify_core::event::Event;
 use super::message::Message;
 use super::orders::SIGN_OF_LIFE;
 use verify_drill::interrupt;
+use verify_drill::until::{never, pause};
 use verify_drill::watch::Watch;
 
 /// Rows that were read are told together.
@@ -21,8 +22,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 pub(super) fn begin() {
     tell(&Message::hello());
     thread::spawn(|| {
-        loop {
-            thread::sleep(SIGN_OF_LIFE);
+        while !pause(SIGN_OF_LIFE, never) {
             tell(&Message::Alive);
         }
     });

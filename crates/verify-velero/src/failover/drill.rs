@@ -313,8 +313,9 @@ fn wait_until_whole(
     event_at: Timestamp,
 ) -> Result<Option<u64>> {
     let end = Instant::now() + timeout;
-    while watching
-        .until(end.saturating_duration_since(Instant::now()), |w| w.now.missing_since(before).is_empty())?
+    let left = || Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
+    while let Some(left) = left()
+        && watching.until(left, |w| w.now.missing_since(before).is_empty())?
     {
         let since = Timestamp::now().duration_since(event_at).as_millis();
         if !watching.until(STEADY, |w| !w.now.missing_since(before).is_empty())? {

@@ -14,12 +14,11 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run, is_over};
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 use verify_local::process_group;
 
 /// Which run made a node unschedulable; by this a later run finds what a dead one left.
 pub(super) const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
-/// How often what is refused or under way is looked at again.
-const POLL: Duration = Duration::from_millis(500);
 /// A command of the user's that takes longer is ended.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -130,16 +129,17 @@ impl Target<'_> {
     /// Evicts a pod; again while a disruption budget forbids it.
     fn evict(&self, namespace: &str, pod: &str) -> Result<()> {
         let pods = self.cluster.of::<Pod>(namespace);
-        let began = Instant::now();
-        loop {
-            match pods.evict(pod)? {
-                Evicted::Going => return Ok(()),
-                Evicted::Refused(reason) if began.elapsed() > self.patience => bail!(
-                    "failed to evict the pod {namespace}/{pod} for {} s: {reason}",
-                    self.patience.as_secs()
-                ),
-                Evicted::Refused(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
-                Evicted::Refused(_) => {}
+        let evicted = until(self.patience, Pace::REMOTE, interrupt::asked, || {
+            anyhow::Ok(match pods.evict(pod)? {
+                Evicted::Going => Look::Done(()),
+                Evicted::Refused(reason) => Look::Waiting(reason),
+            })
+        })?;
+        match evicted {
+            Waited::Done(()) => Ok(()),
+            Waited::Stopped => Err(interrupted().into()),
+            Waited::TimedOut(reason) => {
+                bail!("failed to evict the pod {namespace}/{pod} for {} s: {reason}", self.patience.as_secs())
             }
         }
     }
@@ -234,18 +234,13 @@ fn shell(command: &str, target: &Target<'_>, asked: &dyn Fn() -> bool) -> Result
 
 fn wait(child: &mut Child, asked: &dyn Fn() -> bool) -> Result<ExitStatus> {
     let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if asked() || began.elapsed() > COMMAND_TIMEOUT {
-            // Whatever it started would go on, and might take the node away again after `--undo` has brought it back.
-            process_group::signal(child, Signal::KILL);
-            child.wait()?;
-            bail!("it was killed after {:.0} s", began.elapsed().as_secs_f64());
-        }
-        std::thread::sleep(POLL / 10);
+    if let Some(status) = process_group::wait(child, COMMAND_TIMEOUT, asked)? {
+        return Ok(status);
     }
+    // Whatever it started would go on, and might take the node away again after `--undo` has brought it back.
+    process_group::signal(child, Signal::KILL);
+    child.wait()?;
+    bail!("it was killed after {:.0} s", began.elapsed().as_secs_f64());
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::event::{cordoned_by, uncordon};
 use crate::cluster::{Cluster, Component, RUN, lease, selector};
 use crate::provider::Removal;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::pause;
 
 /// What a drill has in a cluster, and its sign of life.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ pub fn sweep(cluster: &Cluster) -> Result<Removal> {
     let dead = dead(&pods, &nodes, &leases, now);
     if dead.values().any(|traces| traces.lease.is_some()) {
         // Whoever lives gives a sign of life meanwhile.
-        if interrupt::wait(lease::OBSERVATION) {
+        if pause(lease::OBSERVATION, interrupt::asked) {
             return Err(interrupted().into());
         }
     }

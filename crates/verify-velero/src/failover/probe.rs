@@ -17,11 +17,10 @@ use verify_core::postgres::{Connection, SessionOptions, Settings};
 use super::record::{Attempt, Entry, Recorder};
 use super::table::{APPLICATION, ProbeTable, Standing, standing};
 use crate::agent::Conninfo;
+use verify_drill::until::pause;
 
 /// After a failed attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// How often a wait looks whether to stop.
-const POLL: Duration = Duration::from_millis(20);
 /// Writers that are stuck in a statement are not waited for longer.
 const END_TIMEOUT: Duration = Duration::from_secs(8);
 /// A statement that takes longer has failed.
@@ -108,22 +107,13 @@ pub fn write(order: &ProbeOrder, asked: fn() -> bool) -> Result<()> {
         threads.push(spawned.context("failed to start a thread")?);
     }
     let stop_file = order.stop_file();
-    while !asked() && !stop_file.exists() && began.elapsed() < order.limit {
-        if threads.iter().any(JoinHandle::is_finished) {
-            // Only the record can have failed. The others must not go on without it either.
-            break;
-        }
-        thread::sleep(POLL);
-    }
+    // Where a thread has finished, only the record can have failed. The others must not go on without it either.
+    let over = || asked() || stop_file.exists() || threads.iter().any(JoinHandle::is_finished);
+    pause(order.limit.saturating_sub(began.elapsed()), over);
     stop.store(true, Ordering::Relaxed);
-    let end = Instant::now() + END_TIMEOUT;
-    for thread in threads {
-        while !thread.is_finished() && Instant::now() < end {
-            thread::sleep(POLL);
-        }
-        if thread.is_finished() {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        }
+    pause(END_TIMEOUT, || threads.iter().all(JoinHandle::is_finished));
+    for thread in threads.into_iter().filter(JoinHandle::is_finished) {
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
     recorder.add(&Entry::Ended { at_us: recorder.now_us() }).with_context(|| unwritable(&order.record))
 }
@@ -205,16 +195,7 @@ impl Writer {
 
     /// Waits; whether to stop.
     fn wait_until(&self, then: Instant) -> bool {
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return true;
-            }
-            let left = then.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            thread::sleep(left.min(POLL));
-        }
+        pause(then.saturating_duration_since(Instant::now()), || self.stop.load(Ordering::Relaxed))
     }
 }
 
@@ -278,7 +259,7 @@ mod tests {
                     return text.matches("{\"a\":").count();
                 }
                 assert!(began.elapsed() < Duration::from_secs(30), "{text}");
-                thread::sleep(POLL);
+                thread::sleep(Duration::from_millis(20));
             }
         };
         let before = acknowledged(50);

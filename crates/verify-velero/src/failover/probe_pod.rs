@@ -15,10 +15,10 @@ use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE};
 use crate::cluster::{AgentPod, End, Kind, PodState, Said, Session, TOOL, Waiting};
 use verify_drill::hint::hinted;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 
 /// How long a pod may take to run.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(300);
 /// Longer than the agent itself tries.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -53,26 +53,22 @@ impl<'a> ProbePod<'a> {
     ) -> Result<Self> {
         pods.create(&pod.pod())?;
         let made = Self { tell, pods, name: pod.name.clone(), order, begun: false };
-        let began = Instant::now();
-        loop {
+        let runs = until(START_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
             let pod = made.pods.get(&made.name)?.context("failed to start the probe: its pod was removed")?;
             match PodState::of(&pod) {
-                PodState::Running => return Ok(made),
+                PodState::Running => Ok(Look::Done(())),
                 PodState::Failed(End { why, hint }) => {
-                    return Err(hinted(
-                        format!("failed to start the probe: its pod {} {why}", made.name),
-                        hint,
-                    ));
+                    Err(hinted(format!("failed to start the probe: its pod {} {why}", made.name), hint))
                 }
-                PodState::Waiting(Waiting { on, hint, .. }) if began.elapsed() > START_TIMEOUT => {
-                    let after = START_TIMEOUT.as_secs();
-                    return Err(hinted(
-                        format!("failed to start the probe: after {after} s its pod {on}"),
-                        hint,
-                    ));
-                }
-                PodState::Waiting(_) if interrupt::wait(POLL) => return Err(interrupted().into()),
-                PodState::Waiting(_) => {}
+                PodState::Waiting(waiting) => Ok(Look::Waiting(waiting)),
+            }
+        })?;
+        match runs {
+            Waited::Done(()) => Ok(made),
+            Waited::Stopped => Err(interrupted().into()),
+            Waited::TimedOut(Waiting { on, hint, .. }) => {
+                let after = START_TIMEOUT.as_secs();
+                Err(hinted(format!("failed to start the probe: after {after} s its pod {on}"), hint))
             }
         }
     }
@@ -174,25 +170,17 @@ impl Drop for ProbePod<'_> {
 }
 
 impl Following {
-    /// The newest that it said, having waited so long for more; `None` where it said nothing.
-    pub(super) fn newest(&self, wait: Duration) -> Option<Progress> {
-        let until = Instant::now() + wait;
+    /// The newest that it has said since it was last asked for; `None` where it said nothing.
+    pub(super) fn newest(&self) -> Option<Progress> {
         let mut newest = None;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.session.next(left) {
-                Said::Line(line) => match serde_json::from_str(&line) {
-                    Ok(Message::Progress(progress)) => newest = Some(progress),
-                    Ok(Message::Failed(_) | Message::Done) | Err(_) => return newest,
-                    Ok(_) => {}
-                },
-                Said::Nothing => return newest,
-                Said::Ended(_) => {
-                    interrupt::wait(left);
-                    return newest;
-                }
+        while let Said::Line(line) = self.session.next(Duration::ZERO) {
+            match serde_json::from_str(&line) {
+                Ok(Message::Progress(progress)) => newest = Some(progress),
+                Ok(Message::Failed(_) | Message::Done) | Err(_) => break,
+                Ok(_) => {}
             }
         }
+        newest
     }
 
     /// Says that somebody listens.

@@ -1,5 +1,6 @@
 //! Watching a cluster and the probe while the drill goes on: what changes, and when.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,9 +14,10 @@ use super::sample::Sample;
 use super::scene::Scene;
 use crate::cluster::Cluster;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::{Look, Pace, Waited, until};
 
-/// Between two looks.
-const PERIOD: Duration = Duration::from_millis(300);
+/// Always a second: what changes is reported with its time.
+const PACE: Pace = Pace { most: Pace::REMOTE.least, ..Pace::REMOTE };
 /// A probe that has said nothing for so long cannot be heard.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -84,14 +86,15 @@ impl<'a> Watching<'a> {
     ///
     /// If the user wants to stop. An API server that does not answer for once is asked again.
     pub(super) fn until(&mut self, timeout: Duration, over: impl Fn(&Self) -> bool) -> Result<bool> {
-        let end = Instant::now() + timeout;
-        while Instant::now() < end {
-            self.look()?;
-            if over(self) {
-                return Ok(true);
-            }
+        let waited = until(timeout, PACE, interrupt::asked, || {
+            self.look();
+            Ok::<_, Infallible>(if over(self) { Look::Done(()) } else { Look::Waiting(()) })
+        });
+        match waited {
+            Ok(Waited::Done(())) => Ok(true),
+            Ok(Waited::TimedOut(())) => Ok(false),
+            Ok(Waited::Stopped) => Err(interrupted().into()),
         }
-        Ok(false)
     }
 
     /// Watches for so long.
@@ -99,21 +102,15 @@ impl<'a> Watching<'a> {
         self.until(period, |_| false).map(drop)
     }
 
-    fn look(&mut self) -> Result<()> {
-        match &self.following {
-            Some(following) => {
-                following.go_on();
-                if let Some(progress) = following.newest(PERIOD) {
-                    self.progress = progress;
-                    self.heard = Instant::now();
-                }
+    fn look(&mut self) {
+        if let Some(following) = &self.following {
+            following.go_on();
+            if let Some(progress) = following.newest() {
+                self.progress = progress;
+                self.heard = Instant::now();
             }
-            None => drop(interrupt::wait(PERIOD)),
         }
-        if interrupt::asked() {
-            return Err(interrupted().into());
-        }
-        let Ok(now) = Sample::take(self.cluster, self.scene, self.node) else { return Ok(()) };
+        let Ok(now) = Sample::take(self.cluster, self.scene, self.node) else { return };
         let at = Timestamp::now();
         for what in self.now.changes_to(&now) {
             (self.tell)(&what);
@@ -123,6 +120,5 @@ impl<'a> Watching<'a> {
             self.primary_changed_at = Some(at);
         }
         self.now = now;
-        Ok(())
     }
 }

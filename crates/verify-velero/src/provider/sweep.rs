@@ -12,6 +12,7 @@ use super::removal::{Removal, is_restored, remove};
 use crate::cluster::{Cluster, Component, KEPT, Run, lease, selector};
 use crate::velero::restore::Restore;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::until::pause;
 
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
 const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];
@@ -46,7 +47,7 @@ pub fn sweep(
     let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
         tell("waiting to confirm that a run has been aborted: its lease may still be renewed");
-        if interrupt::wait(lease::OBSERVATION) {
+        if pause(lease::OBSERVATION, interrupt::asked) {
             return Err(interrupted().into());
         }
     }
