@@ -210,13 +210,23 @@ enum Command {
     Heartbeat(commands::heartbeat::Heartbeat),
     Backup(commands::backup::Backup),
     Restore(commands::restore::Restore),
+    #[cfg(feature = "velero")]
     Failover(commands::failover::Failover),
+    #[cfg(not(feature = "velero"))]
+    Failover(commands::lacking::Lacking),
+    #[cfg(feature = "velero")]
     Replicas(commands::replicas::Replicas),
+    #[cfg(not(feature = "velero"))]
+    Replicas(commands::lacking::Lacking),
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
     #[command(hide = true)]
+    #[cfg(feature = "velero")]
     Agent(commands::agent::Agent),
+    #[command(hide = true)]
+    #[cfg(not(feature = "velero"))]
+    Agent(commands::lacking::Lacking),
 }
 
 impl Command {
@@ -238,12 +248,17 @@ impl Command {
             Self::Heartbeat(command) => command.run(globals),
             Self::Backup(command) => command.run(globals),
             Self::Restore(command) => command.run(globals),
+            #[cfg(feature = "velero")]
             Self::Failover(command) => command.run(globals),
+            #[cfg(feature = "velero")]
             Self::Replicas(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(globals),
+            #[cfg(feature = "velero")]
             Self::Agent(command) => command.run(),
+            #[cfg(not(feature = "velero"))]
+            Self::Failover(command) | Self::Replicas(command) | Self::Agent(command) => command.run(),
         }
     }
 }

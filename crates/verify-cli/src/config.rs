@@ -14,7 +14,11 @@ use verify_core::report::Objectives;
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
 use verify_drill::store::{RegionTable, S3Table};
-use verify_velero::provider as velero;
+#[cfg(feature = "velero")]
+use verify_velero::provider::Settings as VeleroTable;
+/// The table `[velero]`, which a program without the feature does not read.
+#[cfg(not(feature = "velero"))]
+type VeleroTable = serde_json::Value;
 
 /// The two forms of a connection string.
 const CONNECTION_STRING: &str =
@@ -40,7 +44,7 @@ pub struct Config {
     #[serde(default)]
     backup: BackupTable,
     /// A database in Kubernetes that Velero backs up.
-    velero: Option<velero::Settings>,
+    velero: Option<VeleroTable>,
     /// Limits on what a server is asked to bear.
     #[serde(default)]
     limits: LimitsTable,
@@ -225,8 +229,14 @@ impl Config {
         })
     }
 
+    /// Whether there is a database in Kubernetes that Velero backs up.
+    pub(crate) fn has_velero(&self) -> bool {
+        self.velero.is_some()
+    }
+
     /// Where Velero backs up, if it does.
-    pub(crate) fn velero(&self) -> Option<&velero::Settings> {
+    #[cfg(feature = "velero")]
+    pub(crate) fn velero(&self) -> Option<&VeleroTable> {
         self.velero.as_ref()
     }
 

@@ -9,10 +9,13 @@ use verify_core::report::{self, Report};
 use crate::commands::bench::Benchmark;
 use crate::commands::heartbeat::HeartbeatState;
 use crate::demo::outcome::Outcome as Demonstration;
-use crate::render::document::{BackupDocument, FailoverDocument, RestoreDocument};
+#[cfg(feature = "velero")]
+use crate::render::document::FailoverDocument;
+use crate::render::document::{BackupDocument, RestoreDocument};
 use crate::render::manifest::Summary;
 use verify_drill::failure::Failure;
-use verify_velero::provider::Removal;
+use verify_drill::provider::Removal;
+#[cfg(feature = "velero")]
 use verify_velero::replicas::Replica;
 
 /// The version of every document but the report, which has its own. It grows when a field goes or changes its meaning.
@@ -86,10 +89,12 @@ impl Document for RestoreDocument<'_> {
     const FORMAT: &'static str = "state-lab-restore";
 }
 
+#[cfg(feature = "velero")]
 impl Document for FailoverDocument<'_> {
     const FORMAT: &'static str = "state-lab-failover";
 }
 
+#[cfg(feature = "velero")]
 impl Document for Replica {
     const FORMAT: &'static str = "state-lab-replicas";
 }
@@ -119,7 +124,9 @@ pub fn schema() -> Value {
         framed::<HeartbeatState<'static>>(&mut generator, "`heartbeat`"),
         framed::<BackupDocument<'static>>(&mut generator, "`backup`"),
         framed::<RestoreDocument<'static>>(&mut generator, "`restore`"),
+        #[cfg(feature = "velero")]
         framed::<FailoverDocument<'static>>(&mut generator, "`failover`"),
+        #[cfg(feature = "velero")]
         framed::<Replica>(&mut generator, "`replicas`"),
         framed::<Removal>(&mut generator, "`cleanup`"),
         framed::<Benchmark>(&mut generator, "`bench`"),
@@ -145,12 +152,13 @@ fn framed<T: Document + JsonSchema>(generator: &mut SchemaGenerator, of: &str) -
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "velero"))]
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use verify_velero::provider::{Record, TakenBackup};
-    use verify_velero::velero::problem::Problem;
+    use verify_drill::problem::Problem;
+    use verify_drill::provider::{StoredAt, TakenBackup};
+    use verify_velero::provider::Record;
 
     /// Checks a document against the schema of all of them, and against that of no other format.
     fn check(document: &impl Document) {
@@ -195,18 +203,24 @@ mod tests {
         let problem = Problem::failure("Backup nightly", "is PartiallyFailed").way_out("look into its log");
         let mut taken = TakenBackup {
             record: None,
+            stored: Value::Null,
+            method: "CSI snapshot".to_owned(),
+            details: Vec::new(),
+            place: StoredAt::Service("s3:bucket/prefix".to_owned()),
             problems: vec![problem],
             complaints: vec!["level=error".to_owned()],
-            place: "s3:bucket/prefix".to_owned(),
             left: Vec::new(),
         };
-        check(&BackupDocument::velero(&taken));
-        taken.record = Some(record());
-        check(&BackupDocument::velero(&taken));
+        check(&BackupDocument::new(&taken));
+        let record = record();
+        taken.stored = serde_json::to_value(&record).unwrap();
+        taken.record = Some(record.backup);
+        check(&BackupDocument::new(&taken));
         let removal = Removal {
             removed: vec!["Namespace state-lab-1".to_owned()],
             left: vec!["Pod p: denied".to_owned()],
             at_work: vec!["0123".to_owned()],
+            ..Removal::default()
         };
         check(&removal);
     }

@@ -10,7 +10,10 @@ pub mod exit;
 mod failure;
 #[cfg(test)]
 mod json_schema;
+#[cfg(any(not(feature = "s3"), not(feature = "velero")))]
+mod lacking;
 mod progress;
+mod providers;
 pub mod render;
 mod signals;
 mod store;

@@ -8,8 +8,6 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
-#[cfg(not(feature = "s3"))]
-use verify_drill::hint::Hinted;
 
 use verify_drill::store::{Address, Draft, Existing, FileDraft, Location, S3Table, Store, refuse_remote};
 
@@ -43,11 +41,7 @@ pub(crate) fn open(location: &Location) -> Result<Box<dyn Store>> {
 /// Always: this program was built without the feature `s3`.
 #[cfg(not(feature = "s3"))]
 pub(crate) fn open(location: &Location) -> Result<Box<dyn Store>> {
-    Err(Hinted::new(
-        format!("failed to open {location}: this state-lab was built without the feature `s3`"),
-        "build it with `cargo build --features s3`",
-    )
-    .into())
+    Err(crate::lacking::error("s3", &format!("failed to open {location}")))
 }
 
 /// What a file holds.

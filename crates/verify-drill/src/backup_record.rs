@@ -29,8 +29,7 @@ const MANIFEST_BYTES_MAX: u64 = 8 << 30;
 /// How the copy was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(rename = "CopyMethod")]
-pub enum Method {
+pub enum CopyMethod {
     /// A base backup of the whole server, with `pg_basebackup`.
     Physical,
     /// A dump of each database, with `pg_dump`.
@@ -50,7 +49,7 @@ pub struct BackupRecord {
     /// Its name.
     pub name: BackupName,
     /// How it was taken.
-    pub method: Method,
+    pub method: CopyMethod,
     /// The major version of the program that copied, which a dump needs to be read again.
     pub copied_by: u32,
     /// When it began, by our clock.

@@ -11,6 +11,8 @@ pub mod interrupt;
 pub mod judging;
 pub mod lock;
 pub mod openmetrics;
+pub mod problem;
+pub mod provider;
 pub mod quantity;
 pub mod recovery;
 pub mod runtime;

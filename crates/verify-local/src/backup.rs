@@ -1,56 +1,41 @@
 //! Taking a backup: copy and manifests of the same instant, kept whole or not at all.
 
-use anyhow::{Result, bail};
-use jiff::Timestamp;
-use verify_core::plan::Plan;
-use verify_core::postgres::Settings;
-
+use super::LocalProvider;
 use super::physical_backup::{self, Captured};
 use super::program::Program;
-use super::store::{Store, StoredBackup};
+use super::store::StoredBackup;
 use super::survey::Survey;
 use super::{logical_backup, logical_restore, tree};
-use verify_drill::backup_name::BackupName;
-use verify_drill::backup_record::{BackupRecord, FORMAT, FORMAT_VERSION, Method};
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use verify_drill::backup_record::{BackupRecord, CopyMethod, FORMAT, FORMAT_VERSION};
+use verify_drill::provider::BackupRequest;
 use verify_drill::watch::Watch;
-
-/// What to back up, and how.
-#[derive(Clone, Debug)]
-pub struct BackupRequest {
-    /// Where it goes.
-    pub store: Store,
-    /// What it is called there.
-    pub name: BackupName,
-    /// How it is taken; unless given, physical where the role and the server allow it.
-    pub method: Option<Method>,
-    /// The databases to capture, all of one server. A physical copy holds the others too, unproven.
-    pub databases: Vec<Settings>,
-    /// How they are measured. Its mode is the method's.
-    pub plan: Plan,
-}
 
 /// Takes a backup.
 ///
 /// # Errors
 ///
 /// If anything of it could not be taken, or a dump could not be restored. Then nothing of it is left.
-pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord> {
-    let BackupRequest { store, name, method, databases, plan } = request;
+pub fn backup(provider: &LocalProvider, request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord> {
+    let LocalProvider { store, databases } = provider;
+    let BackupRequest { name, method, plan } = request;
+    let method = method.as_deref().map(copy_method).transpose()?;
     let draft = store.begin(name)?;
     let started_at = Timestamp::now();
     let survey = Survey::of(databases)?;
-    let (method, reason) = survey.method(*method)?;
+    let (method, reason) = survey.method(method)?;
     if let Some(reason) = reason {
         watch.step(&format!("taking a logical backup, because {reason}"))?;
     }
     let (program, captured) = match method {
-        Method::Physical => ("pg_basebackup", physical_backup::copy(&survey, plan, draft.path(), watch)?),
-        Method::Logical => {
+        CopyMethod::Physical => ("pg_basebackup", physical_backup::copy(&survey, plan, draft.path(), watch)?),
+        CopyMethod::Logical => {
             let manifests = logical_backup::copy(&survey, plan, draft.path(), watch)?;
             let proven = |manifest| Captured { manifest, unproven: None };
             ("pg_dump", manifests.into_iter().map(proven).collect())
         }
-        Method::Snapshot => bail!("failed to back up: the local provider takes no volume snapshots"),
+        CopyMethod::Snapshot => bail!("failed to back up: the local provider takes no volume snapshots"),
     };
     let copied_by = Program::find(program, survey.server.major)?.major();
     let ended_at = Timestamp::now();
@@ -74,10 +59,21 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord
         databases: records,
     };
     let backup = StoredBackup { path: draft.path().to_owned(), record, manifests: Vec::new() };
-    if method == Method::Logical {
+    if method == CopyMethod::Logical {
         logical_restore::rehearse(&backup, watch)?;
     }
     watch.step("syncing the backup to disk")?;
     draft.keep(&backup.record)?;
     Ok(backup.record)
+}
+
+/// The method of this name.
+fn copy_method(name: &str) -> Result<CopyMethod> {
+    match name {
+        "physical" => Ok(CopyMethod::Physical),
+        "logical" => Ok(CopyMethod::Logical),
+        _ => bail!(
+            "failed to choose a method: {name} is not of this machine; --provider local takes physical or logical"
+        ),
+    }
 }

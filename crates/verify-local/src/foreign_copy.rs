@@ -8,7 +8,7 @@ use verify_core::postgres::Settings;
 use super::physical_backup;
 use super::survey::Survey;
 use verify_drill::backup_name::BackupName;
-use verify_drill::backup_record::{BackupRecord, DatabaseRecord, FORMAT, FORMAT_VERSION, Method};
+use verify_drill::backup_record::{BackupRecord, CopyMethod, DatabaseRecord, FORMAT, FORMAT_VERSION};
 use verify_drill::watch::Watch;
 
 /// Captures databases of one server while `copy` waits until somebody has cut a copy of its whole data directory; the
@@ -48,7 +48,7 @@ pub fn capture_around(
         version: FORMAT_VERSION,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         name: name.clone(),
-        method: Method::Snapshot,
+        method: CopyMethod::Snapshot,
         copied_by: survey.server.major,
         started_at,
         ended_at: Timestamp::now(),

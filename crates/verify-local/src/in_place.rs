@@ -18,7 +18,7 @@ use super::restore::recovery_points;
 use super::store::StoredBackup;
 use crate::scratch::Scratch;
 use crate::server::Server;
-use verify_drill::backup_record::{BackupRecord, Method};
+use verify_drill::backup_record::{BackupRecord, CopyMethod};
 use verify_drill::judging::Found;
 use verify_drill::watch::Watch;
 
@@ -75,8 +75,8 @@ pub fn restore_in_place(
     }
     let backup = StoredBackup { path, record, manifests };
     let brought_up = match backup.record.method {
-        Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
-        Method::Physical | Method::Snapshot => {
+        CopyMethod::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        CopyMethod::Physical | CopyMethod::Snapshot => {
             let copy = CopiedFiles { data: &data, tablespaces: &backup.path, scratch: &scratch };
             physical_restore::restore_in_place(&backup, &copy, plan, &mut stopwatch, watch)?
         }

@@ -20,7 +20,7 @@ use super::store::StoredBackup;
 use super::{neutral, session, tree};
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
-use verify_drill::backup_record::Method;
+use verify_drill::backup_record::CopyMethod;
 use verify_drill::watch::Watch;
 
 /// Recovery replays the WAL of the time that the copy took.
@@ -83,8 +83,8 @@ fn prepare(
 ) -> Result<(Files, StartOptions)> {
     let CopiedFiles { data, tablespaces, scratch } = copy;
     let files = match backup.record.method {
-        Method::Snapshot => Files::Unlisted,
-        Method::Physical | Method::Logical => {
+        CopyMethod::Snapshot => Files::Unlisted,
+        CopyMethod::Physical | CopyMethod::Logical => {
             // Before anything follows them: they lead to where the backup was made.
             neutral::relink_tablespaces(data, tablespaces)?;
             watch.step("checking the copy's files with pg_verifybackup")?;

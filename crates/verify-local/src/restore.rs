@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::{Pulse, Rpo};
-use verify_core::plan::Plan;
-use verify_core::report::{Objectives, Report};
+use verify_core::report::Report;
 use verify_core::timeline::Milestone;
 
 use super::outcome::Restored;
@@ -17,38 +16,23 @@ use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore};
 use crate::scratch::{self, Scratch};
-use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::CopyMethod;
 use verify_drill::backup_record::DatabaseRecord;
-use verify_drill::backup_record::Method;
 use verify_drill::judging::{Found, Judging, report_file};
+use verify_drill::provider::RestoreRequest;
 use verify_drill::store::{Folder, Store as _};
 use verify_drill::watch::Watch;
 
 /// Where the reports of restores lie in the directory of a backup.
 const REPORTS: &str = "reports";
 
-/// What to restore, and what it is to keep to.
-#[derive(Clone, Debug)]
-pub struct RestoreRequest {
-    /// Where it is.
-    pub store: Store,
-    /// What it is called there.
-    pub name: BackupName,
-    /// How it is measured. The manifests' hash and invariants count before the plan's.
-    pub plan: Plan,
-    /// What the recovery is to keep to.
-    pub objectives: Objectives,
-    /// When the source was lost, by our clock; the beginning of the restore unless given.
-    pub incident: Option<Timestamp>,
-}
-
 /// Restores a backup into a server on this machine and verifies it.
 ///
 /// # Errors
 ///
 /// If it could not be restored, or not be compared. What was found is no error.
-pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
-    let RestoreRequest { store, name, plan, objectives, incident } = request;
+pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
+    let RestoreRequest { name, plan, objectives, incident, keep: _ } = request;
     for swept in scratch::sweep().into_iter().chain(store.sweep()) {
         watch.step(&format!("removed leftovers of an earlier run: {}", swept.display()))?;
     }
@@ -56,9 +40,9 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> 
     let backup = store.find(name)?;
     let scratch = Scratch::create("restore")?;
     let brought_up = match backup.record.method {
-        Method::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
-        Method::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
-        Method::Snapshot => bail!("failed to restore {name}: the local provider has no volume snapshots"),
+        CopyMethod::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        CopyMethod::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        CopyMethod::Snapshot => bail!("failed to restore {name}: the local provider has no volume snapshots"),
     };
     let BroughtUp { server, databases, comparisons, pulses } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
@@ -99,7 +83,7 @@ pub(super) fn recovery_points(
     let verified = backup.manifests.iter().zip(comparisons).map(|(manifest, comparison)| {
         (comparison.verdict() == Verdict::Pass).then_some(manifest.header.captured_at)
     });
-    if backup.record.method == Method::Logical {
+    if backup.record.method == CopyMethod::Logical {
         let rpo = |(pulse, verified)| recovery::rpo_of_dump(pulse, verified, incident, clock);
         return pulses.iter().zip(verified).map(rpo).collect();
     }

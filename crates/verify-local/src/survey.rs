@@ -9,7 +9,7 @@ use verify_core::heartbeat::ClockOffset;
 use verify_core::postgres::{Connection, Row, SessionOptions, Settings};
 use verify_core::{Error, ErrorKind};
 
-use verify_drill::backup_record::{Method, ServerRecord};
+use verify_drill::backup_record::{CopyMethod, ServerRecord};
 
 /// A short statement that takes longer is stuck.
 const STATEMENT_TIMEOUT_MS: u32 = 30_000;
@@ -133,14 +133,14 @@ impl Survey {
     /// The method that is asked for; unless one is, physical where the role and the server allow it.
     ///
     /// The second value says why it is not physical, where nobody asked for that.
-    pub(super) fn method(&self, asked: Option<Method>) -> Result<(Method, Option<&str>)> {
+    pub(super) fn method(&self, asked: Option<CopyMethod>) -> Result<(CopyMethod, Option<&str>)> {
         match (asked, &self.not_physical) {
-            (Some(Method::Physical), Some(reason)) => {
+            (Some(CopyMethod::Physical), Some(reason)) => {
                 bail!("failed to take a base backup: {reason}; --method logical dumps instead")
             }
             (Some(method), _) => Ok((method, None)),
-            (None, None) => Ok((Method::Physical, None)),
-            (None, Some(reason)) => Ok((Method::Logical, Some(reason))),
+            (None, None) => Ok((CopyMethod::Physical, None)),
+            (None, Some(reason)) => Ok((CopyMethod::Logical, Some(reason))),
         }
     }
 }

@@ -1,28 +1,24 @@
 //! `backup`: a copy of databases with the manifests that prove it.
 
-use std::path::PathBuf;
-
-use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use anyhow::Result;
+use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use verify_core::plan::Plan;
 
-use super::cluster_flags::{ClusterFlags, Provider};
+use super::cluster_flags::ClusterFlags;
 use super::measuring::{Effort, Hash};
 use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
-use crate::config::Config;
-use crate::connect::Target;
 use crate::exit::Exit;
+use crate::providers::{self, Options};
 use crate::render::document::BackupDocument;
-use crate::render::{self, restore};
-use crate::{store, terminal};
+use crate::render::restore;
+use crate::terminal;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::duration::Period;
-use verify_local::BackupRequest;
-use verify_velero::provider::{self as velero, Settings};
+use verify_drill::provider::BackupRequest;
 
 /// Back databases up, with manifests of the same instant
 ///
@@ -43,11 +39,11 @@ pub(crate) struct Backup {
     #[arg(long, value_name = "NAME", value_parser = named)]
     name: BackupName,
     /// Who takes it [default: velero where the configuration has a [velero] table, else local]
-    #[arg(long, value_enum, value_name = "WHO")]
-    provider: Option<Provider>,
+    #[arg(long, value_name = "WHO", value_parser = providers::names())]
+    provider: Option<String>,
     /// How to copy [default: physical where role and server allow it, else logical; csi with Velero]
-    #[arg(long, value_enum, value_name = "METHOD")]
-    method: Option<Method>,
+    #[arg(long, value_name = "METHOD", value_parser = providers::methods())]
+    method: Option<String>,
     /// The hash of the rows
     #[arg(long, value_enum, default_value = "blake3")]
     hash: Hash,
@@ -70,23 +66,6 @@ pub(crate) struct Backup {
     databases: Vec<String>,
 }
 
-/// How to copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Method {
-    /// The whole server, with pg_basebackup
-    Physical,
-    /// Each database, with pg_dump
-    Logical,
-    /// Velero: a CSI snapshot of the running primary's volume
-    Csi,
-    /// Velero: a CSI snapshot, its data moved to the object store
-    CsiMove,
-    /// Velero: the files of a base backup on a volume of its own
-    Fs,
-    /// Velero: the files of a dump on a volume of its own
-    FsDump,
-}
-
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab backup --name nightly-001 postgresql://backup@db/shop
@@ -107,91 +86,29 @@ fn dated(pattern: &str, now: Timestamp) -> Result<BackupName, String> {
     jiff::fmt::strtime::format(pattern, &now).map_err(|error| error.to_string())?.parse()
 }
 
-/// A method, and with it who can take it.
-enum By {
-    Local(Option<verify_drill::backup_record::Method>),
-    Velero(velero::Method),
-}
-
-impl By {
-    fn choose(provider: Option<Provider>, method: Option<Method>, config: &Config) -> Result<Self> {
-        let by = match method {
-            None => match Provider::choose(provider, config) {
-                Provider::Local => Self::Local(None),
-                Provider::Velero => {
-                    Self::Velero(config.velero().and_then(|settings| settings.method).unwrap_or_default())
-                }
-            },
-            Some(Method::Physical) => Self::Local(Some(verify_drill::backup_record::Method::Physical)),
-            Some(Method::Logical) => Self::Local(Some(verify_drill::backup_record::Method::Logical)),
-            Some(Method::Csi) => Self::Velero(velero::Method::Csi),
-            Some(Method::CsiMove) => Self::Velero(velero::Method::CsiMove),
-            Some(Method::Fs) => Self::Velero(velero::Method::Fs),
-            Some(Method::FsDump) => Self::Velero(velero::Method::FsDump),
-        };
-        match (provider, &by) {
-            (Some(Provider::Local), Self::Velero(_)) => {
-                bail!(
-                    "failed to choose a method: that one is for Velero; use physical or logical with --provider local"
-                )
-            }
-            (Some(Provider::Velero), Self::Local(_)) => {
-                bail!("failed to choose a method: use csi, csi-move, fs or fs-dump with Velero")
-            }
-            _ => Ok(by),
-        }
-    }
-}
-
 impl Backup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
-        match By::choose(self.provider, self.method, &config)? {
-            By::Local(method) => self.with_local(method, &config, globals),
-            By::Velero(method) => self.with_velero(method, &config, globals),
-        }
-    }
-
-    fn with_local(
-        self,
-        method: Option<verify_drill::backup_record::Method>,
-        config: &Config,
-        globals: &Globals,
-    ) -> Result<Exit> {
-        let Self { name, hash, store, effort, wait, databases, .. } = self;
-        let databases = if databases.is_empty() { vec![String::new()] } else { databases };
-        let targets = databases.iter().map(|database| Ok(Target::find(database, config)?.settings()));
-        let request = BackupRequest {
-            store: store.open(config)?,
-            name,
-            method,
-            databases: targets.collect::<Result<_>>()?,
-            plan: waiting(effort.plan(config, hash.into()), wait),
+        let Self { name, provider, method, hash, store, effort, wait, basebackup_claim, cluster, databases } =
+            self;
+        let provider = providers::choose(provider.as_deref(), method.as_deref(), &config)?;
+        let basebackup_claim = basebackup_claim.as_deref();
+        let options = Options {
+            config: &config,
+            store: &store,
+            cluster: &cluster,
+            databases: Some(&databases),
+            basebackup_claim,
         };
-        let record = storing::watched(globals, "backing up", |watch| verify_local::backup(&request, watch))?;
-        let place: PathBuf = request.store.path().join(record.name.as_str());
-        let document = BackupDocument::local(&record, place.clone());
-        let place = place.to_string_lossy();
-        globals.terminal().result(&document, |style| restore::backup(&record, &place, style))?;
-        Ok(provable(&record))
-    }
-
-    fn with_velero(self, method: velero::Method, config: &Config, globals: &Globals) -> Result<Exit> {
-        let Self { name, hash, effort, wait, basebackup_claim, cluster, databases, .. } = self;
-        let settings = cluster.settings(config);
-        let settings = Settings {
-            basebackup_claim: basebackup_claim.or(settings.basebackup_claim.clone()),
-            databases: if databases.is_empty() { settings.databases.clone() } else { databases },
-            ..settings
-        };
-        let plan = waiting(effort.plan(config, hash.into()), wait);
-        let request = velero::BackupRequest { name, open_store: store::open, settings, method, plan };
-        let taken = storing::watched(globals, "backing up", |watch| velero::backup(&request, watch))?;
-        let document = BackupDocument::velero(&taken);
-        let printed = globals.terminal().result(&document, |style| render::velero::backup(&taken, style));
+        let provider = (provider.open)(&options)?;
+        let plan = waiting(effort.plan(&config, hash.into()), wait);
+        let request = BackupRequest { name, method, plan };
+        let taken = storing::watched(globals, "backing up", |watch| provider.backup(&request, watch))?;
+        let document = BackupDocument::new(&taken);
+        let printed = globals.terminal().result(&document, |style| restore::backup(&taken, style));
         storing::tell_left(&taken.left);
         printed?;
-        Ok(taken.record.as_ref().map_or(Exit::FAIL, |record| provable(&record.backup)))
+        Ok(taken.record.as_ref().map_or(Exit::FAIL, provable))
     }
 }
 

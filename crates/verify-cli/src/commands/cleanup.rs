@@ -1,19 +1,17 @@
 //! `cleanup`: removes what earlier runs left behind.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use clap::Args;
 
+use super::cluster_flags::ClusterFlags;
 use super::storing::StoreFlag;
 use crate::cli::Globals;
-use crate::config::Config;
 use crate::exit::Exit;
+use crate::providers::{self, Options};
+use verify_core::event;
 use verify_drill::interrupt;
-use verify_local::scratch;
-use verify_velero::cluster::{Cluster, lease};
-use verify_velero::failover;
-use verify_velero::provider::{KeptServers, Removal, sweep};
+use verify_drill::provider::Removal;
+use verify_drill::watch::Watch;
 
 /// Remove what earlier runs left behind
 ///
@@ -43,18 +41,27 @@ EXAMPLES:
 impl Cleanup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
-        let store = self.store.open(&config)?;
-        let local: Vec<PathBuf> = scratch::sweep_with_kept().into_iter().chain(store.sweep()).collect();
-        let mut all = Removal {
-            removed: local.iter().map(|path| path.display().to_string()).collect(),
-            ..Removal::default()
+        let Self { store, context, velero_namespace } = self;
+        let in_cluster = context.is_some() || velero_namespace.is_some() || config.has_velero();
+        let cluster = ClusterFlags::of(context, velero_namespace);
+        let options = Options {
+            config: &config,
+            store: &store,
+            cluster: &cluster,
+            databases: None,
+            basebackup_claim: None,
         };
-        let in_cluster =
-            self.context.is_some() || self.velero_namespace.is_some() || config.velero().is_some();
+        let on_step = |doing: &str| globals.tell(doing);
+        let watch = Watch { on_event: &event::ignore, on_step: &on_step, asked: interrupt::asked };
+        let remove = |provider: &str| {
+            let provider = providers::choose(Some(provider), None, &config)?;
+            (provider.open)(&options)?.remove_leftovers(&watch)
+        };
+        let mut all = remove("local")?;
         if in_cluster {
-            match self.sweep_cluster(&config, globals) {
-                Ok(swept) => all.add(swept),
-                // What was removed on this machine is told all the same.
+            match remove("velero") {
+                Ok(removal) => all.add(removal),
+                // What was removed on this machine is reported all the same.
                 Err(error) => all.left.push(format!("objects in the cluster: {error:#}")),
             }
         }
@@ -65,15 +72,6 @@ impl Cleanup {
             false => Exit::COULD_NOT_RUN,
         })
     }
-
-    fn sweep_cluster(&self, config: &Config, globals: &Globals) -> Result<Removal> {
-        let configured = config.velero().cloned().unwrap_or_default();
-        let cluster = Cluster::connect(self.context.as_deref().or(configured.context.as_deref()))?;
-        let velero_namespace = self.velero_namespace.as_deref().unwrap_or(configured.velero_namespace());
-        let mut swept = sweep(&cluster, velero_namespace, KeptServers::Remove, &|doing| globals.tell(doing))?;
-        swept.add(failover::sweep(&cluster)?);
-        Ok(swept)
-    }
 }
 
 /// What was removed and what was not, in words. Of a cluster that was not asked nothing is known.
@@ -83,7 +81,7 @@ fn told(all: &Removal, in_cluster: bool) -> String {
     let at_work = all.at_work.iter().map(|run| {
         format!(
             "running: the run {run}; if it was killed, clean up again in {} s\n",
-            lease::PATIENCE.as_secs()
+            all.dead_after.as_secs()
         )
     });
     let told: String = removed.chain(left).chain(at_work).collect();

@@ -1,14 +1,16 @@
 //! Flags of the commands that work in a Kubernetes cluster, over what `[velero]` of the configuration says.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+#[cfg(feature = "velero")]
 use crate::config::Config;
+#[cfg(feature = "velero")]
 use verify_velero::provider::Settings;
 
 const KUBERNETES: &str = "Kubernetes";
 
 /// Where a database is in a cluster.
-#[derive(Args)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DatabaseFlags {
     /// The context of the kubeconfig [default: the configuration's, else the current one]
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
@@ -25,7 +27,7 @@ pub(crate) struct DatabaseFlags {
 }
 
 /// Where a database and its backups are in a cluster.
-#[derive(Args)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterFlags {
     #[command(flatten)]
     database: DatabaseFlags,
@@ -37,29 +39,11 @@ pub(crate) struct ClusterFlags {
     velero_namespace: Option<String>,
 }
 
-/// Who makes and restores backups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
-    /// PostgreSQL's own programs, on this machine
-    Local,
-    /// Velero, in a Kubernetes cluster
-    Velero,
-}
-
-impl Provider {
-    /// The one that was asked for; else Velero where the configuration has a [velero] table.
-    pub(crate) fn choose(asked: Option<Self>, config: &Config) -> Self {
-        asked.unwrap_or(match config.velero() {
-            Some(_) => Self::Velero,
-            None => Self::Local,
-        })
-    }
-}
-
+#[cfg(feature = "velero")]
 impl DatabaseFlags {
     /// The configuration's settings with these flags over them.
-    pub(crate) fn settings(self, config: &Config) -> Settings {
-        let Self { context, namespace, cluster, image } = self;
+    pub(crate) fn settings(&self, config: &Config) -> Settings {
+        let Self { context, namespace, cluster, image } = self.clone();
         let of_file = config.velero().cloned().unwrap_or_default();
         Settings {
             context: context.or(of_file.context),
@@ -71,15 +55,24 @@ impl DatabaseFlags {
     }
 }
 
+#[cfg(feature = "velero")]
 impl ClusterFlags {
     /// The configuration's settings with these flags over them.
-    pub(crate) fn settings(self, config: &Config) -> Settings {
-        let Self { database, location, velero_namespace } = self;
+    pub(crate) fn settings(&self, config: &Config) -> Settings {
+        let Self { database, location, velero_namespace } = self.clone();
         let of_file = database.settings(config);
         Settings {
             location: location.or(of_file.location),
             velero_namespace: velero_namespace.or(of_file.velero_namespace),
             ..of_file
         }
+    }
+}
+
+impl ClusterFlags {
+    /// The flags of a command that has only these.
+    pub(crate) fn of(context: Option<String>, velero_namespace: Option<String>) -> Self {
+        let database = DatabaseFlags { context, namespace: None, cluster: None, image: None };
+        Self { database, location: None, velero_namespace }
     }
 }

@@ -1,18 +1,24 @@
 //! The verbs: each an argument struct and one short function.
 
+#[cfg(feature = "velero")]
 pub(crate) mod agent;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod capture;
 pub(crate) mod cleanup;
-mod cluster_flags;
+pub(crate) mod cluster_flags;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;
+#[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;
+#[cfg(not(feature = "velero"))]
+pub(crate) mod lacking;
 pub(crate) mod measuring;
+#[cfg(feature = "velero")]
 mod replica_sides;
+#[cfg(feature = "velero")]
 pub(crate) mod replicas;
 pub(crate) mod restore;
 pub(crate) mod show;

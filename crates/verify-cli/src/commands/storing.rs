@@ -13,7 +13,7 @@ use verify_drill::watch::Watch;
 use verify_local::Store;
 
 /// Where backups are.
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub(crate) struct StoreFlag {
     /// The directory of backups [default: that of the configuration, else ~/.local/share/state-lab/backups]
     #[arg(long, value_name = "DIR")]

@@ -23,14 +23,14 @@ use super::shop;
 pub(crate) use super::shop::DATABASE;
 use super::writers::{self, Acknowledged, WRITERS, Writers};
 use verify_drill::backup_name::BackupName;
-use verify_drill::backup_record::Method;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::provider::{BackupRequest, RestoreRequest};
 use verify_drill::quantity::{count, counted};
 use verify_drill::until::pause;
 use verify_drill::watch::Watch;
 use verify_local::scratch::{self, Scratch};
 use verify_local::server::{InitOptions, Installation, Server, StartOptions};
-use verify_local::{BackupRequest, RestoreRequest, Restored, Store};
+use verify_local::{LocalProvider, Restored, Store};
 
 /// The major versions that the demonstration runs on.
 pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=18;
@@ -94,22 +94,18 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     let watch = Watch { on_event: &on_event, on_step: &on_step, asked: interrupt::asked };
     let store = Store::open(&scratch.path().join("backups"))?;
     let name = BackupName::from_str("shop").map_err(anyhow::Error::msg)?;
-    let request = BackupRequest {
-        store: store.clone(),
-        name: name.clone(),
-        method: Some(Method::Physical),
-        databases: vec![settings],
-        plan: Plan::default(),
-    };
-    verify_local::backup(&request, &watch)?;
+    let provider = LocalProvider { store: store.clone(), databases: vec![settings] };
+    let request =
+        BackupRequest { name: name.clone(), method: Some("physical".to_owned()), plan: Plan::default() };
+    verify_local::backup(&provider, &request, &watch)?;
     narrator.tell("has both; the clients continue")?;
     wait(USED_AFTER)?;
 
     let (incident, acknowledged) = lose(&mut server, writers, narrator)?;
     narrator.tell("restores the backup into a new server, verifies every row, promotes it")?;
     let (plan, objectives) = (Plan::default(), Objectives::default());
-    let request = RestoreRequest { store, name, plan, objectives, incident: Some(incident) };
-    let restored = verify_local::restore(&request, &watch)?;
+    let request = RestoreRequest { name, plan, objectives, incident: Some(incident), keep: false };
+    let restored = verify_local::restore(&store, &request, &watch)?;
     let [report] = &restored.reports[..] else { bail!("the restore reported other databases than the shop") };
     let loss = count_loss(&restored, &acknowledged, incident)?;
     let damaged = damage(&restored, narrator)?;

@@ -9,7 +9,8 @@ use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, 
 use verify_core::timeline::Rto;
 
 use verify_drill::openmetrics;
-use verify_velero::provider::{RestoredCopy, Said};
+use verify_drill::provider::RestoredCopy;
+use verify_velero::provider::Said;
 
 use super::{Style, restore, text};
 

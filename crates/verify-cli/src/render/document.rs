@@ -1,18 +1,22 @@
 //! A backup, a restore and a failover as JSON.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::Rpo;
 use verify_core::report::Report;
 use verify_core::timeline::Rto;
 
 use verify_drill::backup_record::BackupRecord;
+use verify_drill::problem::Problem;
+use verify_drill::provider::{StoredAt, TakenBackup};
+#[cfg(feature = "velero")]
 use verify_velero::failover::Outcome;
-use verify_velero::provider::{Record, TakenBackup};
-use verify_velero::velero::problem::Problem;
+#[cfg(feature = "velero")]
+use verify_velero::provider::Record;
 
 /// Whether a backup or restore could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -30,12 +34,13 @@ pub(crate) struct BackupDocument<'a> {
     backup_status: Status,
     /// Its directory, on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<PathBuf>,
+    path: Option<&'a Path>,
     /// Its backup storage location and bucket, with Velero.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'a str>,
     /// What was backed up; null where Velero's backup is not restorable.
-    backup: Option<AnyRecord<'a>>,
+    #[schemars(with = "Option<AnyRecord>")]
+    backup: Option<&'a Value>,
     /// Why Velero's backup is not restorable, and what Velero warns of.
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<Vec<ProblemLine<'a>>>,
@@ -45,11 +50,13 @@ pub(crate) struct BackupDocument<'a> {
 }
 
 /// What was backed up, on this machine or by Velero.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(untagged)]
-enum AnyRecord<'a> {
-    Local(&'a BackupRecord),
-    Velero(&'a Record),
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "it is the schema of what the provider stored")]
+enum AnyRecord {
+    Local(Box<BackupRecord>),
+    #[cfg(feature = "velero")]
+    Velero(Box<Record>),
 }
 
 /// What is wrong with an object.
@@ -64,33 +71,25 @@ struct ProblemLine<'a> {
 }
 
 impl<'a> BackupDocument<'a> {
-    /// A backup on this machine.
-    pub(crate) fn local(record: &'a BackupRecord, path: PathBuf) -> Self {
-        Self {
-            backup_status: Status::Success,
-            path: Some(path),
-            place: None,
-            backup: Some(AnyRecord::Local(record)),
-            problems: None,
-            complaints: None,
-        }
-    }
-
-    /// A backup by Velero.
-    pub(crate) fn velero(taken: &'a TakenBackup) -> Self {
+    /// A backup that was taken.
+    pub(crate) fn new(taken: &'a TakenBackup) -> Self {
         let problem = |problem: &'a Problem| ProblemLine {
             fails: problem.is_failure(),
             object: &problem.object,
             what: &problem.what,
             way_out: problem.way_out.as_deref(),
         };
+        let (path, place) = match &taken.place {
+            StoredAt::Directory(path) => (Some(path.as_path()), None),
+            StoredAt::Service(place) => (None, Some(place.as_str())),
+        };
         Self {
             backup_status: if taken.record.is_some() { Status::Success } else { Status::Failed },
-            path: None,
-            place: Some(&taken.place),
-            backup: taken.record.as_ref().map(AnyRecord::Velero),
-            problems: Some(taken.problems.iter().map(problem).collect()),
-            complaints: Some(&taken.complaints),
+            path,
+            place,
+            backup: taken.record.is_some().then_some(&taken.stored),
+            problems: place.map(|_| taken.problems.iter().map(problem).collect()),
+            complaints: place.map(|_| taken.complaints.as_slice()),
         }
     }
 }
@@ -114,6 +113,7 @@ pub(crate) struct RestoreDocument<'a> {
 }
 
 /// A failover drill.
+#[cfg(feature = "velero")]
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FailoverDocument<'a> {
     event: &'static str,
@@ -122,6 +122,7 @@ pub(crate) struct FailoverDocument<'a> {
     drill: &'a Outcome,
 }
 
+#[cfg(feature = "velero")]
 impl<'a> FailoverDocument<'a> {
     pub(crate) fn new(outcome: &'a Outcome) -> Self {
         Self {

@@ -4,13 +4,15 @@ mod advice;
 #[cfg(all(test, feature = "velero"))]
 mod claims_tests;
 pub(crate) mod document;
+#[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub mod manifest;
+mod problem;
+#[cfg(feature = "velero")]
 pub(crate) mod replica;
 pub(crate) mod restore;
 mod style;
 pub mod text;
-pub(crate) mod velero;
 
 pub(crate) use style::Ink;
 pub use style::Style;

@@ -5,30 +5,44 @@ use std::fmt::Write;
 use verify_core::finding::Verdict;
 use verify_core::report::Report;
 
+use super::problem::problems;
 use super::style::{Ink, Style, sentence};
 use super::text;
-use verify_drill::backup_record::{BackupRecord, DatabaseRecord, Method};
-use verify_drill::quantity::{bytes, counted};
+use verify_drill::backup_record::DatabaseRecord;
+use verify_drill::provider::{StoredAt, TakenBackup};
+use verify_drill::quantity::counted;
 use verify_drill::recovery::recovery;
 
-/// What was backed up.
-pub(crate) fn backup(record: &BackupRecord, place: &str, style: &Style) -> String {
-    let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Good, "success"));
-    let method = match record.method {
-        Method::Physical => "physical (base backup)",
-        Method::Logical => "logical (dump)",
-        Method::Snapshot => "volume snapshot",
+/// What was backed up; why the copy is not restorable, where it is not.
+pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
+    let Some(record) = &taken.record else {
+        let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Bad, "failed"));
+        text.push_str(&problems(&taken.problems, style));
+        if !taken.complaints.is_empty() {
+            text.push_str("Velero's log says:\n");
+        }
+        for line in &taken.complaints {
+            let _ = writeln!(text, "    {}", sentence(line));
+        }
+        return text;
     };
-    let _ = writeln!(text, "method: {method}, PostgreSQL {}", record.server.version);
+    let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Good, "success"));
+    let _ = writeln!(text, "method: {}, PostgreSQL {}", taken.method, style.cut(&record.server.version));
     text.push_str(&captured(&record.databases, style));
-    let took = record.ended_at.duration_since(record.started_at);
-    let _ = writeln!(text, "size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64());
+    for line in &taken.details {
+        let _ = writeln!(text, "{}", sentence(line));
+    }
+    let place = match &taken.place {
+        StoredAt::Directory(path) => path.to_string_lossy().into_owned(),
+        StoredAt::Service(place) => sentence(place).to_string(),
+    };
     let _ = writeln!(text, "stored: {place}");
+    text.push_str(&problems(&taken.problems, style));
     text
 }
 
 /// The databases of a backup, and why what was captured of one proves nothing.
-pub(super) fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
+fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
     let mut text = String::new();
     for database in databases {
         let (tables, rows) = (counted(database.tables, "table"), counted(database.rows, "row"));

@@ -9,11 +9,11 @@ use verify_core::finding::{Code, Finding, Verdict};
 use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 use verify_core::report::Objectives;
-use verify_drill::backup_record::Method;
+use verify_drill::provider::{BackupRequest, RestoreRequest};
 use verify_drill::watch::Watch;
 use verify_local::scratch::Scratch;
 use verify_local::server::{InitOptions, Listen, Server, StartOptions};
-use verify_local::{BackupRequest, RestoreRequest, Store};
+use verify_local::{LocalProvider, Store};
 
 use crate::drill::{Drill, list, signal};
 use crate::program::{outcome, state_lab};
@@ -112,24 +112,23 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
         }
     };
     let watch = Watch { on_event: &|_| ControlFlow::Continue(()), on_step: &end_anchor, asked: || false };
+    let provider = LocalProvider { store: store.clone(), databases: vec![settings] };
     let request = BackupRequest {
-        store: store.clone(),
         name: "b".parse().unwrap(),
-        method: Some(Method::Physical),
-        databases: vec![settings],
+        method: Some("physical".to_owned()),
         plan: Plan::default(),
     };
-    let record = verify_local::backup(&request, &watch).unwrap();
+    let record = verify_local::backup(&provider, &request, &watch).unwrap();
     let reason = record.databases[0].unproven.as_deref().unwrap();
     assert!(reason.contains("ended before the copy was complete"), "{reason}");
     let request = RestoreRequest {
-        store,
         name: "b".parse().unwrap(),
         plan: Plan::default(),
         objectives: Objectives::default(),
         incident: None,
+        keep: false,
     };
-    let restored = verify_local::restore(&request, &Watch::silent()).unwrap();
+    let restored = verify_local::restore(&store, &request, &Watch::silent()).unwrap();
     assert_eq!(restored.verdict(), Verdict::Inconclusive);
     let codes: Vec<Code> = restored.reports[0].comparison().findings().iter().map(Finding::code).collect();
     assert!(codes.contains(&Code::SnapshotUnproven), "{codes:?}");
@@ -160,14 +159,13 @@ fn a_copy_that_cannot_know_its_subtransactions_is_given_up_with_the_reason() {
             }
         };
         let watch = Watch { on_event: &|_| ControlFlow::Continue(()), on_step: &begin, asked: || false };
+        let provider = LocalProvider { store, databases: vec![settings] };
         let request = BackupRequest {
-            store,
             name: "b".parse().unwrap(),
-            method: Some(Method::Physical),
-            databases: vec![settings],
+            method: Some("physical".to_owned()),
             plan: Plan::default(),
         };
-        let taken = verify_local::backup(&request, &watch);
+        let taken = verify_local::backup(&provider, &request, &watch);
         drill.source.psql("postgres", &end).unwrap();
         taken.unwrap();
     });

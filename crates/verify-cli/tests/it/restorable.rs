@@ -6,8 +6,9 @@ use verify_core::finding::Verdict;
 use verify_core::plan::Plan;
 use verify_core::postgres::{Connection, SessionOptions};
 use verify_core::report::Objectives;
+use verify_drill::provider::RestoreRequest;
 use verify_drill::watch::Watch;
-use verify_local::{RestoreRequest, Store};
+use verify_local::Store;
 
 use crate::drill::{Drill, list};
 use crate::program::Outcome;
@@ -135,14 +136,15 @@ fn a_library_that_an_extension_needs_is_preloaded_and_runs_nothing() {
     assert_eq!(back_up(&drill, &["shop"]).status, Some(0));
     let record = fs::read_to_string(drill.store().join("b/backup.json")).unwrap();
     assert!(record.contains("\"shared_preload_libraries\": \"pg_stat_statements\""), "{record}");
+    let store = Store::open(&drill.store()).unwrap();
     let request = RestoreRequest {
-        store: Store::open(&drill.store()).unwrap(),
         name: "b".parse().unwrap(),
         plan: Plan::default(),
         objectives: Objectives::default(),
         incident: None,
+        keep: false,
     };
-    let restored = verify_local::restore(&request, &Watch::silent()).unwrap();
+    let restored = verify_local::restore(&store, &request, &Watch::silent()).unwrap();
     assert_eq!(restored.verdict(), Verdict::Pass);
     let mut session = Connection::open(&restored.databases[0], &SessionOptions::new()).unwrap();
     let set = "SELECT current_setting('shared_preload_libraries'), current_setting('max_worker_processes'), \

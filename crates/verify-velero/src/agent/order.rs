@@ -15,7 +15,7 @@ use verify_core::postgres::{Environment, Settings};
 use super::message::Part;
 use crate::failover::ProbeOrder;
 use verify_drill::backup_name::BackupName;
-use verify_drill::backup_record::{BackupRecord, Method};
+use verify_drill::backup_record::BackupRecord;
 use verify_drill::interrupt;
 use verify_drill::until::{Look, Pace, until};
 use verify_local::Place;
@@ -67,7 +67,8 @@ pub struct CaptureOrder {
 pub struct StageOrder {
     pub name: BackupName,
     pub access: Access,
-    pub method: Option<Method>,
+    /// The method of the local provider.
+    pub method: String,
     /// Where the copies lie. What an earlier backup left there goes.
     pub store: PathBuf,
     pub plan: Plan,

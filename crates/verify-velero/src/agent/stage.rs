@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use super::capture::deliver;
 use super::order::StageOrder;
 use super::voice::watched;
-use verify_local::{BackupRequest, Store};
+use verify_drill::provider::BackupRequest;
+use verify_local::{LocalProvider, Store};
 
 /// Takes a backup into the store on the volume; what earlier backups left there goes before, as it is kept elsewhere.
 pub(super) fn stage(order: &StageOrder) -> Result<()> {
@@ -17,15 +18,14 @@ pub(super) fn stage(order: &StageOrder) -> Result<()> {
         let path = store.path().join(earlier.as_str());
         fs::remove_dir_all(&path).with_context(|| format!("failed to remove {}", path.display()))?;
     }
+    let provider = LocalProvider { store, databases: order.access.settings()? };
     let request = BackupRequest {
-        store,
         name: order.name.clone(),
-        method: order.method,
-        databases: order.access.settings()?,
+        method: Some(order.method.clone()),
         plan: order.plan.clone(),
     };
-    let record = watched(|watch| verify_local::backup(&request, watch))?;
-    let directory = request.store.path().join(record.name.as_str());
+    let record = watched(|watch| verify_local::backup(&provider, &request, watch))?;
+    let directory = provider.store.path().join(record.name.as_str());
     let files = record.databases.iter().map(|database| {
         let path = directory.join(&database.manifest);
         fs::read(&path).with_context(|| format!("failed to read {}", path.display()))

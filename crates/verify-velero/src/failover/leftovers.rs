@@ -10,8 +10,8 @@ use kube::ResourceExt;
 
 use super::event::{cordoned_by, uncordon};
 use crate::cluster::{Cluster, Component, RUN, lease, selector};
-use crate::provider::Removal;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::provider::Removal;
 use verify_drill::until::pause;
 
 /// What a drill has in a cluster, and its sign of life.
@@ -42,7 +42,8 @@ pub fn sweep(cluster: &Cluster) -> Result<Removal> {
             return Err(interrupted().into());
         }
     }
-    let mut done = Removal { at_work: lease::at_work(&leases, now), ..Removal::default() };
+    let mut done =
+        Removal { at_work: lease::at_work(&leases, now), dead_after: lease::PATIENCE, ..Removal::default() };
     for (run, traces) in dead {
         match traces.lease.map_or(Ok(true), |lease| lease::seize(cluster, lease)) {
             Ok(true) => done.add(remove(cluster, run, &traces)),

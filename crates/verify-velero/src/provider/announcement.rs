@@ -11,10 +11,10 @@ use kube::core::ObjectMeta;
 use verify_core::finding::{Code, Verdict};
 use verify_core::report::Report;
 
-use super::restore::RestoredCopy;
 use crate::cluster::{Cluster, Component, Run, labels, lease};
 use crate::velero::backup::Backup;
 use verify_drill::failure::is_interruption;
+use verify_drill::provider::RestoredCopy;
 use verify_drill::recovery::recovery;
 
 /// Who says it.

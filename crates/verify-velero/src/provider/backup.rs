@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::VeleroProvider;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use verify_core::plan::{Mode, Plan};
 
 use super::agent_call::AgentCall;
@@ -15,7 +16,7 @@ use super::claim_state::ClaimState;
 use super::evidence::Evidence;
 use super::following::{Ended, Followed};
 use super::latest::CLUSTER;
-use super::method::Method;
+use super::method::VeleroMethod;
 use super::preflight::{self, OPT_IN, OPT_OUT};
 use super::record::{FORMAT, FORMAT_VERSION, Record, Volume};
 use super::removal::{self, UNPROVEN};
@@ -29,14 +30,14 @@ use crate::velero::backup::{self, Backup, BackupOrder};
 use crate::velero::judge::backup_problems;
 use crate::velero::label;
 use crate::velero::object::Observed;
-use crate::velero::problem::Problem;
 use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::volume::ExpectedVolume;
 use crate::velero::volume_info;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::duration::Period;
-use verify_drill::store::OpenStore;
+use verify_drill::problem::Problem;
+use verify_drill::provider::{BackupRequest, StoredAt, TakenBackup};
 use verify_drill::watch::Watch;
 
 /// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
@@ -49,38 +50,22 @@ const STORE: &str = "state-lab";
 pub(super) const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
 
-/// What to back up, and how.
-pub struct BackupRequest {
-    pub name: BackupName,
-    pub settings: Settings,
-    /// Opens the bucket of the location.
-    pub open_store: OpenStore,
-    pub method: Method,
-    /// How the databases are measured. Its mode is the method's.
-    pub plan: Plan,
-}
-
-/// A backup that Velero ended.
-pub struct TakenBackup {
-    /// What proves it; nothing where it is no success.
-    pub record: Option<Record>,
-    /// Every reason why it is no success, and what Velero warns of.
-    pub problems: Vec<Problem>,
-    /// What Velero's log complains of, where it is no success.
-    pub complaints: Vec<String>,
-    /// Where it is: the location's name and its bucket.
-    pub place: String,
-    /// What could not be removed again.
-    pub left: Vec<String>,
-}
-
 /// Takes a backup.
 ///
 /// # Errors
 ///
 /// If it could not be taken, or what became of it could not be learnt. That Velero ended it badly is no error.
-pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup> {
-    let BackupRequest { name, settings, open_store, method, plan } = request;
+pub(super) fn backup(
+    provider: &VeleroProvider,
+    request: &BackupRequest,
+    watch: &Watch<'_>,
+) -> Result<TakenBackup> {
+    let VeleroProvider { settings, open_store } = provider;
+    let BackupRequest { name, method, plan } = request;
+    let method = match method {
+        Some(name) => VeleroMethod::named(name)?,
+        None => settings.method.unwrap_or_default(),
+    };
     expect_object_name(name)?;
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
@@ -93,7 +78,7 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup>
     }
     watch.step("checking the database and Velero")?;
     let source = Source::find(&cluster, settings, watch)?;
-    preflight::check(&cluster, velero, &source, *method, settings.basebackup_claim.as_deref())?;
+    preflight::check(&cluster, velero, &source, method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed is no obstacle.
     sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
@@ -104,7 +89,7 @@ pub fn backup(request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup>
         evidence: &evidence,
         source: &source,
         settings,
-        method: *method,
+        method,
         name,
         run: &run,
         live: &live,
@@ -144,7 +129,7 @@ struct Taking<'a> {
     evidence: &'a Evidence,
     source: &'a Source,
     settings: &'a Settings,
-    method: Method,
+    method: VeleroMethod,
     name: &'a BackupName,
     run: &'a Run,
     live: &'a LiveRun,
@@ -166,11 +151,20 @@ impl Taking<'_> {
         cluster.of::<Pod>(&source.namespace).delete(&pod.name)?;
         let mut problems = backup_problems(&ended.seen(), method.into(), &volume.expected());
         problems.extend(left_out(&ended, &preflight::bystanders(source, claims)));
-        let place = format!("{} ({})", evidence.name(), evidence.store().place());
+        let place = StoredAt::Service(format!("{} ({})", evidence.name(), evidence.store().place()));
         let left = Vec::new();
         if problems.iter().any(Problem::is_failure) {
             self.release()?;
-            return Ok(TakenBackup { record: None, problems, complaints: ended.complaints, place, left });
+            return Ok(TakenBackup {
+                record: None,
+                stored: Value::Null,
+                method: method.words().to_owned(),
+                details: Vec::new(),
+                place,
+                problems,
+                complaints: ended.complaints,
+                left,
+            });
         }
         if self.live.lost() {
             bail!(
@@ -194,7 +188,18 @@ impl Taking<'_> {
         };
         evidence.keep(&record, &files)?;
         self.release()?;
-        Ok(TakenBackup { record: Some(record), problems, complaints: Vec::new(), place, left })
+        let volume = &record.volume;
+        let volume = format!("volume: {}/{} of {}", volume.namespace, volume.claim, volume.pod);
+        Ok(TakenBackup {
+            stored: serde_json::to_value(&record).context("failed to write the backup's record")?,
+            record: Some(record.backup),
+            method: method.words().to_owned(),
+            details: vec![volume],
+            place,
+            problems,
+            complaints: Vec::new(),
+            left,
+        })
     }
 
     /// Takes the label off that lets a later run delete the Backup: it has ended, and what is to be said of it is said.
@@ -277,13 +282,13 @@ impl Taking<'_> {
     /// A base backup or a dump on a volume of its own, whose files Velero then copies.
     fn files(&self, pod: &AgentPod, plan: &Plan) -> Result<Copied> {
         let method = match self.method {
-            Method::FsDump => verify_drill::backup_record::Method::Logical,
-            Method::Fs | Method::Csi | Method::CsiMove => verify_drill::backup_record::Method::Physical,
+            VeleroMethod::FsDump => "logical",
+            VeleroMethod::Fs | VeleroMethod::Csi | VeleroMethod::CsiMove => "physical",
         };
         let order = StageOrder {
             name: self.name.clone(),
             access: self.source.access.clone(),
-            method: Some(method),
+            method: method.to_owned(),
             store: format!("{VOLUME_PATH}/{STORE}").into(),
             plan: plan.clone(),
         };
@@ -351,7 +356,12 @@ fn is_cut(snapshots: &[VolumeSnapshot], claim: &str) -> bool {
 }
 
 /// The labels by which a restore finds the volume's claim, or its pod, in the backup.
-fn volume_labels(method: Method, ended: &Ended, volume: &Volume, run: &Run) -> BTreeMap<String, String> {
+fn volume_labels(
+    method: VeleroMethod,
+    ended: &Ended,
+    volume: &Volume,
+    run: &Run,
+) -> BTreeMap<String, String> {
     match method.is_snapshot() {
         true => {
             let snapshot = ended.snapshots.get(&volume.claim);

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::sweep::{KeptServers, sweep};
 use super::waiting::{Pending, wait};
 use crate::cluster::{Cluster, Component, selector};
-use crate::velero::problem::Problem;
+use verify_drill::problem::Problem;
 use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 

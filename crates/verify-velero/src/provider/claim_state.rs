@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim};
 use kube::ResourceExt;
 
 use crate::cluster::Cluster;
-use crate::velero::problem::Problem;
+use verify_drill::problem::Problem;
 
 /// How often the cluster is asked.
 const PERIOD: Duration = Duration::from_secs(5);

@@ -23,7 +23,6 @@ use crate::velero::judge::{RestoreSeen, restore_problems};
 use crate::velero::label;
 use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeRestore;
-use crate::velero::problem::Problem;
 use crate::velero::restore::{self, Restore, RestoreOrder};
 use crate::velero::results::{self, Results};
 use crate::velero::retry::{Retry, Step};
@@ -32,6 +31,7 @@ use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::waiting;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::problem::Problem;
 use verify_drill::until::{Look, Pace, Waited, until};
 use verify_drill::watch::Watch;
 

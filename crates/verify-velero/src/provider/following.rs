@@ -16,13 +16,13 @@ use crate::velero::judge::BackupSeen;
 use crate::velero::label;
 use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeBackup;
-use crate::velero::problem::Problem;
 use crate::velero::results::{self, Results};
 use crate::velero::snapshot::VolumeSnapshot;
 use crate::velero::transfer::{moving, transfers};
 use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::{log, waiting};
 use verify_drill::duration::Period;
+use verify_drill::problem::Problem;
 use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
 
+use super::VeleroProvider;
 use super::evidence::Evidence;
-use super::settings::Settings;
 use crate::velero::backup::Backup;
 use crate::velero::label;
 use crate::velero::object::Observed;
 use verify_drill::backup_name::BackupName;
-use verify_drill::store::OpenStore;
 use verify_drill::watch::Watch;
 
 /// The label of a Backup that names the database: a namespace may have several.
@@ -23,10 +22,11 @@ pub(super) const CLUSTER: &str = "state-lab.dev/cluster";
 /// # Errors
 ///
 /// If there is none, or none can be chosen. Newer ones that nothing proves, or that lack a database, are told.
-pub fn latest(settings: &Settings, open_store: OpenStore, watch: &Watch<'_>) -> Result<BackupName> {
+pub(super) fn latest(provider: &VeleroProvider, watch: &Watch<'_>) -> Result<BackupName> {
+    let VeleroProvider { settings, open_store } = provider;
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
-    let evidence = Evidence::open(&cluster, settings, open_store)?;
+    let evidence = Evidence::open(&cluster, settings, *open_store)?;
     let namespace = settings.namespace_in(&cluster);
     let backups = cluster.of::<Backup>(velero).list("")?;
     let candidates = candidates(&backups, namespace, evidence.name());

@@ -34,14 +34,49 @@ mod storage;
 mod sweep;
 mod waiting;
 
+use anyhow::Result;
+use verify_drill::backup_name::BackupName;
+use verify_drill::provider::{BackupRequest, Provider, Removal, RestoreRequest, RestoredCopy, TakenBackup};
+use verify_drill::store::OpenStore;
+use verify_drill::watch::Watch;
+
+use self::sweep::{KeptServers, sweep};
+use crate::failover;
+
 pub use announcement::Said;
-pub use backup::{BackupRequest, TakenBackup, backup};
 pub use evidence::place_of;
-pub use latest::latest;
-pub use method::Method;
+pub use method::VeleroMethod;
 pub use record::Record;
-pub use removal::Removal;
-pub use restore::{Kept, RestoreRequest, RestoredCopy, restore};
 pub use settings::Settings;
-pub use source::{choose, login};
-pub use sweep::{KeptServers, sweep};
+pub(crate) use source::{choose, login};
+
+/// The provider `velero`.
+#[derive(Clone, Debug)]
+pub struct VeleroProvider {
+    pub settings: Settings,
+    /// Opens the bucket of a backup storage location.
+    pub open_store: OpenStore,
+}
+
+impl Provider for VeleroProvider {
+    fn backup(&self, request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup> {
+        backup::backup(self, request, watch)
+    }
+
+    fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
+        restore::restore(self, request, watch)
+    }
+
+    fn latest(&self, watch: &Watch<'_>) -> Result<BackupName> {
+        latest::latest(self, watch)
+    }
+
+    /// Removes what dead runs left in the cluster, those of failover drills included.
+    fn remove_leftovers(&self, watch: &Watch<'_>) -> Result<Removal> {
+        let cluster = self.settings.connect()?;
+        let velero = self.settings.velero_namespace();
+        let mut removal = sweep(&cluster, velero, KeptServers::Remove, watch.on_step)?;
+        removal.add(failover::sweep(&cluster)?);
+        Ok(removal)
+    }
+}

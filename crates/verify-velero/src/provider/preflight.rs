@@ -8,12 +8,12 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 
-use super::method::Method;
+use super::method::VeleroMethod;
 use super::source::Source;
 use crate::cluster::{Cluster, is_over};
-use crate::velero::problem::Problem;
 use crate::velero::snapshot_class::{self, VELERO_LABEL, VolumeSnapshotClass};
 use crate::velero::volume::ExpectedVolume;
+use verify_drill::problem::Problem;
 
 /// The annotation that opts volumes of a pod into Velero's copying of files, and the one that opts out.
 pub(super) const OPT_IN: &str = "backup.velero.io/backup-volumes";
@@ -24,7 +24,7 @@ const EXCLUDED: &str = "velero.io/exclude-from-backup";
 /// Everything that is looked at.
 pub(super) struct Seen<'a> {
     pub(super) source: &'a Source,
-    pub(super) method: Method,
+    pub(super) method: VeleroMethod,
     /// The claim for base backups.
     pub(super) basebackup_claim: Option<&'a str>,
     pub(super) claims: Vec<PersistentVolumeClaim>,
@@ -40,7 +40,7 @@ pub(super) fn check(
     cluster: &Cluster,
     velero: &str,
     source: &Source,
-    method: Method,
+    method: VeleroMethod,
     basebackup_claim: Option<&str>,
 ) -> Result<()> {
     let snapshots = method.is_snapshot();
@@ -73,7 +73,7 @@ pub(super) fn problems(seen: &Seen<'_>) -> Vec<Problem> {
     } else {
         problems.extend(basebackup_claim(seen));
     }
-    if seen.method != Method::Csi {
+    if seen.method != VeleroMethod::Csi {
         problems.extend(node_agent(seen));
     }
     problems

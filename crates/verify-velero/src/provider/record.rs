@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::method::Method;
+use super::method::VeleroMethod;
 use crate::velero::volume::ExpectedVolume;
 use verify_drill::backup_record::BackupRecord;
 
@@ -23,7 +23,7 @@ pub struct Record {
     /// What was captured.
     pub backup: BackupRecord,
     /// How Velero copied it.
-    pub method: Method,
+    pub method: VeleroMethod,
     /// The run that made it, which the Backup is labelled with in every cluster: another one of the same name proves
     /// nothing.
     pub run: String,

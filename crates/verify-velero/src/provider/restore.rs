@@ -9,19 +9,18 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
-use verify_core::finding::Verdict;
 use verify_core::manifest::Manifest;
-use verify_core::plan::Plan;
-use verify_core::report::{Objectives, Report};
+use verify_core::report::Report;
 use verify_core::timeline::{Milestone, Timeline};
 
+use super::VeleroProvider;
 use super::agent_call::AgentCall;
 use super::announcement::announce;
 use super::backup::{POD_DEADLINE, VOLUME_PATH};
 use super::claim_state::ClaimState;
 use super::evidence::Evidence;
 use super::filling::Filling;
-use super::method::Method;
+use super::method::VeleroMethod;
 use super::place::Place;
 use super::record::Record;
 use super::removal;
@@ -33,72 +32,25 @@ use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
 use crate::velero::backup::Backup;
 use crate::velero::object::Observed;
-use crate::velero::problem::Problem;
-use verify_drill::backup_name::BackupName;
 use verify_drill::judging::{Found, Judging, metrics_file, report_file};
 use verify_drill::openmetrics;
-use verify_drill::store::OpenStore;
+use verify_drill::problem::Problem;
+use verify_drill::provider::{RestoreRequest, RestoredCopy};
 use verify_drill::until::Look;
 use verify_drill::watch::Watch;
-
-/// What to restore, and what it is to keep to.
-pub struct RestoreRequest {
-    pub name: BackupName,
-    pub settings: Settings,
-    /// Opens the bucket of the location.
-    pub open_store: OpenStore,
-    /// How it is measured. The manifests' hash and invariants count before the plan's.
-    pub plan: Plan,
-    pub objectives: Objectives,
-    /// When the source was lost, by our clock; the beginning of the restore unless given.
-    pub incident: Option<Timestamp>,
-    /// Whether to leave the restored server running.
-    pub keep: bool,
-}
-
-/// What a restore came to.
-pub struct RestoredCopy {
-    /// The databases' names, in the record's order.
-    pub databases: Vec<String>,
-    /// What was found in each.
-    pub reports: Vec<Report>,
-    /// Where the reports are kept.
-    pub report_files: Vec<String>,
-    /// What Velero warns of.
-    pub warnings: Vec<Problem>,
-    /// What could not be removed again.
-    pub left: Vec<String>,
-    /// Where the server runs on, where it was kept.
-    pub kept: Option<Kept>,
-}
-
-/// A restored server that was left running.
-pub struct Kept {
-    pub namespace: String,
-    pub pod: String,
-    /// How to connect from inside the pod.
-    pub conninfo: String,
-}
-
-impl RestoredCopy {
-    /// The worst verdict of all databases.
-    pub fn verdict(&self) -> Verdict {
-        Verdict::worst(self.reports.iter().map(Report::verdict))
-    }
-
-    /// The worst verdict on the data alone, whatever the objectives.
-    pub fn integrity(&self) -> Verdict {
-        Verdict::worst(self.reports.iter().map(|report| report.comparison().verdict()))
-    }
-}
 
 /// Restores a backup and verifies it inside the cluster. What was made for it is removed in the end.
 ///
 /// # Errors
 ///
 /// If it could not be restored, or not be compared. What was found is no error.
-pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
-    let RestoreRequest { name, settings, open_store, .. } = request;
+pub(super) fn restore(
+    provider: &VeleroProvider,
+    request: &RestoreRequest,
+    watch: &Watch<'_>,
+) -> Result<RestoredCopy> {
+    let VeleroProvider { settings, open_store } = provider;
+    let name = &request.name;
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
@@ -114,6 +66,7 @@ pub fn restore(request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCo
     let restoring = Restoring {
         cluster: &cluster,
         evidence: &evidence,
+        settings,
         request,
         record: &record,
         run: &run,
@@ -185,6 +138,7 @@ fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &R
 struct Restoring<'a> {
     cluster: &'a Cluster,
     evidence: &'a Evidence,
+    settings: &'a Settings,
     request: &'a RestoreRequest,
     record: &'a Record,
     run: &'a Run,
@@ -240,22 +194,19 @@ impl Restoring<'_> {
         let databases: Vec<String> =
             self.record.backup.databases.iter().map(|database| database.name.clone()).collect();
         let report_files = self.keep_reports(&reports, &databases);
-        let kept = conninfo.map(|conninfo| Kept { namespace, pod, conninfo });
+        let kept = conninfo.map(|conninfo| {
+            format!(
+                "the restored server is still running; connect to it with\n    kubectl -n {namespace} exec -it {pod} -- psql \
+                 \"{conninfo}\"\nremove it with\n    state-lab cleanup"
+            )
+        });
+        let warnings = warnings.iter().map(|warning| format!("Velero warns: {warning}")).collect();
         Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
     }
 
     fn filling<'a>(&'a self, namespace: &'a str, consume: &'a dyn Fn() -> Result<()>) -> Filling<'a> {
         let Self { cluster, evidence, record, run, watch, .. } = *self;
-        Filling {
-            cluster,
-            evidence,
-            settings: &self.request.settings,
-            record,
-            run,
-            namespace,
-            consume,
-            watch,
-        }
+        Filling { cluster, evidence, settings: self.settings, record, run, namespace, consume, watch }
     }
 
     /// Makes our job on the volume. Its pod waits for the volume, and does nothing before it is told to.
@@ -266,19 +217,19 @@ impl Restoring<'_> {
             namespace: namespace.to_owned(),
             run: self.run.clone(),
             component: Component::Validation,
-            tool_image: self.request.settings.image()?.to_owned(),
+            tool_image: self.settings.image()?.to_owned(),
             image: self.record.image.clone(),
             // They are the application's, and stay with it.
             image_pull_secrets: Vec::new(),
             account: self.record.account,
             mounts: vec![Mount { claim: volume.claim.clone(), path: VOLUME_PATH.to_owned() }],
             // What a dump is loaded into has to have room, and only the volume is known to have it.
-            scratch: (self.record.method == Method::FsDump).then(|| VOLUME_PATH.to_owned()),
+            scratch: (self.record.method == VeleroMethod::FsDump).then(|| VOLUME_PATH.to_owned()),
             annotations: std::collections::BTreeMap::new(),
             deadline: POD_DEADLINE,
             gated: true,
             placing: None,
-            settings: self.request.settings.pods(),
+            settings: self.settings.pods(),
         };
         self.watch.step("starting a pod on the restored volume")?;
         self.cluster.of::<Job>(namespace).create(&pod.job())?;
@@ -288,7 +239,7 @@ impl Restoring<'_> {
     /// Waits until the pod of our job runs; its name.
     fn await_pod(&self, namespace: &str) -> Result<String> {
         let pods = self.cluster.of::<Pod>(namespace);
-        let patience = self.request.settings.patience();
+        let patience = self.settings.patience();
         let name = wait(patience, self.watch, || {
             if let Some(pod) = pods.list(&self.run.selector())?.first() {
                 return Ok(Look::Done(pod.name_any()));
@@ -348,7 +299,7 @@ impl Restoring<'_> {
     fn check_volumes(&self, place: &Place) -> Result<()> {
         let way_out = format!(
             "`velero -n {} backup describe {} --details` lists the volumes that the backup has copies of",
-            self.request.settings.velero_namespace(),
+            self.settings.velero_namespace(),
             self.record.backup.name
         );
         if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::method::Method;
+use super::method::VeleroMethod;
 use crate::cluster::{Cluster, PodSettings, Resources, Toleration};
 use verify_drill::duration::Period;
 
@@ -24,7 +24,7 @@ pub struct Settings {
     #[serde(default)]
     pub databases: Vec<String>,
     /// How Velero copies: csi unless given.
-    pub method: Option<Method>,
+    pub method: Option<VeleroMethod>,
     /// The image of state-lab that the cluster can pull.
     pub image: Option<String>,
     /// Velero's namespace; velero unless given.

@@ -14,8 +14,8 @@ use crate::agent::Access;
 use crate::cluster::{
     Cluster, Credentials, PostgresCluster, User, database_container, is_ready, output_of, pull_secrets,
 };
-use crate::velero::problem::Problem;
 use verify_drill::duration::Period;
+use verify_drill::problem::Problem;
 use verify_drill::until::Look;
 use verify_drill::watch::Watch;
 
@@ -130,7 +130,11 @@ fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Proble
 }
 
 /// The only cluster, or the one of this name.
-pub fn choose(found: Vec<PostgresCluster>, name: Option<&str>, namespace: &str) -> Result<PostgresCluster> {
+pub(crate) fn choose(
+    found: Vec<PostgresCluster>,
+    name: Option<&str>,
+    namespace: &str,
+) -> Result<PostgresCluster> {
     let names: Vec<String> = found.iter().map(|cluster| cluster.name.clone()).collect();
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let mut wanted = found.into_iter().filter(|cluster| name.is_none_or(|name| cluster.name == name));
@@ -225,7 +229,7 @@ fn access(
 }
 
 /// The name and password of a superuser.
-pub fn login(
+pub(crate) fn login(
     cluster: &Cluster,
     namespace: &str,
     found: &PostgresCluster,

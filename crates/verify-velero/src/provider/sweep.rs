@@ -8,10 +8,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 
-use super::removal::{Removal, is_restored, remove};
+use super::removal::{is_restored, remove};
 use crate::cluster::{Cluster, Component, KEPT, Run, lease, selector};
 use crate::velero::restore::Restore;
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::provider::Removal;
 use verify_drill::until::pause;
 
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
@@ -19,7 +20,7 @@ const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];
 
 /// What a sweep does with restored servers that were left running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeptServers {
+pub(super) enum KeptServers {
     Spare,
     Remove,
 }
@@ -29,7 +30,7 @@ pub enum KeptServers {
 /// # Errors
 ///
 /// If the cluster cannot be asked what there is. Nothing is removed then.
-pub fn sweep(
+pub(super) fn sweep(
     cluster: &Cluster,
     velero_namespace: &str,
     kept_servers: KeptServers,
@@ -51,7 +52,8 @@ pub fn sweep(
             return Err(interrupted().into());
         }
     }
-    let mut done = Removal { at_work: lease::at_work(&leases, now), ..Removal::default() };
+    let mut done =
+        Removal { at_work: lease::at_work(&leases, now), dead_after: lease::PATIENCE, ..Removal::default() };
     for (run, lease) in dead {
         if kept.contains(&run) {
             continue;

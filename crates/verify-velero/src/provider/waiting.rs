@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::claim_state::ClaimState;
 use crate::cluster::{End, Kind, PodState, Unanswered, Waiting};
-use crate::velero::problem::Problem;
 use verify_drill::duration::Period;
 use verify_drill::hint::hinted;
 use verify_drill::interrupt::interrupted;
+use verify_drill::problem::Problem;
 use verify_drill::until::{Look, Pace, Waited, until};
 use verify_drill::watch::Watch;
 

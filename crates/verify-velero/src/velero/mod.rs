@@ -19,7 +19,6 @@ mod message;
 pub mod object;
 pub mod phase;
 pub mod pod_volume;
-pub mod problem;
 pub mod restore;
 pub mod results;
 pub mod retry;

@@ -10,11 +10,11 @@ use super::backup::Backup;
 use super::judge::named;
 use super::object::Observed;
 use super::phase::Phase;
-use super::problem::Problem;
 use super::restore::Restore;
 use super::snapshot::VolumeSnapshot;
 use super::transfer::{Transfer, moving};
 use verify_drill::duration::Period;
+use verify_drill::problem::Problem;
 use verify_drill::quantity::bytes;
 
 /// What a backup hangs on; none once it and all of its transfers have ended. `snapshots` are those that it takes, `ahead`

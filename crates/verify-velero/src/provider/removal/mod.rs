@@ -12,46 +12,11 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
-use schemars::JsonSchema;
-use serde::Serialize;
+use verify_drill::provider::Removal;
 
 pub(super) use super::fate::UNPROVEN;
 use crate::cluster::{Cluster, Namespaced, Run, lease};
 use crate::velero::restore::Restore;
-
-/// What became of a removal.
-#[must_use]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Removal {
-    /// What was removed, as in `Namespace state-lab-0123`.
-    pub removed: Vec<String>,
-    /// What was not, and why.
-    pub left: Vec<String>,
-    /// The runs whose things were let alone: they are at work, or died so lately that nobody can tell.
-    pub at_work: Vec<String>,
-}
-
-impl Removal {
-    /// Whether nothing is left.
-    pub fn is_whole(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    /// Tells what is left, where nobody else does.
-    pub fn tell_left(&self, tell: &dyn Fn(&str)) {
-        self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
-        if !self.is_whole() {
-            tell("the next run tries again, or run `state-lab cleanup`");
-        }
-    }
-
-    /// Takes another one in.
-    pub fn add(&mut self, other: Self) {
-        self.removed.extend(other.removed);
-        self.left.extend(other.left);
-        self.at_work.extend(other.at_work);
-    }
-}
 
 /// Removes everything that a run made: its own at its end, or a dead one's. `tell` is told what takes time.
 pub(super) fn remove(cluster: &Cluster, velero_namespace: &str, run: &Run, tell: &dyn Fn(&str)) -> Removal {

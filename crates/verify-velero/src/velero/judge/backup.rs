@@ -8,12 +8,12 @@ use crate::velero::message::shown;
 use crate::velero::object::Observed;
 use crate::velero::phase::Progress;
 use crate::velero::pod_volume::PodVolumeBackup;
-use crate::velero::problem::Problem;
 use crate::velero::results::Results;
 use crate::velero::snapshot_class::VELERO_LABEL;
 use crate::velero::transfer::{Transfer, transfers};
 use crate::velero::volume::{ExpectedVolume, VolumeMethod};
 use crate::velero::volume_info::{self, VolumeInfo};
+use verify_drill::problem::Problem;
 
 /// A backup that has ended, and what belongs to it.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use super::named;
 use crate::velero::location::BackupStorageLocation;
 use crate::velero::message::shown;
 use crate::velero::object::Observed;
-use crate::velero::problem::Problem;
+use verify_drill::problem::Problem;
 
 /// What the store's client says, and what it means.
 const CAUSES: [(&str, &str, &str); 12] = [

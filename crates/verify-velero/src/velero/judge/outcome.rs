@@ -3,9 +3,9 @@
 use crate::velero::backup::HookStatus;
 use crate::velero::message::{shown, told};
 use crate::velero::phase::{Phase, Progress};
-use crate::velero::problem::{Problem, Weight};
 use crate::velero::results::{Messages, Results};
 use crate::velero::transfer::Transfer;
+use verify_drill::problem::{Problem, Weight};
 
 /// The most texts of one kind that are told.
 const TEXTS_MAX: usize = 10;

@@ -5,13 +5,13 @@ use super::outcome::{Outcome, transfer};
 use crate::velero::data_movement::DataDownload;
 use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeRestore;
-use crate::velero::problem::Problem;
 use crate::velero::restore::Restore;
 use crate::velero::results::Results;
 use crate::velero::snapshot::VolumeSnapshotContent;
 use crate::velero::transfer::transfers;
 use crate::velero::volume::ExpectedVolume;
 use crate::velero::volume_info::{self, HeldCopy, VolumeInfo};
+use verify_drill::problem::Problem;
 
 /// A restore that has ended, and what belongs to it.
 #[derive(Clone, Copy, Debug)]
@@ -141,8 +141,8 @@ const fn kind(copy: HeldCopy<'_>) -> &'static str {
 mod tests {
     use super::*;
     use crate::velero::judge::{RestoreSeen, restore_problems};
-    use crate::velero::problem::Weight;
     use crate::velero::sample;
+    use verify_drill::problem::Weight;
 
     /// A restore of one volume, with nothing wrong but the warning that real ones have.
     struct Case {

@@ -1,0 +1,166 @@
+//! The providers that this program has: one entry each.
+
+use anyhow::{Result, bail};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use verify_drill::provider::{Method, Provider};
+use verify_local::LocalProvider;
+
+use crate::commands::cluster_flags::ClusterFlags;
+use crate::commands::storing::StoreFlag;
+use crate::config::Config;
+use crate::connect::Target;
+
+/// A provider, as the command line names it.
+pub(crate) struct Entry {
+    /// The value of `--provider`.
+    pub(crate) name: &'static str,
+    /// One line of help.
+    pub(crate) about: &'static str,
+    /// The values of `--method` that it takes.
+    pub(crate) methods: &'static [Method],
+    /// Whether it is the default with this configuration, where an earlier entry is not.
+    pub(crate) is_default: fn(&Config) -> bool,
+    /// Makes it.
+    pub(crate) open: fn(&Options<'_>) -> Result<Box<dyn Provider>>,
+}
+
+/// What the command line and the configuration say of a provider.
+#[cfg_attr(not(feature = "velero"), expect(dead_code, reason = "some options are Velero's"))]
+pub(crate) struct Options<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) store: &'a StoreFlag,
+    pub(crate) cluster: &'a ClusterFlags,
+    /// The databases to back up; none with a command that takes none.
+    pub(crate) databases: Option<&'a [String]>,
+    pub(crate) basebackup_claim: Option<&'a str>,
+}
+
+/// All of them; the first one that is the default with a configuration is the default.
+pub(crate) const PROVIDERS: [Entry; 2] = [
+    Entry {
+        name: "velero",
+        about: "Velero, in a Kubernetes cluster",
+        methods: &[
+            Method { name: "csi", about: "Velero: a CSI snapshot of the running primary's volume" },
+            Method { name: "csi-move", about: "Velero: a CSI snapshot, its data moved to the object store" },
+            Method { name: "fs", about: "Velero: the files of a base backup on a volume of its own" },
+            Method { name: "fs-dump", about: "Velero: the files of a dump on a volume of its own" },
+        ],
+        is_default: Config::has_velero,
+        open: velero,
+    },
+    Entry {
+        name: "local",
+        about: "PostgreSQL's own programs, on this machine",
+        methods: &[
+            Method { name: "physical", about: "The whole server, with pg_basebackup" },
+            Method { name: "logical", about: "Each database, with pg_dump" },
+        ],
+        is_default: |_| true,
+        open: local,
+    },
+];
+
+/// The provider that was asked for; else the one of the method, else the default.
+///
+/// # Errors
+///
+/// If the method is another provider's.
+pub(crate) fn choose(
+    provider: Option<&str>,
+    method: Option<&str>,
+    config: &Config,
+) -> Result<&'static Entry> {
+    let has = |entry: &Entry, method: &str| entry.methods.iter().any(|known| known.name == method);
+    let asked = provider.and_then(|name| PROVIDERS.iter().find(|entry| entry.name == name));
+    let found = match (asked, method) {
+        (Some(entry), _) => Some(entry),
+        (None, Some(method)) => PROVIDERS.iter().find(|entry| has(entry, method)),
+        (None, None) => PROVIDERS.iter().find(|entry| (entry.is_default)(config)),
+    };
+    let Some(entry) = found else {
+        bail!("failed to choose a provider: no provider has this name or method")
+    };
+    if let Some(method) = method.filter(|method| !has(entry, method)) {
+        let methods: Vec<&str> = entry.methods.iter().map(|method| method.name).collect();
+        bail!(
+            "failed to choose a method: the provider {} does not have {method}; it takes {}",
+            entry.name,
+            methods.join(", ")
+        );
+    }
+    Ok(entry)
+}
+
+/// The values of `--provider`.
+pub(crate) fn names() -> PossibleValuesParser {
+    let values = PROVIDERS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    PossibleValuesParser::new(values)
+}
+
+/// The values of `--method`.
+pub(crate) fn methods() -> PossibleValuesParser {
+    let methods = PROVIDERS.iter().flat_map(|entry| entry.methods);
+    PossibleValuesParser::new(methods.map(|method| PossibleValue::new(method.name).help(method.about)))
+}
+
+fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {
+    let Options { config, store, databases, .. } = options;
+    // Without a name, those of the PG* variables.
+    let default = [String::new()];
+    let databases = databases.map_or(&[][..], |names| if names.is_empty() { &default } else { names });
+    let databases = databases.iter().map(|database| Ok(Target::find(database, config)?.settings()));
+    Ok(Box::new(LocalProvider { databases: databases.collect::<Result<_>>()?, store: store.open(config)? }))
+}
+
+#[cfg(feature = "velero")]
+fn velero(options: &Options<'_>) -> Result<Box<dyn Provider>> {
+    use verify_velero::provider::{Settings, VeleroProvider};
+
+    let Options { config, cluster, databases, basebackup_claim, .. } = options;
+    let settings = cluster.settings(config);
+    let settings = Settings {
+        basebackup_claim: basebackup_claim.map(str::to_owned).or(settings.basebackup_claim.clone()),
+        databases: match databases {
+            Some(names) if !names.is_empty() => names.to_vec(),
+            _ => settings.databases.clone(),
+        },
+        ..settings
+    };
+    Ok(Box::new(VeleroProvider { settings, open_store: crate::store::open }))
+}
+
+#[cfg(not(feature = "velero"))]
+fn velero(_: &Options<'_>) -> Result<Box<dyn Provider>> {
+    Err(crate::lacking::error("velero", "failed to use the provider velero"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_is_that_of_the_flag_of_the_method_or_of_the_configuration() {
+        let name = |provider, method, config: &str| {
+            let chosen = choose(provider, method, &Config::parse(config).unwrap());
+            chosen.map_or_else(|error| error.to_string(), |entry| entry.name.to_owned())
+        };
+        let velero = "[velero]\nnamespace = 'app'";
+        for (provider, method, config, expected) in [
+            (None, None, "", "local"),
+            (None, None, velero, "velero"),
+            (Some("local"), None, velero, "local"),
+            (None, Some("logical"), velero, "local"),
+            (None, Some("fs-dump"), "", "velero"),
+            (Some("velero"), Some("csi"), "", "velero"),
+            (
+                Some("local"),
+                Some("csi"),
+                velero,
+                "failed to choose a method: the provider local does not have csi; it takes physical, logical",
+            ),
+        ] {
+            assert_eq!(name(provider, method, config), expected, "{provider:?} {method:?}");
+        }
+    }
+}

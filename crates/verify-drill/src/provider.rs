@@ -1,0 +1,179 @@
+//! The seam between what every drill does and each way to back up: who makes and restores backups.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use verify_core::finding::Verdict;
+use verify_core::plan::Plan;
+use verify_core::report::{Objectives, Report};
+
+use crate::backup_name::BackupName;
+use crate::backup_record::BackupRecord;
+use crate::problem::Problem;
+use crate::watch::Watch;
+
+/// Makes and restores backups in one way. A step returns a value and reports events to the watch.
+pub trait Provider {
+    /// Takes a backup, with the manifests of the same point in time.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be taken, or its outcome could not be learnt. That it is not restorable is no error.
+    fn backup(&self, request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup>;
+
+    /// Restores a backup where no client reaches it, verifies it, and removes what was created for it.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be restored, or not be compared. A difference is no error.
+    fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy>;
+
+    /// The name of the newest verifiable backup.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or this provider cannot choose one.
+    fn latest(&self, watch: &Watch<'_>) -> Result<BackupName>;
+
+    /// Removes what earlier runs left behind, restored copies that were kept included.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be found out what there is. What could not be removed is no error.
+    fn remove_leftovers(&self, watch: &Watch<'_>) -> Result<Removal>;
+}
+
+/// A way to copy, as `--method` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// The value of `--method`.
+    pub name: &'static str,
+    /// One line of help.
+    pub about: &'static str,
+}
+
+/// What to back up, and how.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    pub name: BackupName,
+    /// One of the provider's methods; the provider chooses unless given.
+    pub method: Option<String>,
+    /// How the databases are measured. Its mode is the method's.
+    pub plan: Plan,
+}
+
+/// A backup that was taken, whether or not it is restorable.
+#[derive(Debug)]
+pub struct TakenBackup {
+    /// What was backed up; nothing where the copy is not restorable.
+    pub record: Option<BackupRecord>,
+    /// The record as it is stored; null where the copy is not restorable.
+    pub stored: Value,
+    /// How it was copied, in words.
+    pub method: String,
+    /// Further lines about the copy: its size, its volume.
+    pub details: Vec<String>,
+    /// Where it is stored.
+    pub place: StoredAt,
+    /// Every reason why it is not restorable, and what the provider warns of.
+    pub problems: Vec<Problem>,
+    /// Errors and warnings in the provider's own log, where it is not restorable.
+    pub complaints: Vec<String>,
+    /// What could not be removed again.
+    pub left: Vec<String>,
+}
+
+/// Where a backup is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredAt {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A service, in words.
+    Service(String),
+}
+
+/// What to restore, and the objectives of the recovery.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    pub name: BackupName,
+    /// How it is measured. The manifests' hash and invariants take precedence over the plan's.
+    pub plan: Plan,
+    pub objectives: Objectives,
+    /// When the source was lost, by our clock; the beginning of the restore unless given.
+    pub incident: Option<Timestamp>,
+    /// Whether to leave the restored server running.
+    pub keep: bool,
+}
+
+/// A backup that was restored and verified.
+#[must_use]
+#[derive(Debug)]
+pub struct RestoredCopy {
+    /// The names of the databases, in the record's order.
+    pub databases: Vec<String>,
+    /// A report for each, in the same order.
+    pub reports: Vec<Report>,
+    /// Where the reports are stored.
+    pub report_files: Vec<String>,
+    /// What the provider warns of.
+    pub warnings: Vec<String>,
+    /// What could not be removed again.
+    pub left: Vec<String>,
+    /// How to connect to the restored server and how to remove it, where it was left running.
+    pub kept: Option<String>,
+}
+
+impl RestoredCopy {
+    /// The worst verdict of all databases.
+    pub fn verdict(&self) -> Verdict {
+        Verdict::worst(self.reports.iter().map(Report::verdict))
+    }
+
+    /// The worst verdict on the data alone, whatever the objectives.
+    pub fn integrity(&self) -> Verdict {
+        Verdict::worst(self.reports.iter().map(|report| report.comparison().verdict()))
+    }
+}
+
+/// What became of a removal.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Removal {
+    /// What was removed, as in `Namespace state-lab-0123`.
+    pub removed: Vec<String>,
+    /// What was not, and why.
+    pub left: Vec<String>,
+    /// The runs whose things were let alone: they are at work, or died so lately that nobody can tell.
+    pub at_work: Vec<String>,
+    /// The time without a sign of life after which a run counts as dead.
+    #[serde(skip)]
+    pub dead_after: Duration,
+}
+
+impl Removal {
+    /// Whether nothing is left.
+    pub fn is_whole(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// Tells what is left, where nobody else does.
+    pub fn tell_left(&self, tell: &dyn Fn(&str)) {
+        self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
+        if !self.is_whole() {
+            tell("the next run tries again, or run `state-lab cleanup`");
+        }
+    }
+
+    /// Takes another one in.
+    pub fn add(&mut self, other: Self) {
+        self.removed.extend(other.removed);
+        self.left.extend(other.left);
+        self.at_work.extend(other.at_work);
+        self.dead_after = self.dead_after.max(other.dead_after);
+    }
+}

@@ -1,0 +1,92 @@
+//! The provider `local`: PostgreSQL's own programs on this machine.
+
+use anyhow::{Context, Result, bail};
+use verify_core::postgres::Settings;
+use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::{BackupRecord, CopyMethod};
+use verify_drill::provider::{
+    BackupRequest, Provider, Removal, RestoreRequest, RestoredCopy, StoredAt, TakenBackup,
+};
+use verify_drill::quantity::bytes;
+use verify_drill::watch::Watch;
+
+use super::outcome::Restored;
+use super::scratch;
+use super::store::Store;
+use super::{backup, restore};
+
+/// Backups in a directory, of servers that this machine reaches.
+#[derive(Clone, Debug)]
+pub struct LocalProvider {
+    /// Where backups are stored.
+    pub store: Store,
+    /// The databases to back up, all of one server. A physical copy holds the others too, without manifests.
+    pub databases: Vec<Settings>,
+}
+
+impl Provider for LocalProvider {
+    fn backup(&self, request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup> {
+        let record = backup(self, request, watch)?;
+        let took = record.ended_at.duration_since(record.started_at);
+        Ok(TakenBackup {
+            stored: serde_json::to_value(&record).context("failed to write the backup's record")?,
+            method: words(&record).to_owned(),
+            details: vec![format!("size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64())],
+            place: StoredAt::Directory(self.store.path().join(record.name.as_str())),
+            record: Some(record),
+            problems: Vec::new(),
+            complaints: Vec::new(),
+            left: Vec::new(),
+        })
+    }
+
+    fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
+        let restored = restore(&self.store, request, watch)?;
+        let databases = restored.databases.iter().map(|database| database.database().to_owned()).collect();
+        let files = restored.report_files.iter().map(|file| file.display().to_string()).collect();
+        let (reports, kept) = match request.keep {
+            true => (restored.reports.clone(), Some(keep(restored)?)),
+            false => (restored.reports, None),
+        };
+        Ok(RestoredCopy {
+            databases,
+            reports,
+            report_files: files,
+            warnings: Vec::new(),
+            left: Vec::new(),
+            kept,
+        })
+    }
+
+    fn latest(&self, _: &Watch<'_>) -> Result<BackupName> {
+        bail!(
+            "failed to choose a backup: --latest requires Velero; name a backup of this machine with --snapshot"
+        )
+    }
+
+    fn remove_leftovers(&self, _: &Watch<'_>) -> Result<Removal> {
+        let swept = scratch::sweep_with_kept().into_iter().chain(self.store.sweep());
+        Ok(Removal { removed: swept.map(|path| path.display().to_string()).collect(), ..Removal::default() })
+    }
+}
+
+/// How the copy was taken, in words.
+fn words(record: &BackupRecord) -> &'static str {
+    match record.method {
+        CopyMethod::Physical => "physical (base backup)",
+        CopyMethod::Logical => "logical (dump)",
+        CopyMethod::Snapshot => "volume snapshot",
+    }
+}
+
+/// Leaves the restored server running; how to connect to it and to remove it.
+fn keep(restored: Restored) -> Result<String> {
+    let database = restored.databases.first().map_or("postgres", |database| database.database()).to_owned();
+    let (conninfo, pid) = (restored.conninfo(&database), restored.server.pid());
+    let path = restored.keep()?;
+    Ok(format!(
+        "the restored server is still running, as process {pid}; connect to it with\n    psql \"{conninfo}\"\nstop and \
+         remove it with\n    state-lab cleanup\nIts files are in {}",
+        path.display()
+    ))
+}
