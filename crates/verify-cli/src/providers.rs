@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) about: &'static str,
     /// The values of `--method` that it takes.
     pub(crate) methods: &'static [Method],
-    /// Whether it is the default with this configuration, where an earlier entry is not.
+    /// Whether it is the default with this configuration, where no later entry is.
     pub(crate) is_default: fn(&Config) -> bool,
     /// Makes it.
     pub(crate) open: fn(&Options<'_>) -> Result<Box<dyn Provider>>,
@@ -35,8 +35,18 @@ pub(crate) struct Options<'a> {
     pub(crate) basebackup_claim: Option<&'a str>,
 }
 
-/// All of them; the first one that is the default with a configuration is the default.
+/// All of them. The last one that is the default with a configuration is the default.
 pub(crate) const PROVIDERS: [Entry; 2] = [
+    Entry {
+        name: "local",
+        about: "PostgreSQL's own programs, on this machine",
+        methods: &[
+            Method { name: "physical", about: "The whole server, with pg_basebackup" },
+            Method { name: "logical", about: "Each database, with pg_dump" },
+        ],
+        is_default: |_| true,
+        open: local,
+    },
     Entry {
         name: "velero",
         about: "Velero, in a Kubernetes cluster",
@@ -48,16 +58,6 @@ pub(crate) const PROVIDERS: [Entry; 2] = [
         ],
         is_default: Config::has_velero,
         open: velero,
-    },
-    Entry {
-        name: "local",
-        about: "PostgreSQL's own programs, on this machine",
-        methods: &[
-            Method { name: "physical", about: "The whole server, with pg_basebackup" },
-            Method { name: "logical", about: "Each database, with pg_dump" },
-        ],
-        is_default: |_| true,
-        open: local,
     },
 ];
 
@@ -76,7 +76,7 @@ pub(crate) fn choose(
     let found = match (asked, method) {
         (Some(entry), _) => Some(entry),
         (None, Some(method)) => PROVIDERS.iter().find(|entry| has(entry, method)),
-        (None, None) => PROVIDERS.iter().find(|entry| (entry.is_default)(config)),
+        (None, None) => PROVIDERS.iter().rev().find(|entry| (entry.is_default)(config)),
     };
     let Some(entry) = found else {
         bail!("failed to choose a provider: no provider has this name or method")

@@ -253,7 +253,7 @@ fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Opti
         }
         None => {
             let message =
-                format!("could not be measured, so the objective of {allowed} could not be verified");
+                format!("could not be measured, so the objective of {allowed} could not be checked");
             Some(Finding::new(Code::ObjectiveUnknown, name, message))
         }
     }

@@ -111,8 +111,8 @@ fn a_file_that_is_cut_changed_or_something_else_is_refused() {
     let mut changed = whole.clone();
     changed[whole.len() / 2] ^= 1;
     for (content, told) in [
-        (&whole[..whole.len() - 1], "it is cut"),
-        (&whole[..whole.len() / 2], "it is cut"),
+        (&whole[..whole.len() - 1], "it is truncated"),
+        (&whole[..whole.len() / 2], "it is truncated"),
         (&whole[..3], "it is neither a manifest nor a report of state-lab"),
         (&changed, "read the manifest"),
         (&[], "it is empty"),
