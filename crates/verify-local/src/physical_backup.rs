@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use verify_core::database::Snapshot;
 use verify_core::manifest::{Consistency, Manifest};
 use verify_core::plan::{Mode, Plan};
-use verify_core::postgres::{Postgres, PostgresSnapshot, Settings};
+use verify_core::postgres::{Postgres, PostgresSnapshot, Settings, Type};
 
 use super::concurrent::copy_and_capture;
 use super::program::{Ended, Program};
@@ -110,8 +110,9 @@ fn anchor(snapshot: &PostgresSnapshot) -> Option<u64> {
 
 /// Whether the transaction that kept old row versions is gone although nobody let it go.
 fn ended_early(database: &Settings, xid: u64) -> Result<Option<String>> {
-    let rows =
-        connect(database)?.query(&format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)"))?;
+    let xid = xid.to_string();
+    let status = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)";
+    let rows = connect(database)?.query_with(status, &[(&xid, Type::TEXT)])?;
     let status = first(&rows)?.get(0).unwrap_or("unknown");
     Ok((status != "in progress").then(|| {
         format!(

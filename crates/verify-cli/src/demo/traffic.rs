@@ -1,7 +1,7 @@
 //! What a customer of the shop does in one transaction.
 
 use verify_core::Result;
-use verify_core::postgres::{Connection, Row};
+use verify_core::postgres::{Connection, Parameter, Row, Type};
 use verify_core::{Error, ErrorKind};
 
 use super::writers::WRITERS;
@@ -23,17 +23,24 @@ impl Purchase {
 
     /// Runs it; when this returns, the server has acknowledged the commit.
     pub(crate) fn run(self, connection: &mut Connection) -> Result<()> {
+        let numbers = |numbers: &[i64], connection: &mut Connection, sql: &str| {
+            let values: Vec<Parameter<'_>> = numbers.iter().map(|number| (number as _, Type::INT8)).collect();
+            connection.query_with(sql, &values)
+        };
+        let (customer, product, quantity) = (self.customer(), self.product(), self.turn % 3 + 1);
         connection.execute("BEGIN")?;
-        let rows = connection.query(&self.order())?;
+        let rows = numbers(&[customer], connection, ORDER)?;
         let order: i64 = rows.first().map_or_else(|| Err(no_order()), |row: &Row| row.number(0))?;
-        connection.execute(&self.items_and_payment(order))?;
-        connection.execute(&self.gift_card())?;
-        connection.execute(&self.sessions_and_log())?;
-        connection.execute(&format!(
-            "INSERT INTO shop.acknowledged (id, writer) VALUES ({}, {}); COMMIT",
-            self.id(),
-            self.writer
-        ))
+        numbers(&[order, product, quantity], connection, ITEMS)?;
+        numbers(&[quantity, product], connection, STOCK)?;
+        numbers(&[order, quantity], connection, PAYMENT)?;
+        self.pay_with_gift_card(connection)?;
+        numbers(&[customer], connection, LOG_OUT)?;
+        numbers(&[customer], connection, LOG_IN)?;
+        let actor = format!("writer {}", self.writer);
+        connection.query_with(LOG, &[(&actor, Type::TEXT)])?;
+        numbers(&[self.id(), self.writer.into()], connection, ACKNOWLEDGED)?;
+        connection.execute("COMMIT")
     }
 
     fn customer(self) -> i64 {
@@ -44,50 +51,31 @@ impl Purchase {
         self.turn * 7 % 1_600 * i64::from(WRITERS) + i64::from(self.writer)
     }
 
-    fn order(self) -> String {
-        format!(
-            "INSERT INTO shop.orders (ordered_on, customer_id, status) \
-             VALUES (current_date, {}, 'paid') RETURNING id",
-            self.customer()
-        )
-    }
-
-    fn items_and_payment(self, order: i64) -> String {
-        let product = self.product();
-        let quantity = self.turn % 3 + 1;
-        format!(
-            "INSERT INTO shop.order_items \
-               SELECT {order}, line, current_date, {product}, {quantity}, 9.90 FROM generate_series(1, 2) line; \
-             UPDATE shop.inventory SET on_hand = on_hand - 2 * {quantity} WHERE warehouse = 1 AND product_id = {product}; \
-             INSERT INTO shop.payments (order_id, ordered_on, amount, fx_rate, paid_at) \
-               VALUES ({order}, current_date, 19.80 * {quantity}, 1 + random(), clock_timestamp())"
-        )
-    }
-
     /// Every third purchase pays with a gift card; every other of those changes its mind.
-    fn gift_card(self) -> String {
+    fn pay_with_gift_card(self, connection: &mut Connection) -> Result<()> {
         if self.turn % 3 > 0 {
-            return "SELECT 1".to_owned();
+            return Ok(());
         }
         let end = if self.turn % 2 == 0 { "RELEASE SAVEPOINT card" } else { "ROLLBACK TO SAVEPOINT card" };
-        let card = self.turn % 600 * i64::from(WRITERS) + i64::from(self.writer);
-        format!(
-            "SAVEPOINT card; \
-             UPDATE shop.\"Gift Cards\" SET balance = balance - 0.01 \
-               WHERE \"card no.\" = 'G-' || lpad('{card}', 6, '0'); \
-             {end}"
-        )
-    }
-
-    fn sessions_and_log(self) -> String {
-        let (customer, writer) = (self.customer(), self.writer);
-        format!(
-            "DELETE FROM shop.sessions WHERE customer_id = {customer}; \
-             INSERT INTO shop.sessions VALUES (gen_random_uuid(), {customer}, clock_timestamp()); \
-             INSERT INTO shop.audit_log SELECT current_date, 'writer {writer}', 'purchase' FROM generate_series(1, 2)"
-        )
+        let card = format!("G-{:06}", self.turn % 600 * i64::from(WRITERS) + i64::from(self.writer));
+        connection.execute("SAVEPOINT card")?;
+        connection.query_with(GIFT_CARD, &[(&card, Type::TEXT)])?;
+        connection.execute(end)
     }
 }
+
+const ORDER: &str = "INSERT INTO shop.orders (ordered_on, customer_id, status) VALUES (current_date, $1, 'paid') RETURNING id";
+const ITEMS: &str = "INSERT INTO shop.order_items \
+    SELECT $1, line, current_date, $2, $3, 9.90 FROM generate_series(1, 2) line";
+const STOCK: &str =
+    "UPDATE shop.inventory SET on_hand = on_hand - 2 * $1 WHERE warehouse = 1 AND product_id = $2";
+const PAYMENT: &str = "INSERT INTO shop.payments (order_id, ordered_on, amount, fx_rate, paid_at) \
+    VALUES ($1, current_date, 19.80 * $2, 1 + random(), clock_timestamp())";
+const GIFT_CARD: &str = "UPDATE shop.\"Gift Cards\" SET balance = balance - 0.01 WHERE \"card no.\" = $1";
+const LOG_OUT: &str = "DELETE FROM shop.sessions WHERE customer_id = $1";
+const LOG_IN: &str = "INSERT INTO shop.sessions VALUES (gen_random_uuid(), $1, clock_timestamp())";
+const LOG: &str = "INSERT INTO shop.audit_log SELECT current_date, $1, 'purchase' FROM generate_series(1, 2)";
+const ACKNOWLEDGED: &str = "INSERT INTO shop.acknowledged (id, writer) VALUES ($1, $2)";
 
 fn no_order() -> Error {
     Error::new(ErrorKind::Protocol, "read the number of an order: the server sent no row")

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fixtures::TestServer;
-use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
+use verify_core::postgres::{Connection, Environment, SessionOptions, Settings, Type};
 use verify_local::scratch::Scratch;
 use verify_local::server::{create_server_dir, give_to_server_user, run_as_server_user};
 
@@ -107,6 +107,12 @@ fn a_database_is_captured_and_compared_through_a_pooler_as_without_it() {
             |name: &str| ours.query(&format!("SHOW {name}")).unwrap()[0].text(0).unwrap().to_owned();
         let shown = ["row_security", "search_path", "DateStyle", "statement_timeout"].map(&mut show);
         assert_eq!(shown, ["off", "\"\"", "ISO, YMD", "1min"], "{settings}");
+        // Also beside values, which need a message of their own.
+        let setting = "SELECT pg_catalog.current_setting($1)";
+        let mut ask = |name: &str| ours.query_with(setting, &[(&name, Type::TEXT)]);
+        assert_eq!(ask("statement_timeout").unwrap()[0].get(0), Some("1min"), "{settings}");
+        assert_eq!(ask("no such").unwrap_err().sqlstate(), Some("42704"), "{settings}");
+        assert_eq!(ours.transaction_status(), b'I', "{settings}");
         drop(ours);
         let mut others = pooler.connect(&SessionOptions::new());
         let mut show =

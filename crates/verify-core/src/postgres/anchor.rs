@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio_postgres::types::Type;
 
 use super::connection::Connection;
 use super::heartbeat::first;
@@ -116,7 +117,8 @@ impl AnchorSession {
     }
 
     fn oldest(&mut self) -> Result<String> {
-        let rows = self.watch.query(&statements::oldest_transaction(self.transaction.backend_pid()))?;
+        let own_pid = self.transaction.backend_pid();
+        let rows = self.watch.query_with(statements::OLDEST_TRANSACTION, &[(&own_pid, Type::INT4)])?;
         Ok(rows.first().and_then(|row| row.get(0)).unwrap_or("a transaction that cannot be seen").to_owned())
     }
 
@@ -124,7 +126,14 @@ impl AnchorSession {
     /// so that they cannot be told any more.
     pub(super) fn accept(&mut self, instant: &Instant) -> Result<Option<Vec<u64>>> {
         let snapshot = TransactionSnapshot::parse(&instant.snapshot)?;
-        let rows = self.watch.query(&statements::subtransactions(snapshot.xmin, snapshot.xmax))?;
+        let number = |xid: u64| {
+            i64::try_from(xid).map_err(|error| {
+                Error::with_source(ErrorKind::Protocol, format!("use the transaction id {xid}"), error)
+            })
+        };
+        let (xmin, xmax) = (number(snapshot.xmin)?, number(snapshot.xmax)?);
+        let range = [(&xmin as _, Type::INT8), (&xmax as _, Type::INT8)];
+        let rows = self.watch.query_with(statements::SUBTRANSACTIONS, &range)?;
         let in_progress = rows.iter().map(|row| row.number(0)).collect::<Result<BTreeSet<u64>>>()?;
         let now = self.now()?;
         let all_run = snapshot.xip.is_subset(&now.xip);

@@ -109,6 +109,13 @@ impl ReadBuffer {
         Error::new(ErrorKind::Protocol, format!("read a message: the server announced one of {length} bytes"))
     }
 
+    /// Whether the next message can be had without a read.
+    pub(super) fn holds_message(&self) -> bool {
+        let held = &self.bytes[self.start..self.end];
+        let length = held.get(1..HEADER).and_then(|length| length.first_chunk());
+        length.is_some_and(|length| held.len() > u32::from_be_bytes(*length) as usize)
+    }
+
     /// Whether a message with a body of `length` bytes can be had in one piece.
     #[inline]
     pub(super) const fn fits(length: usize) -> bool {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tokio_postgres::types::Type;
+
 use super::connection::Connection;
 use super::rows::Row;
 use super::statements;
@@ -108,7 +110,7 @@ pub(super) fn measure(
 ) -> Result<()> {
     let mut places: HashMap<u32, &mut Found> =
         relations.iter_mut().map(|relation| (relation.oid, &mut relation.found)).collect();
-    for row in connection.query(&statements::sizes(oids))? {
+    for row in connection.query_with(statements::SIZES, &[(&oids, Type::OID_ARRAY)])? {
         let Some(found) = places.get_mut(&row.number(0)?) else { continue };
         found.bytes_estimate = row.number(1)?;
         // Ranges of pages are cheap to read from PostgreSQL 14 on.

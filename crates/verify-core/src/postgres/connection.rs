@@ -1,48 +1,43 @@
-//! One blocking session with a server: control queries, and the way to bulk data.
+//! One blocking session with a server: statements by tokio-postgres, and the way to bulk data.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
-use std::io;
+use std::pin::pin;
+use std::sync::MutexGuard;
 
-use bytes::{BufMut, BytesMut};
-use postgres_protocol::message::frontend;
+use futures_util::TryStreamExt;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Column, SimpleColumn, SimpleQueryMessage};
 
-use super::buffer::{CAPACITY, HEADER, ReadBuffer};
 use super::cancel::CancelHandle;
 use super::heartbeat::first;
-use super::login::Start;
+use super::login::{self, Ready, Start};
 use super::open;
 use super::outside::Outside;
-use super::rows::{Row, Rows, column_names};
-use super::server_error::server_error;
+use super::rows::{Row, Rows};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::statements;
+use super::wire::{Failure, Link, Wire};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw_text;
 
 /// Bytes that the rows of one control query may take in memory.
-const RESULT_LIMIT: usize = 256 << 20;
+pub(super) const RESULT_LIMIT: usize = 256 << 20;
 
 /// A session. After an I/O error or a breach of the protocol it is closed, and every call says so.
 pub struct Connection {
-    buffer: ReadBuffer,
+    // Dropped before the link, which then bids the server farewell.
+    client: Client,
+    link: Link,
     /// The settings of the one host that was reached.
     settings: Settings,
-    parameters: BTreeMap<String, String>,
-    process_id: i32,
-    secret_key: i32,
-    transaction_status: u8,
     /// Behind a pooler: statements that each transaction begins with.
     pooled: Option<String>,
 }
 
-/// How a statement was sent, which decides how a COPY that it begins is ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Simple,
-    Extended,
-}
+/// A value for `$1`, with its type.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl Connection {
     /// Connects to the first host that answers and logs in.
@@ -56,51 +51,40 @@ impl Connection {
         open::open(settings, session)
     }
 
-    /// Reads what the server says between the login and its first readiness.
-    pub(super) fn begin(buffer: ReadBuffer, settings: Settings) -> Result<Self> {
-        let parameters = BTreeMap::new();
-        let mut connection = Self {
-            buffer,
-            settings,
-            parameters,
-            process_id: 0,
-            secret_key: 0,
-            transaction_status: b'I',
-            pooled: None,
-        };
-        loop {
-            let (tag, length) = connection.next_header()?;
-            let body = connection.control_body(length)?;
-            match tag {
-                b'E' => return Err(server_error(&body)),
-                b'K' => connection.keep_key(&body)?,
-                b'Z' => break connection.set_status(&body)?,
-                other => return Err(connection.unexpected(other)),
-            }
-        }
-        Ok(connection)
+    /// Logs in with the settings of one host.
+    pub(super) fn begin(
+        ready: Ready<'_>,
+        settings: Settings,
+        session: &SessionOptions,
+        start: Start,
+    ) -> Result<Self> {
+        let (client, link) = login::log_in(ready, &settings, session, start)?;
+        Ok(Self { client, link, settings, pooled: None })
     }
 
     /// Runs the first statement, which shows whether a pooler is between, and ends the time for connecting.
     pub(super) fn settle(&mut self, session: &SessionOptions, start: Start) -> Result<()> {
         let refused = start == Start::Pooled;
-        let own_pid = if refused { 0 } else { self.process_id };
-        let rows = self.promptly(|connection| connection.query(&statements::session(own_pid)))?;
-        let served_by: i32 = first(&rows)?.number(0)?;
+        let own_pid = if refused { 0 } else { self.backend_pid() };
+        let ask =
+            |connection: &mut Self| connection.query_with(statements::SESSION, &[(&own_pid, Type::INT4)]);
+        let served_by: i32 = first(&self.promptly(ask)?)?.number(0)?;
         // A pooler gives its clients numbers of its own, or none.
-        if refused || served_by != self.process_id {
+        if refused || served_by != self.backend_pid() {
             self.pooled = Some(session.statements());
         }
         let process_id = self.pooled.is_none().then_some(served_by);
-        self.buffer.set_outside(Outside::new(self.cancel_handle(), self.settings.clone(), process_id));
-        self.buffer.set_wait(self.settings.silence());
+        let outside = Outside::new(self.cancel_handle(), self.settings.clone(), process_id);
+        let mut wire = self.link.wire();
+        wire.buffer.set_outside(outside);
+        wire.buffer.set_wait(self.settings.silence());
         Ok(())
     }
 
     /// Runs what needs no work but a session of the server, in the time for connecting.
     fn promptly<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         run(self).map_err(|error| {
-            if error.kind() != &ErrorKind::Connection || !self.buffer.timed_out() {
+            if error.kind() != &ErrorKind::Connection || !self.link.wire().buffer.timed_out() {
                 return error;
             }
             let text = format!(
@@ -120,13 +104,13 @@ impl Connection {
         }
         self.limit_total();
         let begun = self.promptly(|connection| connection.query(sql));
-        self.buffer.set_wait(self.settings.silence());
+        self.link.wire().buffer.set_wait(self.settings.silence());
         begun
     }
 
     /// Limits all further waits together as those for connecting.
     pub(super) fn limit_total(&mut self) {
-        self.buffer.set_wait(self.settings.connecting());
+        self.link.wire().buffer.set_wait(self.settings.connecting());
     }
 
     /// Lets values through as they are stored: without an encoding the server can only hand out the bytes as they are.
@@ -145,17 +129,17 @@ impl Connection {
 
     /// A parameter that the server reported, such as `server_version`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.get(name).map(String::as_str)
+        self.link.parameter(name)
     }
 
     /// The process of this session on the server; zero where it gave none.
     pub fn backend_pid(&self) -> i32 {
-        self.process_id
+        self.link.wire().process_id
     }
 
     /// `I` outside a transaction, `T` inside one, `E` inside one that failed.
     pub fn transaction_status(&self) -> u8 {
-        self.transaction_status
+        self.link.wire().transaction_status
     }
 
     /// The settings, narrowed to the host that was reached: more sessions with them meet the same server.
@@ -165,18 +149,25 @@ impl Connection {
 
     /// Whether the session runs over TLS.
     pub fn is_tls(&self) -> bool {
-        self.buffer.stream().is_tls()
+        self.link.wire().buffer.stream().is_tls()
     }
 
     /// Whether the connection broke.
     pub fn is_closed(&self) -> bool {
-        self.buffer.is_closed()
+        self.link.is_closed()
     }
 
     /// What ends the statement of this session from another thread.
     pub fn cancel_handle(&self) -> CancelHandle {
-        let peer = self.buffer.stream().peer();
-        CancelHandle::new(self.settings.clone(), peer, self.is_tls(), (self.process_id, self.secret_key))
+        let wire = self.link.wire();
+        let stream = wire.buffer.stream();
+        CancelHandle::new(
+            self.settings.clone(),
+            stream.peer(),
+            stream.is_tls(),
+            self.client.cancel_token(),
+            wire.process_id,
+        )
     }
 
     /// Runs statements; the rows of the last that returned any.
@@ -185,8 +176,7 @@ impl Connection {
     ///
     /// [`ErrorKind::Server`] leaves the session usable. A result of more than 256 MiB closes it.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
-        self.send_query(sql)?;
-        Ok(self.collect(Protocol::Simple)?.rows)
+        Ok(self.query_text(sql)?.rows)
     }
 
     /// Runs statements for their effect.
@@ -198,237 +188,134 @@ impl Connection {
         self.query(sql).map(drop)
     }
 
+    /// The same with the names of the columns.
+    pub(super) fn query_text(&mut self, sql: &str) -> Result<Rows> {
+        let sql = self.within_settings(sql)?;
+        let client = &self.client;
+        let work = async {
+            let mut answer = Answer::default();
+            let mut messages = pin!(client.simple_query_raw(&sql).await?);
+            while let Some(message) = messages.try_next().await? {
+                match message {
+                    SimpleQueryMessage::RowDescription(columns) => {
+                        answer = Answer::of(columns.iter().map(SimpleColumn::name));
+                    }
+                    SimpleQueryMessage::Row(row) => answer.push(Row::of_text(&row)?)?,
+                    _ => {}
+                }
+            }
+            Ok(answer.rows)
+        };
+        self.link.run(work)
+    }
+
+    /// Runs one statement with values for `$1` and so on; the rows that it returned. Their values are of the types `bool`,
+    /// `int4`, `int8`, `oid`, `name`, `text` and `void`; others need a cast in the statement.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub fn query_with(&mut self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+        Ok(self.query_binary(sql, parameters, u32::MAX)?.rows)
+    }
+
     /// Runs one statement, which somebody else wrote: the server refuses a second one behind it. Gives at most
-    /// `limit_rows` rows.
+    /// `limit_rows` rows, of the types of [`Self::query_with`].
     ///
     /// # Errors
     ///
     /// As [`Self::query`].
     pub fn query_single(&mut self, sql: &str, limit_rows: u32) -> Result<Rows> {
-        let mut message = BytesMut::new();
-        // One row more than wanted shows whether there are more.
-        let fetched = i32::try_from(limit_rows.saturating_add(1)).unwrap_or(i32::MAX);
-        let no_values = std::iter::empty::<()>;
-        statement(b'P', &[b"\0", &raw_text::encode(sql), b"\0\0\0"], &mut message)?;
-        frontend::bind("", "", [], no_values(), |(), _| Ok(postgres_protocol::IsNull::Yes), [], &mut message)
-            .map_err(|_| unsendable(io::ErrorKind::InvalidInput.into()))?;
-        frontend::describe(b'P', "", &mut message).map_err(unsendable)?;
-        frontend::execute("", fetched, &mut message).map_err(unsendable)?;
-        frontend::sync(&mut message);
-        self.buffer.send(&message)?;
-        let mut rows = self.collect(Protocol::Extended)?;
-        rows.more = rows.rows.len() > limit_rows as usize;
-        rows.rows.truncate(limit_rows as usize);
-        Ok(rows)
+        self.query_binary(sql, &[], limit_rows)
     }
 
-    /// Sends statements without waiting. The caller reads every answer, to the ReadyForQuery, with
-    /// [`Self::next_header`] and [`Self::buffer_mut`].
-    pub(super) fn send_query(&mut self, sql: &str) -> Result<()> {
-        let mut message = BytesMut::new();
-        match &self.pooled {
-            // One message is one transaction, which holds a session of the pool, until its BEGIN makes a longer one of it.
-            Some(settings) if self.transaction_status == b'I' => {
-                statement(b'Q', &[settings.as_bytes(), &raw_text::encode(sql), b"\0"], &mut message)?;
+    fn query_binary(&mut self, sql: &str, parameters: &[Parameter<'_>], limit_rows: u32) -> Result<Rows> {
+        check(sql)?;
+        // Behind a pooler the settings need a transaction; one message cannot hold both.
+        let in_transaction = self.pooled.is_some() && self.transaction_status() == b'I';
+        if in_transaction {
+            self.query("BEGIN")?;
+        }
+        let client = &self.client;
+        let work = async {
+            let parameters = parameters.iter().map(|(value, type_)| (*value, type_.clone()));
+            let mut found = pin!(client.query_typed_raw(sql, parameters).await?);
+            let mut answer = Answer::default();
+            while let Some(row) = found.try_next().await? {
+                if answer.rows.rows.is_empty() {
+                    answer = Answer::of(row.columns().iter().map(Column::name));
+                }
+                if answer.rows.rows.len() == limit_rows as usize {
+                    answer.rows.more = true;
+                    break;
+                }
+                answer.push(Row::of_binary(&row)?)?;
             }
-            _ => statement(b'Q', &[&raw_text::encode(sql), b"\0"], &mut message)?,
+            Ok(answer.rows)
+        };
+        let done = self.link.run(work);
+        if in_transaction && !self.is_closed() {
+            let ended = self.execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" });
+            return done.and_then(|rows| ended.map(|()| rows));
         }
-        self.buffer.send(&message)
+        done
     }
 
-    /// The buffer, for a reader of bulk data. Messages that [`Self::next_header`] would handle may stand in it.
-    pub(super) fn buffer_mut(&mut self) -> &mut ReadBuffer {
-        &mut self.buffer
+    /// Sends statements that begin a COPY to the client. The caller reads the answer to its end.
+    pub(super) fn send_copy(&mut self, sql: &str) -> Result<MutexGuard<'_, Wire>> {
+        let sql = self.within_settings(sql)?;
+        let mut wire = self.link.wire();
+        wire.query(&raw_text::encode(&sql))?;
+        Ok(wire)
     }
 
-    /// The tag and body length of the next message that is an answer; it stays in the buffer. Notices,
-    /// parameters and notifications before it are handled.
-    pub(super) fn next_header(&mut self) -> Result<(u8, usize)> {
-        loop {
-            let (tag, length) = self.buffer.header()?;
-            if !self.handle_unasked(tag, length)? {
-                return Ok((tag, length));
-            }
-        }
-    }
-
-    /// Consumes a message that may come at any time; whether it was one.
-    pub(super) fn handle_unasked(&mut self, tag: u8, length: usize) -> Result<bool> {
-        match tag {
-            b'N' | b'A' => self.buffer.skip(length)?,
-            b'S' => {
-                let body = self.control_body(length)?;
-                let mut parts = body.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-                if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
-                    self.parameters.insert(name.into_owned(), value.into_owned());
-                }
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Consumes the rest of an answer, to the ReadyForQuery, after an ErrorResponse or when done.
-    pub(super) fn finish_query(&mut self) -> Result<()> {
-        self.collect(Protocol::Simple).map(drop)
-    }
-
-    /// Reads an answer to its end.
-    fn collect(&mut self, protocol: Protocol) -> Result<Rows> {
-        let mut answer = Rows { columns: Vec::new(), rows: Vec::new(), more: false };
-        let mut failure = None;
-        let mut size = 0;
-        loop {
-            let (tag, length) = match self.next_header() {
-                Ok(header) => header,
-                // What the server said before it hung up explains more than that it hung up.
-                Err(error) => return Err(failure.unwrap_or(error)),
-            };
-            match tag {
-                b'D' => {
-                    let row = self.read_row(length)?;
-                    size += row.size();
-                    if size > RESULT_LIMIT {
-                        return Err(self.too_large());
-                    }
-                    answer.rows.push(row);
-                }
-                b'T' => {
-                    let body = self.control_body(length)?;
-                    answer.columns = self.checked(column_names(&body))?;
-                    answer.rows.clear();
-                    size = 0;
-                }
-                b'E' => {
-                    let error = server_error(&self.control_body(length)?);
-                    failure.get_or_insert(error);
-                }
-                b'Z' => {
-                    let body = self.control_body(length)?;
-                    self.set_status(&body)?;
-                    return failure.map_or(Ok(answer), Err);
-                }
-                // CommandComplete, EmptyQuery, ParseComplete, BindComplete, NoData, PortalSuspended.
-                b'C' | b'I' | b'1' | b'2' | b'n' | b's' => self.buffer.skip(length)?,
-                b'G' | b'H' | b'd' | b'c' => {
-                    self.buffer.skip(length)?;
-                    failure.get_or_insert_with(copy_refused);
-                    if tag == b'G' {
-                        self.refuse_copy_in(protocol)?;
-                    }
-                }
-                other => return Err(self.unexpected(other)),
-            }
-        }
-    }
-
-    fn read_row(&mut self, length: usize) -> Result<Row> {
-        if HEADER + length <= CAPACITY {
-            let row = Row::decode(self.buffer.body(length)?);
-            return self.checked(row);
-        }
-        let body = self.control_body(length)?;
-        self.checked(Row::decode(&body))
-    }
-
-    /// The whole body of a message that is no bulk data.
-    fn control_body(&mut self, length: usize) -> Result<Vec<u8>> {
-        if length > RESULT_LIMIT {
-            return Err(self.too_large());
-        }
-        self.buffer.open_body();
-        let mut body = Vec::new();
-        while body.len() < length {
-            body.extend_from_slice(self.buffer.take(length - body.len())?);
-        }
-        Ok(body)
-    }
-
-    /// Ends a COPY FROM STDIN that a statement began. A Sync sent along with the statement was ignored.
-    fn refuse_copy_in(&mut self, protocol: Protocol) -> Result<()> {
-        let mut message = BytesMut::new();
-        frontend::copy_fail("COPY is not expected here", &mut message).map_err(unsendable)?;
-        if protocol == Protocol::Extended {
-            frontend::sync(&mut message);
-        }
-        self.buffer.send(&message)
-    }
-
-    pub(super) fn set_status(&mut self, body: &[u8]) -> Result<()> {
-        let [status] = body else { return Err(self.unexpected(b'Z')) };
-        self.transaction_status = *status;
-        Ok(())
-    }
-
-    fn keep_key(&mut self, body: &[u8]) -> Result<()> {
-        let Ok(key) = <[u8; 8]>::try_from(body) else { return Err(self.unexpected(b'K')) };
-        let [a, b, c, d, e, f, g, h] = key;
-        self.process_id = i32::from_be_bytes([a, b, c, d]);
-        self.secret_key = i32::from_be_bytes([e, f, g, h]);
-        Ok(())
-    }
-
-    /// Closes the session when a message could not be understood.
-    fn checked<T>(&mut self, read: Result<T>) -> Result<T> {
-        if read.is_err() {
-            self.buffer.close();
-        }
-        read
-    }
-
-    /// Closes the session: the server said what the protocol does not allow here.
-    pub(super) fn unexpected(&mut self, tag: u8) -> Error {
-        self.buffer.close();
-        let tag = char::from(tag).escape_default();
-        Error::new(
-            ErrorKind::Protocol,
-            format!("read an answer: the message '{tag}' is malformed or out of place"),
-        )
-    }
-
-    fn too_large(&mut self) -> Error {
-        self.buffer.close();
-        let limit = RESULT_LIMIT >> 20;
-        Error::new(ErrorKind::Protocol, format!("read a result: it is larger than {limit} MiB"))
+    /// A statement as it is sent. One message is one transaction, which holds a session of the pool, until its BEGIN makes a
+    /// longer one of it.
+    fn within_settings<'s>(&self, sql: &'s str) -> Result<Cow<'s, str>> {
+        check(sql)?;
+        Ok(match &self.pooled {
+            Some(settings) if self.transaction_status() == b'I' => format!("{settings}{sql}").into(),
+            _ => sql.into(),
+        })
     }
 }
 
-/// A message with a statement, which may hold bytes that are no UTF-8. Of its parts the statement is the last but one.
-fn statement(tag: u8, parts: &[&[u8]], message: &mut BytesMut) -> Result<()> {
-    let refused = || unsendable(io::ErrorKind::InvalidInput.into());
-    if parts.iter().rev().nth(1).is_some_and(|sql| sql.contains(&0)) {
-        return Err(refused());
+/// Rows, and the memory that they take.
+#[derive(Default)]
+struct Answer {
+    rows: Rows,
+    size: usize,
+}
+
+impl Answer {
+    fn of<'a>(columns: impl Iterator<Item = &'a str>) -> Self {
+        let columns = columns.map(str::to_owned).collect();
+        Self { rows: Rows { columns, ..Rows::default() }, size: 0 }
     }
-    let length = 4 + parts.iter().map(|part| part.len()).sum::<usize>();
-    message.put_u8(tag);
-    message.put_i32(i32::try_from(length).map_err(|_| refused())?);
-    parts.iter().for_each(|part| message.put_slice(part));
+
+    fn push(&mut self, row: Row) -> Result<(), Failure> {
+        self.size += row.size();
+        if self.size > RESULT_LIMIT {
+            return Err(Failure::TooLarge);
+        }
+        self.rows.rows.push(row);
+        Ok(())
+    }
+}
+
+fn check(sql: &str) -> Result<()> {
+    if sql.contains('\0') {
+        return Err(Error::new(ErrorKind::Protocol, "send a statement: it holds a zero byte"));
+    }
     Ok(())
-}
-
-fn unsendable(error: io::Error) -> Error {
-    Error::with_source(ErrorKind::Protocol, "send a statement (it may hold a zero byte)", error)
-}
-
-fn copy_refused() -> Error {
-    Error::new(ErrorKind::Protocol, "run a statement: COPY to or from the client is not expected here")
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("place", &self.settings.describe())
-            .field("process_id", &self.process_id)
+            .field("process_id", &self.backend_pid())
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let mut message = BytesMut::new();
-        frontend::terminate(&mut message);
-        // Best effort: without it the server notices the end all the same, and logs it.
-        let _ = self.buffer.send(&message);
     }
 }

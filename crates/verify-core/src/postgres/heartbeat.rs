@@ -1,6 +1,7 @@
 //! The heartbeat on a server: its table, its writer, its newest beat.
 
 use jiff::Timestamp;
+use tokio_postgres::types::Type;
 
 use super::connection::Connection;
 use super::rows::Row;
@@ -28,10 +29,12 @@ pub fn install(connection: &mut Connection) -> Result<()> {
 ///
 /// If the table is not installed or cannot be written.
 pub fn beat(connection: &mut Connection, writer: &str, interval_ms: i64) -> Result<i64> {
-    let rows = connection.query(&statements::beat(writer, interval_ms))?;
-    let id = first(&rows)?.number(0)?;
+    let beat = [(&writer as _, Type::TEXT), (&interval_ms as _, Type::INT8)];
+    let rows = connection.query_with(statements::BEAT, &beat)?;
+    let id: i64 = first(&rows)?.number(0)?;
     if id % PRUNE_EVERY == 0 {
-        connection.execute(&statements::prune_beats(id, KEPT))?;
+        let oldest = id.saturating_sub(KEPT);
+        connection.query_with(statements::PRUNE_BEATS, &[(&oldest, Type::INT8)])?;
     }
     Ok(id)
 }

@@ -16,8 +16,8 @@ const FETCH_ROWS: u32 = 1_000;
 
 /// Evaluates an invariant within the open read-only transaction, in a savepoint of its own.
 ///
-/// It runs behind a cursor, through the protocol that takes one statement only: what is no SELECT or VALUES is a
-/// syntax error, and what follows a semicolon is refused.
+/// It runs behind a cursor, which is declared through the protocol that takes one statement only: what is no SELECT or
+/// VALUES is a syntax error, and what follows a semicolon is refused. Values are fetched as text.
 pub(super) fn evaluate(
     connection: &mut Connection,
     invariant: &Invariant,
@@ -49,8 +49,7 @@ fn run(connection: &mut Connection, invariant: &Invariant) -> Result<Outcome> {
     let mut collector: Option<ResultCollector> = None;
     let mut rows = 0;
     loop {
-        let batch =
-            connection.query_single(&format!("FETCH {FETCH_ROWS} FROM state_lab_invariant"), FETCH_ROWS)?;
+        let batch = connection.query_text(&format!("FETCH {FETCH_ROWS} FROM state_lab_invariant"))?;
         rows += batch.rows.len() as u64;
         let collector = collector.get_or_insert_with(|| ResultCollector::new(batch.columns.clone()));
         for row in &batch.rows {

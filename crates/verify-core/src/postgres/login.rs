@@ -1,22 +1,22 @@
-//! The login: the startup message, the server's demand for proof, and the answers.
+//! The login: what we say first, and what the server may ask before tokio-postgres answers it.
 
-use bytes::BytesMut;
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{self, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256};
-use postgres_protocol::message::frontend;
+use tokio_postgres::Config;
+use tokio_postgres::config::{self, SslMode, SslNegotiation};
 
-use super::buffer::{CAPACITY, HEADER, ReadBuffer};
+use super::buffer::ReadBuffer;
 use super::host::Host;
-use super::require_auth::Method;
+use super::require_auth::{Method, RequireAuth};
 use super::secret::Secret;
-use super::server_error::server_error;
 use super::server_hint::NOT_POSTGRESQL;
 use super::session::SessionOptions;
 use super::settings::{ChannelBinding, Settings};
+use super::wire::{self, Handle, Link, Protected};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name that sessions carry where the settings give none.
 const APPLICATION_NAME: &str = "state-lab";
+/// Bytes that a server may send before the session is open; tokio-postgres keeps its notices.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Which parameters a session starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +27,65 @@ pub(super) enum Start {
     Pooled,
 }
 
-/// Sends the startup message.
-pub(super) fn start(
-    buffer: &mut ReadBuffer,
+/// A stream that is ready for the start-up message.
+pub(super) struct Ready<'a> {
+    pub(super) buffer: ReadBuffer,
+    /// The channel binding data of the server's certificate.
+    pub(super) binding: Option<Vec<u8>>,
+    pub(super) host: &'a Host,
+}
+
+/// Opens a session.
+///
+/// # Errors
+///
+/// [`ErrorKind::Server`] of class 28 where the server refuses us before it asked for anything, and
+/// [`ErrorKind::Authentication`] once it did.
+pub(super) fn log_in(
+    ready: Ready<'_>,
     settings: &Settings,
     session: &SessionOptions,
     start: Start,
-) -> Result<()> {
-    let mut parameters = vec![
-        ("user", settings.user.as_str()),
-        ("database", settings.database()),
-        ("application_name", settings.application_name.as_deref().unwrap_or(APPLICATION_NAME)),
-    ];
-    parameters.extend(settings.options.as_deref().map(|options| ("options", options)));
-    parameters.extend(session.iter().filter(|(name, _)| start == Start::Full || *name == "application_name"));
-    // Last, so that it wins: everything that we read is taken for UTF-8.
-    parameters.push(("client_encoding", "UTF8"));
-    let mut message = BytesMut::new();
-    frontend::startup_message(parameters, &mut message)
-        .map_err(|error| Error::with_source(ErrorKind::Settings, "write the startup message", error))?;
-    buffer.send(&message)
+) -> Result<(tokio_postgres::Client, Link)> {
+    let Ready { buffer, binding, host } = ready;
+    let login = Login::new(settings, host, binding.is_some());
+    let mut config = Config::new();
+    // The stream is encrypted already, as far as it is to be.
+    config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    config.user(settings.user.as_str()).dbname(settings.database());
+    let name = settings.application_name.as_deref().unwrap_or(APPLICATION_NAME);
+    config.application_name(session.application_name().unwrap_or(name));
+    let more = if start == Start::Full { session.options() } else { String::new() };
+    let options = format!("{}{more}", settings.options.as_deref().unwrap_or_default());
+    if !options.is_empty() {
+        config.options(options);
+    }
+    config.channel_binding(match settings.channel_binding {
+        ChannelBinding::Disable => config::ChannelBinding::Disable,
+        ChannelBinding::Prefer => config::ChannelBinding::Prefer,
+        ChannelBinding::Require => config::ChannelBinding::Require,
+    });
+    if let Ok(Some(password)) = &login.password {
+        config.password(password.reveal());
+    }
+    let handle = Handle::new(buffer, Some(login));
+    match wire::run(config.connect_raw(handle.clone(), Protected { binding })) {
+        Ok((client, connection)) => Ok((client, Link::new(handle, connection))),
+        Err(error) => Err(told(error, &handle)),
+    }
+}
+
+/// Why a session could not be opened.
+fn told(error: tokio_postgres::Error, handle: &Handle) -> Error {
+    let mut wire = handle.lock();
+    match (wire.login.take(), wire.take_cause()) {
+        (Some(login), Some(cause)) if login.method != Method::None && !login.content => login.refused(cause),
+        (_, Some(cause)) => cause,
+        (Some(login), None) if login.method == Method::ScramSha256 && !login.content => {
+            Error::with_source(ErrorKind::Authentication, "log in: prove the password to each other", error)
+        }
+        (_, None) => Error::with_source(ErrorKind::Protocol, "log in", error).with_hint(NOT_POSTGRESQL),
+    }
 }
 
 /// An error of class 28 is about who we are, and becomes an error of its own kind.
@@ -59,124 +98,110 @@ pub(super) fn told_as_login(error: Error) -> Error {
     }
 }
 
-/// Answers the server's demands until it is content.
-///
-/// # Errors
-///
-/// [`ErrorKind::Server`] of class 28 where the server refuses us before it asked for anything, and
-/// [`ErrorKind::Authentication`] once it did.
-pub(super) fn log_in(
-    buffer: &mut ReadBuffer,
-    settings: &Settings,
-    host: &Host,
-    binding: Option<Vec<u8>>,
-) -> Result<()> {
-    let mut login = Login { settings, host, binding, method: Method::None, bound: false, scram: None };
-    loop {
-        let (tag, length) = buffer.header().map_err(|error| match error.kind() {
-            ErrorKind::Protocol => error.with_hint(NOT_POSTGRESQL),
-            _ => error,
-        })?;
-        if HEADER + length > CAPACITY {
-            return Err(malformed("a message is too long").with_hint(NOT_POSTGRESQL));
-        }
-        let body = buffer.body(length)?;
-        let answer = match tag {
-            b'E' if login.method == Method::None => return Err(server_error(body)),
-            b'E' => return Err(login.refused(server_error(body))),
-            b'N' => continue,
-            b'v' => return Err(malformed("the server does not speak protocol 3.0")),
-            b'R' => login.answer(body)?,
-            _ => return Err(malformed("the answer is not PostgreSQL's").with_hint(NOT_POSTGRESQL)),
-        };
-        match answer {
-            Answer::Content => return Ok(()),
-            Answer::Wait => {}
-            Answer::Send(message) => buffer.send(&message)?,
-        }
-    }
+/// How far a SCRAM exchange got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scram {
+    No,
+    Begun,
+    /// The server sent its proof, which tokio-postgres verifies.
+    Proven,
 }
 
-enum Answer {
-    Content,
-    Wait,
-    Send(BytesMut),
-}
-
-struct Login<'a> {
-    settings: &'a Settings,
-    host: &'a Host,
-    binding: Option<Vec<u8>>,
+/// Looks at each message of the server before tokio-postgres does, and refuses what the settings do not allow.
+pub(super) struct Login {
+    require_auth: RequireAuth,
+    channel_binding: ChannelBinding,
+    /// Whether there is a certificate to tie the login to.
+    can_bind: bool,
+    /// An error in finding it counts once it is asked for.
+    password: Result<Option<Secret>>,
+    password_source: Option<String>,
     /// What the server asked for last.
     method: Method,
     /// Whether the login was tied to the TLS channel.
     bound: bool,
-    /// A SCRAM exchange that the server has not yet finished by proving itself.
-    scram: Option<ScramSha256>,
+    scram: Scram,
+    /// Whether the server is content.
+    content: bool,
+    bytes: usize,
 }
 
-impl Login<'_> {
-    fn answer(&mut self, body: &[u8]) -> Result<Answer> {
-        let (code, data) = body.split_first_chunk::<4>().ok_or_else(|| malformed("a demand is cut"))?;
-        let mut message = BytesMut::new();
-        match u32::from_be_bytes(*code) {
-            0 => return self.content(),
-            3 => {
-                let password = self.password(Method::Password)?;
-                write(frontend::password_message(password.reveal().as_bytes(), &mut message))?;
-            }
-            5 => {
-                let salt = data.try_into().map_err(|_| malformed("the salt is not of 4 bytes"))?;
-                let password = self.password(Method::Md5)?;
-                let hash = md5_hash(self.settings.user.as_bytes(), password.reveal().as_bytes(), salt);
-                write(frontend::password_message(hash.as_bytes(), &mut message))?;
-            }
-            10 => return self.begin_scram(data),
-            11 => {
-                let scram = self.scram.as_mut().ok_or_else(|| malformed("SASL goes on before it began"))?;
-                scram.update(data).map_err(|error| failed("go on with SCRAM", error))?;
-                write(frontend::sasl_response(scram.message(), &mut message))?;
-            }
-            12 => {
-                let mut scram = self.scram.take().ok_or_else(|| malformed("SASL ends before it began"))?;
-                scram
-                    .finish(data)
-                    .map_err(|error| failed("verify that the server knows the password", error))?;
-                return Ok(Answer::Wait);
-            }
-            2 | 6 | 7 | 8 | 9 => {
-                return Err(Error::new(
-                    ErrorKind::Authentication,
-                    "log in: the server asks for Kerberos, GSSAPI or SSPI, which are not supported",
-                )
-                .with_hint("let the server's pg_hba.conf ask this role for scram-sha-256 or cert"));
-            }
-            _ => return Err(malformed("the server asks for an unknown method")),
+impl Login {
+    fn new(settings: &Settings, host: &Host, can_bind: bool) -> Self {
+        Self {
+            require_auth: settings.require_auth.clone(),
+            channel_binding: settings.channel_binding,
+            can_bind: can_bind && settings.channel_binding != ChannelBinding::Disable,
+            password: settings.password_for(host),
+            password_source: settings.password_source(),
+            method: Method::None,
+            bound: false,
+            scram: Scram::No,
+            content: false,
+            bytes: 0,
         }
-        Ok(Answer::Send(message))
+    }
+
+    /// Whether tokio-postgres is to see a message, which it expects at this place.
+    pub(super) fn allows(&mut self, tag: u8, body: &[u8]) -> Result<bool> {
+        self.bytes += body.len();
+        match tag {
+            _ if self.bytes > BYTES_MAX => return Err(Self::too_long()),
+            b'E' => {}
+            b'v' => return Err(malformed("the server does not speak protocol 3.0")),
+            b'N' if !self.content => return Ok(false),
+            b'R' if !self.content => self.demanded(body)?,
+            b'S' | b'K' | b'N' | b'Z' if self.content => {}
+            _ => return Err(malformed("the answer is not PostgreSQL's").with_hint(NOT_POSTGRESQL)),
+        }
+        Ok(true)
+    }
+
+    fn demanded(&mut self, body: &[u8]) -> Result<()> {
+        let (code, data) = body.split_first_chunk::<4>().ok_or_else(|| malformed("a demand is cut"))?;
+        match u32::from_be_bytes(*code) {
+            0 => self.satisfied(),
+            3 => self.asked_password(Method::Password),
+            5 if data.len() == 4 => self.asked_password(Method::Md5),
+            5 => Err(malformed("the salt is not of 4 bytes")),
+            10 => self.asked_scram(data),
+            11 if self.scram == Scram::No => Err(malformed("SASL goes on before it began")),
+            11 => Ok(()),
+            12 if self.scram == Scram::No => Err(malformed("SASL ends before it began")),
+            12 => {
+                self.scram = Scram::Proven;
+                Ok(())
+            }
+            2 | 6 | 7 | 8 | 9 => Err(Error::new(
+                ErrorKind::Authentication,
+                "log in: the server asks for Kerberos, GSSAPI or SSPI, which are not supported",
+            )
+            .with_hint("let the server's pg_hba.conf ask this role for scram-sha-256 or cert")),
+            _ => Err(malformed("the server asks for an unknown method")),
+        }
     }
 
     /// The server is content. Are we?
-    fn content(&self) -> Result<Answer> {
-        if self.scram.is_some() {
+    fn satisfied(&mut self) -> Result<()> {
+        if self.scram == Scram::Begun {
             return Err(Error::new(
                 ErrorKind::Authentication,
                 "log in: the server ended SCRAM without proving that it knows the password",
             ));
         }
-        self.settings.require_auth.check(self.method)?;
-        if self.settings.channel_binding == ChannelBinding::Require && !self.bound {
+        self.require_auth.check(self.method)?;
+        if self.channel_binding == ChannelBinding::Require && !self.bound {
             return Err(no_binding("the server let us in without it"));
         }
-        Ok(Answer::Content)
+        self.content = true;
+        Ok(())
     }
 
     /// The server's refusal, after an answer was sent.
-    fn refused(&self, error: Error) -> Error {
-        let source = self.settings.password_source();
+    fn refused(self, error: Error) -> Error {
         let wrong_password = error.sqlstate() == Some("28P01");
         let error = told_as_login(error);
-        match source {
+        match self.password_source {
             Some(source) if wrong_password => error.with_hint(format!(
                 "the password from {source} was sent and refused: correct it; the server answers alike where the role \
                  does not exist, has no password, or its password has expired"
@@ -185,58 +210,58 @@ impl Login<'_> {
         }
     }
 
-    fn begin_scram(&mut self, data: &[u8]) -> Result<Answer> {
-        let offered = |name: &str| data.split(|byte| *byte == 0).any(|offer| offer == name.as_bytes());
-        let wanted = self.settings.channel_binding;
-        let binding = self.binding.take().filter(|_| wanted != ChannelBinding::Disable);
-        let (mechanism, binding) = match binding {
-            Some(data) if offered(SCRAM_SHA_256_PLUS) => {
-                self.bound = true;
-                (SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(data))
-            }
-            _ if wanted == ChannelBinding::Require => {
-                return Err(no_binding("it needs TLS and a server that offers SCRAM-SHA-256-PLUS"));
-            }
-            // "We could have, but you did not offer": the server notices if somebody removed its offer.
-            Some(_) => (SCRAM_SHA_256, sasl::ChannelBinding::unrequested()),
-            None => (SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
-        };
-        if !offered(mechanism) {
+    fn asked_scram(&mut self, data: &[u8]) -> Result<()> {
+        let offered = |name: &[u8]| data.split(|byte| *byte == 0).any(|offer| offer == name);
+        self.bound = self.can_bind && offered(b"SCRAM-SHA-256-PLUS");
+        if !self.bound && self.channel_binding == ChannelBinding::Require {
+            return Err(no_binding("it needs TLS and a server that offers SCRAM-SHA-256-PLUS"));
+        }
+        if !self.bound && !offered(b"SCRAM-SHA-256") {
             return Err(Error::new(
                 ErrorKind::Authentication,
                 "log in: the server offers no SASL mechanism but unsupported ones (not SCRAM-SHA-256)",
             ));
         }
-        let password = self.password(Method::ScramSha256)?;
-        let scram = ScramSha256::new(password.reveal().as_bytes(), binding);
-        let mut message = BytesMut::new();
-        write(frontend::sasl_initial_response(mechanism, scram.message(), &mut message))?;
-        self.scram = Some(scram);
-        Ok(Answer::Send(message))
+        self.asked_password(Method::ScramSha256)?;
+        self.scram = Scram::Begun;
+        Ok(())
     }
 
-    /// The password, once it is clear that this method may have it.
-    fn password(&mut self, method: Method) -> Result<Secret> {
+    /// Whether this method may have the password, and there is one.
+    fn asked_password(&mut self, method: Method) -> Result<()> {
         // A second demand could talk us out of the protection of the first.
         if self.method != Method::None {
             return Err(malformed("the server asks for a second proof"));
         }
         self.method = method;
-        self.settings.require_auth.check(method)?;
+        self.require_auth.check(method)?;
         // Only SCRAM can be bound; a password must not leave when it was asked that it be.
-        if self.settings.channel_binding == ChannelBinding::Require && !self.bound {
+        if self.channel_binding == ChannelBinding::Require && !self.bound {
             return Err(no_binding("the server asks for a password by a method that cannot be bound"));
         }
-        let found = self.settings.password_for(self.host);
-        found.map_err(|error| error.while_doing("log in"))?.ok_or_else(|| {
-            Error::new(
+        match std::mem::replace(&mut self.password, Ok(None)) {
+            Ok(Some(_)) => Ok(()),
+            Err(error) => Err(error.while_doing("log in")),
+            Ok(None) => Err(Error::new(
                 ErrorKind::Authentication,
                 "log in: the server asks for a password and none is known",
             )
             .with_hint(
                 "put the password into ~/.pgpass (host:port:database:user:password, mode 0600) or PGPASSWORD",
-            )
-        })
+            )),
+        }
+    }
+
+    /// The error of a message that could not be read.
+    pub(super) fn not_postgresql(error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Protocol => error.with_hint(NOT_POSTGRESQL),
+            _ => error,
+        }
+    }
+
+    pub(super) fn too_long() -> Error {
+        malformed("a message is too long").with_hint(NOT_POSTGRESQL)
     }
 }
 
@@ -249,14 +274,6 @@ fn no_binding(why: &str) -> Error {
 
 fn malformed(why: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("log in: {why}"))
-}
-
-fn failed(doing: &str, error: std::io::Error) -> Error {
-    Error::with_source(ErrorKind::Authentication, doing, error)
-}
-
-fn write(written: std::io::Result<()>) -> Result<()> {
-    written.map_err(|error| Error::with_source(ErrorKind::Settings, "write the login message", error))
 }
 
 #[cfg(test)]

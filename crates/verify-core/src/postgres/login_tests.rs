@@ -11,27 +11,33 @@ use crate::postgres::stream::Stream;
 const OK: [u8; 4] = 0_u32.to_be_bytes();
 const CLEARTEXT: [u8; 4] = 3_u32.to_be_bytes();
 
-fn demand(body: &[u8]) -> Vec<u8> {
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-    [b"R".as_slice(), &length, body].concat()
+    [&[tag], length.as_slice(), body].concat()
+}
+
+fn demand(body: &[u8]) -> Vec<u8> {
+    message(b'R', body)
 }
 
 fn sasl(mechanisms: &str) -> Vec<u8> {
     demand(&[&10_u32.to_be_bytes(), mechanisms.as_bytes(), b"\0\0"].concat())
 }
 
-/// Logs in at a server that says `script`, whatever we say; the outcome and what it got to hear.
+/// Logs in at a server that says `script`, whatever we say; the outcome and what it got to hear after the start-up message.
 fn log_in_at(script: &[u8], more: &str, binding: Option<Vec<u8>>) -> (Result<()>, Vec<u8>) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(script).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
     let text = format!("host=/s user=u password=hunter2 {more}");
     let settings = Settings::parse(&text, &Environment::default()).unwrap();
-    let mut buffer = ReadBuffer::new(Stream::Unix(ours), settings.silence());
-    let outcome = log_in(&mut buffer, &settings, &settings.hosts[0], binding);
-    drop(buffer);
+    let buffer = ReadBuffer::new(Stream::Unix(ours), settings.silence());
+    let ready = Ready { buffer, binding, host: &settings.hosts[0] };
+    let outcome = log_in(ready, &settings, &SessionOptions::new(), Start::Full).map(drop);
     let mut heard = Vec::new();
     theirs.read_to_end(&mut heard).unwrap();
+    let (length, _) = heard.split_first_chunk::<4>().unwrap();
+    let heard = heard.split_off(u32::from_be_bytes(*length) as usize);
     (outcome, heard)
 }
 
@@ -45,9 +51,12 @@ fn refused(script: &[Vec<u8>], more: &str, binding: Option<Vec<u8>>) -> String {
 
 #[test]
 fn a_fair_server_gets_the_password() {
-    let (outcome, heard) = log_in_at(&[demand(&CLEARTEXT), demand(&OK)].concat(), "", None);
+    // A server may say more than it must, at any time.
+    let notice = message(b'N', b"SWARNING\0C01000\0Mhear this\0\0");
+    let script = [demand(&CLEARTEXT), notice.clone(), demand(&OK), notice, message(b'Z', b"I")].concat();
+    let (outcome, heard) = log_in_at(&script, "", None);
     outcome.unwrap();
-    assert_eq!(heard, b"p\0\0\0\x0chunter2\0");
+    assert_eq!(heard, b"p\0\0\0\x0chunter2\0X\0\0\0\x04");
 }
 
 #[test]

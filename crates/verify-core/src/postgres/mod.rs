@@ -1,8 +1,8 @@
 //! The adapter to PostgreSQL servers: the only place that names the wire protocol.
 //!
-//! One blocking client serves control queries and bulk COPY. [`Settings`] are read from a connection string and
-//! the caller's [`Environment`]; a [`Connection`] is opened with them and with the [`SessionOptions`] that make
-//! values read the same on every server.
+//! tokio-postgres logs in, runs statements and cancels, over a blocking socket and without a runtime; bulk COPY is read past
+//! it over the same socket. [`Settings`] are read from a connection string and the caller's [`Environment`]; a
+//! [`Connection`] is opened with them and with the [`SessionOptions`] that make values read the same on every server.
 
 mod anchor;
 mod buffer;
@@ -43,12 +43,14 @@ mod statements;
 mod stream;
 mod tls;
 mod tls_settings;
+mod transcode;
 mod traveller;
 mod types;
 mod wait;
+mod wire;
 
 pub use cancel::CancelHandle;
-pub use connection::Connection;
+pub use connection::{Connection, Parameter};
 pub use environment::Environment;
 pub use options::connection_variables;
 pub use rows::{Row, Rows};
@@ -56,4 +58,5 @@ pub use server::Postgres;
 pub use session::SessionOptions;
 pub use settings::Settings;
 pub use snapshot::PostgresSnapshot;
+pub use tokio_postgres::types::Type;
 pub use traveller::TimeTraveller;

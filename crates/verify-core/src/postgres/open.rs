@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
 use super::host::Host;
-use super::login::{self, Start};
+use super::login::{self, Ready, Start};
 use super::session::SessionOptions;
 use super::settings::{Settings, Target};
 use super::socket::{self, Opened, Protection};
@@ -99,9 +99,14 @@ fn or_as_client_of_pooler(open: impl Fn(Start) -> Result<Connection>) -> Result<
     }
 }
 
-/// As PgBouncer says it of one parameter after the other.
+/// As PgBouncer says it of one parameter after the other, and RDS Proxy of all.
 fn refuses_parameters(error: &Error) -> bool {
-    error.sqlstate() == Some("08P01") && error.chain().contains("startup parameter")
+    let said = match error.sqlstate() {
+        Some("08P01") => "startup parameter",
+        Some("0A000") => "command-line options",
+        _ => return false,
+    };
+    error.chain().contains(said)
 }
 
 fn open_address(
@@ -158,13 +163,12 @@ fn begin(
     wait: Wait,
     start: Start,
 ) -> Result<Connection> {
-    let mut buffer = ReadBuffer::new(opened.stream, wait);
-    login::start(&mut buffer, settings, session, start)?;
-    login::log_in(&mut buffer, settings, host, opened.binding).map_err(|error| match error.kind() {
+    let ready = Ready { buffer: ReadBuffer::new(opened.stream, wait), binding: opened.binding, host };
+    let opened = Connection::begin(ready, settings.with_host(host), session, start);
+    let mut connection = opened.map_err(|error| match error.kind() {
         ErrorKind::Connection => error.while_doing("log in"),
         _ => error,
     })?;
-    let mut connection = Connection::begin(buffer, settings.with_host(host))?;
     connection.settle(session, start)?;
     Ok(connection)
 }

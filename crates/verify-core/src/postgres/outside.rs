@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_postgres::types::Type;
+
 use super::cancel::CancelHandle;
 use super::connection::Connection;
 use super::session::SessionOptions;
@@ -73,7 +75,7 @@ impl Outside {
         let mut connection = Connection::open(&settings, &session)?;
         let Some(process_id) = self.process_id else { return Ok(Found::Working) };
         connection.limit_total();
-        let rows = connection.query(&statements::activity(process_id))?;
+        let rows = connection.query_with(statements::ACTIVITY, &[(&process_id, Type::INT4)])?;
         let Some(row) = rows.first() else {
             let gone = format!("its process {process_id} does not exist any more");
             return Ok(Found::Dead(Error::new(ErrorKind::Connection, gone)));

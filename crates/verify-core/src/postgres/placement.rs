@@ -1,5 +1,7 @@
 //! Whether the rows of a partition lie where the server's own partitioning puts them.
 
+use tokio_postgres::types::Type;
+
 use super::connection::Connection;
 use super::heartbeat::first;
 use super::savepoint::guarded;
@@ -15,7 +17,7 @@ pub(super) fn placement(connection: &mut Connection, oid: u32, partition: &Table
 }
 
 fn look(connection: &mut Connection, oid: u32, partition: &TableName) -> Result<Placement> {
-    let rows = connection.query(&statements::partition_constraint(oid))?;
+    let rows = connection.query_with(&statements::partition_constraint(), &[(&oid, Type::OID)])?;
     let row = first(&rows)?;
     let unknown = |reason: &str| Ok(Placement::Unknown(reason.to_owned()));
     let Some(constraint) = row.get(0) else { return unknown("it is no partition") };

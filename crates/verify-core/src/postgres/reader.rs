@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::heartbeat::first;
 use super::server_error::server_error;
 use super::statements;
+use super::wire::Wire;
 use crate::database::{Obstacle, Reader, Sink, Slice};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -69,7 +70,7 @@ impl CopyReader {
 
     /// Reads slices from one message; gives how many were dealt with.
     fn batch(&mut self, slices: &[Slice<'_>], first: usize, sink: &mut dyn Sink) -> Result<usize> {
-        let (read, failure) = Stream { connection: &mut self.connection }.read(slices, first, sink)?;
+        let (read, failure) = Stream::read(&mut self.connection, slices, first, sink)?;
         if let Some(error) = failure {
             self.connection.execute("ROLLBACK")?;
             sink.unreadable(first + read - 1, obstacle(&error)?)?;
@@ -112,7 +113,7 @@ impl Reader for CoordinatorReader<'_> {
         for (i, slice) in slices.iter().enumerate() {
             self.control.execute("SAVEPOINT state_lab_reader")?;
             let one = std::slice::from_ref(slice);
-            let (_, failure) = Stream { connection: &mut self.control }.read(one, i, sink)?;
+            let (_, failure) = Stream::read(&mut self.control, one, i, sink)?;
             if let Some(error) = failure {
                 self.control.execute("ROLLBACK TO SAVEPOINT state_lab_reader")?;
                 sink.unreadable(i, obstacle(&error)?)?;
@@ -125,21 +126,36 @@ impl Reader for CoordinatorReader<'_> {
 
 /// The answers to several COPYs that were sent in one message.
 struct Stream<'c> {
-    connection: &'c mut Connection,
+    wire: MutexGuard<'c, Wire>,
 }
 
 impl Stream<'_> {
     /// Hands on the rows of slices; gives how many were dealt with, and why the last of them failed.
     fn read(
-        &mut self,
+        connection: &mut Connection,
         slices: &[Slice<'_>],
         first: usize,
         sink: &mut dyn Sink,
     ) -> Result<(usize, Option<Error>)> {
         let copies: Vec<String> =
             slices.iter().map(|slice| statements::copy(slice.table, slice.pages)).collect();
-        self.connection.send_query(&copies.join("; "))?;
-        self.connection.buffer_mut().set_bulk(true);
+        let mut stream = Stream { wire: connection.send_copy(&copies.join("; "))? };
+        stream.wire.buffer.set_bulk(true);
+        let read = stream.read_all(slices, first, sink);
+        stream.wire.buffer.set_bulk(false);
+        if read.is_err() {
+            // What follows belongs to nobody.
+            stream.wire.buffer.close();
+        }
+        read
+    }
+
+    fn read_all(
+        &mut self,
+        slices: &[Slice<'_>],
+        first: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<(usize, Option<Error>)> {
         let mut failure = None;
         let mut read = 0;
         for (i, slice) in slices.iter().enumerate() {
@@ -152,8 +168,7 @@ impl Stream<'_> {
                 break;
             }
         }
-        self.connection.buffer_mut().set_bulk(false);
-        self.connection.finish_query()?;
+        self.wire.finish()?;
         Ok((read, failure))
     }
 
@@ -161,26 +176,27 @@ impl Stream<'_> {
     fn copy(&mut self, sink: &mut dyn Sink) -> Result<Answer> {
         let (mut header, mut ended) = (true, false);
         loop {
-            let (tag, length) = self.connection.buffer_mut().header()?;
+            let (tag, length) = self.wire.buffer.header()?;
             match tag {
-                b'd' if ended => return Err(self.connection.unexpected(tag)),
+                b'd' if ended => return Err(self.wire.unexpected(tag)),
                 b'd' => {
                     let skip = if std::mem::take(&mut header) { COPY_HEADER } else { 0 };
                     ended = self.data(length, skip, sink)?;
                 }
-                b'c' if ended => self.connection.buffer_mut().body(length).map(|_| ())?,
-                b'H' if header => self.connection.buffer_mut().body(length).map(|_| ())?,
+                b'c' if ended => self.wire.buffer.body(length).map(|_| ())?,
+                b'H' if header => self.wire.buffer.body(length).map(|_| ())?,
                 b'C' if ended => {
-                    let rows = count(self.connection.buffer_mut().body(length)?);
+                    let rows = count(self.wire.buffer.body(length)?);
                     sink.end(rows.ok_or_else(|| malformed("the number of rows"))?)?;
                     return Ok(Answer::Done);
                 }
                 b'E' => {
-                    let body = self.connection.buffer_mut().body(length)?;
+                    let body = self.wire.buffer.body(length)?;
                     return Ok(Answer::Failed(server_error(body)));
                 }
-                _ if self.connection.handle_unasked(tag, length)? => {}
-                _ => return Err(self.connection.unexpected(tag)),
+                // Notices, notifications and parameters may come at any time.
+                b'N' | b'A' | b'S' => self.wire.buffer.skip(length)?,
+                _ => return Err(self.wire.unexpected(tag)),
             }
         }
     }
@@ -188,11 +204,10 @@ impl Stream<'_> {
     /// One CopyData message: a tuple, behind the stream's header if it is the first; whether it ends the stream.
     #[inline]
     fn data(&mut self, length: usize, skip: usize, sink: &mut dyn Sink) -> Result<bool> {
-        let buffer = self.connection.buffer_mut();
         if !ReadBuffer::fits(length) {
             return self.large(length, skip, sink).map(|()| false);
         }
-        let body = buffer.body(length)?;
+        let body = self.wire.buffer.body(length)?;
         let (head, tuple) = body.split_at_mut_checked(skip).ok_or_else(|| malformed("the COPY header"))?;
         if skip > 0 {
             check_header(head)?;
@@ -208,7 +223,7 @@ impl Stream<'_> {
 
     /// A tuple that is larger than the buffer, in pieces.
     fn large(&mut self, length: usize, skip: usize, sink: &mut dyn Sink) -> Result<()> {
-        let buffer = self.connection.buffer_mut();
+        let buffer = &mut self.wire.buffer;
         buffer.open_body();
         let mut head = Vec::new();
         while head.len() < skip {

@@ -1,7 +1,11 @@
 //! Rows of a control query: text values, as the server wrote them.
 
+use std::error::Error as StdError;
 use std::ops::Range;
 use std::str::FromStr;
+
+use tokio_postgres::SimpleQueryRow;
+use tokio_postgres::types::{FromSql, Type, accepts};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw_text;
@@ -16,7 +20,7 @@ pub struct Row {
 }
 
 /// The rows of one statement, as many as were asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     /// The names of the columns.
     pub columns: Vec<String>,
@@ -27,29 +31,29 @@ pub struct Rows {
 }
 
 impl Row {
-    /// Reads the body of a DataRow message.
-    pub(super) fn decode(body: &[u8]) -> Result<Self> {
-        let malformed = || Error::new(ErrorKind::Protocol, "read a row: its message is malformed");
-        let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(malformed)?;
-        let count = u16::from_be_bytes(*count);
-        let mut text = String::with_capacity(rest.len());
-        let mut values = Vec::with_capacity(count.into());
-        for _ in 0..count {
-            let (length, after) = rest.split_first_chunk::<4>().ok_or_else(malformed)?;
-            let length = i32::from_be_bytes(*length);
-            if length == -1 {
-                (rest, _) = (after, values.push(None));
-                continue;
-            }
-            let length = usize::try_from(length).map_err(|_| malformed())?;
-            let (value, after) = after.split_at_checked(length).ok_or_else(malformed)?;
-            let offset = |at: usize| u32::try_from(at).map_err(|_| malformed());
-            let start = offset(text.len())?;
-            raw_text::decode(value, &mut text);
-            values.push(Some(start..offset(text.len())?));
-            rest = after;
+    /// From values in their order.
+    fn new<T: AsRef<str>>(values: impl Iterator<Item = Result<Option<T>>>) -> Result<Self> {
+        let mut row = Self { text: String::new(), values: Vec::new() };
+        for value in values {
+            let start = row.text.len();
+            let value = value?.map(|value| row.text.push_str(value.as_ref()));
+            let range = value.and_then(|()| Some(start.try_into().ok()?..row.text.len().try_into().ok()?));
+            row.values.push(range);
         }
-        if rest.is_empty() { Ok(Self { text, values }) } else { Err(malformed()) }
+        Ok(row)
+    }
+
+    /// From the answer to a Query, whose values are text.
+    pub(super) fn of_text(row: &SimpleQueryRow) -> Result<Self> {
+        Self::new((0..row.len()).map(|i| row.try_get(i).map_err(unreadable)))
+    }
+
+    /// From the answer to a statement with parameters, whose values are binary.
+    pub(super) fn of_binary(row: &tokio_postgres::Row) -> Result<Self> {
+        Self::new((0..row.len()).map(|i| {
+            let value = row.try_get::<_, Option<Shown>>(i).map_err(unreadable)?;
+            Ok(value.map(|Shown(text)| text))
+        }))
     }
 
     /// The number of values.
@@ -112,62 +116,42 @@ impl Row {
     }
 }
 
-/// The names in the body of a RowDescription message.
-pub(super) fn column_names(body: &[u8]) -> Result<Vec<String>> {
-    let malformed = || Error::new(ErrorKind::Protocol, "read the columns of a result: malformed");
-    let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(malformed)?;
-    let mut names = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let end = rest.iter().position(|byte| *byte == 0).ok_or_else(malformed)?;
-        let mut name = String::new();
-        raw_text::decode(&rest[..end], &mut name);
-        names.push(name);
-        // Behind the name: table, column, type, size, modifier and format.
-        rest = rest.get(end + 1 + 18..).ok_or_else(malformed)?;
+fn unreadable(error: tokio_postgres::Error) -> Error {
+    Error::with_source(ErrorKind::Protocol, "read a row", error)
+}
+
+/// A binary value of one of the types that our own statements return, as the server would write it.
+struct Shown(String);
+
+impl FromSql<'_> for Shown {
+    fn from_sql(type_: &Type, raw: &[u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(match *type_ {
+            Type::BOOL => if bool::from_sql(type_, raw)? { "t" } else { "f" }.to_owned(),
+            Type::INT4 => i32::from_sql(type_, raw)?.to_string(),
+            Type::INT8 => i64::from_sql(type_, raw)?.to_string(),
+            Type::OID => u32::from_sql(type_, raw)?.to_string(),
+            _ => {
+                let mut text = String::new();
+                raw_text::decode(raw, &mut text);
+                text
+            }
+        }))
     }
-    Ok(names)
+
+    accepts!(BOOL, INT4, INT8, OID, NAME, TEXT, VARCHAR, UNKNOWN, VOID);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn encode(values: &[Option<String>]) -> Vec<u8> {
-        let mut body = u16::try_from(values.len()).unwrap().to_be_bytes().to_vec();
-        for value in values {
-            match value {
-                None => body.extend((-1_i32).to_be_bytes()),
-                Some(text) => {
-                    body.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-                    body.extend(text.as_bytes());
-                }
-            }
-        }
-        body
-    }
-
-    proptest! {
-        #[test]
-        fn values_come_back(values in proptest::collection::vec(proptest::option::of(".*"), 0..8)) {
-            // What represents a raw byte comes back as the bytes of its own UTF-8, see raw_text.
-            prop_assume!(!values.iter().flatten().any(|value| value.contains(|c| raw_text::raw_byte(c).is_some())));
-            let row = Row::decode(&encode(&values)).unwrap();
-            let seen: Vec<_> = (0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect();
-            prop_assert_eq!(seen, values);
-        }
-
-        #[test]
-        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = Row::decode(&body);
-            let _ = column_names(&body);
-        }
+    fn row(values: &[Option<&str>]) -> Row {
+        Row::new(values.iter().copied().map(Ok)).unwrap()
     }
 
     #[test]
     fn typed_values_are_checked() {
-        let values = [Some("t".to_owned()), Some("-7".to_owned()), None];
-        let row = Row::decode(&encode(&values)).unwrap();
+        let row = row(&[Some("t"), Some("-7"), None]);
         assert!(row.flag(0).unwrap());
         assert_eq!(row.number::<i64>(1).unwrap(), -7);
         for error in [row.flag(1).map(|_| ()), row.number::<u8>(1).map(|_| ()), row.text(2).map(|_| ())] {
@@ -177,9 +161,27 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_ends_inside_a_character_stays_apart_from_the_next() {
-        let body = [0, 2, 0, 0, 0, 1, 0xc3, 0, 0, 0, 1, 0xa9];
-        let row = Row::decode(&body).unwrap();
-        assert_eq!((row.get(0), row.get(1)), (Some("\u{10fec3}"), Some("\u{10fea9}")));
+    fn values_are_kept_apart_from_each_other_and_from_null() {
+        let row = row(&[Some("é"), None, Some(""), Some("x")]);
+        let values: Vec<_> = (0..row.len()).map(|i| row.get(i)).collect();
+        assert_eq!(values, [Some("é"), None, Some(""), Some("x")]);
+    }
+
+    #[test]
+    fn a_binary_value_reads_as_the_server_writes_it() {
+        for (type_, raw, text) in [
+            (Type::BOOL, &[1][..], "t"),
+            (Type::BOOL, &[0], "f"),
+            (Type::INT4, &(-7_i32).to_be_bytes(), "-7"),
+            (Type::INT8, &i64::MIN.to_be_bytes(), "-9223372036854775808"),
+            (Type::OID, &u32::MAX.to_be_bytes(), "4294967295"),
+            (Type::NAME, b"h\xf6he", "h\u{10fef6}he"),
+            (Type::VOID, b"", ""),
+        ] {
+            assert!(Shown::accepts(&type_));
+            assert_eq!(Shown::from_sql(&type_, raw).unwrap().0, text, "{type_}");
+        }
+        assert!(Shown::from_sql(&Type::INT8, &[1, 2]).is_err());
+        assert!(!Shown::accepts(&Type::NUMERIC));
     }
 }

@@ -136,7 +136,7 @@ impl Fixed {
                 let xid = anchor.xid();
                 let anchored = Anchor { xid, database_oid: identity.database_oid, subtransactions };
                 let consistency = Consistency::TimeTravel(anchored);
-                return Ok(Self { instant, consistency, locked, held: Some(Box::new(anchor)) });
+                return Ok(Self { instant, consistency, locked, held: Some(Box::new(Mutex::new(anchor))) });
             }
             control.execute("ROLLBACK")?;
         }

@@ -2,6 +2,9 @@
 
 use super::statements;
 
+/// The parameter that has a place of its own in the start-up message.
+const APPLICATION_NAME: &str = "application_name";
+
 /// Parameters sent when the session starts, in order. There they win over what the role, the database and
 /// PGOPTIONS say, and need no statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,12 +57,27 @@ impl SessionOptions {
     /// The same as statements for one transaction, for a pooler: it may give the next transaction another session.
     pub(super) fn statements(&self) -> String {
         // A pooler takes the name at the start, and is itself the peer of the server's socket.
-        let in_transaction = |name: &str| name != "application_name" && !name.starts_with("tcp_");
+        let in_transaction = |name: &str| name != APPLICATION_NAME && !name.starts_with("tcp_");
         let each = self.iter().filter(|(name, _)| in_transaction(name));
         each.map(|(name, value)| statements::set_local(name, value)).collect()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// The same for the start-up message, which gives them to the server's command line: behind other options, so that
+    /// they win.
+    pub(super) fn options(&self) -> String {
+        let others = self.iter().filter(|(name, _)| *name != APPLICATION_NAME);
+        let escaped = |text: &str| -> String {
+            let escape = |c: char| (c.is_ascii_whitespace() || c == '\\').then_some('\\');
+            text.chars().flat_map(|c| escape(c).into_iter().chain([c])).collect()
+        };
+        others.map(|(name, value)| format!(" -c {}={}", escaped(name), escaped(value))).collect()
+    }
+
+    pub(super) fn application_name(&self) -> Option<&str> {
+        self.iter().filter(|(name, _)| *name == APPLICATION_NAME).last().map(|(_, value)| value)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
@@ -67,6 +85,16 @@ impl SessionOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_one_word_each() {
+        let session = SessionOptions::new()
+            .with("DateStyle", "ISO, YMD")
+            .with("application_name", "a b")
+            .with("x", "\\");
+        assert_eq!(session.options(), " -c DateStyle=ISO,\\ YMD -c x=\\\\");
+        assert_eq!(session.application_name(), Some("a b"));
+    }
 
     #[test]
     fn a_pooler_is_sent_statements() {

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio_postgres::types::Type;
+
 use super::catalogue::Relation;
 use super::connection::Connection;
 use super::reader::{CoordinatorReader, CopyReader};
@@ -129,7 +131,8 @@ impl Snapshot for PostgresSnapshot {
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {
         let mut disturbed = Vec::new();
-        let rows = self.control().query(&statements::filenodes(&self.oids))?;
+        let oids = [(&self.oids as _, Type::OID_ARRAY)];
+        let rows = self.control().query_with(statements::FILENODES, &oids)?;
         let now: std::collections::HashMap<u32, u32> =
             rows.iter().map(|row| Ok((row.number(0)?, row.number(1)?))).collect::<Result<_>>()?;
         for (oid, found) in self.oids.iter().zip(&self.tables).filter(|(_, found)| found.filenode != 0) {

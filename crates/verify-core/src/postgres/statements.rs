@@ -26,24 +26,16 @@ pub(super) const DEFAULT_READ_ONLY: &str =
 /// Lets values through as they are stored.
 pub(super) const RAW_ENCODING: &str = "SET client_encoding = 'SQL_ASCII'";
 
-/// Which process serves the session. Where it is `own_pid`, which the server gave at the login, no pooler is between, and the
+/// Which process serves the session. Where it is `$1`, which the server gave at the login, no pooler is between, and the
 /// session, which may wait for others, is kept from being ended for that. (PostgreSQL 13 does not know the setting, so it
 /// cannot be among those that a session starts with.)
-pub(super) fn session(own_pid: i32) -> String {
-    format!(
-        "SELECT pg_catalog.pg_backend_pid(), (SELECT pg_catalog.set_config(s.name, '0', false) \
-         FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'idle_session_timeout' \
-           AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {own_pid})"
-    )
-}
+pub(super) const SESSION: &str = "SELECT pg_catalog.pg_backend_pid(), (SELECT pg_catalog.set_config(s.name, '0', false) \
+    FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'idle_session_timeout' \
+      AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1)";
 
-/// What a process does now: its state, and the kind of event that it waits for; no row if it has ended.
-pub(super) fn activity(pid: i32) -> String {
-    format!(
-        "SELECT a.state, a.wait_event_type FROM pg_catalog.pg_stat_activity a \
-         WHERE a.pid OPERATOR(pg_catalog.=) {pid}"
-    )
-}
+/// What the process `$1` does now: its state, and the kind of event that it waits for; no row if it has ended.
+pub(super) const ACTIVITY: &str = "SELECT a.state, a.wait_event_type FROM pg_catalog.pg_stat_activity a \
+    WHERE a.pid OPERATOR(pg_catalog.=) $1";
 
 /// Sets a parameter until the transaction ends.
 pub(super) fn set_local(name: &str, value: &str) -> String {
@@ -176,20 +168,17 @@ pub(super) const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_cata
 /// The snapshot of this very moment, outside any transaction.
 pub(super) const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()";
 
-/// The transaction that has been open the longest, prepared ones included, for a message.
-pub(super) fn oldest_transaction(own_pid: i32) -> String {
-    format!(
-        "SELECT t.who || ', open for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - t.since) \
-         FROM (SELECT pg_catalog.format('process %s of %s (%s)', a.pid, coalesce(a.usename, 'an unknown role'), \
-                 coalesce(nullif(a.application_name, ''), 'no application name')) AS who, a.xact_start AS since \
-               FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL \
-                 AND a.pid NOT IN (pg_catalog.pg_backend_pid(), {own_pid}) \
-               UNION ALL \
-               SELECT pg_catalog.format('the prepared transaction %L of %s', p.gid, p.owner), p.prepared \
-               FROM pg_catalog.pg_prepared_xacts p) t \
-         ORDER BY t.since LIMIT 1"
-    )
-}
+/// The transaction that has been open the longest, prepared ones included but for that of the process `$1`, for a message.
+pub(super) const OLDEST_TRANSACTION: &str = "SELECT \
+    t.who || ', open for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - t.since) \
+    FROM (SELECT pg_catalog.format('process %s of %s (%s)', a.pid, coalesce(a.usename, 'an unknown role'), \
+            coalesce(nullif(a.application_name, ''), 'no application name')) AS who, a.xact_start AS since \
+          FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL \
+            AND a.pid NOT IN (pg_catalog.pg_backend_pid(), $1) \
+          UNION ALL \
+          SELECT pg_catalog.format('the prepared transaction %L of %s', p.gid, p.owner), p.prepared \
+          FROM pg_catalog.pg_prepared_xacts p) t \
+    ORDER BY t.since LIMIT 1";
 
 /// Locks that keep a plain reader out, with who holds them; a prepared transaction has no process.
 pub(super) const LOCK_HOLDERS: &str = "SELECT n.nspname, c.relname, \
@@ -272,28 +261,14 @@ pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a TableName>) -> String {
     format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
 }
 
-/// The sizes of tables, which must be locked: bytes with TOAST, and pages without.
-pub(super) fn sizes(oids: &[u32]) -> String {
-    format!(
-        "SELECT o, coalesce(pg_catalog.pg_table_size(o), 0), coalesce(pg_catalog.pg_relation_size(o), 0) \
-         / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
-         FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) o",
-        list(oids)
-    )
-}
+/// The sizes of the tables `$1`, which must be locked: bytes with TOAST, and pages without.
+pub(super) const SIZES: &str = "SELECT o, coalesce(pg_catalog.pg_table_size(o), 0), \
+    coalesce(pg_catalog.pg_relation_size(o), 0) / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
+    FROM pg_catalog.unnest($1) o";
 
-fn list(oids: &[u32]) -> String {
-    oids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// What file holds each table at this moment, whatever the snapshot says.
-pub(super) fn filenodes(oids: &[u32]) -> String {
-    format!(
-        "SELECT o, coalesce(pg_catalog.pg_relation_filenode(o), 0) \
-         FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) o",
-        list(oids)
-    )
-}
+/// What file holds each of the tables `$1` at this moment, whatever the snapshot says.
+pub(super) const FILENODES: &str =
+    "SELECT o, coalesce(pg_catalog.pg_relation_filenode(o), 0) FROM pg_catalog.unnest($1) o";
 
 /// The values of sequences, one row each, in order.
 pub(super) fn sequence_values<'a>(names: impl Iterator<Item = (usize, &'a TableName)>) -> String {
@@ -317,28 +292,17 @@ pub(super) fn furthest<'a>(columns: impl Iterator<Item = (usize, &'a TableName, 
     columns.map(part).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// The sub-transactions in progress that a snapshot's text omits.
-pub(super) fn subtransactions(xmin: u64, xmax: u64) -> String {
-    format!(
-        "SELECT x FROM pg_catalog.generate_series({xmin}::pg_catalog.int8, {xmax}::pg_catalog.int8 - 1) x \
-         WHERE pg_catalog.pg_xact_status(x::pg_catalog.text::pg_catalog.xid8) = 'in progress'"
-    )
-}
+/// The sub-transactions in progress that the text of a snapshot from `$1` to `$2` omits.
+pub(super) const SUBTRANSACTIONS: &str = "SELECT x FROM pg_catalog.generate_series($1, $2 - 1) x \
+    WHERE pg_catalog.pg_xact_status(x::pg_catalog.text::pg_catalog.xid8) = 'in progress'";
 
-/// Whether a transaction is still in progress.
-pub(super) fn xact_status(xid: u64) -> String {
-    format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)")
-}
+/// Whether the transaction `$1`, given as text, is still in progress.
+pub(super) const XACT_STATUS: &str = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)";
 
-/// Whether a copy's WAL ends before a position, and where it ends.
-pub(super) fn ends_before(lsn: &str) -> String {
-    format!(
-        "SELECT e.lsn OPERATOR(pg_catalog.<) {}::pg_catalog.pg_lsn, e.lsn FROM (SELECT \
-         CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
-              ELSE pg_catalog.pg_current_wal_insert_lsn() END AS lsn) e",
-        literal(lsn)
-    )
-}
+/// Whether a copy's WAL ends before the position `$1`, given as text, and where it ends.
+pub(super) const ENDS_BEFORE: &str = "SELECT e.lsn OPERATOR(pg_catalog.<) $1::pg_catalog.pg_lsn, e.lsn::pg_catalog.text \
+    FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+                      ELSE pg_catalog.pg_current_wal_insert_lsn() END AS lsn) e";
 
 /// Whether a standby has replayed all WAL that it has, and waits until it may look for more.
 pub(super) const WAITS_FOR_WAL: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a \
@@ -351,23 +315,15 @@ pub(super) fn write_file(lines: &[String], path: &str) -> String {
     format!("COPY (SELECT pg_catalog.unnest(ARRAY[{}])) TO {}", array.join(","), literal(path))
 }
 
-/// Reads a small file of the server.
-pub(super) fn read_file(path: &str) -> String {
-    format!("SELECT pg_catalog.pg_read_file({}, 0, 1000000)", literal(path))
-}
+/// Reads the small file `$1` of the server.
+pub(super) const READ_FILE: &str = "SELECT pg_catalog.pg_read_file($1, 0, 1000000)";
 
-/// Writes one beat.
-pub(super) fn beat(writer: &str, interval_ms: i64) -> String {
-    format!(
-        "INSERT INTO state_lab.heartbeat (writer, interval_ms) VALUES ({}, {interval_ms}) RETURNING id",
-        literal(writer)
-    )
-}
+/// Writes one beat, of the writer `$1` that writes every `$2` milliseconds.
+pub(super) const BEAT: &str =
+    "INSERT INTO state_lab.heartbeat (writer, interval_ms) VALUES ($1, $2) RETURNING id";
 
-/// Drops beats that are older than the newest ones that anybody needs.
-pub(super) fn prune_beats(newest: i64, kept: i64) -> String {
-    format!("DELETE FROM state_lab.heartbeat WHERE id <= {}", newest.saturating_sub(kept))
-}
+/// Drops the beats up to `$1`.
+pub(super) const PRUNE_BEATS: &str = "DELETE FROM state_lab.heartbeat WHERE id <= $1";
 
 /// Runs somebody else's query behind a cursor: only a single SELECT or VALUES can stand there.
 pub(super) fn declare(sql: &str) -> String {
@@ -404,9 +360,9 @@ pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
     format!("COPY (SELECT {} FROM ONLY {name}{range}) TO STDOUT (FORMAT binary)", columns.join(", "))
 }
 
-/// What the bound of a partition, and those of its ancestors, ask of a row; and whether that may call functions that are
+/// What the bound of the partition `$1`, and those of its ancestors, ask of a row; and whether that may call functions that are
 /// neither the server's own nor an extension's, which a restored database may hold for whoever runs them.
-pub(super) fn partition_constraint(oid: u32) -> String {
+pub(super) fn partition_constraint() -> String {
     let of_an_extension = |class: &str, object: &str| {
         format!(
             "EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.classid = {class} AND x.objid = {object} \
@@ -418,13 +374,13 @@ pub(super) fn partition_constraint(oid: u32) -> String {
         format!("({alias}.oid < 16384 OR {alias}.typtype = 'e' OR {extension})")
     };
     format!(
-        "SELECT pg_catalog.pg_get_partition_constraintdef({oid}), \
-         EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors({oid}) p JOIN pg_catalog.pg_depend d \
+        "SELECT pg_catalog.pg_get_partition_constraintdef($1), \
+         EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors($1) p JOIN pg_catalog.pg_depend d \
            ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = p.relid AND d.objsubid = 0 \
              AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, \
                'pg_catalog.pg_operator'::pg_catalog.regclass, 'pg_catalog.pg_opclass'::pg_catalog.regclass) \
            WHERE NOT {reference}) \
-         OR EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors({oid}) p \
+         OR EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors($1) p \
            JOIN pg_catalog.pg_partitioned_table k ON k.partrelid = p.relid \
            JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relid AND a.attnum = ANY (k.partattrs) \
            JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio_postgres::types::Type;
+
 use super::anchor::{Instant, TransactionSnapshot};
 use super::connection::Connection;
 use super::heartbeat::first;
@@ -107,7 +109,7 @@ impl TimeTraveller {
             limits: plan.limits,
             in_recovery: identity.in_recovery,
             deviation,
-            _held: Some(Box::new(holder)),
+            _held: Some(Box::new(Mutex::new(holder))),
         })
     }
 
@@ -168,7 +170,7 @@ impl TimeTraveller {
         if !identity.in_recovery {
             return unproven("the copy has left recovery, so old row versions may be gone".to_owned());
         }
-        let status = control.query(&statements::xact_status(anchor.xid))?;
+        let status = control.query_with(statements::XACT_STATUS, &[(&anchor.xid.to_string(), Type::TEXT)])?;
         match first(&status)?.get(0) {
             Some("in progress") => Ok(anchor),
             status => unproven(format!(
@@ -203,7 +205,7 @@ impl TimeTraveller {
 
     /// What of the manifest's snapshot the copy has not reached at this moment.
     fn shortfall(&self, control: &mut Connection, anchor: &Anchor) -> Result<Option<String>> {
-        let rows = control.query(&statements::ends_before(&self.header.lsn))?;
+        let rows = control.query_with(statements::ENDS_BEFORE, &[(&self.header.lsn, Type::TEXT)])?;
         let row = first(&rows)?;
         if row.get(0) == Some("t") {
             return Ok(Some(format!(
@@ -212,7 +214,7 @@ impl TimeTraveller {
                 self.header.lsn
             )));
         }
-        match control.query(&statements::xact_status(anchor.xid)) {
+        match control.query_with(statements::XACT_STATUS, &[(&anchor.xid.to_string(), Type::TEXT)]) {
             Err(error) if error.sqlstate() == Some(FUTURE_TRANSACTION) => Ok(Some(format!(
                 "it has not assigned the transaction id {}, which was in progress at the capture",
                 anchor.xid
@@ -254,7 +256,8 @@ fn self_test(
     control.execute(statements::BEGIN)?;
     let exported = first(&control.query(statements::EXPORT)?)?.text(0)?.to_owned();
     let own = offerer(control, database_oid)?;
-    let file = control.query(&statements::read_file(&format!("pg_snapshots/{exported}")))?;
+    let file =
+        control.query_with(statements::READ_FILE, &[(&format!("pg_snapshots/{exported}"), Type::TEXT)])?;
     let file = first(&file)?.text(0)?.to_owned();
     control.execute("ROLLBACK")?;
     if snapshot_file::understood(&file, &own) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use verify_core::ErrorKind;
-use verify_core::postgres::{Connection, connection_variables};
+use verify_core::postgres::{Connection, Type, connection_variables};
 
 use crate::temporary_server::server;
 
@@ -141,6 +141,27 @@ fn a_single_query_is_one_statement_and_knows_whether_there_is_more() {
     let answer = connection.query_single("SET work_mem = '1MB'", 1).unwrap();
     assert_eq!((answer.columns, answer.rows, answer.more), (vec![], vec![], false));
     assert_eq!(one(&mut connection, "SELECT 1"), "1");
+}
+
+#[test]
+fn values_are_sent_beside_the_statement() {
+    let mut connection = server().connect("");
+    let text = "'; DROP TABLE public.visible; --";
+    let sql = "SELECT $1 AS said, $2 + 1, $2 > 6, $3, 7::oid, NULL::text";
+    let values = [(&text as _, Type::TEXT), (&6_i64 as _, Type::INT8), (&None::<i32> as _, Type::INT4)];
+    let rows = connection.query_with(sql, &values).unwrap();
+    let seen: Vec<_> = (0..rows[0].len()).map(|i| rows[0].get(i)).collect();
+    assert_eq!(seen, [Some(text), Some("7"), Some("f"), None, Some("7"), None]);
+    let error = connection.query_with("SELECT 1; SELECT $1", &[(&1_i32, Type::INT4)]).unwrap_err();
+    assert_eq!(error.sqlstate(), Some("42601"));
+    let error = connection.query_with("SELECT 1 / $1", &[(&0_i32, Type::INT4)]).unwrap_err();
+    assert_eq!(error.chain(), "ERROR: division by zero [22012]");
+    // A type that is not shown is an error and no guess, and so is a value of another type.
+    connection.query_with("SELECT 1.5 + $1", &[(&1_i32, Type::INT4)]).unwrap_err();
+    assert!(connection.is_closed());
+    let mut connection = server().connect("");
+    connection.query_with("SELECT $1", &[(&1_i64, Type::INT4)]).unwrap_err();
+    assert!(connection.query("SELECT 1").is_err());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The table that the probe writes to: one of its own for each run, which goes with the run.
 
 use serde::{Deserialize, Serialize};
-use verify_core::postgres::{Connection, Row};
+use verify_core::postgres::{Connection, Row, Type};
 use verify_core::{Error, ErrorKind};
 
 use super::record::Attempt;
@@ -82,10 +82,11 @@ impl ProbeTable {
     /// Writes a row.
     pub fn write(&self, connection: &mut Connection, attempt: &Attempt) -> Result<()> {
         let Attempt { writer, number, attempt, asked_us: _ } = attempt;
-        let name = self.name();
-        connection.execute(&format!(
-            "INSERT INTO {name} (writer, number, attempt) VALUES ({writer}, {number}, {attempt})"
-        ))
+        let (number, attempt) = (*number as i64, i64::from(*attempt));
+        let values =
+            [(&i64::from(*writer) as _, Type::INT8), (&number as _, Type::INT8), (&attempt as _, Type::INT8)];
+        let sql = format!("INSERT INTO {} (writer, number, attempt) VALUES ($1, $2, $3)", self.name());
+        connection.query_with(&sql, &values).map(drop)
     }
 
     /// Everything in it.

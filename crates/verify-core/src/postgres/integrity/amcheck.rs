@@ -1,5 +1,7 @@
 //! Indexes against their tables, and the pages of tables: `amcheck`.
 
+use tokio_postgres::types::Type;
+
 use super::extension::{Extension, Function};
 use super::statements::{self, FAULTS_SHOWN};
 use super::{Integrity, Relation, SAID_MAX, counted, ended, said};
@@ -42,19 +44,25 @@ impl Amcheck {
         found: &mut Integrity,
     ) -> Result<()> {
         if !relation.is_index {
-            let rows = connection.query(&statements::check_table(&self.0.schema, relation.oid))?;
+            let rows = connection
+                .query_with(&statements::check_table(&self.0.schema), &[(&relation.oid, Type::OID)])?;
             if let Some(faults) = counted(&rows, |row| Some(fault(row)), "; ")? {
                 found.damaged(relation, &format!("faults in its pages: {faults}"), &advice(relation));
             }
             return Ok(());
         }
         // An index is sound if the call comes back.
-        match connection.query(&statements::check_index(&self.0.schema, relation.oid, true)) {
+        match self.check_index(connection, relation, true) {
             Err(error) if !ended(&error) && is_of_a_function(&error) => {
                 self.check_structure(connection, relation, &error, found)
             }
-            result => result.map(drop),
+            result => result,
         }
+    }
+
+    fn check_index(&self, connection: &mut Connection, relation: &Relation, rows: bool) -> Result<()> {
+        let arguments = [(&relation.oid as _, Type::OID), (&rows as _, Type::BOOL)];
+        connection.query_with(&statements::check_index(&self.0.schema), &arguments).map(drop)
     }
 
     /// Checks an index without its rows: a function that it calls does not run as it does for the application.
@@ -65,7 +73,7 @@ impl Amcheck {
         failed: &Error,
         found: &mut Integrity,
     ) -> Result<()> {
-        connection.execute(&statements::check_index(&self.0.schema, relation.oid, false))?;
+        self.check_index(connection, relation, false)?;
         let reason = format!("its pages are sound; not checked against the table: {}", said(failed));
         found.gap(&relation.name.to_string(), reason);
         Ok(())

@@ -1,11 +1,14 @@
 //! An extension of PostgreSQL's contrib modules on the copy: found or installed, and removed again where it was not there.
 
+use tokio_postgres::types::Type;
+
 use super::said;
 use super::statements;
 use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::heartbeat::first;
 use crate::postgres::reader::obstacle;
+use crate::postgres::rows::Row;
 
 /// An extension that can be called.
 pub(super) struct Extension {
@@ -32,9 +35,9 @@ impl Extension {
         name: &'static str,
         functions: &[Function],
     ) -> Result<Result<Self, String>> {
-        let rows = control.query(&statements::extension(name))?;
+        let rows = control.query_with(statements::EXTENSION, &[(&name, Type::NAME)])?;
         let row = first(&rows)?;
-        let (available, installed) = (row.flag(0)?, row.get(1));
+        let (available, installed, server_version) = (row.flag(0)?, row.get(1), row.number(2)?);
         // An installed extension is only a promise of files, which this server may not have.
         let loaded = if available { control.execute(&statements::load(name)) } else { Ok(()) };
         if let Err(error) = &loaded {
@@ -52,12 +55,11 @@ impl Extension {
         }
         let schema = installed.map_or_else(|| statements::extension_schema(name), str::to_owned);
         let ours = installed.is_none();
-        let signatures = functions.iter().map(|function| (function.name, function.arguments));
-        let rows = control.query(&statements::extension_functions(name, signatures))?;
-        let row = first(&rows)?;
-        let extension = Self { name, schema, server_version: row.number(0)?, ours };
-        for (index, function) in functions.iter().enumerate() {
-            if extension.server_version >= function.since && !row.flag(index + 1)? {
+        let extension = Self { name, schema, server_version, ours };
+        let has = control.query_with(statements::EXTENSION_FUNCTIONS, &[(&name, Type::NAME)])?;
+        for Function { name: function, arguments, since } in functions {
+            let is_it = |row: &Row| (row.get(0), row.get(1)) == (Some(*function), Some(*arguments));
+            if server_version >= *since && !has.iter().any(is_it) {
                 extension.remove(control)?;
                 return Ok(Err(format!(
                     "not checked: the installed extension {name} is of an older version than the server; run ALTER \

@@ -37,14 +37,10 @@ pub(super) fn extension_schema(name: &str) -> String {
     format!("state_lab_{name}")
 }
 
-/// Whether the server has an extension, and the schema in which the database has it.
-pub(super) fn extension(name: &str) -> String {
-    format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = '{name}'), \
-         (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
-          WHERE e.extname = '{name}')"
-    )
-}
+/// Whether the server has the extension `$1`, the schema in which the database has it, and the server's version.
+pub(super) const EXTENSION: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = $1), \
+     (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+      WHERE e.extname = $1), pg_catalog.current_setting('server_version_num')";
 
 /// Fails where the server lacks an extension's code.
 pub(super) fn load(name: &str) -> String {
@@ -62,71 +58,57 @@ pub(super) fn remove_extension(name: &str) -> String {
     format!("DROP EXTENSION {name}; DROP SCHEMA {}", extension_schema(name))
 }
 
-/// The server's version, then of each function whether the extension has it with exactly these arguments: somebody's function
-/// of the same name in the same schema cannot have these too, so it is never taken for that.
-pub(super) fn extension_functions<'a>(
-    extension: &str,
-    functions: impl Iterator<Item = (&'a str, &'a str)>,
-) -> String {
-    let has = functions.map(|(name, arguments)| {
-        format!(
-            ", coalesce(pg_catalog.bool_or(p.proname = '{name}' \
-             AND p.proargtypes = '{arguments}'::pg_catalog.oidvector), false)"
-        )
-    });
-    format!(
-        "SELECT pg_catalog.current_setting('server_version_num'){} FROM pg_catalog.pg_extension e \
-         JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
-           AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
-         JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = '{extension}'",
-        has.collect::<String>()
-    )
-}
+/// The functions of the extension `$1` with their arguments' types. Somebody's function of the same name in the same schema
+/// cannot have exactly these too, so it is never taken for that.
+pub(super) const EXTENSION_FUNCTIONS: &str = "SELECT p.proname, p.proargtypes::pg_catalog.text FROM pg_catalog.pg_extension e \
+     JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
+       AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
+     JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = $1";
 
-/// Checks a b-tree, and with `rows` that it has every row of its table, which calls the functions that it indexes. The
-/// arguments' types are spelled out, see [`extension_functions`].
-pub(super) fn check_index(schema: &str, oid: u32, rows: bool) -> String {
+/// Checks the b-tree `$1`, and where `$2` says so that it has every row of its table, which calls the functions that it
+/// indexes. The arguments' types are spelled out, see [`EXTENSION_FUNCTIONS`].
+pub(super) fn check_index(schema: &str) -> String {
     format!(
-        "SELECT {}.bt_index_check({oid}::pg_catalog.oid::pg_catalog.regclass, {rows}::pg_catalog.bool)",
+        "SELECT {}.bt_index_check($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.bool)",
         identifier(schema)
     )
 }
 
-/// Checks all of a table's pages and the values in TOAST: the number of faults, then block, item, column and text of the
-/// first ones.
-pub(super) fn check_table(schema: &str, oid: u32) -> String {
+/// Checks all pages of the table `$1` and the values in TOAST: the number of faults, then block, item, column and text of
+/// the first ones.
+pub(super) fn check_table(schema: &str) -> String {
     format!(
         "SELECT pg_catalog.count(*) OVER (), f.blkno, f.offnum, f.attnum, pg_catalog.left(f.msg, 1000) \
-         FROM {}.verify_heapam({oid}::pg_catalog.oid::pg_catalog.regclass, false::pg_catalog.bool, true::pg_catalog.bool, \
+         FROM {}.verify_heapam($1::pg_catalog.oid::pg_catalog.regclass, false::pg_catalog.bool, true::pg_catalog.bool, \
            'none'::pg_catalog.text, NULL::pg_catalog.int8, NULL::pg_catalog.int8) f LIMIT {FAULTS_SHOWN}",
         identifier(schema)
     )
 }
 
-/// A row where the visibility map may be wrong about what is visible to all: the server goes by transactions of other databases
-/// and replication slots too (before PostgreSQL 17), which the map rightly does not.
-pub(super) fn check_visible(schema: &str, oid: u32) -> String {
-    format!("SELECT 1 FROM {} LIMIT 1", visibility(schema, "pg_check_visible", oid))
+/// A row where the visibility map of the table `$1` may be wrong about what is visible to all: the server goes by transactions
+/// of other databases and replication slots too (before PostgreSQL 17), which the map rightly does not.
+pub(super) fn check_visible(schema: &str) -> String {
+    format!("SELECT 1 FROM {} LIMIT 1", visibility(schema, "pg_check_visible"))
 }
 
 /// Where it is wrong: the number of rows that it calls visible to all and that we do not see, then where the first ones lie.
-pub(super) fn check_seen(schema: &str, oid: u32, name: &TableName) -> String {
+pub(super) fn check_seen(schema: &str, name: &TableName) -> String {
     format!(
-        "SELECT pg_catalog.count(*) OVER (), v.place FROM {} AS v (place) \
+        "SELECT pg_catalog.count(*) OVER (), v.place::pg_catalog.text FROM {} AS v (place) \
          WHERE NOT EXISTS (SELECT FROM ONLY {} t WHERE t.ctid = v.place) LIMIT {FAULTS_SHOWN}",
-        visibility(schema, "pg_check_visible", oid),
+        visibility(schema, "pg_check_visible"),
         qualified(name)
     )
 }
 
-/// The number of rows that the visibility map calls frozen and that are not, then where the first ones lie.
-pub(super) fn check_frozen(schema: &str, oid: u32) -> String {
+/// The number of rows that the visibility map of the table `$1` calls frozen and that are not, then where the first ones lie.
+pub(super) fn check_frozen(schema: &str) -> String {
     format!(
-        "SELECT pg_catalog.count(*) OVER (), v.place FROM {} AS v (place) LIMIT {FAULTS_SHOWN}",
-        visibility(schema, "pg_check_frozen", oid)
+        "SELECT pg_catalog.count(*) OVER (), v.place::pg_catalog.text FROM {} AS v (place) LIMIT {FAULTS_SHOWN}",
+        visibility(schema, "pg_check_frozen")
     )
 }
 
-fn visibility(schema: &str, function: &str, oid: u32) -> String {
-    format!("{}.{function}({oid}::pg_catalog.oid::pg_catalog.regclass)", identifier(schema))
+fn visibility(schema: &str, function: &str) -> String {
+    format!("{}.{function}($1::pg_catalog.oid::pg_catalog.regclass)", identifier(schema))
 }

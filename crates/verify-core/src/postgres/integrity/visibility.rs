@@ -1,6 +1,8 @@
 //! Visibility maps against their tables: `pg_visibility`. Whoever reads all rows never looks at the map, so that a comparison of
 //! rows does not see what an index-only scan gets wrong by it, nor which rows VACUUM will pass over.
 
+use tokio_postgres::types::Type;
+
 use super::extension::{Extension, Function};
 use super::statements;
 use super::{Integrity, Relation, counted};
@@ -33,9 +35,10 @@ impl Visibility {
         found: &mut Integrity,
     ) -> Result<()> {
         let schema = &self.0.schema;
-        let doubtful = !connection.query(&statements::check_visible(schema, relation.oid))?.is_empty();
+        let table = [(&relation.oid as _, Type::OID)];
+        let doubtful = !connection.query_with(&statements::check_visible(schema), &table)?.is_empty();
         let unseen = if doubtful {
-            told(&connection.query(&statements::check_seen(schema, relation.oid, &relation.name))?)?
+            told(&connection.query_with(&statements::check_seen(schema, &relation.name), &table)?)?
         } else {
             None
         };
@@ -44,7 +47,7 @@ impl Visibility {
                         returns them";
             found.damaged(relation, &format!("{what}: {told}"), &advice("pg_check_visible"));
         }
-        if let Some(told) = told(&connection.query(&statements::check_frozen(schema, relation.oid))?)? {
+        if let Some(told) = told(&connection.query_with(&statements::check_frozen(schema), &table)?)? {
             let what = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until \
                         transaction ids run out";
             found.damaged(relation, &format!("{what}: {told}"), &advice("pg_check_frozen"));

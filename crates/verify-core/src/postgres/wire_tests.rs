@@ -1,0 +1,107 @@
+//! Tests of the wire against servers that send more than they may, and less.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::super::connection::Connection;
+use super::super::environment::Environment;
+use super::super::login::{Ready, Start};
+use super::super::session::SessionOptions;
+use super::super::settings::Settings;
+use super::super::stream::Stream;
+use super::*;
+
+const READY: &[u8] = b"Z\0\0\0\x05I";
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[tag], length.as_slice(), body].concat()
+}
+
+/// Opens a session with a server that says `script` after the login, whatever we say.
+fn connect(script: Vec<u8>) -> (Result<Connection>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut sender = theirs.try_clone().unwrap();
+    thread::spawn(move || {
+        let login = [&message(b'R', &[0; 4]), &message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]), READY].concat();
+        // Whoever refuses what it hears does not hear all.
+        let _ = sender.write_all(&login).and_then(|()| sender.write_all(&script));
+        let _ = sender.shutdown(Shutdown::Write);
+    });
+    let settings = Settings::parse("host=/s user=u", &Environment::default()).unwrap();
+    let buffer = ReadBuffer::new(Stream::Unix(ours), settings.silence());
+    let ready = Ready { buffer, binding: None, host: &settings.hosts[0] };
+    theirs.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    (Connection::begin(ready, settings.clone(), &SessionOptions::new(), Start::Full), theirs)
+}
+
+#[test]
+fn an_answer_is_read_to_its_end_and_the_farewell_sent() {
+    let row = message(b'D', b"\0\x01\0\0\0\x01x");
+    let columns = message(b'T', &[b"\0\x01name\0", &[0; 18][..]].concat());
+    let done = message(b'C', b"SELECT 1\0");
+    let (connection, mut theirs) = connect([columns, row, done, READY.to_vec()].concat());
+    let mut connection = connection.unwrap();
+    assert_eq!(connection.backend_pid(), 7);
+    let rows = connection.query("SELECT name").unwrap();
+    assert_eq!(rows[0].get(0), Some("x"));
+    assert!(!connection.is_closed());
+    drop(connection);
+    let mut heard = Vec::new();
+    theirs.read_to_end(&mut heard).unwrap();
+    assert!(heard.ends_with(b"Q\0\0\0\x10SELECT name\0X\0\0\0\x04"), "{heard:?}");
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_is_kept() {
+    let announced = |tag: u8, length: u32| [&[tag][..], &length.to_be_bytes()].concat();
+    let parameters: Vec<u8> =
+        (0..200_u8).flat_map(|i| message(b'S', &[&[b'a' + i % 20; 9_000][..], b"\0\0"].concat())).collect();
+    for (script, expected) in [
+        (announced(b'D', 257 << 20), "read a result: it is larger than 256 MiB"),
+        (announced(b'E', 257 << 20), "read a result: it is larger than 256 MiB"),
+        (announced(b'T', u32::MAX), "read a message: the server announced one of 4294967295 bytes"),
+        (parameters, "read an answer: the message 'S' is malformed or out of place"),
+    ] {
+        let (connection, _theirs) = connect(script);
+        let mut connection = connection.unwrap();
+        assert_eq!(connection.query("SELECT 1").unwrap_err().chain(), expected);
+        assert!(connection.is_closed());
+        let again = connection.query("SELECT 1").unwrap_err();
+        assert_eq!(again.chain(), "send to the server: the connection is closed");
+    }
+}
+
+#[test]
+fn an_error_that_is_followed_by_the_end_is_told() {
+    let said = message(b'E', b"SFATAL\0C57P01\0Mgone\0\0");
+    let (connection, _theirs) = connect(said);
+    let mut connection = connection.unwrap();
+    assert_eq!(connection.query("SELECT 1").unwrap_err().chain(), "FATAL: gone [57P01]");
+    assert!(connection.is_closed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a server says, each statement ends.
+    #[test]
+    fn no_answer_panics_or_hangs(
+        tags in prop::collection::vec((prop::sample::select(b"TDCZEINSA123nstGHWdcRK\0".to_vec()), prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+        tail in prop::collection::vec(any::<u8>(), 0..16),
+    ) {
+        let mut script: Vec<u8> = tags.iter().flat_map(|(tag, body)| message(*tag, body)).collect();
+        script.extend(tail);
+        let (connection, theirs) = connect(script);
+        if let Ok(mut connection) = connection {
+            let _ = connection.query("SELECT 1");
+            let _ = connection.query_with("SELECT $1", &[(&1_i32, tokio_postgres::types::Type::INT4)]);
+            let _ = connection.query("SELECT 2");
+        }
+        drop(theirs);
+    }
+}
