@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,9 @@ pub struct Coverage {
     pub not_covered: Vec<NotCovered>,
 }
 
+/// Fewer tables than this are not worth another thread: most are equal.
+const TABLES_MIN: usize = 64;
+
 /// Compares two measurements.
 pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
     Draft::new(source, restored, None).finish()
@@ -119,13 +123,7 @@ pub(crate) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// `deviation` is why the restored side is not the instant that was asked for, where its reader says so.
     pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, deviation: Option<Deviation>) -> Self {
-        let mut draft = Self {
-            findings: Vec::new(),
-            coverage: Coverage::default(),
-            proven: true,
-            differing: Vec::new(),
-            moved: Vec::new(),
-        };
+        let mut draft = Self::empty();
         let older = matches!(deviation, Some(Deviation::Older(_)));
         match deviation.or_else(|| moved_on(source, restored)) {
             Some(Deviation::Unproven(reason)) => draft.unproven(&reason),
@@ -151,6 +149,16 @@ impl<'a> Draft<'a> {
         draft.pulse(source, restored);
         draft.beyond(source, restored);
         draft
+    }
+
+    fn empty() -> Self {
+        Self {
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            proven: true,
+            differing: Vec::new(),
+            moved: Vec::new(),
+        }
     }
 
     /// The restored side is not proven to be the instant of the manifest: no difference is a failure.
@@ -186,9 +194,9 @@ impl<'a> Draft<'a> {
             let reason = "the restored database was not available".to_owned();
             self.settle(moved, Placement::Unknown(reason));
         }
-        for differing in std::mem::take(&mut self.differing) {
-            self.findings.extend(differing.findings());
-        }
+        let differing = std::mem::take(&mut self.differing);
+        let findings: Vec<_> = differing.into_par_iter().map(Differing::findings).collect();
+        self.findings.extend(findings.into_iter().flatten());
         if self.coverage.tables == 0 {
             self.findings.push(Finding::new(
                 Code::CoverageNone,
@@ -216,16 +224,35 @@ impl<'a> Draft<'a> {
     }
 
     fn tables(&mut self, source: &'a Manifest, restored: &'a Manifest, circumstances: Circumstances) {
-        for ours in &source.tables {
-            match restored.table(ours.name()) {
-                None => self.missing(ours),
-                Some(theirs) => self.table(ours, theirs, circumstances),
-            }
-        }
+        let tables = source.tables.par_iter().with_min_len(TABLES_MIN);
+        let parts: Vec<Self> = tables
+            .map(|ours| {
+                let mut part = Self::empty();
+                match restored.table(ours.name()) {
+                    None => part.missing(ours),
+                    Some(theirs) => part.table(ours, theirs, circumstances),
+                }
+                part
+            })
+            .collect();
+        parts.into_iter().for_each(|part| self.add(part));
         for theirs in restored.tables.iter().filter(|theirs| source.table(theirs.name()).is_none()) {
             let message = format!("the source has no such table{}", told_rows(theirs));
             self.find(Code::TableAdded, theirs.name(), message);
         }
+    }
+
+    /// Adds what was found in one table.
+    fn add(&mut self, part: Self) {
+        self.findings.extend(part.findings);
+        self.differing.extend(part.differing);
+        let Coverage { tables, rows, bytes, sequences, invariants, not_covered } = part.coverage;
+        self.coverage.tables += tables;
+        self.coverage.rows += rows;
+        self.coverage.bytes += bytes;
+        self.coverage.sequences += sequences;
+        self.coverage.invariants += invariants;
+        self.coverage.not_covered.extend(not_covered);
     }
 
     fn missing(&mut self, ours: &TableEntry) {

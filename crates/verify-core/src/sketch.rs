@@ -6,6 +6,10 @@
 //! out of its other cells frees more ("peeling"). Three partitions decode completely up to about 0.78
 //! entries a cell; beyond that partly.
 
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
 use crate::digest::RowHash;
 use crate::key::RowKey;
 use crate::table::CellWidth;
@@ -16,6 +20,11 @@ const P: u64 = (1 << 61) - 1;
 const PARTITIONS: usize = 3;
 /// The largest partition, as a power of two: 3 million narrow cells are 201 MB.
 pub const PARTITION_LOG2_MAX: u8 = 20;
+
+/// Fewer cache lines than this are not worth another thread.
+const LINES_MIN: usize = 8_192;
+/// Nor are fewer cells that may hold one entry alone; telling takes longer than adding.
+const CELLS_MIN: usize = 1_024;
 
 /// A row as the sketch sees it: 122 bits of its hash, and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,82 +162,95 @@ impl Sketch {
             return None;
         }
         let log2 = self.log2.min(other.log2);
-        let mut difference = self.folded(log2);
-        let subtrahend = other.folded(log2);
-        for (mine, theirs) in difference.words_mut().zip(subtrahend.words()) {
-            *mine = (*mine % P + P - theirs % P) % P;
-        }
-        Some(difference)
+        let (left, right) = (self.folded(log2), other.folded(log2));
+        let minus = |(left, right): (&Line, &Line)| {
+            Line(std::array::from_fn(|lane| reduced(reduced(left.0[lane]) + P - reduced(right.0[lane]))))
+        };
+        let lines = left.lines.par_iter().zip(&right.lines).with_min_len(LINES_MIN).map(minus).collect();
+        Some(Sketch { width: self.width, log2, lines })
     }
 
     /// The same entries in fewer cells: a cell's index is the leading bits of a hash, so neighbours add.
-    fn folded(&self, log2: u8) -> Sketch {
+    fn folded(&self, log2: u8) -> Cow<'_, Sketch> {
+        if log2 == self.log2 {
+            return Cow::Borrowed(self);
+        }
         let ratio = 1 << (self.log2 - log2);
         let lines = self.width.lines();
         let mut folded = Sketch::new(self.width, log2);
         for (i, line) in self.lines.iter().enumerate() {
             let (cell, part) = (i / lines, i % lines);
             for (sum, lane) in folded.lines[cell / ratio * lines + part].0.iter_mut().zip(line.0) {
-                *sum = (*sum + lane % P) % P;
+                *sum = reduced(*sum + reduced(lane));
             }
         }
-        folded
+        Cow::Owned(folded)
     }
 
     /// Takes out every entry that can be told, until none is left or the rest hide each other.
-    pub fn peel(mut self) -> Peeled {
-        let mut entries = std::collections::BTreeMap::<Entry, i64>::new();
+    pub fn peel(self) -> Peeled {
+        match self.width {
+            CellWidth::Narrow => self.peel_lanes::<8, 4, 1>(),
+            CellWidth::Wide => self.peel_lanes::<16, 12, 2>(),
+        }
+    }
+
+    /// In rounds, so that the cells of one are looked at side by side: in which order entries are taken out changes nothing.
+    fn peel_lanes<const LANES: usize, const LIMBS: usize, const LINES: usize>(mut self) -> Peeled {
+        let mut entries: Vec<(Entry, i64)> = Vec::new();
         let mut pending: Vec<usize> = (0..PARTITIONS << self.log2).collect();
         // A sketch of rows gives at most one entry a cell; a forged one must not keep us here for ever.
         let mut budget = 2 * pending.len();
-        while let Some(cell) = pending.pop() {
-            let Some((entry, count)) = self.pure(cell) else { continue };
-            budget -= 1;
-            if budget == 0 {
-                break;
-            }
-            *entries.entry(entry).or_default() += count;
-            for part in 0..PARTITIONS {
-                let other = Entry::cell(entry.hash[0], part, self.log2);
-                self.take(other, &entry, count);
-                pending.push(other);
-            }
+        while !pending.is_empty() && budget > 0 {
+            let cells = pending.par_iter().with_min_len(CELLS_MIN);
+            let mut alone: Vec<(Entry, i64)> =
+                cells.filter_map(|&cell| self.pure::<LANES, LIMBS, LINES>(cell)).collect();
+            // One that is alone in two of its cells is taken out once.
+            alone.par_sort_unstable();
+            alone.dedup_by_key(|(entry, _)| *entry);
+            alone.truncate(budget);
+            budget -= alone.len();
+            let log2 = self.log2;
+            let in_a_row = if alone.len() < CELLS_MIN { PARTITIONS } else { 1 };
+            let partitions = self.lines.par_chunks_mut(LINES << log2).with_min_len(in_a_row);
+            partitions.enumerate().for_each(|(part, lines)| {
+                for (entry, count) in &alone {
+                    let cell = Entry::cell(entry.hash[0], part, log2) - (part << log2);
+                    take::<LANES, LIMBS>(&mut lines[cell * LINES..][..LINES], entry, *count);
+                }
+            });
+            pending = (0..PARTITIONS)
+                .flat_map(|part| alone.iter().map(move |(entry, _)| Entry::cell(entry.hash[0], part, log2)))
+                .collect();
+            entries.extend(alone);
         }
-        entries.retain(|_, count| *count != 0);
+        entries.par_sort_unstable();
+        entries.dedup_by(|(entry, count), (before, sum)| {
+            let same = entry == before;
+            *sum += if same { *count } else { 0 };
+            same
+        });
+        entries.retain(|(_, count)| *count != 0);
         let complete = self.words().all(|word| word % P == 0);
-        Peeled { entries: entries.into_iter().collect(), complete }
+        Peeled { entries, complete }
     }
 
     /// The one entry of a cell that holds copies of a single entry, and how many.
-    fn pure(&self, cell: usize) -> Option<(Entry, i64)> {
-        let lines = &self.lines[cell * self.width.lines()..][..self.width.lines()];
-        let sums: Vec<u64> = lines.iter().flat_map(|line| line.0).map(|word| word % P).collect();
-        let count = signed(sums[0]);
+    fn pure<const LANES: usize, const LIMBS: usize, const LINES: usize>(
+        &self,
+        cell: usize,
+    ) -> Option<(Entry, i64)> {
+        let lines = &self.lines[cell * LINES..][..LINES];
+        let sum = |lane: usize| reduced(lines[lane / 8].0[lane % 8]);
+        let count = signed(sum(0));
         if count == 0 || count.unsigned_abs() > 1 << 40 {
             return None;
         }
-        let inverse = inverse(sums[0]);
-        let value: Vec<u64> = sums.iter().map(|&sum| multiply(sum, inverse)).collect();
+        let inverse = inverse(sum(0));
+        let value: [u64; LANES] = std::array::from_fn(|lane| multiply(sum(lane), inverse));
         let entry = Entry { hash: [value[1], value[2]], key: RowKey::from_limbs(&value[4..])? };
-        let here = (0..PARTITIONS).any(|part| Entry::cell(entry.hash[0], part, self.log2) == cell);
-        (here && self.lanes_of(&entry) == value).then_some((entry, count))
-    }
-
-    fn take(&mut self, cell: usize, entry: &Entry, count: i64) {
-        let factor = residue(-count);
-        let value = self.lanes_of(entry);
-        let lines = self.width.lines();
-        let words = self.lines[cell * lines..][..lines].iter_mut().flat_map(|line| &mut line.0);
-        for (sum, lane) in words.zip(value) {
-            *sum = (*sum + multiply(lane, factor)) % P;
-        }
-    }
-
-    fn lanes_of(&self, entry: &Entry) -> Vec<u64> {
-        match self.width {
-            CellWidth::Narrow => lanes::<8, 4>(entry).to_vec(),
-            CellWidth::Wide => lanes::<16, 12>(entry).to_vec(),
-        }
+        let here = Entry::cell(entry.hash[0], cell >> self.log2, self.log2) == cell;
+        (here && lanes::<LANES, LIMBS>(&entry) == value).then_some((entry, count))
     }
 
     fn words(&self) -> impl Iterator<Item = u64> {
@@ -304,11 +326,37 @@ fn mix(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-fn multiply(a: u64, b: u64) -> u64 {
-    (u128::from(a) * u128::from(b) % u128::from(P)) as u64
+/// Takes an entry out of a cell as often as it is in there.
+fn take<const LANES: usize, const LIMBS: usize>(cell: &mut [Line], entry: &Entry, count: i64) {
+    let factor = residue(-count);
+    let value = lanes::<LANES, LIMBS>(entry);
+    for (line, chunk) in cell.iter_mut().zip(value.as_chunks::<8>().0) {
+        for (sum, lane) in line.0.iter_mut().zip(chunk) {
+            *sum = reduced(reduced(*sum) + multiply(*lane, factor));
+        }
+    }
 }
 
+/// The residue of any word. 2⁶¹ is 1 in this field, so that the bits above add to those below.
+#[inline]
+fn reduced(word: u64) -> u64 {
+    let sum = (word & P) + (word >> 61);
+    if sum >= P { sum - P } else { sum }
+}
+
+/// Of two residues.
+#[inline]
+fn multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    reduced((product as u64 & P) + (product >> 61) as u64)
+}
+
+/// Of a residue that is not 0.
 fn inverse(a: u64) -> u64 {
+    // A row is most often there once more, or once less.
+    if a == 1 || a == P - 1 {
+        return a;
+    }
     // Fermat: a^(P−2).
     let (mut result, mut base, mut exponent) = (1, a, P - 2);
     while exponent > 0 {
