@@ -71,6 +71,13 @@ impl Cluster {
         Self { client, server, namespace: "default".to_owned() }
     }
 
+    /// A cluster whose requests a service answers.
+    #[cfg(test)]
+    pub(super) fn of_client(client: impl FnOnce() -> Client) -> Self {
+        let client = block_on(async { client() });
+        Self { client, server: Server::new("http://fake/"), namespace: "default".to_owned() }
+    }
+
     /// The namespace of the context.
     pub fn default_namespace(&self) -> &str {
         &self.namespace

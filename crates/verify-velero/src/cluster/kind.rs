@@ -104,6 +104,16 @@ where
         self.answer(&doing, || self.api.get_opt(name))
     }
 
+    /// The object of this name, and with the same request the others where they are wanted.
+    pub(crate) fn get_with(&self, name: &str, others: bool) -> Result<(Option<K>, Vec<K>)> {
+        if !others {
+            return Ok((self.get(name)?, Vec::new()));
+        }
+        let mut all = self.list("")?;
+        let at = all.iter().position(|object| object.name_any() == name);
+        Ok((at.map(|at| all.swap_remove(at)), all))
+    }
+
     /// The objects that carry the labels of a selector; all for an empty one.
     pub fn list(&self, selector: &str) -> Result<Vec<K>> {
         let doing = format!("list the {}s", K::kind(&()));

@@ -5,6 +5,8 @@
 mod agent_pod;
 mod client;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake_server;
 mod kind;
 mod label;
 pub mod lease;

@@ -146,8 +146,11 @@ impl Filling<'_> {
         let restores = self.cluster.of::<Restore>(velero);
         let mut claim = ClaimState::new(self.cluster, self.namespace, &self.record.volume.claim);
         let mut retry = Retry::within(self.settings.patience().duration());
+        let pod_volume_restores = self.cluster.of::<PodVolumeRestore>(velero);
+        let mut waits = true;
+        // A look asks once for each kind.
         let (restore, files, downloads) = wait(self.settings.patience(), self.watch, || {
-            let restore = restores.get(name)?;
+            let (restore, mut ahead) = restores.get_with(name, waits)?;
             let step = retry.step(restore.as_ref(), Instant::now());
             match step {
                 Step::Remove => drop(restores.delete(name)?),
@@ -161,7 +164,15 @@ impl Filling<'_> {
             let Some(restore) = restore else {
                 bail!("failed to follow the Restore {name}: it was deleted; run it again")
             };
-            let files = self.cluster.of::<PodVolumeRestore>(velero).list(&selector)?;
+            waits = restore.observed().phase.untouched();
+            // As long as something moves for those ahead of one that waits, which has no transfers yet, it may wait.
+            ahead.retain(|other| waits && waiting::is_restore_ahead(other, &restore));
+            let names = ahead.iter().filter_map(|other| other.metadata.name.as_deref());
+            let (files, their_files) = match (waits, ahead.is_empty()) {
+                (false, _) => (pod_volume_restores.list(&selector)?, Vec::new()),
+                (true, false) => (Vec::new(), pod_volume_restores.list(&label::of_restores(names))?),
+                (true, true) => (Vec::new(), Vec::new()),
+            };
             let downloads = self.cluster.of::<DataDownload>(velero).list(&selector)?;
             if !downloads.is_empty() {
                 (self.consume)()?;
@@ -171,7 +182,6 @@ impl Filling<'_> {
                 drop(transfers);
                 return Ok(Look::Done((restore, files, downloads)));
             }
-            let (ahead, their_files) = self.ahead(&restore)?;
             let on = waiting::restore(&restore, &transfers, &ahead, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
             let ahead: Vec<_> = ahead.iter().map(|other| other.observed()).collect();
@@ -215,20 +225,6 @@ impl Filling<'_> {
             Ok(Waited::TimedOut(Some(error))) => Results::of_log(Err(error)),
             Ok(Waited::Stopped) => Results::of_log(Err(interrupted().into())),
         }
-    }
-
-    /// The restores ahead of one that waits, and what moves for them: as long as it does, ours may wait.
-    fn ahead(&self, restore: &Restore) -> Result<(Vec<Restore>, Vec<PodVolumeRestore>)> {
-        if !restore.observed().phase.untouched() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let velero = self.settings.velero_namespace();
-        let mut ahead = self.cluster.of::<Restore>(velero).list("")?;
-        ahead.retain(|other| waiting::is_restore_ahead(other, restore));
-        let files = self.cluster.of::<PodVolumeRestore>(velero);
-        let files = ahead.iter().map(|other| files.list(&label::of_restore(&other.name_any())));
-        let files = files.collect::<Result<Vec<_>>>()?.concat();
-        Ok((ahead, files))
     }
 
     /// The pod that Velero needed to fill the volume has done its work.

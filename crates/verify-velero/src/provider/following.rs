@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
-use kube::ResourceExt;
 
 use super::evidence::Evidence;
 use super::waiting::{Pending, wait};
@@ -75,36 +74,13 @@ impl Followed<'_> {
         watch: &Watch<'_>,
         mut each: impl FnMut(&[VolumeSnapshot], &Backup) -> Result<()>,
     ) -> Result<Ended> {
-        let selector = label::of_backup(self.name);
         let mut snapshots = BTreeMap::new();
-        let (backup, pod_volume_backups, uploads) = wait(self.patience, watch, || {
-            let backup = self.cluster.of::<Backup>(self.velero).get(self.name)?;
-            let Some(backup) = backup else {
-                bail!("failed to follow the Backup {}: it was deleted; run it again", self.name)
-            };
-            let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
+        let (backup, pod_volume_backups, uploads) = self.await_end(watch, |seen, backup| {
             snapshots.extend(seen.iter().filter_map(|snapshot| {
                 let claim = snapshot.spec.source.persistent_volume_claim_name.clone()?;
                 Some((claim, snapshot.metadata.name.clone()?))
             }));
-            each(&seen, &backup)?;
-            let files = self.cluster.of::<PodVolumeBackup>(self.velero).list(&selector)?;
-            let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;
-            let transfers = transfers(&files, &uploads);
-            if backup.observed().phase.ended() && !moving(&transfers) {
-                drop(transfers);
-                return Ok(Look::Done((backup, files, uploads)));
-            }
-            let (ahead, their_files) = self.ahead(&backup)?;
-            let on = waiting::backup(&backup, &transfers, &seen, &ahead, Timestamp::now());
-            let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
-            let ahead: Vec<_> = ahead.iter().map(|other| other.observed()).collect();
-            let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
-            let state =
-                serde_json::to_string(&(backup.observed(), statuses, seen.len(), ahead, their_files))?;
-            let on =
-                on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to finish"));
-            Ok(Look::Waiting(Pending { on, state }))
+            each(seen, backup)
         })?;
         for upload in &uploads {
             if let Some(snapshot) = &upload.spec.csi_snapshot {
@@ -116,17 +92,47 @@ impl Followed<'_> {
         self.read_artefacts(evidence, backup, pod_volume_backups, uploads, snapshots)
     }
 
-    /// The backups ahead of one that waits, and what moves for them: as long as it does, ours may wait.
-    fn ahead(&self, backup: &Backup) -> Result<(Vec<Backup>, Vec<PodVolumeBackup>)> {
-        if !(backup.observed().phase.untouched() || backup.observed().phase.is("Queued")) {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let mut ahead = self.cluster.of::<Backup>(self.velero).list("")?;
-        ahead.retain(|other| waiting::is_backup_ahead(other, backup));
-        let files = self.cluster.of::<PodVolumeBackup>(self.velero);
-        let files = ahead.iter().map(|other| files.list(&label::of_backup(&other.name_any())));
-        let files = files.collect::<Result<Vec<_>>>()?.concat();
-        Ok((ahead, files))
+    /// Waits for the end of the backup and of all that moves data for it. A look asks once for each kind.
+    fn await_end(
+        &self,
+        watch: &Watch<'_>,
+        mut each: impl FnMut(&[VolumeSnapshot], &Backup) -> Result<()>,
+    ) -> Result<(Backup, Vec<PodVolumeBackup>, Vec<DataUpload>)> {
+        let selector = label::of_backup(self.name);
+        let pod_volume_backups = self.cluster.of::<PodVolumeBackup>(self.velero);
+        let mut waits = true;
+        wait(self.patience, watch, || {
+            let (backup, mut ahead) = self.cluster.of::<Backup>(self.velero).get_with(self.name, waits)?;
+            let Some(backup) = backup else {
+                bail!("failed to follow the Backup {}: it was deleted; run it again", self.name)
+            };
+            waits = backup.observed().phase.untouched() || backup.observed().phase.is("Queued");
+            let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
+            each(&seen, &backup)?;
+            // As long as something moves for those ahead of one that waits, which has no transfers yet, it may wait.
+            ahead.retain(|other| waits && waiting::is_backup_ahead(other, &backup));
+            let names = ahead.iter().filter_map(|other| other.metadata.name.as_deref());
+            let (files, their_files) = match (waits, ahead.is_empty()) {
+                (false, _) => (pod_volume_backups.list(&selector)?, Vec::new()),
+                (true, false) => (Vec::new(), pod_volume_backups.list(&label::of_backups(names))?),
+                (true, true) => (Vec::new(), Vec::new()),
+            };
+            let uploads = self.cluster.of::<DataUpload>(self.velero).list(&selector)?;
+            let transfers = transfers(&files, &uploads);
+            if backup.observed().phase.ended() && !moving(&transfers) {
+                drop(transfers);
+                return Ok(Look::Done((backup, files, uploads)));
+            }
+            let on = waiting::backup(&backup, &transfers, &seen, &ahead, Timestamp::now());
+            let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
+            let ahead: Vec<_> = ahead.iter().map(|other| other.observed()).collect();
+            let their_files: Vec<_> = their_files.iter().map(|files| &files.status).collect();
+            let state =
+                serde_json::to_string(&(backup.observed(), statuses, seen.len(), ahead, their_files))?;
+            let on =
+                on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to finish"));
+            Ok(Look::Waiting(Pending { on, state }))
+        })
     }
 
     /// What Velero wrote beside the backup. It writes nothing for one that it refused.
@@ -167,5 +173,59 @@ impl Followed<'_> {
             snapshots,
             complaints,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::fake_server::FakeServer;
+
+    #[test]
+    fn a_backup_that_waits_and_works_is_looked_at_once_a_second() {
+        let server = FakeServer::new(|target, since| {
+            let backup = |name: &str, phase: &str| json!({ "metadata": { "name": name }, "status": { "phase": phase, "queuePosition": 1 } });
+            let (waits, gone) = (since < Duration::from_millis(1_500), since > Duration::from_millis(3_500));
+            let asked_of_other = target.contains("in+%28other%29") || target.contains("in%20%28other%29");
+            match target.split('?').next()?.rsplit('/').next()? {
+                "backups" if waits => Some(json!([backup("ours", "Queued"), backup("other", "InProgress")])),
+                // The last list, and what is read by its name from then on.
+                "backups" => Some(json!([backup("ours", "InProgress")])),
+                "ours" if !gone => Some(backup("ours", "InProgress")),
+                "ours" => None,
+                "podvolumebackups" => {
+                    assert_eq!(asked_of_other, waits, "{target}");
+                    Some(json!([]))
+                }
+                _ => Some(json!([])),
+            }
+        });
+        let followed = Followed {
+            cluster: &server.cluster,
+            velero: "velero",
+            namespace: "app",
+            name: "ours",
+            patience: Period::from_ms(60_000),
+        };
+        let mut looks = 0;
+        let ended = followed.await_end(&Watch::silent(), |_, _| {
+            looks += 1;
+            Ok(())
+        });
+        assert_eq!(
+            ended.unwrap_err().to_string(),
+            "failed to follow the Backup ours: it was deleted; run it again"
+        );
+        assert!((4..=5).contains(&looks), "{looks}");
+        let gaps = server.shortest_gaps();
+        assert_eq!(
+            gaps.keys().collect::<Vec<_>>(),
+            ["backups", "datauploads", "podvolumebackups", "volumesnapshots"]
+        );
+        assert!(gaps.values().all(|gap| *gap >= Duration::from_secs(1)), "{gaps:?}");
     }
 }

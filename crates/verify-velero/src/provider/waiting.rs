@@ -108,7 +108,10 @@ pub(super) fn running(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::cluster::fake_server::FakeServer;
     use verify_drill::failure::Failure;
 
     #[test]
@@ -131,5 +134,28 @@ mod tests {
             })
         });
         assert_eq!(moving.unwrap(), 5);
+    }
+
+    #[test]
+    fn a_pod_that_does_not_start_is_looked_at_once_a_second() {
+        let server = FakeServer::new(|target, since| {
+            let waiting = json!({ "name": "tool", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                                  "state": { "waiting": { "reason": "ContainerCreating" } } });
+            let running = json!({ "name": "tool", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                                  "state": { "running": {} } });
+            let started = since > Duration::from_millis(2_500);
+            let (phase, container) = if started { ("Running", running) } else { ("Pending", waiting) };
+            Some(match target.rsplit('/').next()? {
+                "p" => json!({ "metadata": { "name": "p" }, "spec": { "containers": [] },
+                               "status": { "phase": phase, "containerStatuses": [container] } }),
+                _ => json!([{ "metadata": { "name": "c" }, "status": { "phase": "Pending" } }]),
+            })
+        });
+        let pods = server.cluster.of::<Pod>("app");
+        let claim = ClaimState::new(&server.cluster, "app", "c");
+        running(&pods, "p", Some(claim), Period::from_ms(60_000), &Watch::silent()).unwrap();
+        let gaps = server.shortest_gaps();
+        assert_eq!(gaps.keys().collect::<Vec<_>>(), ["events", "persistentvolumeclaims", "pods"]);
+        assert!(gaps.values().all(|gap| *gap >= Duration::from_secs(1)), "{gaps:?}");
     }
 }

@@ -19,9 +19,19 @@ pub fn of_backup(name: &str) -> String {
     format!("{BACKUP_NAME}={}", value(name))
 }
 
+/// The selector of what belongs to any of these backups.
+pub fn of_backups<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    format!("{BACKUP_NAME} in ({})", names.map(value).collect::<Vec<_>>().join(","))
+}
+
 /// The selector of what belongs to this restore.
 pub fn of_restore(name: &str) -> String {
     format!("{RESTORE_NAME}={}", value(name))
+}
+
+/// The selector of what belongs to any of these restores.
+pub fn of_restores<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    format!("{RESTORE_NAME} in ({})", names.map(value).collect::<Vec<_>>().join(","))
 }
 
 /// The value of a label for this name, as Velero's `label.GetValidName` makes it: a name that is too long keeps its
@@ -55,6 +65,8 @@ mod tests {
         }
         assert_eq!(value(&"é".repeat(40)).len(), 62);
         assert_eq!(of_backup("nightly-001"), "velero.io/backup-name=nightly-001");
+        assert_eq!(of_backups(["a", "b"].into_iter()), "velero.io/backup-name in (a,b)");
+        assert_eq!(of_restores(["a"].into_iter()), "velero.io/restore-name in (a)");
         assert_eq!(of_restore(&long), format!("velero.io/restore-name={}ffe054", "a".repeat(57)));
     }
 }
