@@ -1,12 +1,12 @@
-//! Waiting: the one loop that asks until a condition is met, and the one pause.
+//! Waits: the one loop that polls until a condition is met, and the one pause. Nothing else sleeps.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest time until a pause notices that it is to stop.
+/// Interval at which a pause calls `stop`.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
-/// Interval between two looks: a tenth of the time that has passed, within these bounds.
+/// Interval between two checks: a tenth of the time that has passed, within these bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     pub least: Duration,
@@ -16,7 +16,7 @@ pub struct Pace {
 impl Pace {
     /// Processes, files and servers on this machine.
     pub const LOCAL: Self = Self { least: Duration::from_millis(5), most: Duration::from_millis(50) };
-    /// What an API server or a server elsewhere is asked for.
+    /// API servers, and servers on other machines.
     pub const REMOTE: Self = Self { least: Duration::from_secs(1), most: Duration::from_secs(2) };
 
     fn pause(self, waited: Duration) -> Duration {
@@ -24,44 +24,44 @@ impl Pace {
     }
 }
 
-/// What one look found.
+/// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look<T, S> {
+pub enum Check<T, S> {
     /// The condition is met.
     Done(T),
-    /// It is not, and this is the state of things.
+    /// The condition is not met; this is the current state.
     Waiting(S),
 }
 
-/// How the wait ended.
+/// How a wait ended.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited<T, S> {
     /// The condition is met.
     Done(T),
-    /// It is not after all the time; this was the state at the last look.
+    /// The timeout passed first; this was the state at the last check.
     TimedOut(S),
-    /// The wait was to stop.
+    /// `stop` returned true.
     Stopped,
 }
 
-/// Looks until the condition is met, at least once, for as long as `timeout`. `stop` says whether to stop; it is asked
-/// before every look and during the pauses.
+/// Polls until the condition is met, at least once, for at most `timeout`. `stop` says whether to stop; it is called
+/// before every check and during the pauses.
 ///
 /// # Errors
 ///
-/// The first error of a look.
+/// The first error of a check.
 pub fn until<T, S, E>(
     timeout: Duration,
     pace: Pace,
     stop: impl Fn() -> bool,
-    mut look: impl FnMut() -> Result<Look<T, S>, E>,
+    mut check: impl FnMut() -> Result<Check<T, S>, E>,
 ) -> Result<Waited<T, S>, E> {
     let began = Instant::now();
     while !stop() {
-        let state = match look()? {
-            Look::Done(done) => return Ok(Waited::Done(done)),
-            Look::Waiting(state) => state,
+        let state = match check()? {
+            Check::Done(done) => return Ok(Waited::Done(done)),
+            Check::Waiting(state) => state,
         };
         let waited = began.elapsed();
         let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
@@ -72,12 +72,12 @@ pub fn until<T, S, E>(
     Ok(Waited::Stopped)
 }
 
-/// For a wait that nothing stops but its timeout, as in a clean-up after a signal.
+/// The `stop` of a wait that only its timeout ends, as in a clean-up after a signal.
 pub fn never() -> bool {
     false
 }
 
-/// Pauses for so long, or until it is to stop. Returns whether it is.
+/// Pauses for `period`, or until `stop` returns true. Returns whether it did.
 pub fn pause(period: Duration, stop: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     loop {
@@ -104,11 +104,11 @@ mod tests {
     const QUICK: Pace = Pace { least: Duration::from_millis(1), most: Duration::from_millis(2) };
     const LONG: Duration = Duration::from_secs(60);
 
-    fn counting(until_done: u32) -> impl FnMut() -> Result<Look<u32, u32>, Infallible> {
-        let mut looks = 0;
+    fn counting(until_done: u32) -> impl FnMut() -> Result<Check<u32, u32>, Infallible> {
+        let mut checks = 0;
         move || {
-            looks += 1;
-            Ok(if looks == until_done { Look::Done(looks) } else { Look::Waiting(looks) })
+            checks += 1;
+            Ok(if checks == until_done { Check::Done(checks) } else { Check::Waiting(checks) })
         }
     }
 
@@ -117,13 +117,13 @@ mod tests {
         assert_eq!(until(LONG, QUICK, never, counting(3)), Ok(Waited::Done(3)));
         assert_eq!(until(Duration::ZERO, QUICK, never, counting(1)), Ok(Waited::Done(1)));
         assert_eq!(until(Duration::ZERO, QUICK, never, counting(9)), Ok(Waited::TimedOut(1)));
-        let Ok(Waited::TimedOut(looks)) = until(Duration::from_millis(20), QUICK, never, counting(u32::MAX))
+        let Ok(Waited::TimedOut(checks)) = until(Duration::from_millis(20), QUICK, never, counting(u32::MAX))
         else {
             panic!("it has no end")
         };
-        assert!((2..=21).contains(&looks), "{looks}");
+        assert!((2..=21).contains(&checks), "{checks}");
         assert_eq!(until(LONG, QUICK, || true, counting(1)), Ok(Waited::Stopped));
-        assert_eq!(until(LONG, QUICK, never, || Err::<Look<(), ()>, _>("no answer")), Err("no answer"));
+        assert_eq!(until(LONG, QUICK, never, || Err::<Check<(), ()>, _>("no answer")), Err("no answer"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use verify_drill::until::{Look, Pace, Waited, never, until};
+use verify_drill::until::{Check, Pace, Waited, never, until};
 
 /// How long a child may take to end by itself once it is to stop.
 const TERM_TIMEOUT: Duration = Duration::from_millis(500);
@@ -22,7 +22,7 @@ pub fn signal(child: &Child, signal: Signal) {
 /// Waits until a child has ended, for as long as `timeout` and until it is to stop. Returns its status; none while it runs.
 pub fn wait(child: &mut Child, timeout: Duration, stop: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     let waited = until(timeout, Pace::LOCAL, stop, || {
-        io::Result::Ok(child.try_wait()?.map_or(Look::Waiting(()), Look::Done))
+        io::Result::Ok(child.try_wait()?.map_or(Check::Waiting(()), Check::Done))
     })?;
     Ok(match waited {
         Waited::Done(status) => Some(status),

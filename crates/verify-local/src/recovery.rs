@@ -10,7 +10,7 @@ use verify_core::timeline::{Milestone, Timeline};
 
 use super::survey::{connect, first};
 use verify_drill::interrupt::interrupted;
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 
 /// How long a promotion may take.
 const PROMOTE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,7 +45,7 @@ pub(super) fn promote(standby: &Settings, asked: fn() -> bool) -> Result<()> {
     let promoted = until(PROMOTE_TIMEOUT, Pace::LOCAL, asked, || {
         let rows = session.query("SELECT pg_catalog.pg_is_in_recovery()")?;
         let over = first(&rows)?.text(0)? == "f";
-        anyhow::Ok(if over { Look::Done(()) } else { Look::Waiting(()) })
+        anyhow::Ok(if over { Check::Done(()) } else { Check::Waiting(()) })
     })?;
     match promoted {
         Waited::Done(()) => Ok(()),

@@ -11,7 +11,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{env, io};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
 
 use verify_drill::lock::try_lock;
@@ -188,8 +187,7 @@ fn lock_root(root: &Path) -> Result<File> {
         );
     }
     let lock = File::open(root).with_context(|| format!("failed to open {}", root.display()))?;
-    flock(&lock, FlockOperation::LockExclusive)
-        .with_context(|| format!("failed to lock {}", root.display()))?;
+    lock.lock().with_context(|| format!("failed to lock {}", root.display()))?;
     Ok(lock)
 }
 

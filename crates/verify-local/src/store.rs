@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, flock};
 use verify_core::manifest::Manifest;
 
 use super::draft::Draft;
@@ -16,7 +15,7 @@ use verify_drill::backup_record::{self, BackupRecord};
 use verify_drill::hint::Hinted;
 use verify_drill::lock::try_lock;
 use verify_drill::store::Folder;
-use verify_drill::until::{Look, Pace, Waited, never, until};
+use verify_drill::until::{Check, Pace, Waited, never, until};
 
 /// Parts the name of a backup in the making from the number of its process.
 const PARTIAL: &str = ".partial-";
@@ -148,7 +147,7 @@ impl Store {
     pub(super) fn lock(&self) -> Result<File> {
         let doing = || format!("failed to lock the store {}", self.path.display());
         let file = File::open(&self.path).with_context(doing)?;
-        flock(&file, FlockOperation::LockExclusive).with_context(doing)?;
+        file.lock().with_context(doing)?;
         Ok(file)
     }
 
@@ -162,7 +161,7 @@ impl Store {
 /// Removes a directory into which a program of the dead run may still write, for a moment.
 fn remove(directory: &Path) -> bool {
     let removed = until(REMOVE_TIMEOUT, Pace::LOCAL, never, || {
-        Ok::<_, Infallible>(fs::remove_dir_all(directory).map_or_else(Look::Waiting, Look::Done))
+        Ok::<_, Infallible>(fs::remove_dir_all(directory).map_or_else(Check::Waiting, Check::Done))
     });
     matches!(removed, Ok(Waited::Done(())))
 }

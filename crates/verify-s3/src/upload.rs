@@ -17,7 +17,7 @@ use super::retention::Retention;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::runtime::{block_on, unless_interrupted};
 use verify_drill::store::{Existing, Store as _};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 
 /// What is longer goes in parts of this size, of which a service takes 10,000.
 const PART_BYTES: usize = 16 << 20;
@@ -86,12 +86,12 @@ impl Bucket {
             }
             let request = request.customize().config_override(self.limits.upload(content.len(), 1));
             let Err(error) = block_on(unless_interrupted(request.send()))? else {
-                return Ok(Look::Done(()));
+                return Ok(Check::Done(()));
             };
             let failure = Failure::new(&error);
             if failure.is_condition() {
                 return if unsure && block_on(self.holds(key, content, &sha256))? {
-                    Ok(Look::Done(()))
+                    Ok(Check::Done(()))
                 } else {
                     bail!(TAKEN)
                 };
@@ -100,7 +100,7 @@ impl Bucket {
             if !failure.is_passing() || attempts == ATTEMPTS_MAX || cleaning_up {
                 return Err(failure.into());
             }
-            Ok(Look::Waiting(failure))
+            Ok(Check::Waiting(failure))
         })?;
         match put {
             Waited::Done(()) => Ok(()),

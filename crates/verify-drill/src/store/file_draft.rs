@@ -1,11 +1,10 @@
 //! Files that are written whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 
 use super::{Draft, Existing};
@@ -95,10 +94,10 @@ fn create_locked(directory: &Path) -> io::Result<NamedTempFile> {
         // tempfile gives the file mode 0600.
         let file = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(directory)?;
         // Where another run's sweep came before the lock, the name is gone or will be.
-        match flock(file.as_file(), FlockOperation::NonBlockingLockExclusive) {
+        match file.as_file().try_lock() {
             Ok(()) if file.path().exists() => return Ok(file),
-            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(error.into()),
+            Ok(()) | Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use verify_drill::until::{Look, Pace, Waited, never, until};
+use verify_drill::until::{Check, Pace, Waited, never, until};
 
 /// How long an ordered stop may take before the processes are killed.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,7 +113,7 @@ pub(super) fn kill_processes_in(data_dir: &Path) -> Result<()> {
 fn await_gone(data_dir: &Path, timeout: Duration) -> Vec<Pid> {
     let waited = until(timeout, Pace::LOCAL, never, || {
         let left = processes_in(data_dir);
-        Ok::<_, Infallible>(if left.is_empty() { Look::Done(()) } else { Look::Waiting(left) })
+        Ok::<_, Infallible>(if left.is_empty() { Check::Done(()) } else { Check::Waiting(left) })
     });
     match waited {
         Ok(Waited::TimedOut(left)) => left,

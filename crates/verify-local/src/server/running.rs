@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use verify_drill::until::{Look, Pace, Waited, never, until};
+use verify_drill::until::{Check, Pace, Waited, never, until};
 
 use super::account::{create_server_dir, give_to_server_user, run_as_server_user};
 use super::data_directory::{self, InitOptions, forget_environment};
@@ -149,7 +149,7 @@ impl Server {
                 .is_some_and(|file| file.pid.cast_unsigned() == self.pid() && file.accepts_connections);
             let enough = options.wait == Wait::ReadyOrStandby || postmaster::recovery_is_over(&self.data_dir);
             if accepts_connections && enough {
-                return Ok(Look::Done(()));
+                return Ok(Check::Done(()));
             }
             if let Some(reason) = (options.in_vain)(&self.data_dir, &self.log_file) {
                 bail!("the server on {place} will never accept connections: {reason}");
@@ -158,7 +158,7 @@ impl Server {
                 true => "did not finish its recovery",
                 false => "did not accept connections",
             };
-            Ok(Look::Waiting(missing))
+            Ok(Check::Waiting(missing))
         })?;
         match up {
             Waited::Done(()) => Ok(()),

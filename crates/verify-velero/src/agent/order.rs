@@ -17,7 +17,7 @@ use crate::failover::ProbeOrder;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::interrupt;
-use verify_drill::until::{Look, Pace, until};
+use verify_drill::until::{Check, Pace, until};
 use verify_local::Place;
 use verify_local::patience::PATIENCE;
 
@@ -172,7 +172,7 @@ fn await_admission(host: &str, port: u16) {
         addresses.any(|address| TcpStream::connect_timeout(&address, ATTEMPT_TIMEOUT).is_ok())
     };
     let _ = until(ADMISSION_TIMEOUT, ATTEMPTS, interrupt::asked, || {
-        Ok::<_, Infallible>(if reached() { Look::Done(()) } else { Look::Waiting(()) })
+        Ok::<_, Infallible>(if reached() { Check::Done(()) } else { Check::Waiting(()) })
     });
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{WaitOptions, wait};
 
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, never, pause, until};
+use verify_drill::until::{Check, Pace, Waited, never, pause, until};
 
 /// The network policies are in force once so many attempts, one after the other, failed.
 const REFUSALS: u32 = 3;
@@ -59,7 +59,7 @@ pub fn gate() -> Result<()> {
                 GATE_TIMEOUT.as_secs()
             );
         }
-        Ok(if refused < REFUSALS { Look::Waiting(()) } else { Look::Done(()) })
+        Ok(if refused < REFUSALS { Check::Waiting(()) } else { Check::Done(()) })
     })?;
     match isolated {
         Waited::Done(()) => Ok(()),

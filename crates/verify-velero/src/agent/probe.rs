@@ -15,7 +15,7 @@ use super::message::{Message, parts};
 use super::voice::tell;
 use crate::failover::{self, Begun, ProbeOrder, Record, Tail, standing};
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, never, pause, until};
+use verify_drill::until::{Check, Pace, Waited, never, pause, until};
 
 /// Interval between two messages of its progress.
 const POLL: Duration = Duration::from_millis(200);
@@ -51,7 +51,7 @@ pub(super) fn begin(order: &ProbeOrder) -> Result<()> {
     serde_json::to_writer(input, order).context("failed to send the probe its order")?;
     let begun = until(ADMISSION_TIMEOUT, Pace::LOCAL, never, || {
         let (begun, ended) = (order.record.exists(), child.try_wait()?.is_some());
-        anyhow::Ok(if begun || ended { Look::Done(begun) } else { Look::Waiting(()) })
+        anyhow::Ok(if begun || ended { Check::Done(begun) } else { Check::Waiting(()) })
     })?;
     if begun != Waited::Done(true) {
         bail!("failed to start the probe: {}", log_of(order));
@@ -101,7 +101,7 @@ fn end(order: &ProbeOrder) -> Result<()> {
     let _ = until(END_TIMEOUT, Pace::REMOTE, never, || {
         let read = || fs::read_to_string(&order.record).context("failed to read the probe's record");
         let ended = !order.record.exists() || Record::parse(&read()?)?.ended_us.is_some();
-        anyhow::Ok(if ended { Look::Done(()) } else { Look::Waiting(()) })
+        anyhow::Ok(if ended { Check::Done(()) } else { Check::Waiting(()) })
     })?;
     Ok(())
 }
@@ -109,7 +109,7 @@ fn end(order: &ProbeOrder) -> Result<()> {
 /// Tries for so long.
 fn persistently<T>(timeout: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let tried = until(timeout, Pace::REMOTE, interrupt::asked, || {
-        Ok::<_, Infallible>(attempt().map_or_else(Look::Waiting, Look::Done))
+        Ok::<_, Infallible>(attempt().map_or_else(Check::Waiting, Check::Done))
     });
     match tried {
         Ok(Waited::Done(done)) => Ok(done),

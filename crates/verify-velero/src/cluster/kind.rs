@@ -19,7 +19,7 @@ use super::error;
 use super::label::RUN;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::runtime::{block_on, unless_interrupted};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 
 /// How often a question is asked that is refused for the moment.
 const ATTEMPTS: u32 = 5;
@@ -104,7 +104,7 @@ where
         self.answer(&doing, || self.api.get_opt(name))
     }
 
-    /// The object of this name, and with the same request the others where they are wanted.
+    /// Returns the object of this name and, if `others`, all others, with one request.
     pub(crate) fn get_with(&self, name: &str, others: bool) -> Result<(Option<K>, Vec<K>)> {
         if !others {
             return Ok((self.get(name)?, Vec::new()));
@@ -262,10 +262,10 @@ impl<K> Kind<K> {
             attempts += 1;
             Ok::<_, Error>(match block_on(unless_interrupted(asked))? {
                 Ok(Err(passing)) if attempts < ATTEMPTS && error::is_passing(&passing) => {
-                    Look::Waiting(Some(passing))
+                    Check::Waiting(Some(passing))
                 }
-                Ok(answer) => Look::Done(answer),
-                Err(_) => Look::Waiting(None),
+                Ok(answer) => Check::Done(answer),
+                Err(_) => Check::Waiting(None),
             })
         })?;
         match answered {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use kube::ResourceExt;
+use verify_core::digest::to_hex;
 
 /// Which run made an object.
 pub const RUN: &str = "state-lab.dev/run";
@@ -46,7 +47,7 @@ impl Run {
             let now = jiff::Timestamp::now().as_nanosecond().to_le_bytes();
             random.copy_from_slice(&now[..5]);
         }
-        Self(random.iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(to_hex(&random))
     }
 
     /// As text.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run, is_over};
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 use verify_local::process_group;
 
 /// Which run made a node unschedulable; by this a later run finds what a dead one left.
@@ -131,8 +131,8 @@ impl Target<'_> {
         let pods = self.cluster.of::<Pod>(namespace);
         let evicted = until(self.patience, Pace::REMOTE, interrupt::asked, || {
             anyhow::Ok(match pods.evict(pod)? {
-                Evicted::Going => Look::Done(()),
-                Evicted::Refused(reason) => Look::Waiting(reason),
+                Evicted::Going => Check::Done(()),
+                Evicted::Refused(reason) => Check::Waiting(reason),
             })
         })?;
         match evicted {

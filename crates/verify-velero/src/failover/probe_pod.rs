@@ -15,7 +15,7 @@ use crate::agent::{Assembly, Message, Order, SIGN_OF_LIFE};
 use crate::cluster::{AgentPod, End, Kind, PodState, Said, Session, TOOL, Waiting};
 use verify_drill::hint::hinted;
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 
 /// How long a pod may take to run.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -56,11 +56,11 @@ impl<'a> ProbePod<'a> {
         let runs = until(START_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
             let pod = made.pods.get(&made.name)?.context("failed to start the probe: its pod was removed")?;
             match PodState::of(&pod) {
-                PodState::Running => Ok(Look::Done(())),
+                PodState::Running => Ok(Check::Done(())),
                 PodState::Failed(End { why, hint }) => {
                     Err(hinted(format!("failed to start the probe: its pod {} {why}", made.name), hint))
                 }
-                PodState::Waiting(waiting) => Ok(Look::Waiting(waiting)),
+                PodState::Waiting(waiting) => Ok(Check::Waiting(waiting)),
             }
         })?;
         match runs {

@@ -14,7 +14,7 @@ use super::sample::Sample;
 use super::scene::Scene;
 use crate::cluster::Cluster;
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 
 /// Always a second: what changes is reported with its time.
 const PACE: Pace = Pace { most: Pace::REMOTE.least, ..Pace::REMOTE };
@@ -38,7 +38,7 @@ pub(super) struct Watching<'a> {
     following: Option<Following>,
     heard: Instant,
     pub progress: Progress,
-    /// The newest look.
+    /// The newest sample.
     pub now: Sample,
     pub changes: Vec<Change>,
     /// When the primary last changed its seat, or was started again.
@@ -87,8 +87,8 @@ impl<'a> Watching<'a> {
     /// If the user wants to stop. An API server that does not answer for once is asked again.
     pub(super) fn until(&mut self, timeout: Duration, over: impl Fn(&Self) -> bool) -> Result<bool> {
         let waited = until(timeout, PACE, interrupt::asked, || {
-            self.look();
-            Ok::<_, Infallible>(if over(self) { Look::Done(()) } else { Look::Waiting(()) })
+            self.poll();
+            Ok::<_, Infallible>(if over(self) { Check::Done(()) } else { Check::Waiting(()) })
         });
         match waited {
             Ok(Waited::Done(())) => Ok(true),
@@ -102,7 +102,7 @@ impl<'a> Watching<'a> {
         self.until(period, |_| false).map(drop)
     }
 
-    fn look(&mut self) {
+    fn poll(&mut self) {
         if let Some(following) = &self.following {
             following.go_on();
             if let Some(progress) = following.newest() {

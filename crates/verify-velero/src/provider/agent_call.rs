@@ -12,7 +12,7 @@ use crate::cluster::{End, Kind, Said, Session, TOOL};
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::hint::{Hinted, hinted};
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
 /// How often the wish to stop is looked at.
@@ -170,7 +170,7 @@ impl<'a> AgentCall<'a> {
     fn end(&self) -> Option<anyhow::Error> {
         let ended = until(END_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
             let end = self.pods.get(&self.pod)?.map_or_else(|| Some(End::absent()), |pod| End::of(&pod));
-            anyhow::Ok(end.map_or(Look::Waiting(()), Look::Done))
+            anyhow::Ok(end.map_or(Check::Waiting(()), Check::Done))
         });
         let Ok(Waited::Done(End { why, hint })) = ended else { return None };
         Some(hinted(format!("failed to run the agent: its pod {} {why}", self.pod), hint))

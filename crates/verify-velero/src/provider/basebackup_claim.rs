@@ -13,7 +13,7 @@ use super::sweep::{KeptServers, sweep};
 use super::waiting::{Pending, wait};
 use crate::cluster::{Cluster, Component, selector};
 use verify_drill::problem::Problem;
-use verify_drill::until::Look;
+use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
 /// How often it is looked, while we wait for another run, whether it is dead.
@@ -39,7 +39,7 @@ impl BasebackupClaim<'_> {
         let mut swept_at = Instant::now();
         wait(self.settings.patience(), self.watch, || {
             let users = self.users()?;
-            let Some(other) = users.first() else { return Ok(Look::Done(())) };
+            let Some(other) = users.first() else { return Ok(Check::Done(())) };
             // What a run left that died goes once its lease is over.
             if swept_at.elapsed() > SWEEP_PERIOD {
                 let (velero, tell) = (self.settings.velero_namespace(), self.watch.on_step);
@@ -48,7 +48,7 @@ impl BasebackupClaim<'_> {
             }
             let what = format!("is used by another backup, by its pod {}", other.name_any());
             let on = Problem::failure(format!("the claim {}", self.name), what);
-            Ok(Look::Waiting(Pending {
+            Ok(Check::Waiting(Pending {
                 on: on.way_out("try again when that one has finished"),
                 state: String::new(),
             }))

@@ -32,7 +32,7 @@ use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::waiting;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::problem::Problem;
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
 /// What is restored of a snapshot: nothing that could run.
@@ -148,7 +148,7 @@ impl Filling<'_> {
         let mut retry = Retry::within(self.settings.patience().duration());
         let pod_volume_restores = self.cluster.of::<PodVolumeRestore>(velero);
         let mut waits = true;
-        // A look asks once for each kind.
+        // A check sends one request for each kind.
         let (restore, files, downloads) = wait(self.settings.patience(), self.watch, || {
             let (restore, mut ahead) = restores.get_with(name, waits)?;
             let step = retry.step(restore.as_ref(), Instant::now());
@@ -159,13 +159,13 @@ impl Filling<'_> {
             }
             if step != Step::Follow {
                 let on = Problem::failure(format!("Restore {name}"), UNSEEN);
-                return Ok(Look::Waiting(Pending { on, state: UNSEEN.to_owned() }));
+                return Ok(Check::Waiting(Pending { on, state: UNSEEN.to_owned() }));
             }
             let Some(restore) = restore else {
                 bail!("failed to follow the Restore {name}: it was deleted; run it again")
             };
             waits = restore.observed().phase.untouched();
-            // As long as something moves for those ahead of one that waits, which has no transfers yet, it may wait.
+            // One that waits has no transfers yet; as long as those of the restores ahead move, it may wait.
             ahead.retain(|other| waits && waiting::is_restore_ahead(other, &restore));
             let names = ahead.iter().filter_map(|other| other.metadata.name.as_deref());
             let (files, their_files) = match (waits, ahead.is_empty()) {
@@ -180,7 +180,7 @@ impl Filling<'_> {
             let transfers = transfers(&files, &downloads);
             if restore.observed().phase.ended() && !moving(&transfers) {
                 drop(transfers);
-                return Ok(Look::Done((restore, files, downloads)));
+                return Ok(Check::Done((restore, files, downloads)));
             }
             let on = waiting::restore(&restore, &transfers, &ahead, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
@@ -189,7 +189,7 @@ impl Filling<'_> {
             let state = serde_json::to_string(&(restore.observed(), statuses, ahead, their_files))?;
             let on = claim.problem().or(on);
             let on = on.unwrap_or_else(|| Problem::failure(format!("Restore {name}"), "is about to finish"));
-            Ok(Look::Waiting(Pending { on, state }))
+            Ok(Check::Waiting(Pending { on, state }))
         })?;
         let contents = self.cluster.global::<VolumeSnapshotContent>().list_if_known(&selector)?;
         let results = self.complaints(&restore);
@@ -213,10 +213,10 @@ impl Filling<'_> {
             let packed = read(Artefact::Results);
             let results = packed.and_then(|packed| packed.map(|packed| results::decode(&packed)).transpose());
             Ok::<_, Infallible>(match results {
-                Ok(Some(results)) => Look::Done(results),
-                _ if !has_texts(restore) => Look::Done(Results::default()),
-                Ok(None) => Look::Waiting(None),
-                Err(error) => Look::Waiting(Some(error)),
+                Ok(Some(results)) => Check::Done(results),
+                _ if !has_texts(restore) => Check::Done(Results::default()),
+                Ok(None) => Check::Waiting(None),
+                Err(error) => Check::Waiting(Some(error)),
             })
         });
         match results {
@@ -235,10 +235,10 @@ impl Filling<'_> {
         }
         wait(self.settings.patience(), self.watch, || {
             Ok(match pods.list("")?.first() {
-                None => Look::Done(()),
+                None => Check::Done(()),
                 Some(pod) => {
                     let on = Problem::failure(format!("the pod {}", pod.name_any()), "is being removed");
-                    Look::Waiting(Pending { on, state: String::new() })
+                    Check::Waiting(Pending { on, state: String::new() })
                 }
             })
         })

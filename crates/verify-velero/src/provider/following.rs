@@ -22,7 +22,7 @@ use crate::velero::volume_info::{self, VolumeInfo};
 use crate::velero::{log, waiting};
 use verify_drill::duration::Period;
 use verify_drill::problem::Problem;
-use verify_drill::until::Look;
+use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
 /// A backup that has ended, and all that belongs to it.
@@ -63,7 +63,7 @@ pub(super) struct Followed<'a> {
 }
 
 impl Followed<'_> {
-    /// Waits for the end. `each` is called at every look, with the snapshots of that moment.
+    /// Waits for the end. `each` is called at every check, with the snapshots that exist then.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Followed<'_> {
         self.read_artefacts(evidence, backup, pod_volume_backups, uploads, snapshots)
     }
 
-    /// Waits for the end of the backup and of all that moves data for it. A look asks once for each kind.
+    /// Waits until the backup and all its transfers have finished. A check sends one request for each kind.
     fn await_end(
         &self,
         watch: &Watch<'_>,
@@ -109,7 +109,7 @@ impl Followed<'_> {
             waits = backup.observed().phase.untouched() || backup.observed().phase.is("Queued");
             let seen = self.cluster.of::<VolumeSnapshot>(self.namespace).list_if_known(&selector)?;
             each(&seen, &backup)?;
-            // As long as something moves for those ahead of one that waits, which has no transfers yet, it may wait.
+            // One that waits has no transfers yet; as long as those of the backups ahead move, it may wait.
             ahead.retain(|other| waits && waiting::is_backup_ahead(other, &backup));
             let names = ahead.iter().filter_map(|other| other.metadata.name.as_deref());
             let (files, their_files) = match (waits, ahead.is_empty()) {
@@ -121,7 +121,7 @@ impl Followed<'_> {
             let transfers = transfers(&files, &uploads);
             if backup.observed().phase.ended() && !moving(&transfers) {
                 drop(transfers);
-                return Ok(Look::Done((backup, files, uploads)));
+                return Ok(Check::Done((backup, files, uploads)));
             }
             let on = waiting::backup(&backup, &transfers, &seen, &ahead, Timestamp::now());
             let statuses: Vec<_> = transfers.iter().map(|transfer| &transfer.status).collect();
@@ -131,7 +131,7 @@ impl Followed<'_> {
                 serde_json::to_string(&(backup.observed(), statuses, seen.len(), ahead, their_files))?;
             let on =
                 on.unwrap_or_else(|| Problem::failure(format!("Backup {}", self.name), "is about to finish"));
-            Ok(Look::Waiting(Pending { on, state }))
+            Ok(Check::Waiting(Pending { on, state }))
         })
     }
 
@@ -186,7 +186,7 @@ mod tests {
     use crate::cluster::fake_server::FakeServer;
 
     #[test]
-    fn a_backup_that_waits_and_works_is_looked_at_once_a_second() {
+    fn a_backup_that_waits_and_works_is_polled_once_a_second() {
         let server = FakeServer::new(|target, since| {
             let backup = |name: &str, phase: &str| json!({ "metadata": { "name": name }, "status": { "phase": phase, "queuePosition": 1 } });
             let (waits, gone) = (since < Duration::from_millis(1_500), since > Duration::from_millis(3_500));
@@ -211,16 +211,16 @@ mod tests {
             name: "ours",
             patience: Period::from_ms(60_000),
         };
-        let mut looks = 0;
+        let mut checks = 0;
         let ended = followed.await_end(&Watch::silent(), |_, _| {
-            looks += 1;
+            checks += 1;
             Ok(())
         });
         assert_eq!(
             ended.unwrap_err().to_string(),
             "failed to follow the Backup ours: it was deleted; run it again"
         );
-        assert!((4..=5).contains(&looks), "{looks}");
+        assert!((4..=5).contains(&checks), "{checks}");
         let gaps = server.shortest_gaps();
         assert_eq!(
             gaps.keys().collect::<Vec<_>>(),

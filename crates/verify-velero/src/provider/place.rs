@@ -16,7 +16,7 @@ use super::fate;
 use super::storage::claim_in;
 use crate::cluster::{Cluster, Component, Run, labels, lease, object};
 use verify_drill::interrupt::{self, interrupted};
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 
 /// The name of the one policy, and of the one quota.
 const NAME: &str = "state-lab";
@@ -122,7 +122,7 @@ fn await_furnished(cluster: &Cluster, namespace: &str) -> Result<()> {
     let furnished = until(FURNISHED_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
         let account = cluster.of::<ServiceAccount>(namespace).get(ACCOUNT)?.is_some();
         let quota = cluster.of::<ResourceQuota>(namespace).get(NAME)?;
-        anyhow::Ok(missing(account, quota.as_ref()).map_or(Look::Done(()), Look::Waiting))
+        anyhow::Ok(missing(account, quota.as_ref()).map_or(Check::Done(()), Check::Waiting))
     })?;
     match furnished {
         Waited::Done(()) => Ok(()),

@@ -36,7 +36,7 @@ use verify_drill::judging::{Found, Judging, metrics_file, report_file};
 use verify_drill::openmetrics;
 use verify_drill::problem::Problem;
 use verify_drill::provider::{RestoreRequest, RestoredCopy};
-use verify_drill::until::Look;
+use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
 /// Restores a backup and verifies it inside the cluster. What was made for it is removed in the end.
@@ -242,7 +242,7 @@ impl Restoring<'_> {
         let patience = self.settings.patience();
         let name = wait(patience, self.watch, || {
             if let Some(pod) = pods.list(&self.run.selector())?.first() {
-                return Ok(Look::Done(pod.name_any()));
+                return Ok(Check::Done(pod.name_any()));
             }
             let refusal = self.refusal(namespace);
             let hint = refusal.as_deref().and_then(refusal_hint).unwrap_or(
@@ -251,7 +251,7 @@ impl Restoring<'_> {
             );
             let what = refusal.map_or_else(|| "has no pod".to_owned(), |why| format!("has no pod: {why}"));
             let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(hint);
-            Ok(Look::Waiting(Pending { on, state: String::new() }))
+            Ok(Check::Waiting(Pending { on, state: String::new() }))
         })?;
         let claim = ClaimState::new(self.cluster, namespace, &self.record.volume.claim);
         running(&pods, &name, Some(claim), patience, self.watch)?;

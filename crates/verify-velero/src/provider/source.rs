@@ -16,7 +16,7 @@ use crate::cluster::{
 };
 use verify_drill::duration::Period;
 use verify_drill::problem::Problem;
-use verify_drill::until::Look;
+use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
 const PORT: u16 = 5432;
@@ -83,8 +83,8 @@ impl Source {
             let endpoints = cluster.of::<Endpoints>(&namespace).list("")?;
             let found = choose(PostgresCluster::among(&pods, &endpoints), name, &namespace)?;
             Ok(match ready_primary(&found, &namespace) {
-                Ok(primary) => Look::Done((pods, found, primary)),
-                Err(on) => Look::Waiting(Pending { on, state: String::new() }),
+                Ok(primary) => Check::Done((pods, found, primary)),
+                Err(on) => Check::Waiting(Pending { on, state: String::new() }),
             })
         })?;
         let container = database_container(&primary).context("failed to find the database's container")?;

@@ -11,7 +11,7 @@ use verify_drill::duration::Period;
 use verify_drill::hint::hinted;
 use verify_drill::interrupt::interrupted;
 use verify_drill::problem::Problem;
-use verify_drill::until::{Look, Pace, Waited, until};
+use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
 /// How often what is waited for is told again.
@@ -20,32 +20,32 @@ const TELL_PERIOD: Duration = Duration::from_secs(10);
 /// How long a registry's refusal is waited out: the kubelet tries again after 10 s, and after 20 s more.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
 
-/// What is waited for, and how far it is.
+/// State of something that is not done.
 pub(super) struct Pending {
-    /// What it hangs on.
+    /// What it waits for, reported as progress and when the patience is over.
     pub(super) on: Problem,
-    /// Anything that changes as long as something moves.
+    /// Text that changes whenever anything moves.
     pub(super) state: String,
 }
 
-/// Looks again and again until it is done.
+/// Polls until `check` is done.
 ///
 /// # Errors
 ///
-/// If `look` fails, if we are interrupted, or if nothing has moved for as long as `patience`: then it says
-/// what hangs, with its hint.
+/// If `check` fails, if we are interrupted, or if nothing has moved for `patience`: then with what it waits for, and its
+/// hint.
 pub(super) fn wait<T>(
     patience: Period,
     watch: &Watch<'_>,
-    mut look: impl FnMut() -> Result<Look<T, Pending>>,
+    mut check: impl FnMut() -> Result<Check<T, Pending>>,
 ) -> Result<T> {
     let longest = patience.duration();
     let (mut moved, mut last, mut told, mut told_at) =
         (Instant::now(), String::new(), String::new(), Instant::now());
     let waited = until(Duration::MAX, Pace::REMOTE, watch.asked, || {
-        let Pending { on, state } = match look() {
-            Ok(Look::Done(done)) => return Ok(Look::Done(done)),
-            Ok(Look::Waiting(pending)) => pending,
+        let Pending { on, state } = match check() {
+            Ok(Check::Done(done)) => return Ok(Check::Done(done)),
+            Ok(Check::Waiting(pending)) => pending,
             // What we wait for goes on without it.
             Err(error) if error.is::<Unanswered>() => {
                 Pending { on: Problem::failure("the API server", "does not answer"), state: last.clone() }
@@ -63,7 +63,7 @@ pub(super) fn wait<T>(
             watch.tell(&text);
             (told, told_at) = (text, Instant::now());
         }
-        Ok(Look::Waiting(()))
+        Ok(Check::Waiting(()))
     })?;
     match waited {
         Waited::Done(done) => Ok(done),
@@ -89,7 +89,7 @@ pub(super) fn running(
             bail!("failed to wait for the pod {name}: it was deleted; run it again")
         };
         Ok(match PodState::of(&pod) {
-            PodState::Running => Look::Done(pod),
+            PodState::Running => Check::Done(pod),
             PodState::Failed(End { why, hint }) => {
                 return Err(hinted(format!("failed to start the pod {name}: it {why}"), hint));
             }
@@ -100,7 +100,7 @@ pub(super) fn running(
                 let problem = Problem::failure(format!("the pod {name}"), on);
                 let problem = Problem { way_out: hint.map(str::to_owned), ..problem };
                 let of_claim = claim.as_mut().and_then(ClaimState::problem);
-                Look::Waiting(Pending { on: of_claim.unwrap_or(problem), state: stage })
+                Check::Waiting(Pending { on: of_claim.unwrap_or(problem), state: stage })
             }
         })
     })
@@ -120,24 +120,24 @@ mod tests {
         let patience = Period::from_ms(300);
         let on = || Problem::failure("Backup b", "is New").way_out("look at Velero");
         let stuck =
-            wait::<()>(patience, &watch, || Ok(Look::Waiting(Pending { on: on(), state: String::new() })));
+            wait::<()>(patience, &watch, || Ok(Check::Waiting(Pending { on: on(), state: String::new() })));
         let stuck = Failure::of(&stuck.unwrap_err(), |_| None);
         assert_eq!(stuck.causes, ["no progress for 300ms: Backup b is New"]);
         assert_eq!(stuck.hint.as_deref(), Some("look at Velero"));
-        let mut looks = 0;
+        let mut checks = 0;
         let moving = wait(patience, &watch, || {
-            looks += 1;
-            Ok(if looks == 5 {
-                Look::Done(looks)
+            checks += 1;
+            Ok(if checks == 5 {
+                Check::Done(checks)
             } else {
-                Look::Waiting(Pending { on: on(), state: looks.to_string() })
+                Check::Waiting(Pending { on: on(), state: checks.to_string() })
             })
         });
         assert_eq!(moving.unwrap(), 5);
     }
 
     #[test]
-    fn a_pod_that_does_not_start_is_looked_at_once_a_second() {
+    fn a_pod_that_does_not_start_is_polled_once_a_second() {
         let server = FakeServer::new(|target, since| {
             let waiting = json!({ "name": "tool", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
                                   "state": { "waiting": { "reason": "ContainerCreating" } } });

@@ -1,6 +1,7 @@
 //! Names as values of labels, the way Velero shortens them.
 
 use sha2::{Digest, Sha256};
+use verify_core::digest::to_hex;
 
 /// The backup that an object belongs to.
 pub const BACKUP_NAME: &str = "velero.io/backup-name";
@@ -40,8 +41,7 @@ pub fn value(name: &str) -> String {
     if name.len() <= VALUE_LEN_MAX {
         return name.to_owned();
     }
-    let hash: String =
-        Sha256::digest(name).iter().take(HASH_LEN / 2).map(|byte| format!("{byte:02x}")).collect();
+    let hash = to_hex(&Sha256::digest(name)[..HASH_LEN / 2]);
     // Names of objects are ASCII; another text is cut before the character that would be torn.
     let kept = (0..=VALUE_LEN_MAX - HASH_LEN).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
     format!("{}{hash}", &name[..kept])

@@ -13,7 +13,7 @@ use crate::cluster::{Kind, Run};
 use crate::provider::fate::{self, ContentFate, VolumeFate};
 use crate::provider::place::Place;
 use crate::velero::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
-use verify_drill::until::{Look, Pace, Waited, never, until};
+use verify_drill::until::{Check, Pace, Waited, never, until};
 
 /// How long a namespace may take to go, with its pods and the storage of its claims.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -127,12 +127,12 @@ impl Work<'_> {
         let began = Instant::now();
         let mut reminded_at = began;
         let gone = until(timeout, Pace::REMOTE, never, || {
-            let Some(namespace) = kind.get(name)? else { return Ok(Look::Done(())) };
+            let Some(namespace) = kind.get(name)? else { return Ok(Check::Done(())) };
             if reminded_at.elapsed() > REMINDER_PERIOD {
                 self.remind(name, began.elapsed());
                 reminded_at = Instant::now();
             }
-            Ok(Look::Waiting(namespace))
+            Ok(Check::Waiting(namespace))
         });
         match self.tried(&format!("Namespace {name}"), gone) {
             Some(Waited::Done(())) => true,
@@ -187,7 +187,7 @@ impl Work<'_> {
             }
             let gone = before.difference(&going).filter(|name| !dealt_with.contains(*name));
             self.done.removed.extend(gone.map(|name| format!("PersistentVolume {name}")));
-            Ok(if going.is_empty() { Look::Done(()) } else { Look::Waiting(()) })
+            Ok(if going.is_empty() { Check::Done(()) } else { Check::Waiting(()) })
         });
         if let Some(Waited::TimedOut(())) = self.tried("PersistentVolumes", gone) {
             let waited = VOLUME_TIMEOUT.as_secs();

@@ -19,7 +19,7 @@ use crate::velero::object::Observed;
 use crate::velero::pod_volume::{PodVolumeBackup, PodVolumeRestore};
 use crate::velero::restore::Restore;
 use crate::velero::transfer::TransferStatus;
-use verify_drill::until::{Look, Pace, Waited, never, until};
+use verify_drill::until::{Check, Pace, Waited, never, until};
 
 /// How long Velero may take to let its own objects go.
 const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ impl Work<'_> {
             let mut open = self.restores()?;
             open.retain(|restore| !restore.observed().phase.ended());
             if open.is_empty() {
-                return anyhow::Ok(Look::Done(()));
+                return anyhow::Ok(Check::Done(()));
             }
             for restore in open.iter().filter(|restore| may_never_begin(restore)) {
                 // Velero may take it up just now; then it is not as it was read, and is looked at again.
@@ -50,7 +50,7 @@ impl Work<'_> {
                 open.into_iter().filter_map(|restore| restore.metadata.uid).collect();
             self.cancel::<PodVolumeRestore>(&owners);
             self.cancel::<DataDownload>(&owners);
-            Ok(Look::Waiting(()))
+            Ok(Check::Waiting(()))
         });
     }
 
@@ -62,7 +62,7 @@ impl Work<'_> {
     pub(super) fn await_restores_gone(&mut self) {
         let gone = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
             let found = self.restores()?;
-            anyhow::Ok(if found.is_empty() { Look::Done(()) } else { Look::Waiting(found) })
+            anyhow::Ok(if found.is_empty() { Check::Done(()) } else { Check::Waiting(found) })
         });
         if let Some(Waited::TimedOut(left)) = self.tried("Restores", gone) {
             for restore in left {
@@ -126,7 +126,7 @@ impl Work<'_> {
                 let _ = kind.delete_as_read(backup);
             }
             if open.is_empty() {
-                return anyhow::Ok(Look::Done(found));
+                return anyhow::Ok(Check::Done(found));
             }
             if !told {
                 (self.tell)("waiting for Velero to finish the backup before it can be deleted");
@@ -134,7 +134,7 @@ impl Work<'_> {
             }
             self.cancel::<PodVolumeBackup>(&open);
             self.cancel::<DataUpload>(&open);
-            Ok(Look::Waiting(found))
+            Ok(Check::Waiting(found))
         });
         match self.tried("Backups", ended)? {
             Waited::Done(found) | Waited::TimedOut(found) => Some(found),
@@ -160,7 +160,7 @@ impl Work<'_> {
         let gone = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
             let found = kind.get(&backup.name_any())?;
             let gone = found.is_none_or(|found| found.metadata.uid != backup.metadata.uid);
-            anyhow::Ok(if gone { Look::Done(()) } else { Look::Waiting(()) })
+            anyhow::Ok(if gone { Check::Done(()) } else { Check::Waiting(()) })
         });
         match self.tried(what, gone) {
             Some(Waited::Done(())) => self.done.removed.push(what.to_owned()),
