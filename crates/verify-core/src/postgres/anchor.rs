@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::Type;
 
 use super::connection::Connection;
-use super::heartbeat::first;
+use super::rows::first;
 use super::settings::Settings;
 use super::snapshot::open;
 use super::statements;

@@ -4,7 +4,6 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use super::nap::Nap;
-use super::outside::{Found, Outside};
 use super::stream::Stream;
 use super::wait::{Ended, Wait};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +19,20 @@ const DOUBTS_MAX: u8 = 3;
 /// Timer slack of bulk threads. The kernel's default of 50 µs is as long as a nap.
 const TIMER_SLACK_NS: u64 = 1_000;
 
+/// What a second connection found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The session is at work, or the server is and nothing is known of the session.
+    Working,
+    /// The session has said all that it had to say, as far as the server knows. Its answer may be on its way.
+    Finished(String),
+    /// There is nothing to wait for.
+    Dead(Error),
+}
+
+/// Cancels the statement where the wait was stopped, and looks at the session where it timed out.
+pub(super) type Outside = Box<dyn Fn(Ended) -> Result<Found> + Send + Sync>;
+
 /// A blocking reader of messages. After an I/O error it stays closed.
 pub(super) struct ReadBuffer {
     stream: Stream,
@@ -30,7 +43,7 @@ pub(super) struct ReadBuffer {
     rest: Duration,
     wait: Wait,
     /// Once the session is open.
-    outside: Option<Box<Outside>>,
+    outside: Option<Outside>,
     closed: bool,
 }
 
@@ -66,7 +79,7 @@ impl ReadBuffer {
 
     /// What is done from outside when the wait ends.
     pub(super) fn set_outside(&mut self, outside: Outside) {
-        self.outside = Some(Box::new(outside));
+        self.outside = Some(outside);
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -246,7 +259,7 @@ impl ReadBuffer {
         {
             let silent =
                 |why: &str| format!("{doing}: it has sent nothing for {}: {why}", self.wait.limit_text());
-            let error = match outside.look() {
+            let error = match outside(ended) {
                 Ok(Found::Working) => {
                     self.wait.answered();
                     return Ok(());
@@ -264,7 +277,8 @@ impl ReadBuffer {
         }
         self.closed = true;
         if let (Ended::Stopped, Some(outside)) = (ended, &self.outside) {
-            outside.cancel();
+            // Best effort: whoever wants to stop does not wait for it.
+            let _ = outside(ended);
         }
         Err(self.wait.error(ended, doing))
     }

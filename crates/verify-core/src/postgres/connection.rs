@@ -10,20 +10,16 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Column, SimpleColumn, SimpleQueryMessage};
 
 use super::cancel::CancelHandle;
-use super::heartbeat::first;
 use super::login::{self, Ready, Start};
 use super::open;
 use super::outside::Outside;
-use super::rows::{Row, Rows};
+use super::rows::{Row, Rows, first};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::statements;
-use super::wire::{Failure, Link, Wire};
+use super::wire::{Failure, Link, RESULT_LIMIT, Wire};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw_text;
-
-/// Bytes that the rows of one control query may take in memory.
-pub(super) const RESULT_LIMIT: usize = 256 << 20;
 
 /// A session. After an I/O error or a breach of the protocol it is closed, and every call says so.
 pub struct Connection {
@@ -76,7 +72,7 @@ impl Connection {
         let process_id = self.pooled.is_none().then_some(served_by);
         let outside = Outside::new(self.cancel_handle(), self.settings.clone(), process_id);
         let mut wire = self.link.wire();
-        wire.buffer.set_outside(outside);
+        wire.buffer.set_outside(Box::new(move |ended| outside.help(ended)));
         wire.buffer.set_wait(self.settings.silence());
         Ok(())
     }

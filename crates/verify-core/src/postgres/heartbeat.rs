@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::Type;
 
 use super::connection::Connection;
-use super::rows::Row;
+use super::rows::{Row, first};
 use super::statements;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::{Beat, Pulse};
@@ -66,11 +66,6 @@ pub fn pulse(connection: &mut Connection) -> Result<Pulse> {
         last_commit: last_commit.transpose()?,
         read_at: timestamp(clock, 0)?,
     })
-}
-
-/// The only row that a query must give.
-pub(super) fn first(rows: &[Row]) -> Result<&Row> {
-    rows.first().ok_or_else(|| Error::new(ErrorKind::Protocol, "read an answer: the server sent no row"))
 }
 
 /// A time that the server gave in microseconds since 1970.

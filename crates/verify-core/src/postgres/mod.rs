@@ -5,6 +5,7 @@
 //! [`Connection`] is opened with them and with the [`SessionOptions`] that make values read the same on every server.
 
 mod anchor;
+mod authentication;
 mod buffer;
 mod cancel;
 mod catalogue;

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use super::authentication::told_as_login;
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
 use super::host::Host;
-use super::login::{self, Ready, Start};
+use super::login::{Ready, Start};
 use super::session::SessionOptions;
 use super::settings::{Settings, Target};
 use super::socket::{self, Opened, Protection};
@@ -24,7 +25,7 @@ pub(super) fn open(settings: &Settings, session: &SessionOptions) -> Result<Conn
     };
     for target in rounds {
         for host in &settings.hosts {
-            let opened = open_host(settings, session, host).map_err(login::told_as_login);
+            let opened = open_host(settings, session, host).map_err(told_as_login);
             let opened = opened.and_then(|mut connection| {
                 check_target(&mut connection, *target)?;
                 Ok(connection)

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
+use super::buffer::Found;
 use super::cancel::CancelHandle;
 use super::connection::Connection;
 use super::session::SessionOptions;
 use super::settings::{CONNECT_TIMEOUT, Settings};
 use super::statements;
+use super::wait::Ended;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A cancel request that takes longer is abandoned: whoever wants to stop does not wait for a server that does not answer.
@@ -24,25 +26,21 @@ pub(super) struct Outside {
     process_id: Option<i32>,
 }
 
-/// What a second connection found.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// The session is at work, or the server is and nothing is known of the session.
-    Working,
-    /// The session has said all that it had to say, as far as the server knows. Its answer may be on its way.
-    Finished(String),
-    /// There is nothing to wait for.
-    Dead(Error),
-}
-
 impl Outside {
     pub(super) fn new(cancel: CancelHandle, settings: Settings, process_id: Option<i32>) -> Self {
         Self { cancel, settings, process_id }
     }
 
-    /// Asks the server to end the statement. Best effort, within a fraction of a second.
-    pub(super) fn cancel(&self) {
-        let _ = self.cancel.send_within(CANCEL_TIMEOUT);
+    /// Does what helps when a wait ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Interrupted`], and where a statement cannot be cancelled.
+    pub(super) fn help(&self, ended: Ended) -> Result<Found> {
+        match ended {
+            Ended::TimedOut => self.look(),
+            Ended::Stopped => self.cancel.send_within(CANCEL_TIMEOUT).map(|()| Found::Working),
+        }
     }
 
     /// Looks at the session over a second connection.
@@ -50,7 +48,7 @@ impl Outside {
     /// # Errors
     ///
     /// [`ErrorKind::Interrupted`] alone.
-    pub(super) fn look(&self) -> Result<Found> {
+    fn look(&self) -> Result<Found> {
         match self.state() {
             Ok(found) => Ok(found),
             Err(error) => match error.kind() {

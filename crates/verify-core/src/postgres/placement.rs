@@ -3,7 +3,7 @@
 use tokio_postgres::types::Type;
 
 use super::connection::Connection;
-use super::heartbeat::first;
+use super::rows::first;
 use super::savepoint::guarded;
 use super::statements;
 use crate::database::Placement;

@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
-use super::heartbeat::first;
+use super::rows::first;
 use super::server_error::server_error;
 use super::statements;
 use super::wire::Wire;

@@ -116,6 +116,11 @@ impl Row {
     }
 }
 
+/// The only row that a query must give.
+pub(super) fn first(rows: &[Row]) -> Result<&Row> {
+    rows.first().ok_or_else(|| Error::new(ErrorKind::Protocol, "read an answer: the server sent no row"))
+}
+
 fn unreadable(error: tokio_postgres::Error) -> Error {
     Error::with_source(ErrorKind::Protocol, "read a row", error)
 }

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::anchor::{Instant, TransactionSnapshot};
 use super::connection::Connection;
-use super::heartbeat::first;
+use super::rows::first;
 use super::server::{Identity, read_relations};
 use super::settings::Settings;
 use super::snapshot::{PostgresSnapshot, open, unzip};

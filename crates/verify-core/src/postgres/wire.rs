@@ -12,13 +12,14 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
+use super::authentication::Authentication;
 use super::buffer::{CAPACITY, HEADER, ReadBuffer};
-use super::connection::RESULT_LIMIT;
-use super::login::Login;
 use super::server_error::server_error;
 use super::transcode;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bytes that the rows of one control query may take in memory.
+pub(super) const RESULT_LIMIT: usize = 256 << 20;
 /// Bytes of parameters that a server may report within one answer; tokio-postgres keeps them.
 const PARAMETERS_LIMIT: usize = 1 << 20;
 
@@ -26,7 +27,7 @@ const PARAMETERS_LIMIT: usize = 1 << 20;
 pub(super) struct Wire {
     pub(super) buffer: ReadBuffer,
     /// While the session is opened: what the server may ask.
-    pub(super) login: Option<Login>,
+    pub(super) authentication: Option<Authentication>,
     /// Answers that the server owes: each ends with a ReadyForQuery.
     outstanding: u32,
     /// Whether the last request was a Query, whose answer is text.
@@ -118,7 +119,7 @@ impl Wire {
         self.transaction_status = status.ok_or_else(|| self.unexpected(b'Z'))?;
         self.outstanding = self.outstanding.saturating_sub(1);
         self.parameters = 0;
-        self.login = None;
+        self.authentication = None;
         Ok(())
     }
 
@@ -151,14 +152,14 @@ impl Wire {
 
     /// Reads the next message for tokio-postgres.
     fn stage(&mut self) -> Result<()> {
-        let (tag, length) = self.buffer.header().map_err(|error| match &self.login {
-            Some(_) => Login::not_postgresql(error),
+        let (tag, length) = self.buffer.header().map_err(|error| match &self.authentication {
+            Some(_) => Authentication::not_postgresql(error),
             None => error,
         })?;
-        let limit = if self.login.is_some() { CAPACITY } else { RESULT_LIMIT };
+        let limit = if self.authentication.is_some() { CAPACITY } else { RESULT_LIMIT };
         if HEADER + length > limit {
-            return Err(match &self.login {
-                Some(_) => Login::too_long(),
+            return Err(match &self.authentication {
+                Some(_) => Authentication::too_long(),
                 None => self.too_large(),
             });
         }
@@ -173,8 +174,8 @@ impl Wire {
             self.staged.extend_from_slice(self.buffer.take(left)?);
         }
         let body = &self.staged[HEADER..];
-        if let Some(login) = &mut self.login
-            && !login.allows(tag, body)?
+        if let Some(authentication) = &mut self.authentication
+            && !authentication.allows(tag, body)?
         {
             self.staged.clear();
             return Ok(());
@@ -236,10 +237,10 @@ pub(super) struct Handle(Arc<Mutex<Wire>>);
 
 impl Handle {
     /// A stream over which nothing was sent yet.
-    pub(super) fn new(buffer: ReadBuffer, login: Option<Login>) -> Self {
+    pub(super) fn new(buffer: ReadBuffer, authentication: Option<Authentication>) -> Self {
         Self(Arc::new(Mutex::new(Wire {
             buffer,
-            login,
+            authentication,
             outstanding: 1,
             is_text: false,
             started: false,

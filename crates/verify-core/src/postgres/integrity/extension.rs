@@ -6,9 +6,8 @@ use super::said;
 use super::statements;
 use crate::error::Result;
 use crate::postgres::connection::Connection;
-use crate::postgres::heartbeat::first;
 use crate::postgres::reader::obstacle;
-use crate::postgres::rows::Row;
+use crate::postgres::rows::{Row, first};
 
 /// An extension that can be called.
 pub(super) struct Extension {
