@@ -2,12 +2,12 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test check bench cluster-up cluster-down test-cluster test-cluster-short clean
+.PHONY: help demo test features check bench cluster-up cluster-down test-cluster test-cluster-short clean
 
 help:
 	@echo "make demo    back up a PostgreSQL under load, destroy it, restore it, verify every row (after the build, some ten seconds)"
 	@echo "make test    all tests, on real servers of PostgreSQL 13, 15 and 18"
-	@echo "make check   formatting, lints and documentation"
+	@echo "make check   formatting, lints, documentation and every combination of features"
 	@echo "make cluster-up | cluster-down   a Kubernetes cluster of three nodes with Velero and S3 on this machine (root; Debian 12)"
 	@echo "make test-cluster   all tests that need a cluster, about 40 minutes: on that of KUBECONFIG, or on one that it brings up"
 	@echo "make test-cluster-short   the cluster tests that every change must pass"
@@ -15,14 +15,21 @@ help:
 
 demo:
 	@./install.sh demo
-	@echo "make demo: compiles state-lab (the first time about three minutes on two cores), then runs the drill (about ten seconds)"
-	@$(CARGO) run --package state-lab -- demo
+	@echo "make demo: compiles state-lab without Kubernetes and S3 (the first time about two minutes on two cores), then runs the drill (about ten seconds)"
+	@$(CARGO) run --package state-lab --no-default-features -- demo
 
 test:
 	@./install.sh test
 	$(CARGO) test --workspace --no-fail-fast
 
-check:
+# All features are what the tests are built with; these are the other combinations.
+features:
+	@for features in "" s3 velero; do \
+		echo "state-lab with the features: $${features:-none}"; \
+		$(CARGO) check --quiet --package state-lab --no-default-features --features "$$features" || exit; \
+	done
+
+check: features
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --workspace --test cluster -- -D warnings
