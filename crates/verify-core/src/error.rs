@@ -5,23 +5,30 @@ use std::fmt;
 
 /// What went wrong, as far as a caller would act differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// The connection settings are invalid, contradictory or unsupported.
     Settings,
     /// No server could be reached, or the connection broke.
     Connection,
-    /// The server was reached and refused these credentials.
+    /// A server did not answer in time.
+    Timeout,
+    /// The server was reached and refused the login.
     Authentication,
-    /// The server answered a statement with an error, named by its SQLSTATE.
+    /// The role lacks a privilege.
+    Privilege,
+    /// The server answered a statement with another error, named by its SQLSTATE.
     Server {
         /// The five characters of the SQLSTATE.
         sqlstate: String,
     },
     /// The server said something that the protocol, or a limit of ours, does not allow.
     Protocol,
-    /// The server or database cannot be verified as it is: too old, a standby, rows hidden.
+    /// The server's version is not supported.
+    Version,
+    /// The server or database cannot be verified as it is: a standby, rows hidden.
     Unsuitable,
-    /// A manifest is cut, changed, or of another format.
+    /// A manifest is truncated, modified, or of another format.
     Manifest,
     /// A file could not be read or written.
     File,
@@ -29,15 +36,25 @@ pub enum ErrorKind {
     PoolExhausted,
     /// Others hold up the work, and did not end in time.
     Blocked,
-    /// The caller interrupted.
-    Interrupted,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// Whether the server could not be reached, or did not answer.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Connection | Self::Timeout)
+    }
 }
 
 /// An error: its kind, what was being done on what, the cause, and a hint where the cause has a known remedy.
 ///
-/// The text is a lower-case fragment that reads after "failed to". It never holds a secret, and neither does the hint.
+/// The text is a lower-case fragment that reads after "failed to", and tells the whole chain of causes. It never holds a
+/// secret, and neither does the hint. Since the text tells them, [`std::error::Error::source`] gives no causes;
+/// [`Error::cause`] does.
 pub struct Error {
     kind: ErrorKind,
+    sqlstate: Option<String>,
     context: String,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -48,8 +65,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error without an underlying cause.
+    ///
+    /// Of [`ErrorKind::Server`], a refused login becomes [`ErrorKind::Authentication`] and a missing privilege
+    /// [`ErrorKind::Privilege`]; the SQLSTATE stays.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), hint: None, source: None }
+        let (kind, sqlstate) = match kind {
+            ErrorKind::Server { sqlstate } => match sqlstate.as_str() {
+                "42501" => (ErrorKind::Privilege, Some(sqlstate)),
+                class if class.starts_with("28") => (ErrorKind::Authentication, Some(sqlstate)),
+                _ => (ErrorKind::Server { sqlstate: sqlstate.clone() }, Some(sqlstate)),
+            },
+            kind => (kind, None),
+        };
+        Self { kind, sqlstate, context: context.into(), hint: None, source: None }
     }
 
     /// An error with the cause that it wraps.
@@ -58,13 +86,14 @@ impl Error {
         context: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, context: context.into(), hint: None, source: Some(source.into()) }
+        Self { source: Some(source.into()), ..Self::new(kind, context) }
     }
 
     /// The same error, told from one step further out: what was being done when it happened.
     #[must_use]
     pub fn while_doing(self, context: impl Into<String>) -> Self {
-        Self { kind: self.kind.clone(), context: context.into(), hint: None, source: Some(Box::new(self)) }
+        let (kind, sqlstate) = (self.kind.clone(), self.sqlstate.clone());
+        Self { kind, sqlstate, context: context.into(), hint: None, source: Some(Box::new(self)) }
     }
 
     /// The same error with a remedy, in the imperative.
@@ -73,10 +102,27 @@ impl Error {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The remedy that the innermost cause with one gives.
+    /// What to do about it: the remedy that the innermost cause with one gives, else the one for the SQLSTATE or the kind.
     pub fn hint(&self) -> Option<&str> {
-        let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
-        cause.and_then(Self::hint).or(self.hint.as_deref())
+        self.own_hint().or_else(|| self.general_hint())
+    }
+
+    fn own_hint(&self) -> Option<&str> {
+        self.inner().and_then(Self::own_hint).or(self.hint.as_deref())
+    }
+
+    /// Whether the same call may succeed later, with nothing changed: nobody was reached, or others were in the way.
+    pub fn is_retryable(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::PoolExhausted | ErrorKind::Blocked => {
+                true
+            }
+            // Connections, conflicts between transactions, resources, locks, and a server that starts or stops.
+            ErrorKind::Server { sqlstate } => {
+                ["08", "40", "53", "55P03", "57"].iter().any(|class| sqlstate.starts_with(class))
+            }
+            _ => false,
+        }
     }
 
     /// What went wrong.
@@ -86,42 +132,49 @@ impl Error {
 
     /// The SQLSTATE, where the server answered with an error.
     pub fn sqlstate(&self) -> Option<&str> {
-        match &self.kind {
-            ErrorKind::Server { sqlstate } => Some(sqlstate),
-            _ => None,
-        }
+        self.sqlstate.as_deref()
     }
 
-    /// The whole chain on one line, outermost first.
+    /// What was being done, without the causes.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// The next cause.
+    pub fn cause(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+
+    fn inner(&self) -> Option<&Self> {
+        self.cause()?.downcast_ref()
+    }
+
+    /// The whole chain on one line, outermost first, as it is displayed.
     pub fn chain(&self) -> String {
-        let mut text = self.context.clone();
-        let mut source = StdError::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        self.to_string()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.context)
+        f.write_str(&self.context)?;
+        let mut next = self.cause();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            // One of ours tells its causes itself.
+            next = cause.source();
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.chain())
+        write!(f, "{:?}: {self}", self.kind)
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
-    }
-}
+impl StdError for Error {}
 
 #[cfg(test)]
 mod tests {
@@ -134,5 +187,32 @@ mod tests {
         assert_eq!(outer.hint(), Some("chmod it"));
         assert_eq!(outer.chain(), "capture: log in: read the file");
         assert_eq!(Error::new(ErrorKind::Protocol, "read").while_doing("capture").hint(), None);
+    }
+
+    #[test]
+    fn the_text_tells_every_cause_once() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = Error::with_source(ErrorKind::Connection, "connect", refused).while_doing("capture");
+        assert_eq!(error.to_string(), "capture: connect: connection refused");
+        assert_eq!(format!("{:#}", anyhow::Error::from(error)), "capture: connect: connection refused");
+    }
+
+    #[test]
+    fn a_sqlstate_gives_the_kind_and_whether_to_try_again() {
+        let server = |sqlstate: &str| ErrorKind::Server { sqlstate: sqlstate.to_owned() };
+        for (sqlstate, kind, retryable) in [
+            ("28P01", ErrorKind::Authentication, false),
+            ("42501", ErrorKind::Privilege, false),
+            ("42P01", server("42P01"), false),
+            ("53300", server("53300"), true),
+            ("55P03", server("55P03"), true),
+            ("57P03", server("57P03"), true),
+        ] {
+            let error = Error::new(server(sqlstate), "ERROR").while_doing("capture");
+            let found = (error.kind(), error.sqlstate(), error.is_retryable());
+            assert_eq!(found, (&kind, Some(sqlstate), retryable));
+        }
+        assert!(Error::new(ErrorKind::Timeout, "connect").is_retryable());
+        assert!(!Error::new(ErrorKind::Cancelled, "finish").is_retryable());
     }
 }

@@ -47,14 +47,14 @@ pub enum Event {
     },
 }
 
-/// Where events go. Breaking stops the work with [`ErrorKind::Interrupted`].
+/// Where events go. Breaking stops the work with [`ErrorKind::Cancelled`].
 pub type OnEvent<'a> = &'a (dyn Fn(Event) -> ControlFlow<()> + Sync);
 
 /// Sends an event, and turns the wish to stop into an error.
 pub(crate) fn send(on_event: OnEvent<'_>, event: Event) -> Result<()> {
     match on_event(event) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(Error::new(ErrorKind::Interrupted, "finish: interrupted")),
+        ControlFlow::Break(()) => Err(Error::new(ErrorKind::Cancelled, "finish: interrupted")),
     }
 }
 

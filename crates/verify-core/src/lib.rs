@@ -37,6 +37,7 @@ mod containers;
 pub mod database;
 pub mod digest;
 pub mod error;
+pub mod error_hint;
 pub mod event;
 pub mod finding;
 pub mod heartbeat;

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use verify_core::ErrorKind;
+pub use verify_core::error_hint::file_hint;
 
 use crate::hint::Hinted;
 
@@ -100,7 +101,7 @@ impl Failure {
         let mut causes = causes.into_iter().rev();
         let text = causes.next().unwrap_or_else(|| "it failed and did not say why".to_owned());
         let received = match kind {
-            Kind::Interrupted => verify_core::Error::new(ErrorKind::Interrupted, text).into(),
+            Kind::Interrupted => verify_core::Error::new(ErrorKind::Cancelled, text).into(),
             kind => anyhow::Error::new(Received { text, kind, sqlstate, hint }),
         };
         causes.fold(received, anyhow::Error::context)
@@ -109,7 +110,7 @@ impl Failure {
 
 /// Whether the error says that work was asked to stop.
 pub fn is_interruption(error: &anyhow::Error) -> bool {
-    core_errors(error).any(|error| *error.kind() == ErrorKind::Interrupted)
+    core_errors(error).any(|error| *error.kind() == ErrorKind::Cancelled)
 }
 
 /// The innermost cause of an error that another process reported.
@@ -132,10 +133,11 @@ impl std::error::Error for Received {}
 /// The texts of an error and its causes, each once.
 fn causes(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for cause in error.chain() {
-        let mut line = cause.to_string();
+    for cause in chain(error) {
+        let core = cause.downcast_ref::<verify_core::Error>();
+        let mut line = core.map_or_else(|| cause.to_string(), |core| core.context().to_owned());
         // A server's own text is not changed: `ERROR: …`.
-        if cause.is::<verify_core::Error>() && line.starts_with(char::is_lowercase) {
+        if core.is_some() && line.starts_with(char::is_lowercase) {
             line.insert_str(0, "failed to ");
         }
         // Some errors show their cause themselves.
@@ -146,28 +148,41 @@ fn causes(error: &anyhow::Error) -> Vec<String> {
     lines
 }
 
+/// An error and its causes, those of the library's errors among them, which tell their causes themselves.
+pub(crate) fn chain(error: &anyhow::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.chain().next();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = match cause.downcast_ref::<verify_core::Error>() {
+            Some(core) => core.cause(),
+            None => cause.source(),
+        };
+        Some(cause)
+    })
+}
+
 fn core_errors(error: &anyhow::Error) -> impl Iterator<Item = &verify_core::Error> {
-    error.chain().filter_map(|cause| cause.downcast_ref())
+    chain(error).filter_map(|cause| cause.downcast_ref())
 }
 
 /// Whether an error of this type is the error or among its causes.
 pub fn within<E: std::error::Error + 'static>(error: &anyhow::Error) -> bool {
-    error.chain().any(<dyn std::error::Error>::is::<E>)
+    chain(error).any(<dyn std::error::Error>::is::<E>)
 }
 
 /// The kind of an error of the library. The innermost one is nearest to the cause.
 fn kind_of(kind: &ErrorKind) -> Kind {
     match kind {
         ErrorKind::Settings => Kind::Settings,
-        ErrorKind::Connection | ErrorKind::PoolExhausted => Kind::Connection,
-        ErrorKind::Server { sqlstate } if sqlstate.starts_with("28") => Kind::Authentication,
+        ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::PoolExhausted => Kind::Connection,
         ErrorKind::Authentication => Kind::Authentication,
-        ErrorKind::Server { .. } => Kind::Server,
+        ErrorKind::Privilege | ErrorKind::Server { .. } => Kind::Server,
         ErrorKind::Protocol => Kind::Protocol,
-        ErrorKind::Unsuitable | ErrorKind::Blocked => Kind::Unsuitable,
+        ErrorKind::Version | ErrorKind::Unsuitable | ErrorKind::Blocked => Kind::Unsuitable,
         ErrorKind::Manifest => Kind::Manifest,
         ErrorKind::File => Kind::File,
-        ErrorKind::Interrupted => Kind::Interrupted,
+        ErrorKind::Cancelled => Kind::Interrupted,
+        _ => Kind::Other,
     }
 }
 
@@ -176,94 +191,13 @@ fn hint(error: &anyhow::Error, known: Option<String>) -> Option<String> {
     let raised = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
     let received = || error.chain().find_map(|cause| cause.downcast_ref::<Received>()?.hint.clone());
     let of_cause = || core_errors(error).find_map(verify_core::Error::hint).map(str::to_owned);
-    let of_kind = || core_errors(error).filter_map(|error| kind_hint(error.kind())).last();
-    let of_file = || error.chain().find_map(|cause| file_hint(cause.downcast_ref()?));
+    let of_file = || chain(error).find_map(|cause| file_hint(cause.downcast_ref()?));
     raised
         .map(|raised| raised.hint().to_owned())
         .or_else(received)
         .or_else(of_cause)
-        .or_else(|| of_kind().map(str::to_owned))
         .or(known)
         .or_else(|| of_file().map(str::to_owned))
-}
-
-/// The hint for any error of this kind, where there is one.
-fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
-    Some(match kind {
-        ErrorKind::Server { sqlstate } => return server_hint(sqlstate),
-        ErrorKind::Connection => {
-            "check that the server is up: `pg_isready` with the same connection string shows it, and the server's log \
-             has the reason for a closed connection"
-        }
-        ErrorKind::Authentication => REFUSED_LOGIN,
-        ErrorKind::Manifest => {
-            "a file that is truncated or modified cannot be used: use another copy of it, or capture again"
-        }
-        ErrorKind::PoolExhausted => {
-            "a pooler needs a connection for each of --jobs and one more in the pool of this database and user: use fewer \
-             --jobs, raise its pool_size, or connect to the server itself"
-        }
-        ErrorKind::Blocked => {
-            "end it (SELECT pg_terminate_backend(PROCESS), or COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
-             wait longer with --wait"
-        }
-        _ => return None,
-    })
-}
-
-const REFUSED_LOGIN: &str = "check user and password, and the entries of the server's pg_hba.conf";
-
-fn server_hint(sqlstate: &str) -> Option<&'static str> {
-    Some(match sqlstate {
-        "42501" => {
-            "grant the role what it reads: GRANT pg_read_all_data TO the role (PostgreSQL 14 and later), or \
-             GRANT USAGE ON each SCHEMA and GRANT SELECT ON ALL TABLES and ALL SEQUENCES in it"
-        }
-        "28P01" | "28000" => REFUSED_LOGIN,
-        "3D000" => "correct dbname: the server has no such database; `psql -l` lists those that it has",
-        "53300" => "the server has no free connection: use --jobs 1, or raise max_connections",
-        "53100" => "free some space on the server's disk",
-        "55P03" => {
-            "another session holds a lock, for example a migration or VACUUM FULL: try again later, or raise --lock-timeout"
-        }
-        "57014" => {
-            "the server cancelled the statement: another session cancelled it, or statement_timeout is too short"
-        }
-        "57P01" | "57P02" => {
-            "an administrator ended the session or stopped the server: run it again when a primary accepts connections"
-        }
-        "57P03" => {
-            "the server is starting up or recovering: wait until `pg_isready` reports that it accepts connections"
-        }
-        "25006" => {
-            "use a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
-        }
-        "08P01" => {
-            "is that a connection pooler (PgBouncer)? It needs session or transaction pooling, and accepts no `options` \
-             (PGOPTIONS); or connect to the server itself"
-        }
-        "40001" | "72000" => {
-            "a standby cancelled the query for its recovery: set hot_standby_feedback or max_standby_streaming_delay"
-        }
-        _ => return None,
-    })
-}
-
-/// The hint for what the operating system refused.
-pub fn file_hint(error: &io::Error) -> Option<&'static str> {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("free some space, or write to another file system")
-        }
-        io::ErrorKind::FileTooLarge => {
-            Some("raise the limit on the size of files (`ulimit -f`), or write to another file system")
-        }
-        io::ErrorKind::ReadOnlyFilesystem => Some("write to another file system: this one is read-only"),
-        io::ErrorKind::PermissionDenied => {
-            Some("run as a user that may do this, or change the permissions of the file or its directory")
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

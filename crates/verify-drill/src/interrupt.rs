@@ -21,5 +21,5 @@ pub fn asked() -> bool {
 
 /// What work ends with that was interrupted.
 pub fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "finish: interrupted")
+    Error::new(ErrorKind::Cancelled, "finish: interrupted")
 }

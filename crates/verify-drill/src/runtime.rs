@@ -34,7 +34,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Interrupted`](verify_core::ErrorKind::Interrupted) if a signal arrived first.
+/// [`ErrorKind::Cancelled`](verify_core::ErrorKind::Cancelled) if a signal arrived first.
 pub async fn unless_interrupted<F: Future>(future: F) -> Result<F::Output, Error> {
     if interrupt::asked() {
         return Ok(future.await);

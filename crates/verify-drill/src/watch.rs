@@ -33,7 +33,7 @@ impl Watch<'_> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Interrupted`](verify_core::ErrorKind::Interrupted) where the work is to stop.
+    /// [`ErrorKind::Cancelled`](verify_core::ErrorKind::Cancelled) where the work is to stop.
     pub fn step(&self, doing: &str) -> Result<(), Error> {
         self.tell(doing);
         if (self.asked)() { Err(interrupted()) } else { Ok(()) }

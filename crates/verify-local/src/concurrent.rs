@@ -104,5 +104,5 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 
 fn was_stopped(error: &anyhow::Error) -> bool {
     let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<Error>());
-    kinds.into_iter().any(|error| *error.kind() == ErrorKind::Interrupted)
+    kinds.into_iter().any(|error| *error.kind() == ErrorKind::Cancelled)
 }

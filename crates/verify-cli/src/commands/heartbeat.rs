@@ -241,11 +241,9 @@ impl Writer<'_> {
 /// Whether trying again cannot help: only a person can change it.
 fn is_final(error: &Error) -> bool {
     match error.kind() {
-        ErrorKind::Settings | ErrorKind::Authentication => true,
+        ErrorKind::Settings | ErrorKind::Authentication | ErrorKind::Privilege => true,
         // Missing objects and privileges. A read-only server (25006) may be a standby that will be promoted.
-        ErrorKind::Server { sqlstate } => {
-            sqlstate.starts_with("42") || sqlstate.starts_with("28") || sqlstate == "3D000"
-        }
+        ErrorKind::Server { sqlstate } => sqlstate.starts_with("42") || sqlstate == "3D000",
         _ => false,
     }
 }

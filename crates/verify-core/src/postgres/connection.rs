@@ -80,7 +80,7 @@ impl Connection {
     /// Runs what needs no work but a session of the server, in the time for connecting.
     fn promptly<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         run(self).map_err(|error| {
-            if error.kind() != &ErrorKind::Connection || !self.link.wire().buffer.timed_out() {
+            if !error.kind().is_lost() || !self.link.wire().buffer.timed_out() {
                 return error;
             }
             let text = format!(

@@ -48,7 +48,7 @@ pub(super) fn open(settings: &Settings, session: &SessionOptions) -> Result<Conn
 /// As in libpq: a server that answers and refuses ends the search, unless it only cannot serve now.
 fn leads_to_next_host(error: &Error) -> bool {
     match error.kind() {
-        ErrorKind::Connection | ErrorKind::Unsuitable => true,
+        ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Unsuitable => true,
         ErrorKind::Server { sqlstate } => sqlstate == "57P03",
         _ => false,
     }
@@ -85,7 +85,7 @@ fn open_host(settings: &Settings, session: &SessionOptions, host: &Host) -> Resu
     for address in socket::resolve(host, &mut settings.connecting())? {
         let open = |start| open_address(settings, session, host, address, start);
         match or_as_client_of_pooler(open) {
-            Err(error) if error.kind() == &ErrorKind::Connection => failure = Some(error),
+            Err(error) if error.kind().is_lost() => failure = Some(error),
             other => return other,
         }
     }
@@ -123,9 +123,7 @@ fn open_address(
         let opened = match socket::protect(settings, host, socket, protection, &mut wait) {
             // Who only prefers TLS goes on without it. Certificates that cannot be used are still an error.
             Err(error)
-                if protection == Protection::TlsIfOffered
-                    && error.kind() == &ErrorKind::Connection
-                    && !wait.is_over() =>
+                if protection == Protection::TlsIfOffered && error.kind().is_lost() && !wait.is_over() =>
             {
                 let socket = socket::connect(settings, address, &mut wait)?;
                 socket::protect(settings, host, socket, Protection::Plain, &mut wait)?
@@ -167,7 +165,7 @@ fn begin(
     let ready = Ready { buffer: ReadBuffer::new(opened.stream, wait), binding: opened.binding, host };
     let opened = Connection::begin(ready, settings.with_host(host), session, start);
     let mut connection = opened.map_err(|error| match error.kind() {
-        ErrorKind::Connection => error.while_doing("log in"),
+        kind if kind.is_lost() => error.while_doing("log in"),
         _ => error,
     })?;
     connection.settle(session, start)?;

@@ -35,7 +35,7 @@ impl Outside {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Interrupted`], and where a statement cannot be cancelled.
+    /// [`ErrorKind::Cancelled`], and where a statement cannot be cancelled.
     pub(super) fn help(&self, ended: Ended) -> Result<Found> {
         match ended {
             Ended::TimedOut => self.look(),
@@ -47,13 +47,13 @@ impl Outside {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Interrupted`] alone.
+    /// [`ErrorKind::Cancelled`] alone.
     fn look(&self) -> Result<Found> {
         match self.state() {
             Ok(found) => Ok(found),
             Err(error) => match error.kind() {
-                ErrorKind::Interrupted => Err(error),
-                ErrorKind::Connection => {
+                ErrorKind::Cancelled => Err(error),
+                kind if kind.is_lost() => {
                     Ok(Found::Dead(error.while_doing("it did not answer a second connection either")))
                 }
                 // Starting up, shutting down or recovering after a crash: no session survives that.

@@ -161,7 +161,7 @@ impl Identity {
             version.split(['.', ' ', 'b', 'd', 'r']).next().and_then(|major| major.parse::<u32>().ok());
         if major.is_some_and(|major| major < VERSION_MIN / 10_000) {
             return Err(Error::new(
-                ErrorKind::Unsuitable,
+                ErrorKind::Version,
                 format!("use the server: it is PostgreSQL {version}, and 13 is the oldest that is supported"),
             )
             .with_hint("upgrade the server: pg_upgrade, or pg_dump into a newer one"));

@@ -93,16 +93,16 @@ pub(super) fn connect(settings: &Settings, address: SocketAddr, wait: &mut Wait)
         keep_alive(&socket, &keepalive)?;
         Ok(socket)
     });
-    connected.map_err(|error| match std::error::Error::source(&error) {
+    connected.map_err(|error| match error.cause() {
         // The limit of this wait was reached.
-        None if error.kind() == &ErrorKind::Connection => error.with_hint(UNREACHED),
+        None if error.kind().is_lost() => error.with_hint(UNREACHED),
         _ => hinted(error, |cause| connect_hint(cause.kind()).map(str::to_owned)),
     })
 }
 
 /// The error with the remedy for the failure of the socket that it is of.
 fn hinted(error: Error, hint: impl Fn(&io::Error) -> Option<String>) -> Error {
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let cause = error.cause().and_then(|cause| cause.downcast_ref::<io::Error>());
     let hint = cause.and_then(hint);
     hint.into_iter().fold(error, Error::with_hint)
 }

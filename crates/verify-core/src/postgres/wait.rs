@@ -140,7 +140,7 @@ impl Wait {
             Ended::Stopped => interrupted(),
             Ended::TimedOut => {
                 let text = format!("{doing}: no answer within {}", self.limit_text());
-                Error::new(ErrorKind::Connection, text).with_hint(
+                Error::new(ErrorKind::Timeout, text).with_hint(
                     "check that the port is PostgreSQL's, and that the server is neither stopped nor overloaded",
                 )
             }
@@ -196,7 +196,7 @@ fn seconds(limit: Duration) -> String {
 
 /// The error of work that is to stop.
 pub(super) fn interrupted() -> Error {
-    Error::new(ErrorKind::Interrupted, "finish: interrupted")
+    Error::new(ErrorKind::Cancelled, "finish: interrupted")
 }
 
 #[cfg(test)]
@@ -232,12 +232,12 @@ mod tests {
         for mut wait in [Wait::total(None, Stop::new(|| true)), Wait::silence(SECOND, Stop::new(|| true))] {
             assert_eq!(wait.idle(), Some(Ended::Stopped));
             let blocked = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            assert_eq!(wait.repeat("read", blocked).unwrap_err().kind(), &ErrorKind::Interrupted);
+            assert_eq!(wait.repeat("read", blocked).unwrap_err().kind(), &ErrorKind::Cancelled);
             let hung = wait.in_background("resolve", || {
                 thread::sleep(Duration::from_secs(60));
                 Ok(())
             });
-            assert_eq!(hung.unwrap_err().kind(), &ErrorKind::Interrupted);
+            assert_eq!(hung.unwrap_err().kind(), &ErrorKind::Cancelled);
         }
     }
 

@@ -207,7 +207,7 @@ fn a_stream_that_loses_rows_or_breaks_is_an_error_and_a_stop_is_one_too() {
         Event::TableRead { .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    assert_eq!(kind(capture(&small(), &Plan::default(), &stop)), Some(ErrorKind::Interrupted));
+    assert_eq!(kind(capture(&small(), &Plan::default(), &stop)), Some(ErrorKind::Cancelled));
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn a_server_that_does_not_answer_is_given_up() {
     for (mode, doing) in [("disable", "log in: read from the server"), ("require", "ask for TLS")] {
         let more = format!("host=127.0.0.1 port={port} connect_timeout=2 sslmode={mode}");
         let (kind, text) = refusal(&more);
-        assert_eq!(kind, ErrorKind::Connection);
+        assert_eq!(kind, ErrorKind::Timeout);
         assert!(text.ends_with(&format!("{doing}: no answer within 2 s")), "{text}");
     }
 }

@@ -424,7 +424,7 @@ fn a_copy_that_does_not_replay_is_waited_for(clone: &Server, manifest: &Manifest
         _ => std::ops::ControlFlow::Continue(()),
     };
     let stopped = verify(manifest, &TimeTraveller::new(settings, manifest), &Plan::default(), &stop);
-    assert_eq!(stopped.err().context("it must be stopped")?.kind(), &ErrorKind::Interrupted);
+    assert_eq!(stopped.err().context("it must be stopped")?.kind(), &ErrorKind::Cancelled);
     session.execute("SELECT pg_wal_replay_resume()").map_err(anyhow::Error::from)
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
 use super::{Draft, Existing};
+use crate::failure::chain;
 use crate::hint::Hinted;
 use crate::lock::try_lock;
 
@@ -80,7 +81,7 @@ fn uncreated(directory: &Path, error: io::Error) -> anyhow::Error {
 fn unfinished(error: anyhow::Error, doing: &str) -> anyhow::Error {
     let full =
         |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let error = if error.chain().filter_map(|cause| cause.downcast_ref()).any(full) {
+    let error = if chain(&error).filter_map(|cause| cause.downcast_ref()).any(full) {
         error.context("there is not enough space for it; nothing of it was left behind")
     } else {
         error

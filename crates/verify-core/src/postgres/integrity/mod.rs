@@ -319,7 +319,7 @@ impl Watcher {
 
     fn unless_stopped<T>(&self, result: Result<T>) -> Result<T> {
         if self.stop.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Interrupted, "finish: interrupted"));
+            return Err(Error::new(ErrorKind::Cancelled, "finish: interrupted"));
         }
         result
     }

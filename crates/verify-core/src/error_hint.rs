@@ -1,0 +1,102 @@
+//! What to do about an error that says nothing more precise itself.
+
+use std::io;
+
+use crate::error::{Error, ErrorKind};
+
+impl Error {
+    /// The hint for its SQLSTATE, its kind, or what the operating system refused, where there is one.
+    pub(crate) fn general_hint(&self) -> Option<&'static str> {
+        if let Some(sqlstate) = self.sqlstate() {
+            return server_hint(sqlstate);
+        }
+        let mut next = self.cause();
+        let refused = std::iter::from_fn(|| {
+            let cause = next?;
+            next = cause.downcast_ref::<Self>().map_or_else(|| cause.source(), Self::cause);
+            Some(cause)
+        });
+        kind_hint(self.kind()).or_else(|| refused.filter_map(|cause| file_hint(cause.downcast_ref()?)).last())
+    }
+}
+
+/// The hint for any error of this kind, where there is one.
+fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Connection => {
+            "check that the server is up: `pg_isready` with the same connection string shows it, and the server's log \
+             has the reason for a closed connection"
+        }
+        ErrorKind::Authentication => REFUSED_LOGIN,
+        ErrorKind::Manifest => {
+            "a file that is truncated or modified cannot be used: use another copy of it, or capture again"
+        }
+        ErrorKind::PoolExhausted => {
+            "a pooler needs a connection for each job and one more in the pool of this database and user: use fewer jobs \
+             (`--jobs`, `Plan::jobs`), raise its pool_size, or connect to the server itself"
+        }
+        ErrorKind::Blocked => {
+            "end it (SELECT pg_terminate_backend(PROCESS), or COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
+             wait longer (`--wait`, `Limits::anchor_timeout_ms`)"
+        }
+        _ => return None,
+    })
+}
+
+const REFUSED_LOGIN: &str = "check user and password, and the entries of the server's pg_hba.conf";
+
+fn server_hint(sqlstate: &str) -> Option<&'static str> {
+    Some(match sqlstate {
+        "42501" => {
+            "grant the role what it reads: GRANT pg_read_all_data TO the role (PostgreSQL 14 and later), or \
+             GRANT USAGE ON each SCHEMA and GRANT SELECT ON ALL TABLES and ALL SEQUENCES in it"
+        }
+        "28P01" | "28000" => REFUSED_LOGIN,
+        "3D000" => "correct dbname: the server has no such database; `psql -l` lists those that it has",
+        "53300" => {
+            "the server has no free connection: use one job (`--jobs`, `Plan::jobs`), or raise max_connections"
+        }
+        "53100" => "free some space on the server's disk",
+        "55P03" => {
+            "another session holds a lock, for example a migration or VACUUM FULL: try again later, or raise the lock \
+             timeout (`--lock-timeout`, `Limits::lock_timeout_ms`)"
+        }
+        "57014" => {
+            "the server cancelled the statement: another session cancelled it, or statement_timeout is too short"
+        }
+        "57P01" | "57P02" => {
+            "an administrator ended the session or stopped the server: run it again when a primary accepts connections"
+        }
+        "57P03" => {
+            "the server is starting up or recovering: wait until `pg_isready` reports that it accepts connections"
+        }
+        "25006" => {
+            "use a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
+        }
+        "08P01" => {
+            "is that a connection pooler (PgBouncer)? It needs session or transaction pooling, and accepts no `options` \
+             (PGOPTIONS); or connect to the server itself"
+        }
+        "40001" | "72000" => {
+            "a standby cancelled the query for its recovery: set hot_standby_feedback or max_standby_streaming_delay"
+        }
+        _ => return None,
+    })
+}
+
+/// The hint for what the operating system refused.
+pub fn file_hint(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space, or write to another file system")
+        }
+        io::ErrorKind::FileTooLarge => {
+            Some("raise the limit on the size of files (`ulimit -f`), or write to another file system")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("write to another file system: this one is read-only"),
+        io::ErrorKind::PermissionDenied => {
+            Some("run as a user that may do this, or change the permissions of the file or its directory")
+        }
+        _ => None,
+    }
+}
