@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 
 /// Prints the median round of floor and capture.
 fn measure(conninfos: &[String]) -> Result<()> {
-    let plan = Plan { jobs: std::num::NonZeroUsize::MIN, ..Plan::default() };
+    let plan = Plan::default().with_jobs(std::num::NonZeroUsize::MIN);
     let begin = |conninfo: &String| {
         let settings = Settings::parse(conninfo, &Environment::default())?;
         Ok(Postgres::new(settings).begin(&plan, &event::ignore)?)

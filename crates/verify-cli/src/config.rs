@@ -243,13 +243,16 @@ impl Config {
     /// The limits: the file's where it has them, else the defaults.
     pub fn limits(&self) -> Limits {
         let LimitsTable { lock_timeout, invariant_timeout, stall_timeout, wait } = self.limits;
-        let defaults = Limits::default();
-        Limits {
-            lock_timeout_ms: lock_timeout.map_or(defaults.lock_timeout_ms, Period::ms_u32),
-            invariant_timeout_ms: invariant_timeout.map_or(defaults.invariant_timeout_ms, Period::ms_u32),
-            anchor_timeout_ms: wait.map_or(defaults.anchor_timeout_ms, Period::ms_u32),
-            stall_timeout_ms: stall_timeout.map_or(defaults.stall_timeout_ms, Period::ms_u32),
+        let mut limits = Limits::default();
+        for (limit, given) in [
+            (&mut limits.lock_timeout_ms, lock_timeout),
+            (&mut limits.invariant_timeout_ms, invariant_timeout),
+            (&mut limits.anchor_timeout_ms, wait),
+            (&mut limits.stall_timeout_ms, stall_timeout),
+        ] {
+            *limit = given.map_or(*limit, Period::ms_u32);
         }
+        limits
     }
 }
 
@@ -353,7 +356,9 @@ mod tests {
         assert_eq!(expected, [Expect::NoRows, Expect::Value("0".to_owned()), Expect::Same]);
         assert_eq!(config.objectives(), Objectives { rto_ms: Some(600_000), rpo_ms: Some(300_000) });
         assert_eq!(config.store(), Some(Path::new("/var/lib/state-lab")));
-        assert_eq!(config.limits(), Limits { lock_timeout_ms: 2_000, ..Limits::default() });
+        let mut expected = Limits::default();
+        expected.lock_timeout_ms = 2_000;
+        assert_eq!(config.limits(), expected);
     }
 
     #[test]

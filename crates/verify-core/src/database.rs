@@ -13,7 +13,7 @@ use crate::sequence::Sequence;
 use crate::table::{Table, TableName};
 
 /// A database that can be measured.
-pub trait Database {
+pub trait Database: Send + Sync {
     /// Fixes one instant, which everything read through the result sees.
     ///
     /// # Errors
@@ -23,7 +23,7 @@ pub trait Database {
 }
 
 /// A database at one instant. Dropping it lets the instant go.
-pub trait Snapshot: Sync {
+pub trait Snapshot: Send + Sync {
     /// Where and when.
     fn origin(&self) -> &Origin;
 
@@ -92,6 +92,13 @@ pub trait Snapshot: Sync {
         None
     }
 }
+
+/// Callers take databases and snapshots to other threads.
+const _: fn() = || {
+    fn can_be_sent<T: ?Sized + Send>() {}
+    can_be_sent::<dyn Database>();
+    can_be_sent::<dyn Snapshot>();
+};
 
 /// Why what is read is not the instant that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,31 +6,69 @@
 //!
 //! The library prints nothing, never exits, and reads neither the environment nor a clock.
 //!
+//! # A backup tool that proves its restores
+//!
 //! ```no_run
+//! use std::ops::ControlFlow;
+//!
 //! use verify_core::capture::capture;
-//! use verify_core::event;
+//! use verify_core::event::Event;
 //! use verify_core::finding::Verdict;
+//! use verify_core::invariant::{Expect, Invariant};
+//! use verify_core::manifest::Manifest;
 //! use verify_core::plan::Plan;
 //! use verify_core::postgres::{Environment, Postgres, Settings};
 //! use verify_core::verify::verify;
 //!
 //! # fn main() -> verify_core::Result<()> {
+//! let plan = Plan::default().with_invariants([Invariant {
+//!     name: "every order has a customer".to_owned(),
+//!     sql: "SELECT o.id FROM orders o LEFT JOIN customers c ON c.id = o.customer WHERE c.id IS NULL".to_owned(),
+//!     expect: Expect::NoRows,
+//! }]);
+//! let progress = |event: Event| {
+//!     if let Event::TableRead { table, rows } = event {
+//!         eprintln!("{table}: {rows} rows");
+//!     }
+//!     // `Break` ends the work.
+//!     ControlFlow::Continue(())
+//! };
+//!
+//! // With the backup: one pass over the source, and a file that goes where the backup goes.
 //! let environment = Environment::default();
-//! let source = Postgres::new(Settings::parse("host=db dbname=shop", &environment)?);
-//! let manifest = capture(&source, &Plan::default(), &event::ignore)?;
-//! // … backup, disaster, restore …
-//! let restored = Postgres::new(Settings::parse("host=restored dbname=shop", &environment)?);
-//! let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-//! match comparison.verdict {
-//!     Verdict::Pass => { /* safe to serve */ }
-//!     Verdict::Fail => { /* comparison.findings names what is lost */ }
-//!     Verdict::Inconclusive => { /* comparison.coverage.not_covered says what could not be checked */ }
+//! let source = Postgres::new(Settings::parse("host=db user=backup dbname=shop", &environment)?);
+//! let mut file = Vec::new();
+//! capture(&source, &plan, &progress)?.write(&mut file)?;
+//!
+//! // With the restore: the source need not exist any more.
+//! let restored = Postgres::new(Settings::parse("host=restored user=backup dbname=shop", &environment)?);
+//! let comparison = verify(&Manifest::read(&file[..])?, &restored, &plan, &progress)?;
+//! match comparison.verdict() {
+//!     Verdict::Pass => println!("{} tables are as they were", comparison.coverage().tables),
+//!     Verdict::Fail => comparison.findings().iter().for_each(|found| println!("{}: {}", found.object, found.message)),
+//!     Verdict::Inconclusive => println!("not checked: {:?}", comparison.coverage().not_covered),
 //! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `examples/backup_tool.rs` is this as a program, and `examples/async_backup_tool.rs` one on tokio with its own
+//! `tokio_postgres::Config`, a limit of time, and every kind of error.
+//!
+//! # Errors, progress, ending
+//!
+//! An [`Error`] has a [kind](ErrorKind) to act on, says whether to [try again](Error::is_retryable), and often what to
+//! [do about it](Error::hint). Its text tells the whole chain of causes. An [`event::Event`] callback shows progress and can end the work;
+//! a [`cancellation::Cancellation`] ends it from another thread, within a running statement too.
+//!
+//! # Features
+//!
+//! - `async`: `asynchronous`, the same calls for programs that run on tokio.
 
+#[cfg(feature = "async")]
+pub mod asynchronous;
 mod beside_rows;
+pub mod cancellation;
 pub mod capture;
 pub mod compare;
 mod containers;
@@ -69,3 +107,6 @@ pub mod verify;
 mod work;
 
 pub use error::{Error, ErrorKind, Result};
+
+/// The crates whose types are in this one's interface.
+pub use {jiff, serde_json, tokio_postgres};

@@ -21,7 +21,15 @@ pub enum Mode {
 }
 
 /// A whole order to measure a database.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use verify_core::plan::{Mode, Plan};
+///
+/// let plan = Plan::default().with_mode(Mode::TimeTravel).with_jobs(NonZeroUsize::MIN);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Plan {
     /// How the capture is tied to a backup.
     pub mode: Mode,
@@ -36,7 +44,16 @@ pub struct Plan {
 }
 
 /// Limits on what the server is asked to bear, in milliseconds.
+///
+/// ```
+/// use verify_core::plan::{Limits, Plan};
+///
+/// let mut limits = Limits::default();
+/// limits.lock_timeout_ms = 2_000;
+/// let plan = Plan::default().with_limits(limits);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Limits {
     /// How long to wait for a lock that somebody holds.
     pub lock_timeout_ms: u32,
@@ -47,6 +64,38 @@ pub struct Limits {
     /// How long a server may send nothing before a second connection looks whether it is still at work. Zero never looks.
     #[serde(default = "stall_timeout_ms")]
     pub stall_timeout_ms: u32,
+}
+
+impl Plan {
+    /// The same with this way to tie the capture to a backup.
+    #[must_use]
+    pub fn with_mode(self, mode: Mode) -> Self {
+        Self { mode, ..self }
+    }
+
+    /// The same with this hash function.
+    #[must_use]
+    pub fn with_hash(self, hash: HashAlgorithm) -> Self {
+        Self { hash, ..self }
+    }
+
+    /// The same with this many connections.
+    #[must_use]
+    pub fn with_jobs(self, jobs: NonZeroUsize) -> Self {
+        Self { jobs, ..self }
+    }
+
+    /// The same with these rules.
+    #[must_use]
+    pub fn with_invariants(self, invariants: impl IntoIterator<Item = Invariant>) -> Self {
+        Self { invariants: invariants.into_iter().collect(), ..self }
+    }
+
+    /// The same within these limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
 }
 
 impl Limits {

@@ -22,7 +22,7 @@ pub(super) const GLOBALS: &str = "globals.sql";
 
 /// Dumps the databases into `to`, one after the other, while they are captured.
 pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Manifest>> {
-    let plan = Plan { mode: Mode::SharedSnapshot, ..plan.clone() };
+    let plan = plan.clone().with_mode(Mode::SharedSnapshot);
     let dumps = to.join(DUMPS);
     tree::create_directory(&dumps)?;
     let mut manifests = Vec::new();

@@ -43,7 +43,7 @@ pub(super) fn hold(
     watch: &Watch<'_>,
     copy: impl FnOnce(&dyn Fn() -> bool) -> Result<()>,
 ) -> Result<Vec<Captured>> {
-    let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
+    let plan = plan.clone().with_mode(Mode::TimeTravel);
     let mut snapshots: Vec<PostgresSnapshot> = Vec::new();
     for database in &survey.databases {
         watch.step(&format!("taking a snapshot of {}", database.describe()))?;

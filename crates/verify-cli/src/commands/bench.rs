@@ -73,7 +73,7 @@ impl Bench {
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         // Rules take as long as their authors want; they are no part of the pass.
-        let plan = Plan { invariants: Vec::new(), ..effort.plan(&config, hash.into()) };
+        let plan = effort.plan(&config, hash.into()).with_invariants([]);
         let benchmark = measure(&target, &plan, rounds, globals)
             .with_context(|| format!("failed to measure {}", target.place))?;
         globals.terminal().result(&benchmark, |_| benchmark.text())?;

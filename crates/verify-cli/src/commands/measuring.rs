@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use verify_core::digest::HashAlgorithm;
-use verify_core::plan::{Limits, Mode, Plan};
+use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Instant, Report, Side};
 
 use crate::cli::Globals;
@@ -62,16 +62,11 @@ impl Effort {
     /// The plan: flags win over the configuration, and that over the defaults.
     pub(crate) fn plan(self, config: &Config, hash: HashAlgorithm) -> Plan {
         let Self { jobs, lock_timeout, stall_timeout } = self;
-        let limits = config.limits();
-        let lock_timeout_ms = lock_timeout.map_or(limits.lock_timeout_ms, Period::ms_u32);
-        let stall_timeout_ms = stall_timeout.map_or(limits.stall_timeout_ms, Period::ms_u32);
-        Plan {
-            mode: Mode::SharedSnapshot,
-            hash,
-            jobs,
-            invariants: config.invariants(),
-            limits: Limits { lock_timeout_ms, stall_timeout_ms, ..limits },
-        }
+        let mut limits = config.limits();
+        limits.lock_timeout_ms = lock_timeout.map_or(limits.lock_timeout_ms, Period::ms_u32);
+        limits.stall_timeout_ms = stall_timeout.map_or(limits.stall_timeout_ms, Period::ms_u32);
+        let plan = Plan::default().with_hash(hash).with_jobs(jobs);
+        plan.with_invariants(config.invariants()).with_limits(limits)
     }
 }
 

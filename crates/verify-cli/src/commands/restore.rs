@@ -121,7 +121,7 @@ impl Restore {
 }
 
 fn plan(jobs: NonZeroUsize, config: &Config) -> Plan {
-    Plan { jobs, invariants: config.invariants(), limits: config.limits(), ..Plan::default() }
+    Plan::default().with_jobs(jobs).with_invariants(config.invariants()).with_limits(config.limits())
 }
 
 fn print(restored: &RestoredCopy, globals: &Globals) -> Result<()> {

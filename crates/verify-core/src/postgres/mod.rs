@@ -10,6 +10,7 @@ mod buffer;
 mod cancel;
 mod catalogue;
 mod channel_binding;
+mod config;
 mod connection;
 mod conninfo;
 mod environment;

@@ -13,6 +13,7 @@ use super::require_auth::RequireAuth;
 use super::secret::Secret;
 use super::tls_settings::{Roots, TlsSettings, TlsVersion};
 use super::wait::{Stop, Wait};
+use crate::cancellation::Cancellation;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where `connect_timeout` is not given. libpq would wait for ever.
@@ -135,6 +136,13 @@ impl Settings {
     #[must_use]
     pub fn with_stop(self, asked: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self { stop: Stop::new(asked), ..self }
+    }
+
+    /// The same settings for sessions that also stop once this token is used.
+    #[must_use]
+    pub fn with_cancellation(self, token: &Cancellation) -> Self {
+        let (before, token) = (self.stop.clone(), token.clone());
+        self.with_stop(move || token.is_cancelled() || before.asked())
     }
 
     /// The same settings for sessions that look, after each silence of this length, whether the server is still at work, and

@@ -249,7 +249,7 @@ fn sequences_and_invariants_are_judged() {
     assert_eq!(verified(&small(), &at(50)), (Verdict::Fail, vec!["sequence.added public.s".into()]));
 
     let rule = |name: &str, expect| Invariant { name: name.into(), sql: name.into(), expect };
-    let plan = |invariants| Plan { invariants, ..Plan::default() };
+    let plan = |invariants: Vec<_>| Plan::default().with_invariants(invariants);
     let rules = vec![rule("same", Expect::Same), rule("offended", Expect::NoRows)];
     let manifest = capture(&small(), &plan(rules), &event::ignore).expect("a capture");
     let later = plan(vec![rule("later", Expect::Same)]);

@@ -3,6 +3,8 @@
 mod connection;
 mod dump;
 mod engine;
+#[cfg(feature = "async")]
+mod examples;
 mod integrity;
 mod login;
 mod manifest;

@@ -72,7 +72,7 @@ fn the_manifest_is_the_same_however_the_work_is_split() -> Result<()> {
     let snapshot = source.begin(&Plan::default(), &event::ignore)?;
     let mut seen = Vec::new();
     for jobs in [1, 4] {
-        let plan = Plan { jobs: std::num::NonZeroUsize::new(jobs).context("jobs")?, ..Plan::default() };
+        let plan = Plan::default().with_jobs(std::num::NonZeroUsize::new(jobs).context("jobs")?);
         let manifest = verify_core::capture::capture_snapshot(&snapshot, &plan, &event::ignore)?;
         // The key is drawn anew each time: what is compared is what does not depend on it.
         let again = verify(&manifest, &restored, &plan, &event::ignore)?;

@@ -227,7 +227,7 @@ fn invariants_cannot_write_or_run_on_and_a_broken_one_spares_the_others() -> Res
         "",
     ];
     server.psql("source", "CREATE SEQUENCE s")?;
-    let mut plan = Plan { invariants: broken.iter().map(|sql| rule(sql)).collect(), ..Plan::default() };
+    let mut plan = Plan::default().with_invariants(broken.iter().map(|sql| rule(sql)));
     plan.limits.invariant_timeout_ms = 500;
     plan.invariants.push(rule("SELECT id, id::text AS words FROM public.a WHERE id < 3 ORDER BY id;"));
     let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
@@ -283,7 +283,7 @@ fn the_documented_privileges_are_enough() -> Result<()> {
     let restored = as_role(&server, "restored", "least")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
-    let travel = Plan { mode: verify_core::plan::Mode::TimeTravel, ..Plan::default() };
+    let travel = Plan::default().with_mode(verify_core::plan::Mode::TimeTravel);
     drop(least.begin(&travel, &event::ignore)?);
     Ok(())
 }
@@ -430,7 +430,7 @@ fn names_without_a_schema_in_invariants_are_those_of_public() -> Result<()> {
     let rule = |sql: &str| Invariant { name: sql.to_owned(), sql: sql.to_owned(), expect: Expect::Same };
     let rules =
         ["SELECT id FROM orders", "SELECT id FROM items", "SELECT id FROM app.items", "SELECT nothing(1)"];
-    let plan = Plan { invariants: rules.map(rule).to_vec(), ..Plan::default() };
+    let plan = Plan::default().with_invariants(rules.map(rule));
     let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
     let seen: Vec<String> = (manifest.invariants.iter())
         .map(|evaluated| match &evaluated.outcome {
@@ -471,7 +471,7 @@ fn names_that_are_not_utf8_are_read_like_any_other() -> Result<()> {
         sql: "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384".to_owned(),
         expect: Expect::Same,
     }];
-    let plan = Plan { invariants: rules, ..Plan::default() };
+    let plan = Plan::default().with_invariants(rules);
     let manifest = capture(&postgres(&server, "source")?, &plan, &event::ignore)?;
     let mut file = Vec::new();
     manifest.write(&mut file)?;

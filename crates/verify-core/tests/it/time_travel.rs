@@ -135,7 +135,7 @@ fn travel(clone: &Server, database: &str, manifest: &Manifest) -> Result<Compari
 }
 
 fn plan() -> Plan {
-    Plan { mode: Mode::TimeTravel, ..Plan::default() }
+    Plan::default().with_mode(Mode::TimeTravel)
 }
 
 fn unproven(comparison: &Comparison) -> Vec<&str> {

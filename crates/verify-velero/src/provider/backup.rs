@@ -251,7 +251,7 @@ impl Taking<'_> {
 
     /// A snapshot of the primary's volume, while the pod keeps the instant.
     fn snapshot(&self, pod: &AgentPod, plan: &Plan) -> Result<Copied> {
-        let plan = Plan { mode: Mode::TimeTravel, ..plan.clone() };
+        let plan = plan.clone().with_mode(Mode::TimeTravel);
         let order = CaptureOrder { name: self.name.clone(), access: self.source.access.clone(), plan };
         let call = self.call(pod, &Order::Capture(order))?;
         call.held()?;
