@@ -28,6 +28,8 @@ features:
 		echo "state-lab with the features: $${features:-none}"; \
 		$(CARGO) check --quiet --package state-lab --no-default-features --features "$$features" || exit; \
 	done
+	@echo "verify-core without TLS"
+	@$(CARGO) check --quiet --package verify-core --no-default-features --features async
 
 check: features
 	$(CARGO) fmt --all --check

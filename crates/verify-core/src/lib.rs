@@ -63,6 +63,7 @@
 //!
 //! # Features
 //!
+//! - `tls` (default): connections over TLS. Without it `sslmode=require` and stricter are refused.
 //! - `async`: `asynchronous`, the same calls for programs that run on tokio.
 
 #[cfg(feature = "async")]

@@ -9,6 +9,7 @@ mod authentication;
 mod buffer;
 mod cancel;
 mod catalogue;
+#[cfg(feature = "tls")]
 mod channel_binding;
 mod config;
 mod connection;
@@ -43,7 +44,9 @@ mod snapshot_file;
 mod socket;
 mod statements;
 mod stream;
+#[cfg(feature = "tls")]
 mod tls;
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "parsed all the same, and read by TLS alone"))]
 mod tls_settings;
 mod transcode;
 mod traveller;

@@ -138,6 +138,8 @@ fn open_address(
             Err(error) if refused_by_rule(&error) => attempt(Protection::Tls).map_err(|_| error),
             other => other,
         },
+        // As a libpq without TLS: who only prefers it goes without.
+        SslMode::Prefer if cfg!(not(feature = "tls")) => attempt(Protection::Plain),
         SslMode::Prefer => match attempt(Protection::TlsIfOffered) {
             Err(error) if refused_by_rule(&error) => attempt(Protection::Plain).map_err(|_| error),
             other => other,

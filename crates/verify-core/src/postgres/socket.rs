@@ -7,15 +7,18 @@ use std::path::Path;
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
-use rustls::ClientConnection;
-use rustls::pki_types::ServerName;
+#[cfg(feature = "tls")]
+use rustls::{ClientConnection, pki_types::ServerName};
 
+#[cfg(feature = "tls")]
 use super::channel_binding::tls_server_end_point;
 use super::host::Host;
 use super::server_hint::NOT_POSTGRESQL;
 use super::settings::{Keepalive, Settings};
 use super::stream::Stream;
+#[cfg(feature = "tls")]
 use super::tls::{self, PROTOCOL};
+#[cfg(feature = "tls")]
 use super::tls_settings::{Roots, SslMode};
 use super::wait::{SLICE, Wait};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,6 +32,7 @@ const UNREACHED: &str = "correct host and port, or open the way to them: a firew
     and so does a machine that is down";
 
 /// The remedy where TLS was begun without asking.
+#[cfg(feature = "tls")]
 const NO_DIRECT_TLS: &str = "leave sslnegotiation=direct out: it needs PostgreSQL 17 or later";
 
 /// Whether an attempt asks for TLS, and what it does when the server has none.
@@ -200,6 +204,13 @@ fn ask_for_tls(mut socket: &TcpStream, protection: Protection, wait: &mut Wait) 
     }
 }
 
+#[cfg(not(feature = "tls"))]
+fn start_tls(_: &Settings, _: &Host, _: TcpStream, _: &mut Wait) -> Result<Opened> {
+    Err(Error::new(ErrorKind::Settings, "start TLS: this program was built without it")
+        .with_hint("build verify-core with its feature `tls`"))
+}
+
+#[cfg(feature = "tls")]
 fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream, wait: &mut Wait) -> Result<Opened> {
     let config = tls::client_config(&settings.tls)?;
     let name = host.verified_name();

@@ -4,24 +4,28 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
+#[cfg(feature = "tls")]
 use rustls::{ClientConnection, StreamOwned};
 
 /// rustls asks its socket for 4 KiB at a time; this many bytes are fetched for it at once.
+#[cfg(feature = "tls")]
 const TLS_READ: usize = 64 << 10;
 
 pub(super) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    #[cfg(feature = "tls")]
     Tls(Box<StreamOwned<ClientConnection, BufferedSocket>>),
 }
 
 impl Stream {
+    #[cfg(feature = "tls")]
     pub(super) fn tls(client: ClientConnection, socket: TcpStream) -> Self {
         Self::Tls(Box::new(StreamOwned::new(client, BufferedSocket::new(socket))))
     }
 
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        !matches!(self, Self::Unix(_) | Self::Tcp(_))
     }
 
     /// The address that was reached, for TCP.
@@ -29,6 +33,7 @@ impl Stream {
         match self {
             Self::Unix(_) => None,
             Self::Tcp(socket) => socket.peer_addr().ok(),
+            #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.sock.socket.peer_addr().ok(),
         }
     }
@@ -40,6 +45,7 @@ impl Read for Stream {
         match self {
             Self::Unix(socket) => socket.read(buffer),
             Self::Tcp(socket) => socket.read(buffer),
+            #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.read(buffer),
         }
     }
@@ -50,6 +56,7 @@ impl Write for Stream {
         match self {
             Self::Unix(socket) => socket.write(bytes),
             Self::Tcp(socket) => socket.write(bytes),
+            #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.write(bytes),
         }
     }
@@ -58,12 +65,14 @@ impl Write for Stream {
         match self {
             Self::Unix(socket) => socket.flush(),
             Self::Tcp(socket) => socket.flush(),
+            #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.flush(),
         }
     }
 }
 
 /// A socket whose reads are made in large pieces.
+#[cfg(feature = "tls")]
 pub(super) struct BufferedSocket {
     socket: TcpStream,
     bytes: Box<[u8]>,
@@ -71,12 +80,14 @@ pub(super) struct BufferedSocket {
     end: usize,
 }
 
+#[cfg(feature = "tls")]
 impl BufferedSocket {
     fn new(socket: TcpStream) -> Self {
         Self { socket, bytes: vec![0; TLS_READ].into_boxed_slice(), start: 0, end: 0 }
     }
 }
 
+#[cfg(feature = "tls")]
 impl Read for BufferedSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
@@ -90,6 +101,7 @@ impl Read for BufferedSocket {
     }
 }
 
+#[cfg(feature = "tls")]
 impl Write for BufferedSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.write(bytes)
