@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio_postgres::CancelToken;
 
 use super::buffer::ReadBuffer;
+use super::link;
 use super::settings::Settings;
 use super::socket::{self, Protection};
 use super::wait::{Stop, Wait};
-use super::wire::{self, Handle, Protected};
+use super::wire::{AlreadyProtected, Handle};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Ends the statement that a session runs. It may be sent to another thread, and used often.
@@ -62,8 +63,8 @@ impl CancelHandle {
             (None, Some(path)) => socket::open_unix(&path, &mut wait)?,
             (None, None) => return Err(Error::new(ErrorKind::Connection, "find the address of the session")),
         };
-        let handle = Handle::new(ReadBuffer::new(opened.stream, wait), None);
-        let sent = wire::run(self.token.cancel_query_raw(handle.clone(), Protected { binding: None }));
+        let handle = Handle::new(ReadBuffer::new(opened.stream, wait), None, None);
+        let sent = link::run(self.token.cancel_query_raw(handle.clone(), AlreadyProtected));
         let mut wire = handle.lock();
         sent.map_err(|error| {
             let cause = wire.take_cause();

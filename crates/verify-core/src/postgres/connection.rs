@@ -10,6 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Column, SimpleColumn, SimpleQueryMessage};
 
 use super::cancel::CancelHandle;
+use super::link::{Failure, Link};
 use super::login::{self, Ready, Start};
 use super::open;
 use super::outside::Outside;
@@ -17,7 +18,7 @@ use super::rows::{Row, Rows, first};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::statements;
-use super::wire::{Failure, Link, RESULT_LIMIT, Wire};
+use super::wire::{RESULT_LIMIT, Wire};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw_text;
 

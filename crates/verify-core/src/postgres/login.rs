@@ -6,9 +6,10 @@ use tokio_postgres::config::{self, SslMode, SslNegotiation};
 use super::authentication::Authentication;
 use super::buffer::ReadBuffer;
 use super::host::Host;
+use super::link::{self, Link};
 use super::session::SessionOptions;
 use super::settings::{ChannelBinding, Settings};
-use super::wire::{self, Handle, Link, Protected};
+use super::wire::{AlreadyProtected, Handle};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name that sessions carry where the settings give none.
@@ -64,8 +65,8 @@ pub(super) fn log_in(
     if let Ok(Some(password)) = &authentication.password {
         config.password(password.reveal());
     }
-    let handle = Handle::new(buffer, Some(authentication));
-    match wire::run(config.connect_raw(handle.clone(), Protected { binding })) {
+    let handle = Handle::new(buffer, binding, Some(authentication));
+    match link::run(config.connect_raw(handle.clone(), AlreadyProtected)) {
         Ok((client, connection)) => Ok((client, Link::new(handle, connection))),
         Err(error) => {
             let mut wire = handle.lock();

@@ -19,6 +19,7 @@ pub mod heartbeat;
 mod host;
 pub mod integrity;
 mod invariants;
+mod link;
 mod login;
 mod nap;
 mod open;

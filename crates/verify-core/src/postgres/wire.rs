@@ -1,11 +1,10 @@
 //! The socket of a session, which two share: tokio-postgres, by blocking calls, and while no answer is outstanding the
 //! reader of bulk data.
 
-use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -26,6 +25,8 @@ const PARAMETERS_LIMIT: usize = 1 << 20;
 /// The socket, and what was asked over it.
 pub(super) struct Wire {
     pub(super) buffer: ReadBuffer,
+    /// The channel binding data of the server's certificate.
+    binding: Option<Vec<u8>>,
     /// While the session is opened: what the server may ask.
     pub(super) authentication: Option<Authentication>,
     /// Answers that the server owes: each ends with a ReadyForQuery.
@@ -237,9 +238,14 @@ pub(super) struct Handle(Arc<Mutex<Wire>>);
 
 impl Handle {
     /// A stream over which nothing was sent yet.
-    pub(super) fn new(buffer: ReadBuffer, authentication: Option<Authentication>) -> Self {
+    pub(super) fn new(
+        buffer: ReadBuffer,
+        binding: Option<Vec<u8>>,
+        authentication: Option<Authentication>,
+    ) -> Self {
         Self(Arc::new(Mutex::new(Wire {
             buffer,
+            binding,
             authentication,
             outstanding: 1,
             is_text: false,
@@ -301,178 +307,22 @@ impl AsyncWrite for Handle {
 }
 
 /// Tells tokio-postgres that the stream is as encrypted as it is to be.
-pub(super) struct Protected {
-    /// The channel binding data of the server's certificate.
-    pub(super) binding: Option<Vec<u8>>,
-}
+pub(super) struct AlreadyProtected;
 
-/// A stream that is as encrypted as it is to be.
-pub(super) struct ProtectedStream {
-    handle: Handle,
-    binding: Option<Vec<u8>>,
-}
-
-impl TlsConnect<Handle> for Protected {
-    type Stream = ProtectedStream;
+impl TlsConnect<Handle> for AlreadyProtected {
+    type Stream = Handle;
     type Error = std::convert::Infallible;
-    type Future = std::future::Ready<Result<ProtectedStream, Self::Error>>;
+    type Future = std::future::Ready<Result<Handle, Self::Error>>;
 
     fn connect(self, handle: Handle) -> Self::Future {
-        std::future::ready(Ok(ProtectedStream { handle, binding: self.binding }))
+        std::future::ready(Ok(handle))
     }
 }
 
-impl TlsStream for ProtectedStream {
+impl TlsStream for Handle {
     fn channel_binding(&self) -> ChannelBinding {
-        let binding = self.binding.clone();
+        let binding = self.lock().binding.clone();
         binding.map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
-    }
-}
-
-impl AsyncRead for ProtectedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.handle).poll_read(context, out)
-    }
-}
-
-impl AsyncWrite for ProtectedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.handle).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.handle).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.handle).poll_shutdown(context)
-    }
-}
-
-/// Why work with tokio-postgres failed.
-pub(super) enum Failure {
-    Theirs(tokio_postgres::Error),
-    Ours(Error),
-    /// The answer takes more memory than it may.
-    TooLarge,
-}
-
-impl From<tokio_postgres::Error> for Failure {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Theirs(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Ours(error)
-    }
-}
-
-/// The half of tokio-postgres that moves bytes, driven on the caller's thread.
-pub(super) struct Link {
-    handle: Handle,
-    /// Until it failed.
-    connection: Option<tokio_postgres::Connection<Handle, ProtectedStream>>,
-}
-
-impl Link {
-    pub(super) fn new(
-        handle: Handle,
-        connection: tokio_postgres::Connection<Handle, ProtectedStream>,
-    ) -> Self {
-        Self { handle, connection: Some(connection) }
-    }
-
-    pub(super) fn wire(&self) -> MutexGuard<'_, Wire> {
-        self.handle.lock()
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.wire().buffer.is_closed()
-    }
-
-    /// A parameter that the server reported.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        self.connection.as_ref()?.parameter(name)
-    }
-
-    /// Runs `work` to its end, and reads what is left of its answer. After what was not understood the session is closed.
-    pub(super) fn run<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T> {
-        self.wire().said = None;
-        let done = {
-            let mut work = pin!(work);
-            let mut context = Context::from_waker(Waker::noop());
-            loop {
-                if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
-                    break done;
-                }
-                self.turn();
-            }
-        };
-        if !matches!(done, Ok(_) | Err(Failure::Theirs(_))) {
-            self.wire().buffer.close();
-        }
-        while self.connection.is_some() && !self.wire().is_idle() {
-            self.turn();
-        }
-        let mut wire = self.wire();
-        let cause = wire.take_cause();
-        done.map_err(|failure| match (failure, cause) {
-            (Failure::Ours(error), _) => error,
-            (Failure::TooLarge, _) => wire.too_large(),
-            (Failure::Theirs(_), Some(cause)) => cause,
-            (Failure::Theirs(error), None) if error.is_closed() => {
-                Error::new(ErrorKind::Connection, "send to the server: the connection is closed")
-            }
-            (Failure::Theirs(error), None) => {
-                wire.buffer.close();
-                Error::with_source(ErrorKind::Protocol, "read an answer", error)
-            }
-        })
-    }
-
-    /// Lets bytes move, as far as they do. Notices are of no interest to anybody.
-    fn turn(&mut self) {
-        let mut context = Context::from_waker(Waker::noop());
-        while let Some(connection) = &mut self.connection {
-            match connection.poll_message(&mut context) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(None | Some(Err(_))) => {
-                    self.connection = None;
-                    self.wire().buffer.close();
-                }
-                Poll::Pending => return,
-            }
-        }
-    }
-}
-
-impl Drop for Link {
-    /// Bids the server farewell, once the client is gone. Without it the server notices the end all the same, and logs it.
-    fn drop(&mut self) {
-        if !self.is_closed() && self.wire().is_idle() {
-            self.turn();
-        }
-    }
-}
-
-/// Runs `work` to its end on a wire that nothing else drives.
-pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
-            return done;
-        }
     }
 }
 

@@ -1,0 +1,126 @@
+//! tokio-postgres driven on the caller's thread: its futures block where the wire does.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::MutexGuard;
+use std::task::{Context, Poll, Waker};
+
+use super::wire::{Handle, Wire};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Why work with tokio-postgres failed.
+pub(super) enum Failure {
+    Theirs(tokio_postgres::Error),
+    Ours(Error),
+    /// The answer takes more memory than it may.
+    TooLarge,
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Theirs(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// The half of tokio-postgres that moves bytes, driven on the caller's thread.
+pub(super) struct Link {
+    handle: Handle,
+    /// Until it failed.
+    connection: Option<tokio_postgres::Connection<Handle, Handle>>,
+}
+
+impl Link {
+    pub(super) fn new(handle: Handle, connection: tokio_postgres::Connection<Handle, Handle>) -> Self {
+        Self { handle, connection: Some(connection) }
+    }
+
+    pub(super) fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.handle.lock()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.wire().buffer.is_closed()
+    }
+
+    /// A parameter that the server reported.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.connection.as_ref()?.parameter(name)
+    }
+
+    /// Runs `work` to its end, and reads what is left of its answer. After what was not understood the session is closed.
+    pub(super) fn run<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T> {
+        // What was said before belongs to another answer.
+        self.wire().take_cause();
+        let done = {
+            let mut work = pin!(work);
+            let mut context = Context::from_waker(Waker::noop());
+            loop {
+                if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+                    break done;
+                }
+                self.turn();
+            }
+        };
+        if !matches!(done, Ok(_) | Err(Failure::Theirs(_))) {
+            self.wire().buffer.close();
+        }
+        while self.connection.is_some() && !self.wire().is_idle() {
+            self.turn();
+        }
+        let mut wire = self.wire();
+        let cause = wire.take_cause();
+        done.map_err(|failure| match (failure, cause) {
+            (Failure::Ours(error), _) => error,
+            (Failure::TooLarge, _) => wire.too_large(),
+            (Failure::Theirs(_), Some(cause)) => cause,
+            (Failure::Theirs(error), None) if error.is_closed() => {
+                Error::new(ErrorKind::Connection, "send to the server: the connection is closed")
+            }
+            (Failure::Theirs(error), None) => {
+                wire.buffer.close();
+                Error::with_source(ErrorKind::Protocol, "read an answer", error)
+            }
+        })
+    }
+
+    /// Lets bytes move, as far as they do. Notices are of no interest to anybody.
+    fn turn(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        while let Some(connection) = &mut self.connection {
+            match connection.poll_message(&mut context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None | Some(Err(_))) => {
+                    self.connection = None;
+                    self.wire().buffer.close();
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+impl Drop for Link {
+    /// Bids the server farewell, once the client is gone. Without it the server notices the end all the same, and logs it.
+    fn drop(&mut self) {
+        if !self.is_closed() && self.wire().is_idle() {
+            self.turn();
+        }
+    }
+}
+
+/// Runs `work` to its end on a wire that nothing else drives.
+pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
+}
