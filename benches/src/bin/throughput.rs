@@ -11,9 +11,9 @@ use verify_core::capture::capture_snapshot;
 use verify_core::database::Snapshot;
 use verify_core::event;
 use verify_core::manifest::TableEntry;
-use verify_core::pass::floor;
 use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Postgres, PostgresSnapshot, Settings};
+use verify_core::scan::floor;
 
 const ROUNDS: usize = 7;
 const MAJOR: u32 = 15;

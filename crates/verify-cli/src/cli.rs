@@ -120,7 +120,7 @@ impl Cli {
     }
 }
 
-/// Proves that a restored PostgreSQL database is the one that was backed up: every row, key and sequence.
+/// Verifies that a restored PostgreSQL database is the one that was backed up: every row, key and sequence.
 #[derive(Parser)]
 #[command(name = "state-lab", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 // Wider lines would be broken within words where help is paged on a narrow terminal.
@@ -152,31 +152,31 @@ EXAMPLES:
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
 pub struct Globals {
-    /// What to print on standard output
+    /// Format of standard output
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM", help_heading = GLOBAL)]
     pub output: Output,
-    /// Whether to colour; auto colours on a terminal, unless NO_COLOR is set
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", help_heading = GLOBAL)]
     pub color: ColorChoice,
-    /// Show no progress
+    /// Print no progress
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
-    /// Name every row that is known to differ, not only the first 20 of a finding
+    /// List every row that is known to differ, not only the first 20 of a finding
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
-    /// The configuration file [default: state-lab.toml, where there is one]
+    /// Configuration file [default: state-lab.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
 }
 
 const GLOBAL: &str = "Global options";
 
-/// What goes to standard output.
+/// Format of standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people
+    /// Plain text
     Text,
-    /// One JSON document, and nothing else
+    /// One JSON document
     Json,
 }
 
@@ -186,7 +186,7 @@ impl Globals {
         Config::load(self.config.as_deref())
     }
 
-    /// Where output goes.
+    /// Terminal settings of the global options.
     pub(crate) fn terminal(&self) -> Terminal {
         let Self { output, color, quiet, verbose, config: _ } = self;
         Terminal::new(*output, *color, *quiet, *verbose)

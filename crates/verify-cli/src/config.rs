@@ -24,7 +24,7 @@ type VeleroTable = serde_json::Value;
 const CONNECTION_STRING: &str =
     "a connection string: postgresql://user@host:5432/database or \"host=… dbname=… user=…\"";
 
-/// Where the file is looked for unless `--config` names another.
+/// Path of the file unless `--config` gives another.
 const DEFAULT_PATH: &str = "state-lab.toml";
 
 /// The whole file. A key that is not listed here is refused.
@@ -37,7 +37,7 @@ pub struct Config {
     /// Rules of the application, checked on the source and on what was restored.
     #[serde(default)]
     invariants: Vec<InvariantTable>,
-    /// What a recovery is to keep to.
+    /// Objectives of a recovery.
     #[serde(default)]
     objectives: ObjectivesTable,
     /// Backups.
@@ -68,12 +68,12 @@ struct DatabaseTable {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct InvariantTable {
-    /// What people call it.
+    /// Name of the invariant.
     name: String,
     /// One statement that reads. Names without a schema are looked up in `pg_catalog` and `public`, whatever the role and
     /// the database say; qualify all others.
     sql: String,
-    /// What its result must be: "no-rows", "same" (as on the source), or { value = "…" }.
+    /// Expected result: "no-rows", "same" (as on the source), or { value = "…" }.
     expect: Expect,
 }
 
@@ -98,13 +98,13 @@ struct BackupTable {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
-    /// How long to wait for a lock that somebody holds; 10s unless given.
+    /// Time to wait for a lock that another session holds; 10s unless given.
     lock_timeout: Option<Period>,
-    /// How long one invariant may run; 60s unless given.
+    /// Time limit of one invariant; 60s unless given.
     invariant_timeout: Option<Period>,
-    /// How long a server may send nothing before a second connection asks whether it is still at work; 2m unless given.
+    /// Time without data from a server before a second connection checks that it still works; 2m unless given.
     stall_timeout: Option<Period>,
-    /// How long a backup waits for transactions that began before it, prepared ones included; 60s unless given.
+    /// Time that a backup waits for transactions that began before it, prepared ones included; 60s unless given.
     wait: Option<Period>,
 }
 
@@ -298,7 +298,7 @@ fn without_values(message: &str) -> String {
     }
 }
 
-/// Whether to read it as a connection string, whose errors show what stands before the first `=`.
+/// Returns whether to parse the text as a connection string, whose errors show what is before the first `=`.
 fn looks_like_conninfo(text: &str) -> bool {
     let uri = text.starts_with("postgresql://") || text.starts_with("postgres://");
     let keyword = |keyword: &str| keyword.trim().chars().all(|c| c.is_ascii_lowercase() || c == '_');

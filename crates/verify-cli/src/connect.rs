@@ -29,7 +29,7 @@ impl Target {
         Ok(Self { place: settings.describe(), settings })
     }
 
-    /// How it is connected to.
+    /// Settings of the connection.
     pub(crate) fn settings(&self) -> Settings {
         self.settings.clone()
     }

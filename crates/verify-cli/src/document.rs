@@ -1,4 +1,4 @@
-//! What `--output json` prints: one document a run, with its format, its version, and a schema.
+//! Documents of `--output json`: one per run, with its format, its version, and a schema.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema, json_schema};
@@ -8,7 +8,7 @@ use verify_core::report::{self, Report};
 
 use crate::commands::bench::Benchmark;
 use crate::commands::heartbeat::HeartbeatState;
-use crate::demo::outcome::Outcome as Demonstration;
+use crate::demo::outcome::DemoOutcome as Demonstration;
 #[cfg(feature = "velero")]
 use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
@@ -49,7 +49,7 @@ pub(crate) struct ErrorDocument<'a> {
     /// `failed`, where the command was `restore`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restore_status: Option<Failed>,
-    /// Why.
+    /// Reason.
     pub(crate) error: &'a Failure,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct ErrorDocument<'a> {
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Failed {
-    /// It could not be made.
+    /// Failed.
     Failed,
 }
 

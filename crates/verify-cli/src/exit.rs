@@ -1,4 +1,4 @@
-//! What the process tells its caller when it ends.
+//! Exit statuses of the process.
 
 use std::process::ExitCode;
 
@@ -14,9 +14,9 @@ impl Exit {
     pub const PASS: Self = Self(0);
     /// Data differ, a check found damage, an invariant broke, or an objective (RTO, RPO) was missed.
     pub const FAIL: Self = Self(1);
-    /// It could not run: usage, configuration, connection, file.
+    /// Could not run: usage, configuration, connection, file.
     pub const COULD_NOT_RUN: Self = Self(2);
-    /// Nothing that was checked differs, but not everything could be checked.
+    /// Inconclusive: nothing that was checked differs, but not everything could be checked.
     pub const INCONCLUSIVE: Self = Self(3);
     /// SIGINT or SIGTERM ended it, and what it had made is removed.
     pub const INTERRUPTED: Self = Self(130);

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::render::{Ink, Style};
 use crate::terminal::Unwritten;
 
-/// How the process ends after this error.
+/// Exit status of the process after this error.
 pub(crate) fn exit(error: &anyhow::Error, asked: bool) -> Exit {
     if is_interruption(error) || asked { Exit::INTERRUPTED } else { Exit::COULD_NOT_RUN }
 }

@@ -21,7 +21,7 @@ const LINE_PERIOD: Duration = Duration::from_secs(5);
 /// A wait is reported about twice a second; after five seconds it is a long one.
 const WAITS_BEFORE_TELLING: u32 = 10;
 
-/// How to show progress.
+/// Form of the progress display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Silent,
@@ -47,11 +47,11 @@ struct State {
     /// Something else is done meanwhile.
     paused: bool,
     ended: bool,
-    /// How many events in a row said that somebody is waited for.
+    /// Number of consecutive events that reported a wait.
     waits: u32,
 }
 
-/// What the events add up to.
+/// Totals of the events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Tally {
     tables: u64,
@@ -60,7 +60,7 @@ struct Tally {
     /// Bytes on disk, as estimated: in all, and read.
     estimate: u64,
     estimate_done: u64,
-    /// What is going on, where it is not plain reading.
+    /// Current activity, if it is not plain reading.
     note: Option<String>,
 }
 

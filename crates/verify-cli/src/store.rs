@@ -44,7 +44,7 @@ pub(crate) fn open(location: &Location) -> Result<Box<dyn Store>> {
     Err(crate::lacking::error("s3", &format!("failed to open {location}")))
 }
 
-/// What a file holds.
+/// Content of a file.
 pub(crate) enum Stored {
     Manifest(Box<Manifest>),
     Report(Box<Report>),

@@ -1,4 +1,4 @@
-//! Where output goes: results to standard output, everything else to standard error.
+//! Destinations of output: results to standard output, everything else to standard error.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -46,7 +46,7 @@ impl Terminal {
         printed
     }
 
-    /// Where the events of a capture go.
+    /// Progress display for the events of a capture.
     pub(crate) fn progress(&self, doing: &str) -> Progress {
         let mode = match self.quiet {
             true => Mode::Silent,
@@ -62,7 +62,8 @@ pub(crate) fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Whether to colour what goes to a stream; `auto` follows NO_COLOR, CLICOLOR and TERM as clap's own messages do.
+/// Returns whether to colour output to a stream; `auto` follows NO_COLOR, CLICOLOR and TERM as clap's own messages
+/// do.
 fn coloured(colour: ColorChoice, stream: &impl RawStream) -> bool {
     match colour {
         ColorChoice::Always => true,
@@ -71,7 +72,7 @@ fn coloured(colour: ColorChoice, stream: &impl RawStream) -> bool {
     }
 }
 
-/// How an error is shown on standard error.
+/// Style of an error on standard error.
 pub(crate) fn error_style(colour: ColorChoice) -> Style {
     Style { colour: coloured(colour, &io::stderr()), ..Style::plain() }
 }

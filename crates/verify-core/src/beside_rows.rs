@@ -1,8 +1,8 @@
-//! What is compared beside rows: sequences, invariants, the heartbeat.
+//! Comparison of sequences, invariants and the heartbeat.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compare::Draft;
+use crate::compare::ComparisonDraft;
 use crate::finding::{Code, Finding, Rows};
 use crate::heartbeat;
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
@@ -11,7 +11,7 @@ use crate::not_covered::Check;
 use crate::sequence::{Sequence, SequenceValue, Standing};
 use crate::table::TableName;
 
-impl Draft<'_> {
+impl ComparisonDraft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
         let theirs: BTreeMap<_, _> =
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
@@ -140,7 +140,7 @@ impl Draft<'_> {
     }
 }
 
-/// Why the values of a sequence cannot be compared.
+/// Reason why the values of a sequence cannot be compared.
 fn unread(ours: &Sequence, theirs: &Sequence) -> String {
     let sides = [(ours, "on the source"), (theirs, "in the restored database")];
     let why = sides.iter().filter_map(|(sequence, side)| {

@@ -9,8 +9,8 @@ use crate::event::OnEvent;
 use crate::invariant::Evaluated;
 use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
-use crate::pass::{Hash, Wanted, measure, measure_by};
 use crate::plan::Plan;
+use crate::scan::{Hash, Wanted, measure, measure_by};
 use crate::table::{Table, TableKind};
 
 /// Measures a database: one pass under one snapshot.

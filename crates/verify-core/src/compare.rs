@@ -16,15 +16,15 @@ use crate::partitions::Moved;
 use crate::rows::{Differing, Excuse};
 use crate::table::{Encoding, TableKind, TableName};
 
-/// What came of comparing a restored database with its source.
+/// Result of comparing a restored database with its source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[must_use]
 pub struct Comparison {
     /// The answer.
     verdict: Verdict,
-    /// What was found, the worst first.
+    /// Findings, the worst first.
     findings: Vec<Finding>,
-    /// How deep the answer goes.
+    /// Depth of the comparison.
     coverage: Coverage,
 }
 
@@ -40,12 +40,12 @@ impl Comparison {
         Verdict::of(severities(&self.findings))
     }
 
-    /// What was found, the worst first.
+    /// Findings, the worst first.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// How deep the answer goes.
+    /// Depth of the comparison.
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
     }
@@ -78,13 +78,13 @@ impl Comparison {
         self.coverage.not_covered.retain(|other| *other != gap);
     }
 
-    /// Whether verdict and findings agree; a file may say otherwise.
+    /// Returns whether verdict and findings agree; those of a file may not.
     pub(crate) fn is_consistent(&self) -> bool {
         self.verdict == self.verdict() && self.findings.iter().all(Finding::is_consistent)
     }
 }
 
-/// What was compared, and what was not.
+/// Compared objects, and those that were not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Tables whose every row was compared.
@@ -97,7 +97,7 @@ pub struct Coverage {
     pub sequences: u64,
     /// Invariants evaluated.
     pub invariants: u64,
-    /// What was not compared, by name, with the reason.
+    /// Objects that were not compared, with the reason.
     pub not_covered: Vec<NotCovered>,
 }
 
@@ -106,21 +106,21 @@ const TABLES_MIN: usize = 64;
 
 /// Compares two measurements.
 pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
-    Draft::new(source, restored, None).finish()
+    ComparisonDraft::new(source, restored, None).finish()
 }
 
 /// A comparison whose differing tables are not named yet, so that they can be looked up first.
-pub(crate) struct Draft<'a> {
+pub(crate) struct ComparisonDraft<'a> {
     pub findings: Vec<Finding>,
     pub coverage: Coverage,
-    /// Whether the differences of the restored side count: it is the instant of the manifest, or known to be older.
+    /// True if the differences of the restored side count: it shows the manifest's snapshot, or is known to be older.
     proven: bool,
     pub differing: Vec<Differing<'a>>,
-    /// Partitioned tables whose rows may only have moved, until [`Draft::settle`] decides.
+    /// Partitioned tables whose rows may only have moved, until [`ComparisonDraft::settle`] decides.
     pub moved: Vec<Moved<'a>>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> ComparisonDraft<'a> {
     /// `deviation` is why the restored side is not the instant that was asked for, where its reader says so.
     pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, deviation: Option<Deviation>) -> Self {
         let mut draft = Self::empty();
@@ -392,8 +392,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// What it means that a table's rows were replaced before they could be compared. A materialised view's are derived
-/// from others, and somebody refreshes it every few minutes.
+/// Code of a table whose rows were replaced before they could be compared. A materialised view's are derived from
+/// others, and somebody refreshes it every few minutes.
 fn rewritten(ours: Option<&TableEntry>) -> Code {
     match ours.map(|ours| ours.table.kind) {
         Some(TableKind::MaterializedView) => Code::MatviewDiffers,
@@ -401,7 +401,7 @@ fn rewritten(ours: Option<&TableEntry>) -> Code {
     }
 }
 
-/// Why a table may rightly differ where the instant of the manifest is not read again.
+/// Reason why a table may differ where the manifest's snapshot is not read again.
 fn excuse(ours: &TableEntry) -> Option<Excuse> {
     let name = ours.name();
     if ours.table.kind == TableKind::MaterializedView {
@@ -429,7 +429,7 @@ struct Circumstances {
     keyed_alike: bool,
 }
 
-/// Why `restored` is not known to be the instant of `source`, if it is not.
+/// Reason why `restored` is not known to show the snapshot of `source`, if it is not.
 fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
     match &source.header.consistency {
         Consistency::TimeTravel(_) if source.header.snapshot != restored.header.snapshot => Some(Deviation::Unproven(
@@ -467,7 +467,7 @@ fn incomparable() -> Finding {
     .advise("compare a manifest with a database (`verify`), or two databases (`compare`)")
 }
 
-/// Whether the rows of both were read alike.
+/// Returns whether the rows of both were encoded in the same way.
 pub(crate) fn same_layout(ours: &TableEntry, theirs: &TableEntry) -> bool {
     let layout = |entry: &TableEntry| {
         let columns = entry.table.columns.iter().map(|column| (column.name.clone(), column.encoding));

@@ -17,7 +17,7 @@ pub(crate) fn range_of(subtype: &str, multi: bool) -> String {
     format!("{}({subtype})", if multi { "multirange" } else { "range" })
 }
 
-/// What a value is made of, by its type's name.
+/// Structure of a value, by the name of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Container<'a> {
     Array(&'a str),
@@ -26,7 +26,7 @@ pub(crate) enum Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    /// What a value of this type is, where it is short enough to take apart.
+    /// Returns the structure of a value of this type, if it is short enough to parse.
     pub(crate) fn of(base_type: &'a str, bytes: &[u8]) -> Option<Self> {
         if bytes.len() > BYTES_MAX || base_type.len() > NAME_MAX {
             return None;

@@ -24,7 +24,7 @@ pub trait Database: Send + Sync {
 
 /// A database at one instant. Dropping it lets the instant go.
 pub trait Snapshot: Send + Sync {
-    /// Where and when.
+    /// Origin of the snapshot.
     fn origin(&self) -> &Origin;
 
     /// A key for the rows' hash, drawn after the instant was fixed.
@@ -72,7 +72,7 @@ pub trait Snapshot: Send + Sync {
     /// wait behind somebody who waits for those.
     fn coordinator(&self) -> Box<dyn Reader + '_>;
 
-    /// Whether the rows of a partition are those that its bound admits.
+    /// Returns whether the rows of a partition satisfy its bound.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ pub trait Snapshot: Send + Sync {
     /// If the connection breaks.
     fn disturbed(&self) -> Result<Vec<(TableName, String)>>;
 
-    /// Why this is not the instant that was asked for, if it is not.
+    /// Reason why this is not the requested snapshot, if it is not.
     fn deviation(&self) -> Option<Deviation> {
         None
     }
@@ -100,10 +100,10 @@ const _: fn() = || {
     can_be_sent::<dyn Snapshot>();
 };
 
-/// Why what is read is not the instant that was asked for.
+/// Reason why the rows are not those of the requested snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deviation {
-    /// It may or may not be, for this reason.
+    /// The snapshot could not be confirmed, for this reason.
     Unproven(String),
     /// The copy ends before that instant, as this shows.
     Older(String),
@@ -112,7 +112,7 @@ pub enum Deviation {
 /// A relation as the catalogue shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What it is.
+    /// The table.
     pub table: Table,
     /// Its size on disk in bytes, as the server estimates it.
     pub bytes_estimate: u64,
@@ -120,14 +120,14 @@ pub struct Found {
     pub pages: u32,
     /// `relfilenode` when the instant was fixed; 0 where it has none.
     pub filenode: u32,
-    /// Why its rows cannot be read.
+    /// Reason why its rows cannot be read.
     pub unreadable: Option<String>,
 }
 
 /// Rows to read: of one table, all of it or a range of its pages.
 #[derive(Clone, Debug)]
 pub struct Slice<'a> {
-    /// Which table, with which columns in which encoding.
+    /// Table, with its columns and their encoding.
     pub table: &'a Table,
     /// Pages from (inclusive) and to (exclusive, `None` for the end); `None` for all.
     pub pages: Option<(u32, Option<u32>)>,
@@ -143,7 +143,7 @@ pub trait Reader {
     fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()>;
 }
 
-/// Where rows go. Slices are counted from 0 as given to [`Reader::read`].
+/// Receiver of rows. Slices are counted from 0 as given to [`Reader::read`].
 pub trait Sink {
     /// The rows of a slice follow. May come again for the same slice, whose earlier rows are then void.
     ///
@@ -181,26 +181,26 @@ pub trait Sink {
     fn unreadable(&mut self, slice: usize, obstacle: Obstacle) -> Result<()>;
 }
 
-/// Whether the rows of a partition are those that its bound admits.
+/// Result of checking that the rows of a partition satisfy its bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Placement {
-    /// They are.
+    /// All rows satisfy the bound.
     #[default]
     Right,
     /// At least one is not: a query that looks for it elsewhere does not find it.
     Wrong,
-    /// It could not be found out, for this reason.
+    /// The check failed, for this reason.
     Unknown(String),
 }
 
-/// Why rows could not be read, in a sentence.
+/// Reason why rows could not be read, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// Something forbids it: a privilege, a lock, a limit.
     Unreadable(String),
     /// The server found its own data damaged.
     Damaged(String),
-    /// It was dropped or renamed since the catalogue was read.
+    /// The table was dropped or renamed after the catalogue was read.
     Dropped(String),
     /// Somebody holds a lock on it, or waits for one ahead of us.
     Locked(String),

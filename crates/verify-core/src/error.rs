@@ -1,9 +1,9 @@
-//! Why something could not be found out. A mismatch is never an error; see [`crate::finding`].
+//! Reason why something could not be found out. A mismatch is never an error; see [`crate::finding`].
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// What went wrong, as far as a caller would act differently.
+/// Kind of an error, as far as a caller would act differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -125,7 +125,7 @@ impl Error {
         }
     }
 
-    /// What went wrong.
+    /// Kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }

@@ -1,4 +1,4 @@
-//! What happens during a capture, told sideways to whoever shows progress; nothing flows back but a stop.
+//! Events of a capture, for a progress display; a callback can only stop the work.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use crate::table::TableName;
 pub enum Event {
     /// Waiting for transactions that are older than the capture.
     Waiting {
-        /// What is waited for.
+        /// Reason of the wait.
         reason: String,
     },
     /// The snapshot is fixed; reading begins.
@@ -35,19 +35,19 @@ pub enum Event {
     },
     /// A table is done.
     TableRead {
-        /// Which one.
+        /// The table.
         table: TableName,
         /// Its rows.
         rows: u64,
     },
     /// Differences were found in a table, whose rows are read once more to name or confirm them.
     SecondPass {
-        /// Which one.
+        /// The table.
         table: TableName,
     },
 }
 
-/// Where events go. Breaking stops the work with [`ErrorKind::Cancelled`].
+/// Callback for events. Breaking stops the work with [`ErrorKind::Cancelled`].
 pub type OnEvent<'a> = &'a (dyn Fn(Event) -> ControlFlow<()> + Sync);
 
 /// Sends an event, and turns the wish to stop into an error.

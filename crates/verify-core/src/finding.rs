@@ -1,4 +1,4 @@
-//! What a comparison finds: data with a stable code, never an error.
+//! Findings of a comparison: data with a stable code, never an error.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What a finding means for the verdict; what is worse is greater.
+/// Effect of a finding on the verdict; the worse is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -275,11 +275,11 @@ pub struct Finding {
 pub struct Rows {
     /// The names of rows, sorted by the values of their keys: `id=42`. Rows of an invariant are in the order of its result.
     pub named: Vec<String>,
-    /// How many rows there are at least, the named ones included.
+    /// Lower bound of the number of rows, including the named ones.
     pub at_least: u64,
-    /// Whether there are more than could be named.
+    /// True if there are more rows than could be identified.
     pub more: bool,
-    /// Where there are more: about how many in all, from the strata.
+    /// Estimated total number of rows, from the strata, if there are more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<u64>,
 }
@@ -309,7 +309,7 @@ impl Finding {
         self
     }
 
-    /// What kind of thing it is.
+    /// Code of the finding.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -319,12 +319,12 @@ impl Finding {
         self.severity
     }
 
-    /// It was found in what is not proven to be the instant that was asked for, so that it is no failure.
+    /// Downgrades a finding in a copy whose snapshot could not be confirmed, so that it is not a failure.
     pub(crate) fn doubt(&mut self) {
         self.severity = self.severity.min(Severity::Inconclusive);
     }
 
-    /// Whether its severity is one that its code can have; a file may say otherwise.
+    /// Returns whether the severity is valid for the code; that of a file may not be.
     pub(crate) fn is_consistent(&self) -> bool {
         let full = self.code.severity();
         [full, self.code.excused(), full.min(Severity::Inconclusive)].contains(&self.severity)

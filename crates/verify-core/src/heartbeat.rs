@@ -23,9 +23,9 @@ pub struct Beat {
     pub written_at: Timestamp,
     /// The write-ahead log's insert position.
     pub lsn: String,
-    /// Who wrote it.
+    /// Name of the writer.
     pub writer: String,
-    /// How often its writer means to write, in milliseconds.
+    /// Interval of the writer, in milliseconds.
     pub interval_ms: i64,
 }
 
@@ -34,7 +34,7 @@ pub struct Beat {
 pub struct Pulse {
     /// The newest beat, where there is a heartbeat table with rows.
     pub beat: Option<Beat>,
-    /// When the last transaction committed, where the server tracks it.
+    /// Time of the last commit, if the server tracks it.
     #[schemars(with = "Option<String>")]
     pub last_commit: Option<Timestamp>,
     /// The server's clock when this was read.
@@ -46,7 +46,7 @@ pub struct Pulse {
 const MISSED_BEATS_MAX: i64 = 5;
 
 impl Pulse {
-    /// How old the newest beat was, if that is older than its writer's interval allows.
+    /// Age of the newest beat, if it is older than its writer's interval allows.
     pub fn stale(&self) -> Option<Duration> {
         let beat = self.beat.as_ref()?;
         let age = self.read_at.duration_since(beat.written_at);
@@ -55,7 +55,7 @@ impl Pulse {
     }
 }
 
-/// What a recovery point was read from.
+/// Source of a recovery point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
@@ -74,12 +74,12 @@ pub struct Rpo {
     pub at_most_ms: u64,
     /// The error bar that is contained in `at_most_ms`: the uncertainty between the clocks.
     pub clock_error_ms: u64,
-    /// What it was read from.
+    /// Source of the recovery point.
     pub evidence: Evidence,
     /// The latest instant known to be recovered, by the source's clock.
     #[schemars(with = "String")]
     pub recovered_until: Timestamp,
-    /// When the database was lost.
+    /// Time at which the database was lost.
     #[schemars(with = "String")]
     pub incident: Timestamp,
 }

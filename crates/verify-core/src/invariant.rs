@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Invariant {
-    /// What people call it.
+    /// Name of the invariant.
     pub name: String,
     /// One statement that reads. Names without a schema are looked up in `pg_catalog` and `public`.
     pub sql: String,
-    /// What its result must be.
+    /// Expected result.
     pub expect: Expect,
 }
 
-/// What the result of an invariant must be.
+/// Expected result of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expect {
@@ -26,13 +26,13 @@ pub enum Expect {
     Same,
 }
 
-/// What came of running an invariant under the snapshot.
+/// Result of running an invariant under the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It ran.
+    /// Evaluated.
     Result(ResultSet),
-    /// It could not be evaluated, for this reason.
+    /// Not evaluated, for this reason.
     Broken(String),
 }
 
@@ -43,13 +43,13 @@ pub struct ResultSet {
     pub columns: Vec<String>,
     /// The first rows, as text, each value cut to [`VALUE_CHARS_MAX`].
     pub rows: Vec<Vec<Option<String>>>,
-    /// How many rows there were in all.
+    /// Total number of rows.
     pub row_count: u64,
     /// BLAKE3 over all rows, uncut, in hexadecimal.
     pub digest: String,
 }
 
-/// So many offending rows are kept and shown.
+/// Maximum number of offending rows that are kept and displayed.
 pub const ROWS_SHOWN_MAX: usize = 20;
 /// A shown value is cut to so many characters.
 pub const VALUE_CHARS_MAX: usize = 120;
@@ -66,15 +66,15 @@ pub struct Evaluated {
     pub outcome: Outcome,
 }
 
-/// How an invariant was judged.
+/// Judgement of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Judgement {
-    /// It holds.
+    /// The invariant holds.
     Holds,
-    /// It does not, said in a sentence.
+    /// The invariant does not hold, with a sentence.
     Broken(String),
-    /// It could not be found out, said in a sentence.
+    /// The invariant could not be evaluated, with a sentence.
     Unknown(String),
 }
 

@@ -46,7 +46,7 @@ impl RowKey {
         key
     }
 
-    /// Whether only a hash of the key is carried.
+    /// Returns whether only a hash of the key is stored.
     pub fn is_hashed(&self) -> bool {
         self.0[0] == HASHED
     }

@@ -1,15 +1,15 @@
-//! Where in a table's tuples the key and the floats stand.
+//! Positions of the key and of floats in a table's tuples.
 
 use crate::digest::RowHash;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::RowKey;
 use crate::table::{CellWidth, Encoding, Key, KeySource, Table};
 
-/// Where in a table's tuples the key and the floats stand.
+/// Positions of the key and of floats in a table's tuples.
 #[derive(Clone, Debug)]
 pub struct Layout {
     pub(crate) columns: usize,
-    /// How far a tuple must be walked: up to the last column of interest.
+    /// Number of columns to parse: up to the last one that is needed.
     walk: usize,
     pub(crate) key: Key,
     pub(crate) floats: Vec<bool>,
@@ -34,7 +34,7 @@ impl Layout {
         }
     }
 
-    /// How much of a key is carried.
+    /// Width of the stored key.
     pub fn width(&self) -> CellWidth {
         self.width
     }

@@ -1,4 +1,4 @@
-//! Proves that a restored PostgreSQL database is the one that was backed up: every row, key and sequence.
+//! Verifies that a restored PostgreSQL database is the one that was backed up: every row, key and sequence.
 //!
 //! [`capture::capture`] measures a database under one snapshot and gives a [`manifest::Manifest`]; [`verify::verify`] holds a
 //! restored database against it, and [`verify::compare_databases`] compares two that are alive. What they find is a
@@ -92,13 +92,13 @@ pub mod names;
 pub mod not_covered;
 mod order;
 mod partitions;
-pub mod pass;
 pub mod plan;
 pub mod postgres;
 mod raw_text;
 pub mod report;
 pub mod row;
 mod rows;
+pub mod scan;
 pub mod sequence;
 pub mod sketch;
 pub mod table;

@@ -10,14 +10,14 @@ use crate::key::RowKey;
 use crate::large_row::LargeRow;
 use crate::layout::{Layout, next_field};
 use crate::names::Difference;
-use crate::pass::Hash;
 use crate::row::RowHasher;
 use crate::rows::Differing;
+use crate::scan::Hash;
 use crate::sketch::Entry;
 use crate::table::Table;
 use crate::value::RowName;
 
-/// Which of two compared tables is read again.
+/// The side of a comparison whose table is read again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Source,
@@ -25,7 +25,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// Whether an entry is one that this side has and the other lacks.
+    /// Returns whether an entry is one that this side has and the other lacks.
     fn holds(self, count: i64) -> bool {
         match self {
             Self::Source => count > 0,
@@ -71,7 +71,7 @@ pub(crate) fn look_up(
     Ok(())
 }
 
-/// What was seen of the rows of interest.
+/// Rows of interest that were found.
 #[derive(Default)]
 struct Sightings {
     /// Rows that this side alone has and that are there, with their names.

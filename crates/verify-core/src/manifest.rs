@@ -17,10 +17,10 @@ pub(crate) const FORMAT: &str = "state-lab-manifest";
 /// The version of this format.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What was measured of one database at one instant.
+/// Measurement of one database under one snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// Where, when and how.
+    /// Origin and parameters of the measurement.
     pub header: Header,
     /// The tables, sorted by name.
     pub tables: Vec<TableEntry>,
@@ -41,11 +41,11 @@ pub struct Header {
     pub version: u32,
     /// The version of the canonical row.
     pub encoding: u32,
-    /// The hash of the rows.
+    /// Hash function for rows.
     pub hash: HashAlgorithm,
     /// The key of the hash, drawn after the snapshot was fixed.
     pub key: HashKey,
-    /// Which database.
+    /// The measured database.
     pub source: Source,
     /// `pg_current_snapshot()` of the measured instant.
     pub snapshot: String,
@@ -54,11 +54,11 @@ pub struct Header {
     /// The server's clock when the snapshot was fixed.
     #[schemars(with = "String")]
     pub captured_at: Timestamp,
-    /// How the instant is tied to a backup.
+    /// Relation of the snapshot to a backup.
     pub consistency: Consistency,
 }
 
-/// Which database was measured.
+/// The measured database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
     /// `server_version_num`.
@@ -70,7 +70,7 @@ pub struct Source {
     /// The database's object id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_oid: Option<u32>,
-    /// When the server was started (`pg_postmaster_start_time()`), by which a copy of its files differs from it.
+    /// Start time of the server (`pg_postmaster_start_time()`), which distinguishes it from a copy of its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub postmaster_started_at: Option<Timestamp>,
@@ -81,7 +81,7 @@ pub struct Source {
     /// Foreign tables, whose rows lie elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_tables: Vec<TableName>,
-    /// How many prepared transactions of this database were neither committed nor rolled back.
+    /// Number of prepared transactions of this database that were neither committed nor rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared_transactions: Option<u64>,
 }
@@ -100,7 +100,7 @@ impl Source {
     }
 }
 
-/// How the instant of the manifest is tied to the instant of a backup.
+/// Relation of the manifest's snapshot to a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "mode")]
 pub enum Consistency {
@@ -110,7 +110,7 @@ pub enum Consistency {
     TimeTravel(Anchor),
 }
 
-/// What it takes to read a snapshot again in a physical copy.
+/// Data for reading a snapshot again in a physical copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Anchor {
     /// The transaction that was held open until the copy was cut, so that nothing visible was pruned.
@@ -124,7 +124,7 @@ pub struct Anchor {
 /// A table's line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TableEntry {
-    /// Which table, and how its rows were read.
+    /// The table, and the encoding of its rows.
     #[serde(flatten)]
     pub table: Table,
     /// The file that held the rows when the snapshot was fixed (`relfilenode`); 0 where it has none.
@@ -132,11 +132,11 @@ pub struct TableEntry {
     /// The columns that the catalogue showed, where the rows were read by another table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns_found: Option<Vec<Column>>,
-    /// What was measured, or why it could not be.
+    /// Measurement of the table, or the reason why there is none.
     pub content: Content,
 }
 
-/// What was measured of a table.
+/// Measurement of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
@@ -147,14 +147,15 @@ pub enum Content {
         digest: Digest,
         /// Bytes of the canonical rows.
         bytes: u64,
-        /// What names rows later.
+        /// Names of its rows, to identify them later.
         names: Names,
     },
-    /// It could not be read, for this reason.
+    /// The table could not be read, for this reason.
     Unreadable(String),
     /// The server found its data damaged when it read them.
     Damaged(String),
-    /// It was truncated, rewritten or dropped while it was measured, so that what was read is not the snapshot's.
+    /// The table was truncated, rewritten or dropped during the measurement, so that the rows are not those of the
+    /// snapshot.
     Rewritten(String),
 }
 
@@ -164,12 +165,12 @@ impl TableEntry {
         &self.table.name
     }
 
-    /// Whether its rows were read.
+    /// Returns whether its rows were read.
     pub fn is_measured(&self) -> bool {
         matches!(self.content, Content::Rows { .. })
     }
 
-    /// How many rows were read; 0 where none could be.
+    /// Number of rows that were read; 0 if none could be.
     pub fn rows(&self) -> u64 {
         match &self.content {
             Content::Rows { digest, .. } => digest.rows,
@@ -197,10 +198,10 @@ impl Header {
     }
 }
 
-/// Where a snapshot was taken, and how it can be found again.
+/// Origin of a snapshot, and how to find it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Which database.
+    /// The database.
     pub source: Source,
     /// `pg_current_snapshot()`.
     pub snapshot: String,
@@ -208,7 +209,7 @@ pub struct Origin {
     pub lsn: String,
     /// The server's clock.
     pub captured_at: Timestamp,
-    /// How the instant is tied to a backup.
+    /// Relation of the snapshot to a backup.
     pub consistency: Consistency,
 }
 

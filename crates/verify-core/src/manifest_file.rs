@@ -66,7 +66,8 @@ impl Manifest {
     pub fn read(from: impl Read) -> Result<Self> {
         let sealed = Unsealing { from, held: Vec::new(), hasher: blake3::Hasher::new(), ended: false };
         let decoder = zstd::Decoder::new(sealed).map_err(unreadable)?.single_frame();
-        let mut reading = Reading { lines: BufReader::new(decoder), hasher: blake3::Hasher::new(), count: 0 };
+        let mut reading =
+            ManifestReader { lines: BufReader::new(decoder), hasher: blake3::Hasher::new(), count: 0 };
         let Some(Line::Header(header)) = reading.next()? else {
             return Err(refused("its first line is not a header"));
         };
@@ -237,13 +238,13 @@ impl<W: Write> Lines<W> {
     }
 }
 
-struct Reading<R> {
+struct ManifestReader<R> {
     lines: R,
     hasher: blake3::Hasher,
     count: u64,
 }
 
-impl<R: BufRead> Reading<R> {
+impl<R: BufRead> ManifestReader<R> {
     fn next(&mut self) -> Result<Option<Line>> {
         let mut text = Vec::new();
         self.lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut text).map_err(unreadable)?;

@@ -1,4 +1,4 @@
-//! What is measured of a table: its digest, its names, its size.
+//! Measurement of a table: its digest, its names, its size.
 
 use crate::digest::{Digest, RowHash};
 use crate::key::RowKey;

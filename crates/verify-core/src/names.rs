@@ -1,5 +1,5 @@
-//! What a manifest keeps of a table so that lost rows can be named when the source is gone: the list
-//! of all its rows where it is small, otherwise a sketch and an estimate of how far the sketch reaches.
+//! Data of a manifest that identifies lost rows without the source: the list of all rows of a small table, otherwise
+//! a sketch and an estimate of the differences that it can resolve.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ const STRATA: u32 = 6;
 pub enum Names {
     /// Every row.
     List {
-        /// How much of a key is carried.
+        /// Width of the stored key.
         width: CellWidth,
         /// The rows, in any order until [`Names::sort`].
         entries: Vec<Entry>,
@@ -42,14 +42,14 @@ pub struct Sketched {
     strata: Vec<Sketch>,
 }
 
-/// Where two tables differ.
+/// Difference of two tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Entries that the left has more often than the right (positive), or less often (negative).
     pub entries: Vec<(Entry, i64)>,
-    /// Whether these are all.
+    /// True if these are all differences.
     pub complete: bool,
-    /// Where they are not all: how many entries differ in total, estimated from the strata.
+    /// Estimated total number of differing entries, from the strata, if these are not all.
     pub estimate: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ impl Names {
         Self::Sketch(Box::new(Sketched { whole: Sketch::new(width, log2), strata }))
     }
 
-    /// How much of a key is carried.
+    /// Width of the stored key.
     pub fn width(&self) -> CellWidth {
         match self {
             Self::List { width, .. } => *width,
@@ -123,7 +123,8 @@ impl Names {
         }
     }
 
-    /// Where this table (left) and another (right) differ; `None` if they carry keys of different width.
+    /// Returns the difference between this table (left) and another (right); `None` if their keys have different
+    /// widths.
     pub fn difference(&self, right: &Names) -> Option<Difference> {
         if self.width() != right.width() {
             return None;
@@ -211,7 +212,7 @@ fn certain(found: &[(Entry, i64)], mut sample: Vec<(Entry, i64)>) -> Vec<(Entry,
     sample
 }
 
-/// How [`Names`] stand in a manifest: bytes in base64.
+/// Form of [`Names`] in a manifest: bytes in base64.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", rename = "Names")]
 pub(crate) enum Written {

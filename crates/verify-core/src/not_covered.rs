@@ -1,11 +1,11 @@
-//! What was not looked at: gaps of a manifest, and what no comparison covers, so that no pass is taken for more than it is.
+//! Gaps of a manifest, and objects that no comparison covers, so that a pass does not claim more than was checked.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::Draft;
+use crate::compare::ComparisonDraft;
 use crate::database::NOT_POPULATED;
 use crate::finding::{Severity, Verdict};
 use crate::invariant::Outcome;
@@ -15,12 +15,12 @@ use crate::table::TableKind;
 /// Something that a check did not cover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotCovered {
-    /// Which check.
+    /// The check.
     #[serde(default)]
     pub check: Check,
-    /// What it did not cover.
+    /// The object that it did not cover.
     pub object: String,
-    /// Why.
+    /// Reason.
     pub reason: String,
 }
 
@@ -48,7 +48,7 @@ pub enum Check {
     Roles,
     /// Indexes against their tables.
     IndexContents,
-    /// What a check of indexes, pages and visibility maps reads, one by one.
+    /// Objects that a check of indexes, pages and visibility maps reads, one by one.
     Integrity,
     /// The files of a backup.
     BackupFiles,
@@ -70,9 +70,9 @@ impl NotCovered {
 
 /// A kind of object that is not compared.
 struct Kind {
-    /// What reports call it. Stays the same, for scripts.
+    /// Name in reports. Stays the same, for scripts.
     object: &'static str,
-    /// What belongs to it.
+    /// Objects of this kind.
     what: &'static str,
     /// The catalogues that hold it, whole or in part.
     catalogues: &'static [&'static str],
@@ -196,7 +196,7 @@ pub fn catalogues_not_compared() -> impl Iterator<Item = &'static str> {
     KINDS.iter().flat_map(|kind| kind.catalogues.iter().copied())
 }
 
-impl Draft<'_> {
+impl ComparisonDraft<'_> {
     /// Lists what no comparison of rows covers.
     pub(crate) fn beyond(&mut self, source: &Manifest, restored: &Manifest) {
         for table in &source.header.source.foreign_tables {
@@ -216,7 +216,7 @@ impl Draft<'_> {
         }
     }
 
-    /// What they wrote is in no snapshot until they are committed, and a dump leaves them out.
+    /// Lists prepared transactions: their writes are in no snapshot until they are committed, and a dump omits them.
     fn prepared_transactions(&mut self, source: &Source, restored: &Source) {
         let (ours, theirs) = (source.prepared_transactions, restored.prepared_transactions);
         if (ours, theirs) == (Some(0), Some(0)) {
@@ -234,13 +234,14 @@ impl Draft<'_> {
 }
 
 impl Manifest {
-    /// What of the database could not be measured, with the reasons; that nothing was measured is one.
+    /// Objects of the database that could not be measured, with the reasons; a database of which nothing was measured
+    /// is one.
     pub fn not_covered(&self) -> Vec<NotCovered> {
         self.gaps().map(|(_, gap)| gap).collect()
     }
 
-    /// Whether all of the database was measured: failed where the server found data damaged, inconclusive where
-    /// something, or everything, could not be measured.
+    /// Returns the verdict on the coverage: fail if the server found data damaged, inconclusive if something, or
+    /// everything, could not be measured.
     pub fn verdict(&self) -> Verdict {
         Verdict::of(self.gaps().map(|(severity, _)| severity))
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::compare::{Draft, same_layout};
+use crate::compare::{ComparisonDraft, same_layout};
 use crate::database::Placement;
 use crate::digest::Digest;
 use crate::finding::{Code, Finding};
@@ -20,9 +20,9 @@ use crate::table::{Key, KeySource, Table, TableName};
 pub(crate) struct Moved<'a> {
     /// The topmost table.
     pub root: TableName,
-    /// Those that hold other rows than on the source, each by itself.
+    /// Partitions whose rows differ from the source, each by itself.
     pub apart: Vec<Differing<'a>>,
-    /// How many partitions the table has.
+    /// Number of partitions of the table.
     pub partitions: usize,
     /// In which rows all partitions together differ, if they do.
     pub together: Option<Differing<'a>>,
@@ -62,7 +62,7 @@ impl<'a> Moved<'a> {
     }
 }
 
-impl<'a> Draft<'a> {
+impl<'a> ComparisonDraft<'a> {
     /// Decides on a partitioned table whose rows may only have moved, by whether they are where they belong.
     pub(crate) fn settle(&mut self, moved: Moved<'a>, placement: Placement) {
         let Moved { root, apart, partitions, together } = moved;
@@ -95,7 +95,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Whether one partition may have lost what another has got; certain where all differences are known.
+/// Returns whether rows may have moved from one partition to another; certain if all differences are known.
 fn may_have_moved(apart: &[Differing<'_>]) -> bool {
     if apart.len() < 2 {
         return false;
@@ -185,7 +185,8 @@ fn whole_row(table: &Table) -> Key {
     Key { source: KeySource::WholeRow, columns: (0..table.columns.len()).collect() }
 }
 
-/// Whether the key of the partitions names a row of the whole table: it must then hold the partition keys of all levels.
+/// Returns whether the partitions' key identifies a row of the whole table: it must contain the partition keys of all
+/// levels.
 fn is_unique(table: &Table) -> bool {
     let in_key = |name: &String| table.key.columns.iter().any(|&column| table.columns[column].name == *name);
     let mut distributed_by = table.partition_path.iter().flat_map(|level| &level.columns);

@@ -1,4 +1,4 @@
-//! What to verify, and with which limits.
+//! Scope and limits of a verification.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::HashAlgorithm;
 use crate::invariant::Invariant;
 
-/// How the instant of a capture is tied to the instant of a backup.
+/// Relation of a capture's snapshot to a backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -31,11 +31,11 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// How the capture is tied to a backup.
+    /// Relation of the capture to a backup.
     pub mode: Mode,
     /// The hash function of the rows.
     pub hash: HashAlgorithm,
-    /// How many connections read at once.
+    /// Number of parallel connections.
     pub jobs: NonZeroUsize,
     /// The application's own rules.
     pub invariants: Vec<Invariant>,
@@ -55,13 +55,13 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How long to wait for a lock that somebody holds.
+    /// Time to wait for a lock that another session holds.
     pub lock_timeout_ms: u32,
-    /// How long one invariant may run.
+    /// Time limit of one invariant.
     pub invariant_timeout_ms: u32,
-    /// How long to wait for transactions that were open before a time-travel capture.
+    /// Time to wait for transactions that were open before a time-travel capture.
     pub anchor_timeout_ms: u32,
-    /// How long a server may send nothing before a second connection looks whether it is still at work. Zero never looks.
+    /// Time without data from a server before a second connection checks that it still works. Zero never looks.
     #[serde(default = "stall_timeout_ms")]
     pub stall_timeout_ms: u32,
 }

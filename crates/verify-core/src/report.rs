@@ -28,28 +28,28 @@ pub struct Report {
     pub tool_version: String,
     /// The answer: that of the comparison, unless an objective was missed.
     verdict: Verdict,
-    /// When the work began, by the clock of the machine that did it.
+    /// Start of the work, by the clock of the machine that did it.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     pub duration_ms: u64,
-    /// What was backed up.
+    /// The database that was backed up.
     pub source: Side,
-    /// What was restored; absent where the restore ended before there was a database.
+    /// The restored database; absent if the restore failed before there was a database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Side>,
     /// The manifest that the restored side was held against; absent where two live databases were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Instant>,
-    /// What was found.
+    /// Result of the comparison.
     comparison: Comparison,
-    /// How long the recovery took, where one was measured.
+    /// Recovery time, if measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto: Option<Rto>,
-    /// How much time was lost, where that could be bounded.
+    /// Bound of the lost time, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpo: Option<Rpo>,
-    /// What the recovery was to keep to.
+    /// Objectives of the recovery.
     #[serde(default, skip_serializing_if = "Objectives::is_empty")]
     pub objectives: Objectives,
     /// The objectives that were missed, or could not be judged.
@@ -60,9 +60,9 @@ pub struct Report {
 /// One side of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Side {
-    /// Where it was read: a file, or `user@host:port/database`. Never a password.
+    /// Origin: a file, or `user@host:port/database`. Never a password.
     pub place: String,
-    /// Which database it is, as far as that was recorded.
+    /// The database, as far as it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<Source>,
 }
@@ -75,11 +75,11 @@ pub struct Instant {
     pub captured_at: Timestamp,
     /// `pg_current_snapshot()` of that instant.
     pub snapshot: String,
-    /// How the instant is tied to a backup.
+    /// Relation of the snapshot to a backup.
     pub consistency: Consistency,
 }
 
-/// What a recovery is to keep to.
+/// Objectives of a recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Objectives {
     /// The longest recovery time, in milliseconds.
@@ -90,14 +90,14 @@ pub struct Objectives {
     pub rpo_ms: Option<u64>,
 }
 
-/// What a recovery came to.
+/// Results of a recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// How long it took.
+    /// Recovery time.
     pub rto: Option<Rto>,
-    /// How much time was lost.
+    /// Bound of the lost time.
     pub rpo: Option<Rpo>,
-    /// What it was to keep to.
+    /// Objectives of the recovery.
     pub objectives: Objectives,
 }
 
@@ -106,13 +106,13 @@ pub struct Recovery {
 pub struct Circumstances {
     /// The version of the tool.
     pub tool_version: String,
-    /// When the work began.
+    /// Start of the work.
     pub started_at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     pub duration_ms: u64,
-    /// What was backed up.
+    /// The database that was backed up.
     pub source: Side,
-    /// What was restored.
+    /// The restored database.
     pub restored: Option<Side>,
     /// The manifest's instant.
     pub manifest: Option<Instant>,
@@ -155,7 +155,7 @@ impl Report {
         verdict(&self.comparison, &self.missed)
     }
 
-    /// What was found.
+    /// Result of the comparison.
     pub fn comparison(&self) -> &Comparison {
         &self.comparison
     }
@@ -165,7 +165,7 @@ impl Report {
         &self.missed
     }
 
-    /// What was found, the missed objectives among it.
+    /// Findings, including missed objectives.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.comparison.findings().iter().chain(&self.missed)
     }
@@ -209,7 +209,7 @@ struct Version {
 }
 
 impl Objectives {
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -259,7 +259,7 @@ fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Opti
     }
 }
 
-/// Whether a recovery point rests on what was found: a capture counts only where the comparison passed.
+/// Returns whether a recovery point is supported by the comparison: a capture counts only if the comparison passed.
 fn is_supported(rpo: &Rpo, comparison: Verdict) -> bool {
     rpo.evidence != Evidence::Capture || comparison == Verdict::Pass
 }

@@ -17,24 +17,24 @@ pub(crate) struct Differing<'a> {
     pub table: Cow<'a, Table>,
     /// The relations that hold its rows: the table itself, or the partitions.
     pub parts: Vec<&'a Table>,
-    /// Whether two rows of one key are two versions of one row.
+    /// True if two rows of one key are two versions of one row.
     pub keyed: bool,
     /// Rows on the source, and on the restored side.
     counts: (u64, u64),
-    /// Which rows, as far as that is known.
+    /// The differing rows, as far as known.
     pub difference: Difference,
     /// The names of entries that were seen in the restored table, where a key is too long to carry.
     pub seen: BTreeMap<Entry, RowName>,
-    /// Why the two sides may rightly differ.
+    /// Reason why the two sides may differ.
     excuse: Option<Excuse>,
 }
 
-/// Why the rows of a table may rightly differ.
+/// Reason why the rows of a table may differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Excuse {
-    /// They are derived from others, anew at every restore.
+    /// The rows are derived from others at every restore.
     Derived,
-    /// They are the heartbeat's, which goes on between a capture and a backup.
+    /// The rows are the heartbeat's, which continues between a capture and a backup.
     Heartbeat,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Named {
 }
 
 impl Named {
-    /// There are so many, whether or not they could be named.
+    /// Raises the lower bound of the number of rows, identified or not.
     fn at_least_now(&mut self, count: u64) {
         self.at_least = self.at_least.max(count);
     }
@@ -77,7 +77,7 @@ impl Named {
     }
 }
 
-/// How often a key is among the missing and the added rows.
+/// Number of times that a key is among the missing and the added rows.
 #[derive(Default)]
 struct Sides {
     missing: Vec<(Entry, u64)>,

@@ -10,7 +10,7 @@ use crate::table::TableName;
 pub struct SequenceValue {
     /// The last value that was handed out, or the first one to be.
     pub last_value: i64,
-    /// Whether `last_value` was handed out already.
+    /// True if `last_value` has been returned.
     pub is_called: bool,
 }
 
@@ -21,7 +21,7 @@ pub struct Sequence {
     pub name: TableName,
     /// By how much it advances; negative where it descends.
     pub increment: i64,
-    /// Whether it starts anew at its end, so that smaller is not behind.
+    /// True if it has the option CYCLE, so that a smaller value is not behind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cycles: bool,
     /// The table and column that it belongs to.
@@ -31,7 +31,7 @@ pub struct Sequence {
     pub earliest: Option<SequenceValue>,
     /// After the copy was cut.
     pub latest: Option<SequenceValue>,
-    /// Why it could not be read.
+    /// Reason why it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
 }
@@ -48,17 +48,17 @@ pub struct OwnedBy {
     pub furthest: Option<i64>,
 }
 
-/// How far ahead a crash-like restore may find a sequence: PostgreSQL logs 32 values in advance
+/// Increments by which a crash-like restore may find a sequence ahead: PostgreSQL logs 32 values in advance
 /// (`SEQ_LOG_VALS` in its `sequence.c`).
 pub const LOGGED_AHEAD: i64 = 32;
 
-/// Where a restored sequence stands.
+/// Position of a restored sequence relative to the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Standing {
     /// Within what was accepted.
     Accepted,
-    /// It would hand out values again that were handed out before the snapshot.
+    /// The sequence would return values again that were returned before the snapshot.
     Behind,
     /// Further than the source ever was.
     Ahead,
@@ -72,7 +72,7 @@ impl SequenceValue {
 }
 
 impl Sequence {
-    /// Where `restored` stands; `None` if the source's values could not be read.
+    /// Returns the position of `restored`; `None` if the source's values could not be read.
     pub fn standing(&self, restored: SequenceValue) -> Option<Standing> {
         let earliest = self.earliest?.next(self.increment);
         let latest = self.latest?.next(self.increment);
@@ -91,7 +91,7 @@ impl Sequence {
         })
     }
 
-    /// Whether `restored` would hand out a value that its column already holds.
+    /// Returns whether `restored` would return a value that its column already contains.
     pub fn collides(&self, restored: SequenceValue, furthest: i64) -> bool {
         let direction = i128::from(self.increment.signum());
         !self.cycles && (restored.next(self.increment) - i128::from(furthest)) * direction <= 0

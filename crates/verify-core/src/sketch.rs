@@ -31,7 +31,7 @@ const CELLS_MIN: usize = 1_024;
 pub struct Entry {
     /// The first two words of the row's hash, 61 bits each.
     pub hash: [u64; 2],
-    /// What names the row.
+    /// Key of the row.
     pub key: RowKey,
 }
 
@@ -78,12 +78,12 @@ pub struct Sketch {
     lines: Vec<Line>,
 }
 
-/// What peeling found: entries with how often they are on the left rather than the right.
+/// Result of peeling: entries with their count on the left minus that on the right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peeled {
     /// The entries, sorted, none with count 0.
     pub entries: Vec<(Entry, i64)>,
-    /// Whether nothing is left in the sketch: these are all the differences.
+    /// True if the sketch is empty after peeling: these are all the differences.
     pub complete: bool,
 }
 
@@ -103,12 +103,12 @@ impl Sketch {
         (4..PARTITION_LOG2_MAX).find(|&log2| entries <= 2 << log2).unwrap_or(PARTITION_LOG2_MAX)
     }
 
-    /// How many lanes a cell has, and how much key it carries.
+    /// Number of lanes of a cell, and width of its key.
     pub fn width(&self) -> CellWidth {
         self.width
     }
 
-    /// How many cells it has.
+    /// Number of cells.
     pub fn cells(&self) -> u64 {
         (PARTITIONS << self.log2) as u64
     }
@@ -154,7 +154,7 @@ impl Sketch {
         }
     }
 
-    /// What is in this table and not in the other, minus what is in the other and not in this.
+    /// Returns the entries of this table that the other lacks, minus those of the other that this one lacks.
     ///
     /// Sketches of different sizes are compared at the smaller one's; `None` if their widths differ.
     pub fn minus(&self, other: &Sketch) -> Option<Sketch> {
@@ -291,7 +291,7 @@ impl CellWidth {
     }
 }
 
-/// What an entry adds to a cell: one, its hash, a check that is no linear function of the rest, its key.
+/// Lanes that an entry adds to a cell: one, its hash, a check that is not a linear function of the others, its key.
 #[inline]
 fn lanes<const LANES: usize, const LIMBS: usize>(entry: &Entry) -> [u64; LANES] {
     let limbs = entry.key.limbs::<LIMBS>();

@@ -1,4 +1,4 @@
-//! What a table is called, which columns its rows have, and which of them name a row.
+//! Name of a table, the columns of its rows, and those that identify a row.
 
 use std::fmt;
 
@@ -56,7 +56,7 @@ pub fn shown_text(text: &str) -> String {
     text.chars().map(|c| if hostile(c) { escaped(c) } else { c.to_string() }).collect()
 }
 
-/// What kind of relation holds the rows.
+/// Kind of a relation with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableKind {
@@ -68,7 +68,7 @@ pub enum TableKind {
     LargeObjects,
 }
 
-/// How the bytes of a column's value are obtained.
+/// Encoding of a column's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
@@ -93,9 +93,9 @@ pub struct Column {
     /// The type's own name below any domain, by which binary values are decoded; empty for types that are not built in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub base_type: String,
-    /// How its values travel.
+    /// Encoding of its values.
     pub encoding: Encoding,
-    /// Whether it is computed from the others (`GENERATED ALWAYS AS … STORED`).
+    /// True if it is computed from the others (`GENERATED ALWAYS AS … STORED`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub generated: bool,
 }
@@ -113,7 +113,7 @@ impl Column {
     }
 }
 
-/// Where the columns that name a row come from.
+/// Origin of the columns that identify a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeySource {
@@ -121,20 +121,20 @@ pub enum KeySource {
     PrimaryKey,
     /// A unique index on columns that are not null.
     UniqueIndex,
-    /// There is no key: the whole row names itself, and counts tell its multiplicity.
+    /// No key: the whole row is its key, and counts give its multiplicity.
     WholeRow,
 }
 
 /// The columns that name a row, as positions in [`Table::columns`], in the key's order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Key {
-    /// Where they come from.
+    /// Origin of the columns.
     pub source: KeySource,
     /// Their positions.
     pub columns: Vec<usize>,
 }
 
-/// How a partitioned table distributes rows among its partitions.
+/// Strategy by which a partitioned table distributes rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartitionStrategy {
@@ -149,7 +149,7 @@ pub enum PartitionStrategy {
 /// One level of partitioning: by what the rows are distributed, and which of them take this way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PartitionLevel {
-    /// How the rows are distributed.
+    /// Strategy of the distribution.
     pub strategy: PartitionStrategy,
     /// The columns of the partition key, in its order; `null` for an expression.
     pub columns: Vec<Option<String>>,
@@ -158,8 +158,8 @@ pub struct PartitionLevel {
 }
 
 impl PartitionLevel {
-    /// Whether two servers may put the same row of `table` into different partitions of this level: hashes and the
-    /// order of text depend on object ids, encodings, collations and their versions.
+    /// Returns whether two servers may put the same row of `table` into different partitions of this level: hashes
+    /// and the order of text depend on OIDs, encodings, collations and their versions.
     pub fn depends_on_server(&self, table: &Table) -> bool {
         const ORDERED_ALIKE: [&str; 14] = [
             "bool",
@@ -191,19 +191,19 @@ impl PartitionLevel {
 pub struct Table {
     /// Its name.
     pub name: TableName,
-    /// What kind of relation it is.
+    /// Kind of the relation.
     pub kind: TableKind,
     /// Its columns, sorted by name bytewise: the canonical row lists them in this order.
     pub columns: Vec<Column>,
-    /// What names a row.
+    /// Columns that identify a row.
     pub key: Key,
-    /// Whether the table is unlogged, so that a crash-like restore rightly empties it.
+    /// True if the table is unlogged, so that a crash-like restore empties it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlogged: bool,
     /// The topmost partitioned table that this is a partition of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_of: Option<TableName>,
-    /// How rows reach this partition: the levels of partitioning, from the topmost table down.
+    /// Levels of partitioning above this partition, from the root table down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partition_path: Vec<PartitionLevel>,
     /// The tables that it directly descends from, as a partition or by inheritance, sorted.
@@ -214,7 +214,7 @@ pub struct Table {
     pub extension: Option<String>,
 }
 
-/// How many 64-bit lanes a sketch cell has for a table; see [`crate::sketch`].
+/// Number of 64-bit lanes of a sketch cell for a table; see [`crate::sketch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CellWidth {
@@ -260,7 +260,7 @@ impl Table {
 }
 
 impl CellWidth {
-    /// How many bytes of encoded key a cell carries.
+    /// Number of bytes of encoded key in a cell.
     pub const fn key_bytes(self) -> usize {
         match self {
             Self::Narrow => 27,

@@ -14,7 +14,7 @@ pub enum Milestone {
     Prepared,
     /// The backup's bytes are where the server will run.
     Fetched,
-    /// What will run the server is at work beside them.
+    /// The processes that will start the server are running beside the files.
     Started,
     /// The server has recovered to a consistent state.
     Recovered,
@@ -26,7 +26,7 @@ pub enum Milestone {
     Verified,
 }
 
-/// When a drill began, and what was reached how long after.
+/// Start of a drill, and the milestones after it.
 ///
 /// Durations come from a monotonic clock, so that a wall clock that jumps cannot shorten them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,14 +34,14 @@ pub struct Timeline {
     /// By the wall clock.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
-    /// What was reached, and how many milliseconds after the start.
+    /// Milestones, in milliseconds after the start.
     pub reached: Vec<Reached>,
 }
 
 /// A milestone and its distance from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reached {
-    /// What was reached.
+    /// The milestone.
     pub milestone: Milestone,
     /// Milliseconds after the start.
     pub after_ms: u64,

@@ -8,7 +8,7 @@ use crate::table::{Column, Encoding, Table, shown_identifier, shown_text};
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// A longer value is cut when it is shown.
 const CHARS_MAX: usize = 100;
-/// So much of its end is kept then.
+/// Number of characters of its end that are kept then.
 const TAIL_CHARS: usize = 36;
 
 /// A row as people name it, and before that its place among others.

@@ -1,7 +1,7 @@
 //! The engine of comparison: measures a restored database by a manifest, or two databases at once.
 
 use crate::capture::{self, complete};
-use crate::compare::{Comparison, Draft};
+use crate::compare::{Comparison, ComparisonDraft};
 use crate::database::{Database, Found, Placement, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
@@ -9,9 +9,9 @@ use crate::invariant::Invariant;
 use crate::look_up::{Side, look_up};
 use crate::manifest::Manifest;
 use crate::names::{Difference, Names};
-use crate::pass::{self, Hash, Wanted};
 use crate::plan::Plan;
 use crate::rows::Differing;
+use crate::scan::{self, Hash, Wanted};
 use crate::sketch::{PARTITION_LOG2_MAX, Sketch};
 use crate::table::Table;
 
@@ -35,7 +35,7 @@ pub fn verify(
     let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
-    let mut draft = Draft::new(manifest, &measured, snapshot.deviation());
+    let mut draft = ComparisonDraft::new(manifest, &measured, snapshot.deviation());
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);
     }
@@ -69,7 +69,7 @@ pub fn compare_databases(
         },
         || capture::measure_database(theirs, Some(&like), hash, plan, on_event),
     )?;
-    let mut draft = Draft::new(&manifest, &measured, None);
+    let mut draft = ComparisonDraft::new(&manifest, &measured, None);
     for (name, reason) in theirs.disturbed()? {
         draft.disturbed(&manifest, &name, &reason);
     }
@@ -87,7 +87,7 @@ pub fn compare_databases(
 }
 
 /// Looks whether rows that are in other partitions than on the source are where the restored server wants them.
-fn settle(draft: &mut Draft<'_>, restored: &dyn Snapshot, on_event: OnEvent<'_>) -> Result<()> {
+fn settle(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, on_event: OnEvent<'_>) -> Result<()> {
     for moved in std::mem::take(&mut draft.moved) {
         event::send(on_event, Event::SecondPass { table: moved.root.clone() })?;
         let mut placement = Placement::Right;
@@ -139,7 +139,7 @@ fn second_pass<'t>(
             let Some(wanted) = differing.parts.iter().map(want).collect::<Option<Vec<_>>>() else {
                 return Ok(None);
             };
-            let measured = pass::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
+            let measured = scan::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
             let measured: Option<Vec<_>> = measured.into_iter().map(Result::ok).collect();
             Ok(measured.and_then(|parts| Names::of_all(parts.iter().map(|measure| &measure.names))))
         };

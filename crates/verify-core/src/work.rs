@@ -1,4 +1,4 @@
-//! How the reading of many tables is split among a few connections.
+//! Distribution of the tables over a few connections.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

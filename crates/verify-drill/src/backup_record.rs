@@ -38,7 +38,7 @@ pub enum CopyMethod {
     Snapshot,
 }
 
-/// What was backed up.
+/// Record of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRecord {
@@ -52,10 +52,10 @@ pub struct BackupRecord {
     pub method: CopyMethod,
     /// The major version of the program that copied, which a dump needs to be read again.
     pub copied_by: u32,
-    /// When it began, by our clock.
+    /// Start of the backup, by this machine's clock.
     #[schemars(with = "String")]
     pub started_at: Timestamp,
-    /// When the copy was whole, by our clock.
+    /// Completion of the copy, by this machine's clock.
     #[schemars(with = "String")]
     pub ended_at: Timestamp,
     /// The bytes of the copy's files.
@@ -97,20 +97,20 @@ pub struct DatabaseRecord {
     pub manifest: String,
     /// The BLAKE3 of that file, in hexadecimal.
     pub blake3: String,
-    /// How many tables the manifest has.
+    /// Number of tables in the manifest.
     pub tables: u64,
-    /// How many rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Why a restore will not be able to prove the instant, where that is known already.
+    /// Reason why a restore cannot confirm the snapshot, if known in advance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<String>,
-    /// What of the database could not be measured, so that no restore can verify it.
+    /// Objects of the database that could not be measured, so that no restore can verify them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_covered: Vec<NotCovered>,
 }
 
 impl DatabaseRecord {
-    /// What the record says of a manifest, and the bytes of its file.
+    /// Returns the record's entry for a manifest, and the bytes of its file.
     pub fn of(place: String, manifest: &Manifest) -> Result<(Self, Vec<u8>)> {
         let mut bytes = Vec::new();
         manifest.write(&mut bytes)?;

@@ -18,7 +18,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// So many milliseconds.
+    /// Period of that many milliseconds.
     pub const fn from_ms(ms: u64) -> Self {
         Self { ms }
     }

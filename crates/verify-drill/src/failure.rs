@@ -12,18 +12,18 @@ use crate::hint::Hinted;
 /// An error as it is reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
-    /// What kind of error it is.
+    /// Kind of the error.
     pub kind: Kind,
     /// The SQLSTATE, where a PostgreSQL server answered with an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlstate: Option<String>,
-    /// What failed, then why, down to the first cause.
+    /// Failed action, then the reasons, down to the first cause.
     pub causes: Vec<String>,
-    /// What to do about it; null where no remedy is known.
+    /// Suggested remedy; null if none is known.
     pub hint: Option<String>,
 }
 
-/// What kind of error it is, as far as a caller would act differently.
+/// Kind of an error, as far as a caller would act differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -108,7 +108,7 @@ impl Failure {
     }
 }
 
-/// Whether the error says that work was asked to stop.
+/// Returns whether the error reports an interruption.
 pub fn is_interruption(error: &anyhow::Error) -> bool {
     core_errors(error).any(|error| *error.kind() == ErrorKind::Cancelled)
 }
@@ -165,7 +165,7 @@ fn core_errors(error: &anyhow::Error) -> impl Iterator<Item = &verify_core::Erro
     chain(error).filter_map(|cause| cause.downcast_ref())
 }
 
-/// Whether an error of this type is the error or among its causes.
+/// Returns whether an error of this type is the error or among its causes.
 pub fn within<E: std::error::Error + 'static>(error: &anyhow::Error) -> bool {
     chain(error).any(<dyn std::error::Error>::is::<E>)
 }

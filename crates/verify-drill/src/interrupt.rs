@@ -14,12 +14,12 @@ pub fn ask() -> bool {
     ASKED.swap(true, Ordering::Relaxed)
 }
 
-/// Whether a signal came.
+/// Returns whether a signal has arrived.
 pub fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }
 
-/// What work ends with that was interrupted.
+/// Error of interrupted work.
 pub fn interrupted() -> Error {
     Error::new(ErrorKind::Cancelled, "finish: interrupted")
 }

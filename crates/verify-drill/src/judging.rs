@@ -13,7 +13,7 @@ use verify_core::timeline::Timeline;
 use crate::backup_name::file_safe;
 use crate::backup_record::BackupRecord;
 
-/// What all reports of a restore share.
+/// Data shared by all reports of a restore.
 pub struct Judging<'a> {
     pub record: &'a BackupRecord,
     /// In the record's order.
@@ -23,10 +23,10 @@ pub struct Judging<'a> {
     pub objectives: Objectives,
 }
 
-/// What was found in one restored database.
+/// Result of one restored database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
-    /// Where it ran: `user@host:port/database`.
+    /// Location of the database: `user@host:port/database`.
     pub place: String,
     pub comparison: Comparison,
     pub rpo: Option<Rpo>,
@@ -60,7 +60,7 @@ impl Judging<'_> {
     }
 }
 
-/// What the file of a report is called, when it is one of so many of the same restore.
+/// Name of a report's file, when it is one of several of the same restore.
 pub fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
     let time = file_time(now);
     match reports {
@@ -69,7 +69,7 @@ pub fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
     }
 }
 
-/// What the file of a restore's metrics is called: they are of all its databases.
+/// Name of the file of a restore's metrics, which cover all its databases.
 pub fn metrics_file(now: Timestamp) -> String {
     format!("{}.prom", file_time(now))
 }

@@ -1,5 +1,5 @@
-//! What every drill shares, whoever makes the backups: names and records of backups, files that are written whole,
-//! the request to stop, and the reports of a restore. It knows no cloud and no terminal.
+//! Parts shared by all drills and providers: names and records of backups, files that are written atomically, the
+//! request to stop, and the reports of a restore. It knows no cloud and no terminal.
 #![expect(missing_docs, reason = "an internal crate of the program, whose names say what they are")]
 
 pub mod backup_name;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// What is wrong with an object, and what a person may do about it.
+/// Problem of an object, and a suggested remedy.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether it decides.
+    /// Weight of the problem.
     pub weight: Weight,
     /// The object, as in `Backup nightly-001`.
     pub object: String,
@@ -16,7 +16,7 @@ pub struct Problem {
     pub way_out: Option<String>,
 }
 
-/// What a problem means for the verdict.
+/// Effect of a problem on the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
     /// The backup or restore did not do what we need.
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// Whether it decides.
+    /// Returns whether it is a failure.
     pub fn is_failure(&self) -> bool {
         self.weight == Weight::Failure
     }

@@ -57,13 +57,13 @@ pub struct Method {
     pub about: &'static str,
 }
 
-/// What to back up, and how.
+/// Parameters of a backup.
 #[derive(Clone, Debug)]
 pub struct BackupRequest {
     pub name: BackupName,
     /// One of the provider's methods; the provider chooses unless given.
     pub method: Option<String>,
-    /// How the databases are measured. Its mode is the method's.
+    /// Scope and limits of the measurement. Its mode is the method's.
     pub plan: Plan,
 }
 
@@ -84,7 +84,7 @@ pub struct TakenBackup {
     pub problems: Vec<Problem>,
     /// Errors and warnings in the provider's own log, where it is not restorable.
     pub complaints: Vec<String>,
-    /// What could not be removed again.
+    /// Objects that could not be removed.
     pub left: Vec<String>,
 }
 
@@ -101,12 +101,12 @@ pub enum StoredAt {
 #[derive(Clone, Debug)]
 pub struct RestoreRequest {
     pub name: BackupName,
-    /// How it is measured. The manifests' hash and invariants take precedence over the plan's.
+    /// Scope and limits of the measurement. The manifests' hash and invariants take precedence over the plan's.
     pub plan: Plan,
     pub objectives: Objectives,
-    /// When the source was lost, by our clock; the beginning of the restore unless given.
+    /// Time at which the source was lost, by this machine's clock; the start of the restore unless given.
     pub incident: Option<Timestamp>,
-    /// Whether to leave the restored server running.
+    /// True to leave the restored server running.
     pub keep: bool,
 }
 
@@ -122,7 +122,7 @@ pub struct RestoredCopy {
     pub report_files: Vec<String>,
     /// What the provider warns of.
     pub warnings: Vec<String>,
-    /// What could not be removed again.
+    /// Objects that could not be removed.
     pub left: Vec<String>,
     /// How to connect to the restored server and how to remove it, where it was left running.
     pub kept: Option<String>,
@@ -140,13 +140,13 @@ impl RestoredCopy {
     }
 }
 
-/// What became of a removal.
+/// Result of a removal.
 #[must_use]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Removal {
-    /// What was removed, as in `Namespace state-lab-0123`.
+    /// Removed objects, for example `Namespace state-lab-0123`.
     pub removed: Vec<String>,
-    /// What was not, and why.
+    /// Objects that are left, and why.
     pub left: Vec<String>,
     /// The runs whose things were let alone: they are at work, or died so lately that nobody can tell.
     pub at_work: Vec<String>,
@@ -156,7 +156,7 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub fn is_whole(&self) -> bool {
         self.left.is_empty()
     }

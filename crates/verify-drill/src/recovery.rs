@@ -1,4 +1,4 @@
-//! What a recovery took and what it lost, in words.
+//! Text of a recovery's time and loss.
 
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::Rpo;

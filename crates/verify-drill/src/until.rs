@@ -33,7 +33,7 @@ pub enum Check<T, S> {
     Waiting(S),
 }
 
-/// How a wait ended.
+/// Result of a wait.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited<T, S> {

@@ -1,4 +1,4 @@
-//! How a backup or restore tells what it does, and how it learns that it is to stop.
+//! Callbacks of a backup or restore: its steps, and the request to stop.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ pub struct Watch<'a> {
     pub on_event: OnEvent<'a>,
     /// Is told each step when it begins, in words.
     pub on_step: &'a (dyn Fn(&str) + Sync),
-    /// Whether the work is to stop. Asked often.
+    /// Returns whether to stop the work. Asked often.
     pub asked: fn() -> bool,
 }
 

@@ -87,7 +87,7 @@ fn ask_while(server: &Settings, plan: &Plan, ended: &dyn Fn() -> bool) -> Result
     Ok(())
 }
 
-/// Why a server does not answer. One that has no connection to spare does.
+/// Error of a server that does not answer. One that has no connection to spare does.
 fn unanswered(server: &Settings) -> Option<Error> {
     let error = connect(server).err()?;
     let silent = match error.kind() {

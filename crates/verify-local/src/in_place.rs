@@ -22,7 +22,7 @@ use verify_drill::backup_record::{BackupRecord, CopyMethod};
 use verify_drill::judging::Found;
 use verify_drill::watch::Watch;
 
-/// Where the bytes of a backup lie.
+/// Location of a backup's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
@@ -41,9 +41,9 @@ pub struct Proven {
     pub scratch: Scratch,
     /// The way to each database, in the record's order.
     pub databases: Vec<Settings>,
-    /// What was found in each, in the same order.
+    /// Results, in the same order.
     pub found: Vec<Found>,
-    /// How long each part took.
+    /// Duration of each part.
     pub timeline: Timeline,
 }
 

@@ -15,13 +15,12 @@
 //! ```
 
 mod backup;
+mod backup_draft;
 mod concurrent;
-mod draft;
-mod foreign_copy;
+mod external_copy;
 mod in_place;
 mod logical_backup;
 mod logical_restore;
-mod neutral;
 mod outcome;
 pub mod patience;
 mod physical_backup;
@@ -31,6 +30,7 @@ mod program;
 mod provider;
 mod recovery;
 mod restore;
+mod sanitize;
 pub mod scratch;
 pub mod server;
 mod session;
@@ -39,7 +39,7 @@ mod survey;
 mod tree;
 
 pub use backup::backup;
-pub use foreign_copy::capture_around;
+pub use external_copy::capture_around;
 pub use in_place::{Place, Proven, restore_in_place};
 pub use outcome::Restored;
 pub use provider::LocalProvider;

@@ -15,7 +15,7 @@ use super::tree;
 use verify_drill::backup_name::file_safe;
 use verify_drill::watch::Watch;
 
-/// Where dumps lie in the directory of a backup.
+/// Directory of the dumps in the directory of a backup.
 pub(super) const DUMPS: &str = "dumps";
 /// The file of roles.
 pub(super) const GLOBALS: &str = "globals.sql";

@@ -1,4 +1,4 @@
-//! What a restore came to, with the restored server still running.
+//! Result of a restore, with the restored server still running.
 
 use std::path::PathBuf;
 
@@ -20,13 +20,13 @@ pub struct Restored {
     pub server: Server,
     /// The directory that it lies in.
     pub scratch: Scratch,
-    /// What was restored.
+    /// Record of the restored backup.
     pub record: BackupRecord,
     /// The manifests of the databases, in the record's order.
     pub manifests: Vec<Manifest>,
     /// The way to each restored database, in the same order.
     pub databases: Vec<Settings>,
-    /// What was found in each, in the same order.
+    /// Reports, in the same order.
     pub reports: Vec<Report>,
     /// The files of the reports in the store.
     pub report_files: Vec<PathBuf>,

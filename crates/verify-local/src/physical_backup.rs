@@ -14,9 +14,9 @@ use super::survey::{Survey, connect, first};
 use super::tree;
 use verify_drill::watch::Watch;
 
-/// Where the data directory lies in that of a backup.
+/// Data directory in the directory of a backup.
 pub(super) const DATA: &str = "data";
-/// Where tablespaces lie, by object id.
+/// Directory of tablespaces, by OID.
 pub(super) const TABLESPACES: &str = "tablespaces";
 
 /// A manifest, and why its instant will not be provable, where that shows already.
@@ -108,7 +108,7 @@ fn anchor(snapshot: &PostgresSnapshot) -> Option<u64> {
     }
 }
 
-/// Whether the transaction that kept old row versions is gone although nobody let it go.
+/// Returns whether the transaction that kept old row versions has ended early.
 fn ended_early(database: &Settings, xid: u64) -> Result<Option<String>> {
     let xid = xid.to_string();
     let status = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)";

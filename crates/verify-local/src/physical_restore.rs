@@ -17,7 +17,7 @@ use super::physical_backup::{DATA, TABLESPACES};
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
-use super::{neutral, session, tree};
+use super::{sanitize, session, tree};
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
 use verify_drill::backup_record::CopyMethod;
@@ -69,9 +69,9 @@ pub(super) fn restore_in_place(
 pub(super) struct CopiedFiles<'a> {
     /// Its data directory.
     pub(super) data: &'a Path,
-    /// Where the directory of its tablespaces lies.
+    /// Directory of its tablespaces.
     pub(super) tablespaces: &'a Path,
-    /// Where the socket and the log go.
+    /// Directory of the socket and the log.
     pub(super) scratch: &'a Scratch,
 }
 
@@ -86,17 +86,17 @@ fn prepare(
         CopyMethod::Snapshot => Files::Unlisted,
         CopyMethod::Physical | CopyMethod::Logical => {
             // Before anything follows them: they lead to where the backup was made.
-            neutral::relink_tablespaces(data, tablespaces)?;
+            sanitize::relink_tablespaces(data, tablespaces)?;
             watch.step("checking the copy's files with pg_verifybackup")?;
             check_files(data, backup.record.server.major, watch)?
         }
     };
-    neutral::prepare(data)?;
+    sanitize::prepare(data)?;
     give_to_server_user(data)?;
     if tablespaces.join(TABLESPACES).exists() {
         give_to_server_user(&tablespaces.join(TABLESPACES))?;
     }
-    let options = neutral::start_options(scratch.path(), &backup.record.server, watch.asked);
+    let options = sanitize::start_options(scratch.path(), &backup.record.server, watch.asked);
     Ok((files, StartOptions { timeout: RECOVERY_TIMEOUT, ..options }))
 }
 
@@ -189,10 +189,10 @@ fn fetch(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<
     Ok(scratch.path().join(DATA))
 }
 
-/// Whether the files are those that the server sent.
+/// Result of checking that the files are those that the server sent.
 enum Files {
     Whole,
-    /// There is no list of them, as in a snapshot of a volume.
+    /// No list of files, as in a snapshot of a volume.
     Unlisted,
     Damaged(String),
     Unknown(String),
@@ -222,7 +222,7 @@ fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
 }
 
 impl Files {
-    /// Whether something is known of every file, so that its content need not be looked at.
+    /// Returns whether every file was checked, so that its content need not be.
     fn are_proven(&self) -> bool {
         match self {
             Self::Whole | Self::Damaged(_) => true,
@@ -248,7 +248,7 @@ impl Files {
         comparison
     }
 
-    /// Why the server did not start, where the files say so.
+    /// Adds the reason why the server did not start, if the files show it.
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         match self {
             Self::Damaged(said) => {

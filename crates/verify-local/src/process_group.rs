@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
-/// How long a child may take to end by itself once it is to stop.
+/// Time for a child to terminate by itself when it has to stop.
 const TERM_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Sends a signal to a child that leads a group of its own, and to everything that it has started. The child must not

@@ -26,7 +26,7 @@ pub(super) struct Program {
     command: Command,
 }
 
-/// How a program ended.
+/// Result of a program.
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
     /// The end of what it wrote to standard error.
@@ -62,7 +62,7 @@ impl Program {
         self.major
     }
 
-    /// Whether a program of the very same release lies in its directory.
+    /// Returns whether a program of exactly the same release is in its directory.
     pub(super) fn has_beside(&self, name: &str) -> bool {
         let own = Path::new(self.command.get_program());
         release_of(own).is_ok_and(|ours| release_of(&own.with_file_name(name)).is_ok_and(|its| its == ours))
@@ -134,7 +134,7 @@ impl Ended {
         error.or(lines().next()).unwrap_or("it printed nothing")
     }
 
-    /// What it said, on one line.
+    /// Its messages, on one line.
     pub(super) fn told(&self) -> String {
         match self.said.as_str() {
             "" => "it printed nothing".to_owned(),

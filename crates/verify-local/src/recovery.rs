@@ -12,7 +12,7 @@ use super::survey::{connect, first};
 use verify_drill::interrupt::interrupted;
 use verify_drill::until::{Check, Pace, Waited, until};
 
-/// How long a promotion may take.
+/// Time limit of a promotion.
 const PROMOTE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A timeline with the monotonic clock that it is kept by.

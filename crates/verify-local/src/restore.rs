@@ -23,7 +23,7 @@ use verify_drill::provider::RestoreRequest;
 use verify_drill::store::{Folder, Store as _};
 use verify_drill::watch::Watch;
 
-/// Where the reports of restores lie in the directory of a backup.
+/// Directory of restore reports in the directory of a backup.
 const REPORTS: &str = "reports";
 
 /// Restores a backup into a server on this machine and verifies it.
@@ -71,8 +71,8 @@ pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Re
     Ok(Restored { server, scratch, record, manifests, databases, reports, report_files })
 }
 
-/// How much time each database lost, where something shows it: what the copy itself holds, and the instant of the
-/// capture where the comparison passed.
+/// Returns the lost time of each database, if known: from the contents of the copy, and from the time of the capture
+/// if the comparison passed.
 pub(super) fn recovery_points(
     backup: &StoredBackup,
     comparisons: &[Comparison],

@@ -6,7 +6,7 @@ use verify_core::postgres::{Environment, Settings};
 use crate::server::Server;
 use verify_drill::interrupt;
 
-/// What each session starts with: name, value, and the first major version that knows the setting.
+/// Settings of each session: name, value, and the first major version that has the setting.
 ///
 /// `ALTER DATABASE` and `ALTER ROLE` keep such settings with the data, and options of a session override them. With the
 /// source's values a restore fails, is cut short, loads libraries or runs code of the source, or reads other rows.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use verify_core::manifest::Manifest;
 
-use super::draft::Draft;
+use super::backup_draft::BackupDraft;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::{self, BackupRecord};
 use verify_drill::hint::Hinted;
@@ -19,7 +19,7 @@ use verify_drill::until::{Check, Pace, Waited, never, until};
 
 /// Parts the name of a backup in the making from the number of its process.
 const PARTIAL: &str = ".partial-";
-/// How often, and with which pauses, the removal of a directory is tried.
+/// Time limit of the attempts to remove a directory, and the pauses between them.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A directory of backups.
@@ -33,7 +33,7 @@ pub struct Store {
 pub struct StoredBackup {
     /// Its directory.
     pub path: PathBuf,
-    /// What was backed up.
+    /// Record of the backup.
     pub record: BackupRecord,
     /// The manifests of its databases, in the record's order.
     pub manifests: Vec<Manifest>,
@@ -53,7 +53,7 @@ impl Store {
         Ok(Self { path })
     }
 
-    /// Where backups go unless somebody says otherwise: `$XDG_DATA_HOME/state-lab/backups`, or below `~/.local/share`.
+    /// Directory of backups by default: `$XDG_DATA_HOME/state-lab/backups`, or below `~/.local/share`.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// Begins a backup, and removes what dead runs left of theirs.
-    pub(super) fn begin(&self, name: &BackupName) -> Result<Draft<'_>> {
+    pub(super) fn begin(&self, name: &BackupName) -> Result<BackupDraft<'_>> {
         self.sweep();
         let _root = self.lock()?;
         let target = self.path.join(name.as_str());
@@ -140,7 +140,7 @@ impl Store {
         let lock = try_lock(&path)
             .with_context(|| format!("failed to lock {}", path.display()))?
             .with_context(|| format!("{} is locked by another process", path.display()))?;
-        Ok(Draft::new(self, name, path, lock))
+        Ok(BackupDraft::new(self, name, path, lock))
     }
 
     /// Keeps other runs from creating, naming and removing backups until the result is dropped.

@@ -1,4 +1,4 @@
-//! What has to be known of a server before it is backed up: its version, its clock, what the role may do.
+//! Properties of a server that a backup needs: its version, its clock, the role's privileges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -62,7 +62,7 @@ pub(super) struct Survey {
     pub(super) databases: Vec<Settings>,
     pub(super) server: ServerRecord,
     pub(super) tablespaces: Vec<Tablespace>,
-    /// Why there can be no physical backup.
+    /// Reason why no physical backup is possible.
     not_physical: Option<String>,
 }
 

@@ -148,7 +148,7 @@ impl Bucket {
         format!("failed to {verb} s3://{}/{}{at}", self.location.bucket, self.full_key(key))
     }
 
-    /// What the bucket does by itself, asked once.
+    /// Object lock configuration of the bucket, read once.
     pub(crate) fn lock(&self) -> Result<&BucketLock> {
         if let Some(lock) = self.lock.get() {
             return Ok(lock);

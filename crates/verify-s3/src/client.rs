@@ -27,13 +27,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS_MAX: u32 = 4;
 /// The slowest line on which an upload is not given up: 0.5 Mbit/s.
 const UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
-/// How long the clean-up after a signal waits for a service.
+/// Time limit of a service's answer during clean-up after a signal.
 const CLEANUP_TIMEOUT: Duration = Duration::from_millis(500);
-/// What services other than AWS take where nobody says otherwise; AWS answers there for buckets elsewhere, too.
+/// Region of services other than AWS unless given; AWS also answers there for buckets of other regions.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// How long a service may stay silent. None of these limits the time in which an object is read: as long as bytes
-/// arrive, a slow line is no failure.
+/// Timeouts of a service. None of these limits the time in which an object is read: as long as bytes arrive, a slow
+/// line is no failure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// From a request to the first byte of its answer, each time that it is tried.
@@ -148,7 +148,8 @@ async fn builder(location: &Location, limits: &Limits) -> Result<aws_sdk_s3::con
     Ok(builder)
 }
 
-/// Whether `AWS_ENDPOINT_URL` alone says where the service is, and so nothing whether its hosts are named for buckets.
+/// Returns whether only `AWS_ENDPOINT_URL` sets the endpoint, so that it is unknown whether hosts are named after
+/// buckets.
 fn elsewhere_by_environment(location: &Location, elsewhere: bool) -> bool {
     elsewhere && location.endpoint.is_none()
 }
@@ -188,7 +189,7 @@ fn check_authorities(pem: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Where the bucket is: AWS says it in the header of every answer, also of a refusal.
+/// Region of the bucket: AWS says it in the header of every answer, also of a refusal.
 async fn region_of_bucket(client: &Client, bucket: &str) -> Option<String> {
     match client.head_bucket().bucket(bucket).send().await {
         Ok(found) => found.bucket_region().map(str::to_owned),

@@ -1,4 +1,4 @@
-//! What a service answered, or why it did not, with the way out.
+//! Error of a service, with a hint.
 
 use std::error::Error;
 use std::fmt;
@@ -15,7 +15,7 @@ pub(crate) struct Failure {
     code: Option<String>,
     status: Option<u16>,
     told: String,
-    /// Whether the request may have been carried out all the same.
+    /// True if the request may have been executed nevertheless.
     unsure: bool,
 }
 
@@ -45,29 +45,29 @@ impl Failure {
         Self { code: None, status: None, told, unsure: true }
     }
 
-    /// There is no such bucket, where the service itself had no room to say so.
+    /// Error for a bucket that does not exist, if the service's answer had no text.
     pub(crate) fn no_such_bucket(bucket: &str) -> Self {
         let told = format!("there is no bucket {bucket:?}");
         Self { code: Some("NoSuchBucket".to_owned()), status: Some(404), told, unsure: false }
     }
 
-    /// Whether there is no such object. A bucket that is not there is something else.
+    /// Returns whether the object does not exist. A bucket that is not there is something else.
     pub(crate) fn is_absence(&self) -> bool {
         self.status == Some(404) && self.code.as_deref() != Some("NoSuchBucket")
     }
 
-    /// Whether the condition of a conditional request did not hold.
+    /// Returns whether the condition of a conditional request did not hold.
     pub(crate) fn is_condition(&self) -> bool {
         self.status == Some(412)
     }
 
-    /// Whether another request for the same object was under way.
+    /// Returns whether another request for the same object was in progress.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status == Some(409)
             && matches!(self.code.as_deref(), Some("ConditionalRequestConflict" | "OperationAborted"))
     }
 
-    /// Whether the same request may do better later, and whether this one may have been carried out.
+    /// Returns whether a retry may succeed, and whether this request may have been executed.
     pub(crate) fn is_passing(&self) -> bool {
         self.unsure || self.is_conflict() || self.status == Some(429)
     }
@@ -143,7 +143,7 @@ impl Error for Failure {}
 /// Layers of the client that say nothing.
 const NOISE: [&str; 5] = ["dispatch failure", "io error", "other", "service error", "client error (Connect)"];
 
-/// What lies beneath an error, the innermost last, nothing twice.
+/// Returns the causes of an error, the innermost last, without repetitions.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut next = Some(error);

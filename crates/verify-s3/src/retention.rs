@@ -9,18 +9,18 @@ use verify_drill::duration::Period;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a bucket does with an object for which nothing is asked.
+/// Object lock of a bucket for an object without a retention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BucketLock {
-    /// It has no object lock.
+    /// No object lock.
     None,
-    /// It has object lock, and locks nothing by itself.
+    /// Object lock without a default retention.
     OnRequest,
-    /// It locks every new object.
+    /// Default retention of every new object.
     ByDefault { mode: ObjectLockRetentionMode, period: Duration },
 }
 
-/// What to ask for with an object.
+/// Retention to request for an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Retention {
     pub(crate) mode: ObjectLockRetentionMode,
@@ -42,7 +42,8 @@ impl BucketLock {
         Self::ByDefault { mode, period }
     }
 
-    /// What to ask for so that an object is kept as long as `asked`; nothing where the bucket sees to it.
+    /// Returns the retention to request so that an object is kept as long as `asked`; `None` if the bucket's default
+    /// suffices.
     pub(crate) fn retention(&self, asked: Option<Period>, now: SystemTime) -> Result<Option<Retention>> {
         let Some(asked) = asked else { return Ok(None) };
         let retention = |mode| Ok(Some(Retention { mode, until: now + asked.duration() }));

@@ -19,7 +19,7 @@ use verify_drill::runtime::{block_on, unless_interrupted};
 use verify_drill::store::{Existing, Store as _};
 use verify_drill::until::{Check, Pace, Waited, until};
 
-/// What is longer goes in parts of this size, of which a service takes 10,000.
+/// Size of the parts of longer objects, of which a service accepts 10,000.
 const PART_BYTES: usize = 16 << 20;
 const ATTEMPTS_MAX: u32 = 4;
 const ANY: &str = "*";
@@ -42,7 +42,7 @@ impl Bucket {
         put().with_context(|| self.doing("write", key))
     }
 
-    /// Whether an object could be written there, as far as can be told without writing.
+    /// Checks that an object could be written there, as far as possible without writing.
     pub(crate) fn check_free(&self, key: &str, existing: Existing) -> Result<()> {
         let there = self.head(key)?.is_some();
         if there && existing == Existing::Refuse {
@@ -109,7 +109,7 @@ impl Bucket {
         }
     }
 
-    /// Whether the object there is this content.
+    /// Returns whether the existing object has this content.
     async fn holds(&self, key: &str, content: &[u8], sha256: &str) -> Result<bool> {
         let request = self.client.head_object().bucket(&self.location.bucket).key(self.full_key(key));
         let mode = aws_sdk_s3::types::ChecksumMode::Enabled;

@@ -1,4 +1,4 @@
-//! What goes over the wire when a service falters: requests to a server that answers from a script.
+//! Tests of requests to a faulty service: a server that answers from a script.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -20,39 +20,39 @@ use verify_drill::backup_record::BackupRecord;
 use verify_drill::duration::Period;
 use verify_drill::provider::BackupRequest;
 
-/// Back databases up, with manifests of the same instant
+/// Back up databases, with manifests of the same snapshot
 ///
-/// On this machine, a physical backup copies the whole server with pg_basebackup, while one open transaction a database
+/// On this machine, a physical backup copies the whole server with pg_basebackup, while one open transaction per database
 /// keeps the manifest's row versions; the role needs REPLICATION and SELECT. A logical backup dumps each database under
-/// the snapshot that its manifest was captured under; the role needs SELECT.
+/// the snapshot of its manifest; the role needs SELECT.
 ///
-/// In Kubernetes, Velero takes the copy: a CSI snapshot of the primary's volume (csi; csi-move moves its data to the
+/// In Kubernetes, Velero makes the copy: a CSI snapshot of the primary's volume (csi; csi-move moves its data to the
 /// object store), or the files of a base backup (fs) or a dump (fs-dump) on a volume of its own. The manifests are
-/// stored beside the backup. Whatever Velero calls it, a backup counts when every volume that a restore needs is in it.
+/// stored beside the backup. Whatever phase Velero reports, the backup succeeds only if it contains every volume that a restore needs.
 ///
-/// Either is kept whole or not at all. A table or sequence that could not be measured is listed in the record with the
+/// An incomplete backup is removed. A table or sequence that could not be measured is listed in the record with the
 /// reason, and so is a database without tables; the exit status is then 3.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Backup {
-    /// What to call it: letters, digits, dots, dashes and underscores; %Y%m%d and the like stand for the time, in UTC
+    /// Name of the backup: letters, digits, dots, dashes and underscores; %Y%m%d and other strftime patterns are replaced by the time, in UTC
     #[arg(long, value_name = "NAME", value_parser = named)]
     name: BackupName,
-    /// Who takes it [default: velero where the configuration has a [velero] table, else local]
+    /// Provider of the backup [default: velero if the configuration has a [velero] table, else local]
     #[arg(long, value_name = "WHO", value_parser = providers::names())]
     provider: Option<String>,
-    /// How to copy [default: physical where role and server allow it, else logical; csi with Velero]
+    /// Method of the copy [default: physical if role and server allow it, else logical; csi with Velero]
     #[arg(long, value_name = "METHOD", value_parser = providers::methods())]
     method: Option<String>,
-    /// The hash of the rows
+    /// Hash function for rows
     #[arg(long, value_enum, default_value = "blake3")]
     hash: Hash,
     #[command(flatten)]
     store: StoreFlag,
     #[command(flatten)]
     effort: Effort,
-    /// How long a physical backup or a volume snapshot waits for transactions that began before it, prepared ones
-    /// included [default: 60s]
+    /// Time that a physical backup or a volume snapshot waits for older transactions, prepared ones included
+    /// [default: 60s]
     #[arg(long, value_name = "TIME")]
     wait: Option<Period>,
     /// The claim for base backups and dumps [default: the configuration's]

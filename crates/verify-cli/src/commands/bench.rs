@@ -9,8 +9,8 @@ use serde::Serialize;
 use verify_core::capture::capture_snapshot;
 use verify_core::database::Database;
 use verify_core::digest::HashAlgorithm;
-use verify_core::pass::floor;
 use verify_core::plan::Plan;
+use verify_core::scan::floor;
 
 use super::measuring::{Effort, Hash};
 use crate::cli::Globals;
@@ -19,21 +19,21 @@ use crate::exit::Exit;
 use verify_drill::duration::Period;
 use verify_drill::quantity::{bytes, count};
 
-/// Measure how fast a database is verified, beside the raw COPY floor
+/// Measure the speed of a verification, compared with the raw COPY floor
 ///
-/// Reads every row under one snapshot, several times in turn: once and throws it away, which is the floor that no
-/// verification can be faster than, and once as `capture` does. The medians are told. A first reading, which is not
-/// counted, brings the data into the caches, so expect a slower pass over a database that is larger than memory.
+/// Reads every row under one snapshot, several times alternately: once to discard it, which is the lower limit of
+/// any verification's time, and once as `capture` does. Prints the medians. A first scan, which does not count, brings
+/// the data into the caches, so expect a slower scan of a database that is larger than memory.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Bench {
     /// The database: a connection string, a URI, or a name from the configuration
     #[arg(value_name = "DB")]
     database: String,
-    /// How often to read it either way
+    /// Number of measurements of each kind
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
-    /// The hash of the rows
+    /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
     #[command(flatten)]
@@ -45,7 +45,7 @@ EXAMPLES:
     state-lab bench postgresql://backup@db/shop
     state-lab bench shop --jobs 4 --rounds 5 --output json";
 
-/// What was measured.
+/// Result of the measurement.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Benchmark {
     rows: u64,
@@ -121,7 +121,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// So much in that time, as a speed.
+/// Rate per second of `amount` in `time`.
 fn a_second(amount: u64, time: Duration) -> u64 {
     let speed = u128::from(amount) * 1_000_000_000 / time.as_nanos().max(1);
     u64::try_from(speed).unwrap_or(u64::MAX)

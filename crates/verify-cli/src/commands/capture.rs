@@ -14,14 +14,14 @@ use crate::render::manifest::Summary;
 use crate::store;
 use verify_drill::store::Existing;
 
-/// Measure a database: one pass under one snapshot becomes its manifest
+/// Measure a database under one snapshot, and write its manifest
 ///
-/// Reads every row of every table once, under one snapshot, and writes what `verify` needs later, when the database
-/// need not exist any more: a digest of each table, what names lost rows, sequences, and the invariants of the
+/// Reads every row of every table once, under one snapshot, and writes what `verify` needs later, without the database:
+/// a digest of each table, a sketch that identifies lost rows, sequences, and the invariants of the
 /// configuration. Nothing is written to the database.
 ///
-/// The file is written whole or not at all, readable for its owner alone. A table that cannot be read stands in it
-/// with the reason; the exit status is then 3, or 1 where the server found its data damaged.
+/// The file is written atomically, and readable by its owner only. A table that cannot be read is listed in it with
+/// the reason; the exit status is then 3, or 1 if the server found its data damaged.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Capture {
@@ -31,10 +31,10 @@ pub(crate) struct Capture {
     /// The manifest to write: a file, or s3://bucket/key
     #[arg(short = 'o', long = "out", value_name = "PATH")]
     path: PathBuf,
-    /// Replace the manifest if it is there; it may be the only evidence of an older backup
+    /// Replace an existing manifest; it may be the only evidence of an older backup
     #[arg(long)]
     force: bool,
-    /// The hash of the rows
+    /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
     #[command(flatten)]

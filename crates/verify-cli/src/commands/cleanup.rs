@@ -15,19 +15,19 @@ use verify_drill::watch::Watch;
 
 /// Remove what earlier runs left behind
 ///
-/// Servers and directories of runs that were killed, restored servers that were kept, and backups that were never
-/// finished; also in a Kubernetes cluster where the configuration has a [velero] table, or with --context or
-/// --velero-namespace. Runs that are at work, and whole backups, are left alone.
+/// Removes servers and directories of killed runs, restored servers that were kept, and incomplete backups; also
+/// in a Kubernetes cluster if the configuration has a [velero] table, or with --context or --velero-namespace.
+/// Does not touch active runs and complete backups.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Cleanup {
     #[command(flatten)]
     store: StoreFlag,
     /// Also clean up the cluster of this context of the kubeconfig
-    /// [default: the configuration's, where it has [velero]]
+    /// [default: the configuration's, if it has [velero]]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Also clean up the cluster, where Velero is in this namespace [default: velero]
+    /// Also clean up the cluster whose Velero is in this namespace [default: velero]
     #[arg(long, value_name = "NAME")]
     velero_namespace: Option<String>,
 }
@@ -74,7 +74,7 @@ impl Cleanup {
     }
 }
 
-/// What was removed and what was not, in words. Of a cluster that was not asked nothing is known.
+/// Text of the removed objects and of those that are left. Of a cluster that was not asked nothing is known.
 fn told(all: &Removal, in_cluster: bool) -> String {
     let removed = all.removed.iter().map(|what| format!("removed: {what}\n"));
     let left = all.left.iter().map(|what| format!("left: {what}\n"));

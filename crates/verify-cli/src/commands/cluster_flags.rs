@@ -9,7 +9,7 @@ use verify_velero::provider::Settings;
 
 const KUBERNETES: &str = "Kubernetes";
 
-/// Where a database is in a cluster.
+/// Location of a database in a cluster.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DatabaseFlags {
     /// The context of the kubeconfig [default: the configuration's, else the current one]
@@ -18,15 +18,15 @@ pub(crate) struct DatabaseFlags {
     /// The database's namespace [default: the configuration's, else the context's]
     #[arg(short, long, value_name = "NAME", help_heading = KUBERNETES)]
     namespace: Option<String>,
-    /// The cluster of PostgreSQL, where the namespace has several
+    /// The PostgreSQL cluster, if the namespace has several
     #[arg(long, value_name = "NAME", help_heading = KUBERNETES)]
     cluster: Option<String>,
-    /// The image of state-lab, for the pods that it works in
+    /// Image of state-lab, for its pods
     #[arg(long, value_name = "IMAGE", help_heading = KUBERNETES)]
     image: Option<String>,
 }
 
-/// Where a database and its backups are in a cluster.
+/// Location of a database and its backups in a cluster.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterFlags {
     #[command(flatten)]

@@ -12,13 +12,13 @@ use crate::connect::Target;
 use crate::exit::Exit;
 use verify_drill::hint::Hinted;
 
-/// Compare two live databases, and name every row in which they differ
+/// Compare two running databases, and list every differing row
 ///
-/// Reads both at the same time, each under a snapshot of its own. Where many rows differ, the tables concerned are read
-/// once more, so that all of them can be named.
+/// Reads both at the same time, each under a snapshot of its own. If many rows differ, their tables are read once more,
+/// so that all of these rows can be listed.
 ///
-/// The two must stand still, or be the same instant: a source that moved on differs honestly from its restored past.
-/// For that, capture a manifest with the backup, and use `verify`.
+/// Neither may be written to meanwhile, and both must be of the same point in time: a source that was written to after
+/// the backup differs from the restore. In that case capture a manifest with the backup, and use `verify`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Compare {
@@ -28,7 +28,7 @@ pub(crate) struct Compare {
     /// The copy, likewise
     #[arg(value_name = "RESTORED")]
     restored: String,
-    /// The hash of the rows
+    /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::terminal;
 use verify_drill::hint::Hinted;
 
-/// Print a script that makes a shell complete the command line
+/// Print a shell completion script
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Completions {

@@ -8,21 +8,21 @@ use crate::demo::story::{self, Narrator};
 use crate::exit::Exit;
 use crate::terminal;
 
-/// Lose a database and prove its restore, on throw-away servers of this machine
+/// Destroy a database and verify its restore, on temporary servers of this machine
 ///
-/// Needs nothing but an installed PostgreSQL server, writes only below the temporary directory, and leaves nothing
-/// behind. A shop is loaded, used by clients, backed up meanwhile, killed and deleted; the restored copy is verified
-/// row by row, and the time and the writes that were lost are compared with what the clients know. Then the copy is
-/// damaged in five small ways, each of which has to be found.
+/// Needs only an installed PostgreSQL server, writes only below the temporary directory, and leaves nothing behind.
+/// A shop is loaded, used by clients, backed up meanwhile, killed and deleted; the restored copy is verified row by
+/// row, and the lost time and writes are compared with the clients' records. Then the copy is damaged in five small
+/// ways, each of which must be found.
 ///
-/// Exit status 0 means that all of this came out as expected.
+/// Exit status 0 means that all results were as expected.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Demo {
-    /// The major version of PostgreSQL, 13 to 18 [default: the newest on this machine]
+    /// Major version of PostgreSQL, 13 to 18 [default: the newest on this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(13..=18))]
     major: Option<u32>,
-    /// Leave the restored and damaged copy running, and say how to look at it
+    /// Keep the restored and damaged copy running, and print how to connect to it
     #[arg(long)]
     keep: bool,
 }

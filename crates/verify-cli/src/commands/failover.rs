@@ -9,21 +9,21 @@ use crate::exit::Exit;
 use crate::render;
 use crate::render::document::FailoverDocument;
 use verify_drill::duration::Period;
-use verify_velero::failover::{self, How, Outcome, Request, TRANSIENT_MS, Wanted};
+use verify_velero::failover::{self, FailoverOutcome, How, Request, TRANSIENT_MS, Wanted};
 
-/// Move the primary away while a probe writes: outage, errors, lost acknowledged writes
+/// Move the primary to another node while a probe writes, and measure outage, errors and lost acknowledged writes
 ///
 /// Writers in a pod of the application's namespace insert numbered rows through the Service, into a table of their own
-/// (state_lab.probe_…, dropped at the end), and keep a record of every acknowledgement. The node's primary is driven
-/// away; once a new one takes writes the node is brought back, the old primary has to rejoin, and every acknowledged
-/// write is looked for. Refuses to begin unless the primary runs on the node. Ctrl-C brings the node back first.
+/// (state_lab.probe_…, dropped at the end), and record every acknowledgement. The primary is moved off the node; once
+/// a new one accepts writes the node is brought back, the old primary has to rejoin, and every acknowledged write is
+/// checked. Refuses to start unless the primary runs on the node. Ctrl-C brings the node back first.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Failover {
     /// The node that the primary runs on
     #[arg(long, value_name = "NODE")]
     node: String,
-    /// How to drive the primary away
+    /// Event that moves the primary
     #[arg(long, value_enum, value_name = "HOW", default_value = "cordon-evict")]
     how: HowFlag,
     /// The shell command for `--how command`; STATE_LAB_NODE, STATE_LAB_NAMESPACE and STATE_LAB_POD are set
@@ -34,42 +34,42 @@ pub(crate) struct Failover {
     undo: Option<String>,
     #[command(flatten)]
     place: DatabaseFlags,
-    /// The Service to write through [default: that of the primary, by its operator's custom]
+    /// Service to write through [default: that of the primary, by its operator's naming convention]
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
     /// The database to write to
     #[arg(long, value_name = "NAME", default_value = "postgres")]
     database: String,
-    /// The node to write from [default: any other than the drilled]
+    /// Node to write from [default: any other than the drilled one]
     #[arg(long, value_name = "NODE")]
     probe_node: Option<String>,
-    /// Writes a second, of all writers together
+    /// Writes per second, all writers together
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
-    /// How many clients write
+    /// Number of writers
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64))]
     writers: u32,
-    /// How long to wait for a new primary that takes writes
+    /// Time to wait for a new primary that accepts writes
     #[arg(long, value_name = "TIME", default_value = "2m")]
     deadline: Period,
-    /// How long to wait until the old primary has rejoined
+    /// Time to wait until the old primary has rejoined
     #[arg(long, value_name = "TIME", default_value = "3m")]
     rejoin: Period,
-    /// How long to write before the event, and after the recovery
+    /// Duration of the writes before the event, and after the recovery
     #[arg(long, value_name = "TIME", default_value = "5s")]
     settle: Period,
 }
 
-/// How to drive the primary away.
+/// Event that moves the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum HowFlag {
-    /// Cordon the node and evict the primary's pod: the least harm
+    /// Cordon the node and evict the primary's pod
     CordonEvict,
     /// Cordon the node and evict every pod on it, as `kubectl drain` does
     Drain,
     /// Delete the primary's pod
     DeletePod,
-    /// Run a command of yours, given with --command
+    /// Run the command of --command
     Command,
 }
 
@@ -137,7 +137,7 @@ impl Failover {
     }
 }
 
-fn print(outcome: &Outcome, globals: &Globals) -> Result<()> {
+fn print(outcome: &FailoverOutcome, globals: &Globals) -> Result<()> {
     let document = FailoverDocument::new(outcome);
     globals.terminal().result(&document, |style| render::failover::failover(outcome, style))
 }

@@ -24,10 +24,10 @@ use verify_drill::until::pause;
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// Keep the heartbeat that the recovery point (RPO) is read from
+/// Manage the heartbeat, from which the recovery point (RPO) is computed
 ///
-/// A row a second in the table state_lab.heartbeat, by the server's own clock. After a restore its newest row says up
-/// to which instant writes were recovered. Besides the probe of `failover`, nothing else is ever written to a source.
+/// One row a second in the table state_lab.heartbeat, by the server's own clock. After a restore its newest row shows
+/// up to which time writes were recovered. Besides the probe of `failover`, nothing else is ever written to a source.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Heartbeat {
@@ -51,14 +51,14 @@ SELECT, INSERT, DELETE ON TABLE state_lab.heartbeat to the role";
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Create the table, if it is not there
+    /// Create the table, if it does not exist
     Install(Place),
     /// Write a row a second until SIGINT or SIGTERM, after which the exit status is 0
     ///
-    /// Connects again when the connection breaks, after pauses that grow up to 30 s. Ends with an error where trying
-    /// again cannot help: the table is missing, or the role may not write it.
+    /// Reconnects when the connection breaks, after pauses of up to 30 s. Exits with an error if a retry cannot help:
+    /// the table is missing, or the role may not write to it.
     Run(Run),
-    /// Say how old the newest row is; exit status 1 if its writer is silent, 3 if there is none
+    /// Print the age of the newest row; exit status 1 if its writer is silent, 3 if there is no row
     Status(Place),
 }
 
@@ -73,10 +73,10 @@ struct Place {
 struct Run {
     #[command(flatten)]
     place: Place,
-    /// How often to write
+    /// Interval between two rows
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Period,
-    /// What to call this writer in the table [default: the name of this host]
+    /// Name of this writer in the table [default: the name of this host]
     #[arg(long, value_name = "NAME")]
     writer: Option<String>,
 }
@@ -111,7 +111,7 @@ impl Place {
     }
 }
 
-/// What is known of a heartbeat.
+/// State of a heartbeat.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct HeartbeatState<'a> {
     heartbeat: Word,
@@ -120,7 +120,7 @@ pub(crate) struct HeartbeatState<'a> {
     pulse: Option<&'a Pulse>,
 }
 
-/// What a command found or did.
+/// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "HeartbeatWord")]
@@ -133,7 +133,7 @@ enum Word {
     Alive,
     /// The newest row is too old.
     Silent,
-    /// There is no row, or no table.
+    /// No row, or no table.
     None,
 }
 
@@ -238,7 +238,7 @@ impl Writer<'_> {
     }
 }
 
-/// Whether trying again cannot help: only a person can change it.
+/// Returns whether a retry cannot help, because only a user can change the cause.
 fn is_final(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Settings | ErrorKind::Authentication | ErrorKind::Privilege => true,

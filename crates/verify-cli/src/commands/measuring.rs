@@ -18,17 +18,17 @@ use crate::store;
 use verify_drill::duration::Period;
 use verify_drill::store::{Draft, Existing};
 
-/// How hard to work.
+/// Number of connections and limits of the work.
 #[derive(Args)]
 pub(crate) struct Effort {
-    /// How many connections read at once, on each database
+    /// Number of parallel connections to each database
     #[arg(short, long, value_name = "N", default_value = "2", value_parser = jobs, allow_negative_numbers = true)]
     jobs: NonZeroUsize,
-    /// How long to wait for a lock that somebody holds, before the table counts as unreadable [default: 10s]
+    /// Time to wait for a table's lock before the table counts as unreadable [default: 10s]
     #[arg(long, value_name = "TIME")]
     lock_timeout: Option<Period>,
-    /// How long a server may send nothing before a second connection asks whether it is still at work; if it is not, the
-    /// command gives up. 0s never asks [default: 2m]
+    /// Time without data from the server after which a second connection checks that it is still working; if it is not,
+    /// the command fails. 0s: never check [default: 2m]
     #[arg(long, value_name = "TIME")]
     stall_timeout: Option<Period>,
 }
@@ -43,17 +43,17 @@ pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
 pub(crate) enum Hash {
     /// Keyed BLAKE3: the fastest
     Blake3,
-    /// Keyed SHA-256, for those whose rules ask for it
+    /// Keyed SHA-256, where regulations require it
     Sha256,
 }
 
-/// Where evidence goes besides standard output.
+/// Destination of the report besides standard output.
 #[derive(Args)]
 pub(crate) struct ReportFlag {
-    /// Also write the report, as JSON, to this file or s3://bucket/key; `state-lab show` reads it
+    /// Also write the report, as JSON, to this file or s3://bucket/key; `state-lab show` prints it
     #[arg(long, value_name = "PATH")]
     report: Option<PathBuf>,
-    /// Replace the file if it is there
+    /// Replace an existing file
     #[arg(long, requires = "report")]
     force: bool,
 }
@@ -87,7 +87,7 @@ impl ReportFlag {
     }
 }
 
-/// When work began, by the wall clock and by one that never jumps.
+/// Start of the work, by the wall clock and by a monotonic one.
 pub(crate) struct Beginning {
     started_at: Timestamp,
     clock: std::time::Instant,

@@ -1,4 +1,4 @@
-//! Which two places are compared.
+//! Selection of the two places that are compared.
 
 use anyhow::{Context, Result, bail};
 

@@ -9,19 +9,19 @@ use crate::cli::Globals;
 use crate::exit::Exit;
 use crate::render::replica;
 use crate::store;
-use verify_velero::replicas::{self, Reading};
+use verify_velero::replicas::{self, ReadPolicy};
 
-/// Check that another region's copy of a Velero backup is complete and equal, by content
+/// Check by content that another region's copy of a Velero backup is complete and equal
 ///
-/// Every object of the backup, and of the repositories that hold its volumes' data, must be in the copy with the same
-/// content: by checksums that both services keep, else by reading both sides. Replication that says COMPLETED proves
-/// nothing. Nothing is written.
+/// Every object of the backup, and of the repositories with its volumes' data, must be in the copy with the same content:
+/// by checksums that both services store, otherwise by reading both sides. A replication status of COMPLETED does
+/// not count. Nothing is written.
 ///
-/// Where the configuration has a [velero] table with a `replica_location`, both sides are backup storage locations of
-/// that cluster; --from and --to name regions instead.
+/// If the configuration has a [velero] table with a `replica_location`, both sides are BackupStorageLocations of that
+/// cluster; --from and --to select regions instead.
 ///
-/// Volumes whose data are not in the bucket, as CSI snapshots that were not moved, are listed; the exit status
-/// is then 3.
+/// Volumes whose data are not in the bucket, such as CSI snapshots that were not moved, are listed; the exit
+/// status is then 3.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Replicas {
@@ -34,7 +34,7 @@ pub(crate) struct Replicas {
     /// The copy, likewise [default: the `replica_location` of [velero], else b]
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// Read every object on both sides, whatever their checksums say
+    /// Read every object on both sides, even if their checksums are equal
     #[arg(long)]
     read: bool,
 }
@@ -49,7 +49,7 @@ impl Replicas {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let Self { backup, from, to, read } = self;
         let (a, b) = Sides::choose(from, to, &globals.config()?).open()?;
-        let reading = if read { Reading::Everything } else { Reading::WhereNeeded };
+        let reading = if read { ReadPolicy::Everything } else { ReadPolicy::WhereNeeded };
         let found = replicas::compare(
             &*store::open(&a)?,
             &*store::open(&b)?,

@@ -28,41 +28,41 @@ use verify_drill::store::{Draft as _, Existing, FileDraft};
 use verify_drill::watch::Watch;
 use verify_drill::{openmetrics, recovery};
 
-/// Restore a backup where it reaches nobody, verify every row, and measure RTO and RPO
+/// Restore a backup in isolation, verify every row, and measure RTO and RPO
 ///
-/// The copy runs on a private socket, with nothing of the source's configuration. The stored backup is only read.
-/// Whatever is made is removed at the end, also after Ctrl-C; what a killed run left is removed by the next one. The
-/// report is kept beside the backup.
+/// The copy runs on a private socket, without the source's configuration. The stored backup is only read. Everything
+/// that the run creates is removed at the end, also after Ctrl-C; the next run removes what a killed one left
+/// behind. The report is stored beside the backup.
 ///
-/// On this machine it needs room for a copy in the temporary directory (TMPDIR), and a PostgreSQL server of the same
-/// major version. A backup of Velero's is restored into a namespace of its own, which lets nothing in or out; only the
-/// database's volume comes back, and nothing starts on it but the server that verifies it.
+/// On this machine it needs space for a copy in the temporary directory (TMPDIR), and a PostgreSQL server of the same
+/// major version. A backup by Velero is restored into a namespace of its own, without ingress and egress; only the
+/// database's volume is restored, and only the server that verifies it is started on it.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
     /// The backup's name
     #[arg(long, value_name = "NAME", required_unless_present = "latest")]
     snapshot: Option<BackupName>,
-    /// Instead of a name, the newest backup of the namespace that Velero completed and that can be proven; a flag of
-    /// its own, since a backup may be called "latest"
+    /// Instead of a name: the newest verifiable backup of the namespace that Velero completed; a flag of its own,
+    /// because a backup may be named "latest"
     #[arg(long, conflicts_with = "snapshot", help_heading = "Kubernetes")]
     latest: bool,
-    /// Who made it [default: velero where the configuration has a [velero] table, else local]
+    /// Provider of the backup [default: velero if the configuration has a [velero] table, else local]
     #[arg(long, value_name = "WHO", value_parser = providers::names())]
     provider: Option<String>,
     #[command(flatten)]
     store: StoreFlag,
-    /// How many connections load and read at once
+    /// Number of parallel connections
     #[arg(short, long, value_name = "N", default_value = "2", value_parser = jobs, allow_negative_numbers = true)]
     jobs: NonZeroUsize,
-    /// When the source was lost, as in 2026-11-21T03:14:00Z [default: when the restore begins]
+    /// Time at which the source was lost, for example 2026-11-21T03:14:00Z [default: the start of the restore]
     #[arg(long, value_name = "TIME")]
     incident: Option<Timestamp>,
-    /// Leave the restored server running
+    /// Keep the restored server running
     #[arg(long)]
     keep: bool,
-    /// Write the outcome as OpenMetrics text, as for node_exporter's textfile collector. A restore that could not be
-    /// made leaves what is there, so that its last success grows old
+    /// Write the result as OpenMetrics text, for example for node_exporter's textfile collector. A restore that could
+    /// not run leaves an existing file unchanged, so that its last success becomes old
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
     #[command(flatten)]

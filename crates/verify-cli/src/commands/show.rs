@@ -11,11 +11,11 @@ use crate::render::manifest::Summary;
 use crate::render::text;
 use crate::store::{Stored, read};
 
-/// Show a manifest or a report
+/// Print a manifest or a report
 ///
-/// A manifest is shown without the sketches that name lost rows; a report as it was shown when it was made. A file that
-/// is cut or changed is refused, with exit status 2. Otherwise the exit status is 0, whatever the verdict of
-/// the report.
+/// Prints a manifest without the sketches that identify lost rows, and a report as it was printed when it was created.
+/// A file that is truncated or modified is refused, with exit status 2. Otherwise the exit status is 0, whatever
+/// the verdict of the report.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Show {

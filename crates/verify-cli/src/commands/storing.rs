@@ -1,4 +1,4 @@
-//! What commands that work on backups share: the store's flag, how their work is watched and what is told of its end.
+//! Parts shared by commands that work on backups: the store's flag, the output of steps and of leftovers.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use verify_drill::interrupt;
 use verify_drill::watch::Watch;
 use verify_local::Store;
 
-/// Where backups are.
+/// Flag for the store of backups.
 #[derive(Args, Debug)]
 pub(crate) struct StoreFlag {
     /// The directory of backups [default: that of the configuration, else ~/.local/share/state-lab/backups]

@@ -13,10 +13,10 @@ use crate::connect::Target;
 use crate::exit::Exit;
 use crate::store;
 
-/// Hold a restored database against the manifest of its source
+/// Compare a restored database with the manifest of its source
 ///
-/// Reads every row of the restored database once, and says whether it is the one that was captured; where it is not,
-/// which rows are missing, added or changed, by key. The source need not exist any more.
+/// Reads every row of the restored database once, and reports whether it is the one that was captured, and if not,
+/// which rows are missing, added or changed, by key. The source is not needed.
 ///
 /// What could not be checked is never a pass: it is listed by name with the reason, and the exit status is 3.
 #[derive(Args)]

@@ -12,7 +12,7 @@ pub(crate) struct Damage {
     /// In words.
     pub(crate) name: &'static str,
     sql: &'static str,
-    /// What a verification must find, and where.
+    /// Findings that a verification must report.
     expected: &'static [Expected],
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Damage {
 struct Expected {
     code: Code,
     object: &'static str,
-    /// How many rows it is about; 0 for what is no row.
+    /// Number of affected rows; 0 if it is not about rows.
     rows: u64,
     /// The row that must be named, where one has a name.
     named: Option<&'static str>,
@@ -82,14 +82,14 @@ pub(crate) const DAMAGES: [Damage; 5] = [
     },
 ];
 
-/// What a verification said about one damage.
+/// Result of the verification for one damage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Judged {
     /// In words.
     pub(crate) damage: &'static str,
     /// The findings that must come out and did, one line each.
     pub(crate) found: Vec<String>,
-    /// Those that must have come out and did not.
+    /// Expected findings that were not reported.
     pub(crate) overlooked: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ impl Expected {
     }
 }
 
-/// What became of each damage, and the findings that nothing here explains.
+/// Returns the result for each damage, and the findings that no damage explains.
 pub(crate) fn judge(findings: &[Finding]) -> (Vec<Judged>, Vec<&Finding>) {
     let judged = DAMAGES.iter().map(|damage| {
         let mut judged = Judged { damage: damage.name, found: Vec::new(), overlooked: Vec::new() };

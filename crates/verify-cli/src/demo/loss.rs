@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::writers::Acknowledged;
 
-/// What became of the acknowledged writes.
+/// State of the acknowledged writes after the restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Loss {
     /// Acknowledged writes that the restored copy has.
@@ -17,9 +17,9 @@ pub(crate) struct Loss {
     pub(crate) lost: u64,
     /// Writes that the copy lacks although later ones of the same writer are there; a backup never does that.
     pub(crate) holes: u64,
-    /// How long before the incident the newest restored write was acknowledged, in milliseconds.
+    /// Time from the acknowledgement of the newest restored write to the incident, in milliseconds.
     pub(crate) last_restored_ms: Option<u64>,
-    /// How long before the incident the oldest lost write was acknowledged, in milliseconds: the true loss.
+    /// Time from the acknowledgement of the oldest lost write to the incident, in milliseconds: the true loss.
     pub(crate) first_lost_ms: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ impl Loss {
         }
     }
 
-    /// Whether a bound in milliseconds covers every write that is lost.
+    /// Returns whether a bound in milliseconds covers every lost write.
     pub(crate) fn is_within(&self, bound_ms: u64) -> bool {
         self.holes == 0 && self.first_lost_ms.is_none_or(|lost| lost <= bound_ms)
     }

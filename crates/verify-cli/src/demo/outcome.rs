@@ -1,4 +1,4 @@
-//! What came of the demonstration, and how it is told.
+//! Result of the demonstration, and its text.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use verify_drill::quantity::count;
 /// Both acts, and whether each came out as expected.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Demonstration")]
-pub(crate) struct Outcome {
+pub(crate) struct DemoOutcome {
     /// Pass where the restore was proven, the bound held, and every damage and nothing else was found.
     pub(crate) verdict: Verdict,
-    /// What went otherwise than expected.
+    /// Results that were not as expected.
     pub(crate) surprises: Vec<String>,
     /// The restore.
     pub(crate) restore: Report,
@@ -31,18 +31,18 @@ pub(crate) struct Outcome {
     pub(crate) took_ms: u64,
 }
 
-/// What the verification of the damaged copy said.
+/// Result of the verification of the damaged copy.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Damaged {
     /// Its verdict.
     pub(crate) integrity_checks: Verdict,
-    /// What became of each damage.
+    /// Result for each damage.
     pub(crate) judged: Vec<Judged>,
     /// Findings that no damage explains.
     pub(crate) unexplained: Vec<String>,
 }
 
-impl Outcome {
+impl DemoOutcome {
     /// Judges both acts.
     pub(crate) fn new(restore: Report, loss: Loss, damaged: Damaged, took: Duration) -> Self {
         let surprises = surprises(&restore, &loss, &damaged);
@@ -51,7 +51,7 @@ impl Outcome {
         Self { verdict, surprises, restore, loss, damaged, took_ms }
     }
 
-    /// For people; the lines that the restore promises come first.
+    /// Plain text; the lines that the restore promises come first.
     pub(crate) fn text(&self, style: &Style) -> String {
         let mut told = text::report(&self.restore, style);
         told.push('\n');
@@ -194,8 +194,8 @@ mod tests {
         Damaged { integrity_checks: Verdict::Fail, judged: vec![judged], unexplained: Vec::new() }
     }
 
-    fn outcome(restore: Report, loss: Loss, damaged: Damaged) -> Outcome {
-        Outcome::new(restore, loss, damaged, Duration::from_millis(7_049))
+    fn outcome(restore: Report, loss: Loss, damaged: Damaged) -> DemoOutcome {
+        DemoOutcome::new(restore, loss, damaged, Duration::from_millis(7_049))
     }
 
     #[test]

@@ -12,7 +12,7 @@ const SHOP: &str = include_str!("shop.sql");
 const SIZE: &str = "SELECT coalesce(sum(c.reltuples), 0)::bigint, count(*) FROM pg_class c \
     WHERE c.relnamespace = 'shop'::regnamespace AND c.relkind IN ('r', 'm')";
 
-/// How large the shop is.
+/// Size of the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Rows in all tables.

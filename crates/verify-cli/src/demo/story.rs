@@ -18,7 +18,7 @@ use verify_core::verify::verify;
 
 use super::damage::{self, DAMAGES};
 use super::loss::Loss;
-use super::outcome::{Damaged, Outcome};
+use super::outcome::{Damaged, DemoOutcome};
 use super::shop;
 pub(crate) use super::shop::DATABASE;
 use super::writers::{self, Acknowledged, WRITERS, Writers};
@@ -34,7 +34,7 @@ use verify_local::{LocalProvider, Restored, Store};
 
 /// The major versions that the demonstration runs on.
 pub(crate) const MAJORS: std::ops::RangeInclusive<u32> = 13..=18;
-/// How long the shop is used before the backup begins, and after it is done.
+/// Time of use before the backup starts, and after it is complete.
 const USED_BEFORE: Duration = Duration::from_secs(1);
 const USED_AFTER: Duration = Duration::from_millis(2_500);
 
@@ -77,7 +77,7 @@ impl<'a> Narrator<'a> {
 }
 
 /// Plays the whole story on servers of this installation; gives the damaged copy, which still runs.
-pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Result<(Outcome, Restored)> {
+pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Result<(DemoOutcome, Restored)> {
     scratch::sweep();
     let scratch = Scratch::create("demo")?;
     let mut server = open_shop(installation, &scratch, narrator)?;
@@ -109,7 +109,7 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     let [report] = &restored.reports[..] else { bail!("the restore reported other databases than the shop") };
     let loss = count_loss(&restored, &acknowledged, incident)?;
     let damaged = damage(&restored, narrator)?;
-    Ok((Outcome::new(report.clone(), loss, damaged, narrator.elapsed()), restored))
+    Ok((DemoOutcome::new(report.clone(), loss, damaged, narrator.elapsed()), restored))
 }
 
 /// Starts a server, and fills it.
@@ -155,7 +155,7 @@ fn lose(
     Ok((incident, writers.end()?))
 }
 
-/// Which of the acknowledged writes the copy has.
+/// Counts the acknowledged writes that the copy has and lacks.
 fn count_loss(restored: &Restored, acknowledged: &[Acknowledged], incident: Timestamp) -> Result<Loss> {
     let rows = writers::connect(&shop_of(restored)?)?.query("SELECT id FROM shop.acknowledged")?;
     let ids = rows.iter().map(|row| row.number(0)).collect::<verify_core::Result<HashSet<i64>>>()?;
@@ -192,7 +192,7 @@ fn shop_of(restored: &Restored) -> Result<Settings> {
     settings(&restored.conninfo(DATABASE))
 }
 
-/// How to connect to a server of ours; nothing of this process's environment counts.
+/// Settings for a connection to a server of the demonstration, independent of the environment.
 fn settings(conninfo: &str) -> Result<Settings> {
     Ok(Settings::parse(conninfo, &Environment::default())?.with_stop(interrupt::asked))
 }

@@ -1,4 +1,4 @@
-//! What a customer of the shop does in one transaction.
+//! Transaction of one customer of the shop.
 
 use verify_core::Result;
 use verify_core::postgres::{Connection, Parameter, Row, Type};
@@ -9,7 +9,8 @@ use super::writers::WRITERS;
 /// One purchase: an order with items and a payment, stock, sessions, and a gift card that is tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purchase {
-    /// Who buys. Writers touch different products and customers, so that they never wait for each other.
+    /// Number of the customer. Writers touch different products and customers, so that they never wait for each
+    /// other.
     pub(crate) writer: u32,
     /// The how-manieth purchase of this writer.
     pub(crate) turn: i64,

@@ -12,7 +12,7 @@ use verify_core::postgres::{Connection, SessionOptions, Settings, heartbeat};
 use super::traffic;
 use verify_drill::until::{never, pause};
 
-/// How many clients write.
+/// Number of writers.
 pub(crate) const WRITERS: u32 = 3;
 /// The pause between two transactions of one writer.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -24,7 +24,7 @@ pub(crate) const BEAT: Duration = Duration::from_millis(500);
 pub(crate) struct Acknowledged {
     /// The row of `shop.acknowledged` that it wrote.
     pub(crate) id: i64,
-    /// When the answer was here, by the wall clock.
+    /// Time of the answer, by the wall clock.
     pub(crate) at: Timestamp,
 }
 
@@ -55,12 +55,12 @@ impl Writers {
         Ok(Self { stop, count, threads })
     }
 
-    /// How many transactions were acknowledged so far.
+    /// Number of transactions acknowledged up to now.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether one of them gave up, which none does while the server lives.
+    /// Returns whether one of them stopped, which does not happen while the server runs.
     pub(crate) fn any_ended(&self) -> bool {
         self.threads.iter().any(JoinHandle::is_finished)
     }

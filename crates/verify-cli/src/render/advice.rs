@@ -1,4 +1,4 @@
-//! What to do about a finding that does not say so itself.
+//! Suggested next step for a finding without advice of its own.
 
 use verify_core::finding::{Code, Finding};
 

@@ -1,4 +1,4 @@
-//! What is printed, stored and recorded of a restore claims proof beside a pass alone.
+//! Checks that printed, stored and recorded texts of a restore claim a verification only for a pass.
 
 use jiff::Timestamp;
 use verify_core::compare::{Comparison, Coverage};
@@ -26,7 +26,7 @@ const CLAIMS: [&str; 9] = [
     "by the capture",
     "last_success_timestamp_seconds{",
 ];
-/// What says the opposite in the same words.
+/// Texts that deny a verification in the same words.
 const DENIALS: [&str; 3] = ["rows are not verified", "is not proven", "snapshot.unproven"];
 
 /// The first claim in `text`.

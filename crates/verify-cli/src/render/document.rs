@@ -14,17 +14,17 @@ use verify_drill::backup_record::BackupRecord;
 use verify_drill::problem::Problem;
 use verify_drill::provider::{StoredAt, TakenBackup};
 #[cfg(feature = "velero")]
-use verify_velero::failover::Outcome;
+use verify_velero::failover::FailoverOutcome;
 #[cfg(feature = "velero")]
 use verify_velero::provider::Record;
 
-/// Whether a backup or restore could be made.
+/// Status of a backup or restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Status {
-    /// It was made.
+    /// Succeeded.
     Success,
-    /// It was not.
+    /// Failed.
     Failed,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct BackupDocument<'a> {
     /// What was backed up; null where Velero's backup is not restorable.
     #[schemars(with = "Option<AnyRecord>")]
     backup: Option<&'a Value>,
-    /// Why Velero's backup is not restorable, and what Velero warns of.
+    /// Reasons why Velero's backup is not restorable, and Velero's warnings.
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<Vec<ProblemLine<'a>>>,
     /// Errors and warnings in Velero's log of the backup.
@@ -59,14 +59,14 @@ enum AnyRecord {
     Velero(Box<Record>),
 }
 
-/// What is wrong with an object.
+/// Problem of an object.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ProblemLine<'a> {
-    /// Whether the backup is not restorable for it.
+    /// True if the problem makes the backup not restorable.
     fails: bool,
     object: &'a str,
     what: &'a str,
-    /// What to do about it.
+    /// Suggested remedy.
     way_out: Option<&'a str>,
 }
 
@@ -102,13 +102,13 @@ pub(crate) struct RestoreDocument<'a> {
     pub(crate) integrity_checks: Verdict,
     /// The same with the objectives.
     pub(crate) verdict: Verdict,
-    /// How long the recovery took.
+    /// Recovery time.
     pub(crate) rto: Option<&'a Rto>,
-    /// How much time was lost, where that could be bounded.
+    /// Bound of the lost time, if known.
     pub(crate) rpo: Option<&'a Rpo>,
     /// A report for each database.
     pub(crate) reports: &'a [Report],
-    /// Where the reports are kept.
+    /// Addresses of the stored reports.
     pub(crate) report_files: &'a [String],
 }
 
@@ -119,12 +119,12 @@ pub(crate) struct FailoverDocument<'a> {
     event: &'static str,
     service_impact: String,
     verdict: Verdict,
-    drill: &'a Outcome,
+    drill: &'a FailoverOutcome,
 }
 
 #[cfg(feature = "velero")]
 impl<'a> FailoverDocument<'a> {
-    pub(crate) fn new(outcome: &'a Outcome) -> Self {
+    pub(crate) fn new(outcome: &'a FailoverOutcome) -> Self {
         Self {
             event: outcome.event(),
             service_impact: outcome.service_impact(),

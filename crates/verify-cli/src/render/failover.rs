@@ -4,18 +4,18 @@ use std::fmt::Write;
 
 use super::style::{Ink, Style, sentence};
 use verify_drill::quantity::{count, counted};
-use verify_velero::failover::{Impact, Move, Outcome, Reading, Span, writes};
+use verify_velero::failover::{FailoverOutcome, Impact, Move, ReadBackState, Span, writes};
 
-/// What was found.
-pub(crate) fn failover(outcome: &Outcome, style: &Style) -> String {
+/// Renders the result of a failover drill.
+pub(crate) fn failover(outcome: &FailoverOutcome, style: &Style) -> String {
     let ink = Ink::from(outcome.verdict());
     let mut text = format!("event: {}\n", outcome.event());
     let _ = writeln!(text, "service_impact: {}\n", style.paint(ink, &outcome.service_impact()));
     let _ = writeln!(text, "verdict: {}", style.paint(ink, &outcome.verdict().to_string()));
     let _ = writeln!(text, "{}", primary(outcome));
     match &outcome.reading {
-        Reading::Read(impact) => write_impact(&mut text, impact, outcome.objective_ms, style),
-        Reading::Unread(reason) => {
+        ReadBackState::Read(impact) => write_impact(&mut text, impact, outcome.objective_ms, style),
+        ReadBackState::Unread(reason) => {
             let _ = writeln!(text, "not read back: {}", sentence(reason));
         }
     }
@@ -38,17 +38,17 @@ pub(crate) fn failover(outcome: &Outcome, style: &Style) -> String {
     text
 }
 
-fn primary(outcome: &Outcome) -> String {
+fn primary(outcome: &FailoverOutcome) -> String {
     let before = &outcome.primary_before;
     let was = format!("{} on {}", before.pod, before.node);
     let Some(after) = &outcome.primary_after else { return format!("primary: was {was}; there is none now") };
     let timelines = match &outcome.reading {
-        Reading::Read(impact) => match (impact.timelines.first(), impact.timelines.last()) {
+        ReadBackState::Read(impact) => match (impact.timelines.first(), impact.timelines.last()) {
             (Some(first), Some(last)) if first != last => format!(" (timeline {first} → {last})"),
             (Some(first), _) => format!(" (timeline {first} as before)"),
             _ => String::new(),
         },
-        Reading::Unread(_) => String::new(),
+        ReadBackState::Unread(_) => String::new(),
     };
     match outcome.moved {
         Move::None => format!("primary: still {was}{timelines}"),
@@ -153,7 +153,7 @@ mod tests {
         let mut outcome = outcome();
         outcome.whole_after_ms = None;
         outcome.missing = vec!["pg-0 is not ready".to_owned()];
-        if let Reading::Read(impact) = &mut outcome.reading {
+        if let ReadBackState::Read(impact) = &mut outcome.reading {
             impact.outage_ms = 73_540;
             impact.first_write_after_ms = None;
             impact.lost =

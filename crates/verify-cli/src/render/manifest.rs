@@ -25,9 +25,9 @@ use verify_drill::quantity::{bytes, count, counted};
 /// A manifest without what only machines need: keys of hashes, lists of rows, sketches.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Summary<'a> {
-    /// Where the manifest is.
+    /// Path of the manifest.
     path: String,
-    /// Whether the manifest covers the whole database.
+    /// Pass if the manifest covers the whole database.
     verdict: Verdict,
     source: &'a Source,
     #[serde(flatten)]
@@ -85,12 +85,12 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// Whether all of the database was measured.
+    /// Returns pass if the whole database was measured.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// For people; `tables` lists them one by one.
+    /// Plain text; `tables` lists them one by one.
     pub fn text(&self, tables: bool, style: &Style) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "source: {}", database(self.source, style));

@@ -9,7 +9,7 @@ use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, count, counted};
 use verify_velero::replicas::{NewestComplete, Replica};
 
-/// What was found.
+/// Renders the comparison of a backup with its copy.
 pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
     let Replica { verdict, backup, from, to, depth, findings, not_covered, extra, newest_complete } = replica;
     let mut text = format!("replica: {}\n", style.paint((*verdict).into(), &verdict.to_string()));

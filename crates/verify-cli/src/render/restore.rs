@@ -56,7 +56,7 @@ fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
     text
 }
 
-/// What a restore found: one verdict for all databases, then each.
+/// Renders the result of a restore: one verdict for all databases, then each.
 pub(crate) fn restore(reports: &[Report], databases: &[String], integrity: Verdict, style: &Style) -> String {
     if let [report] = reports {
         return text::report(report, style);

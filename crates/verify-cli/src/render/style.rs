@@ -1,12 +1,12 @@
-//! How much is shown, and whether in colour.
+//! Verbosity and colour of output.
 
 use anstyle::AnsiColor;
 use verify_core::finding::{Severity, Verdict};
 
-/// How much is shown, and whether in colour.
+/// Verbosity and colour of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Whether to colour.
+    /// True for coloured output.
     pub colour: bool,
     /// At most this many rows of a finding, and gaps, are shown, and five times as many findings.
     pub rows_max: usize,
@@ -30,7 +30,7 @@ fn shown(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// What a colour stands for.
+/// Meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ink {
     Good,

@@ -26,7 +26,7 @@ pub fn report(report: &Report, style: &Style) -> String {
     text
 }
 
-/// What stands below the lines that machines may read.
+/// Renders the part below the machine-readable lines.
 pub(super) fn body(report: &Report, style: &Style) -> String {
     let mut text = String::new();
     let mut findings: Vec<&Finding> = report.findings().collect();
@@ -89,7 +89,7 @@ fn list(text: &mut String, all: &[&Finding], style: &Style) {
     advise(text, all, style);
 }
 
-/// How many notices of a code there are, with three examples.
+/// Writes the number of notices of a code, with three examples.
 fn gather(text: &mut String, code: Code, of: &[&Finding], style: &Style) {
     let examples = &of[..of.len().min(NOTICES_MAX)];
     let object = |finding: &&Finding| style.cut(&finding.object);
@@ -130,7 +130,7 @@ fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
     }
 }
 
-/// What to do next; the same advice for many tables is given once.
+/// Writes the suggested next steps; the same advice for many tables is written once.
 fn advise(text: &mut String, findings: &[&Finding], style: &Style) {
     let mut told: Vec<(&str, Vec<&Finding>)> = Vec::new();
     for finding in
@@ -184,7 +184,7 @@ fn depth(text: &mut String, coverage: &Coverage, style: &Style) {
     gaps(text, not_covered, style);
 }
 
-/// What was not covered, by name.
+/// Writes what was not covered, by name.
 pub(super) fn gaps(text: &mut String, gaps: &[NotCovered], style: &Style) {
     if gaps.is_empty() {
         return;

@@ -20,7 +20,7 @@ use crate::program::{outcome, state_lab};
 
 const MAJOR: u32 = 15;
 
-/// Whether a base backup has begun to arrive in a hidden directory.
+/// Returns whether a base backup has started to arrive in a hidden directory.
 fn arriving(drill: &Drill) -> bool {
     list(&drill.store()).iter().any(|path| path.join("data/global").exists())
 }

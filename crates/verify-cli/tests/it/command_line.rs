@@ -3,9 +3,9 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::program::{Outcome, run, state_lab};
+use crate::program::{RunResult, run, state_lab};
 
-/// Nothing listens there.
+/// Address without a server.
 const NOWHERE: &str = "host=127.0.0.1 port=1 user=u dbname=d password=s3cret";
 
 #[test]
@@ -27,7 +27,7 @@ fn every_command_has_help_with_examples() {
         &["bench"],
         &["completions"],
     ] {
-        let Outcome { status, out, err } = run(directory.path(), &[command, &["--help"]].concat());
+        let RunResult { status, out, err } = run(directory.path(), &[command, &["--help"]].concat());
         assert_eq!((status, err.as_str()), (Some(0), ""), "{command:?}");
         assert!(out.contains("EXAMPLES:") && out.contains("    state-lab "), "{command:?}: {out}");
         let brief = run(directory.path(), &[command, &["-h"]].concat()).out;
@@ -41,48 +41,47 @@ fn every_command_has_help_with_examples() {
     }
     let short = run(directory.path(), &["-h"]);
     insta::assert_snapshot!(short.out, @r#"
-    Proves that a restored PostgreSQL database is the one that was backed up: every
-    row, key and sequence
+    Verifies that a restored PostgreSQL database is the one that was backed up:
+    every row, key and sequence
 
     Usage: state-lab [OPTIONS] <COMMAND>
 
     Commands:
-      demo         Lose a database and prove its restore, on throw-away servers of
-                   this machine
-      capture      Measure a database: one pass under one snapshot becomes its
-                   manifest
-      verify       Hold a restored database against the manifest of its source
-      compare      Compare two live databases, and name every row in which they
-                   differ
-      show         Show a manifest or a report
-      heartbeat    Keep the heartbeat that the recovery point (RPO) is read from
-      backup       Back databases up, with manifests of the same instant
-      restore      Restore a backup where it reaches nobody, verify every row, and
-                   measure RTO and RPO
-      failover     Move the primary away while a probe writes: outage, errors, lost
-                   acknowledged writes
-      replicas     Check that another region's copy of a Velero backup is complete
-                   and equal, by content
+      demo         Destroy a database and verify its restore, on temporary servers
+                   of this machine
+      capture      Measure a database under one snapshot, and write its manifest
+      verify       Compare a restored database with the manifest of its source
+      compare      Compare two running databases, and list every differing row
+      show         Print a manifest or a report
+      heartbeat    Manage the heartbeat, from which the recovery point (RPO) is
+                   computed
+      backup       Back up databases, with manifests of the same snapshot
+      restore      Restore a backup in isolation, verify every row, and measure RTO
+                   and RPO
+      failover     Move the primary to another node while a probe writes, and
+                   measure outage, errors and lost acknowledged writes
+      replicas     Check by content that another region's copy of a Velero backup is
+                   complete and equal
       cleanup      Remove what earlier runs left behind
-      bench        Measure how fast a database is verified, beside the raw COPY
+      bench        Measure the speed of a verification, compared with the raw COPY
                    floor
-      completions  Print a script that makes a shell complete the command line
+      completions  Print a shell completion script
 
     Options:
       -h, --help     Print help (see more with '--help')
       -V, --version  Print version
 
     Global options:
-          --output <FORM>  What to print on standard output [default: text]
-                           [possible values: text, json]
-          --color <WHEN>   Whether to colour; auto colours on a terminal, unless
-                           NO_COLOR is set [default: auto] [possible values: auto,
-                           always, never]
-      -q, --quiet          Show no progress
-      -v, --verbose        Name every row that is known to differ, not only the
+          --output <FORM>  Format of standard output [default: text] [possible
+                           values: text, json]
+          --color <WHEN>   When to use colours; auto: on a terminal, unless NO_COLOR
+                           is set [default: auto] [possible values: auto, always,
+                           never]
+      -q, --quiet          Print no progress
+      -v, --verbose        List every row that is known to differ, not only the
                            first 20 of a finding
-          --config <FILE>  The configuration file [default: state-lab.toml, where
-                           there is one]
+          --config <FILE>  Configuration file [default: state-lab.toml, if it
+                           exists]
 
     DB is a libpq connection string or URI, or the name of a [databases.NAME] table
     in state-lab.toml. The PG* variables, ~/.pgpass and service files work as in
@@ -114,7 +113,7 @@ fn wrong_usage_ends_with_2() {
         (&["verify", "m", "host=x", "--force"], "--report <PATH>"),
         (&["heartbeat", "run", "host=x", "--interval", "1ms"], "expected 100ms to 1h"),
     ] {
-        let Outcome { status, out, err } = run(directory.path(), arguments);
+        let RunResult { status, out, err } = run(directory.path(), arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(err.contains(told), "{arguments:?}: {err}");
     }
@@ -126,7 +125,7 @@ fn a_configuration_is_refused_with_its_line_and_without_its_passwords() {
     let file = directory.path().join("state-lab.toml");
     fs::write(&file, "[databases.shop]\nconninfo = \"host=h password=s3cret\"\nsslmode = \"s3cret\"\n")
         .unwrap();
-    let expected = Outcome {
+    let expected = RunResult {
         status: Some(2),
         out: String::new(),
         err: "error: failed to read the configuration state-lab.toml\n  \
@@ -149,7 +148,7 @@ fn a_configuration_is_refused_with_its_line_and_without_its_passwords() {
 #[test]
 fn a_server_that_is_not_there_ends_with_2_and_no_file() {
     let directory = tempfile::tempdir().unwrap();
-    let Outcome { status, out, err } = run(directory.path(), &["capture", NOWHERE, "-o", "m"]);
+    let RunResult { status, out, err } = run(directory.path(), &["capture", NOWHERE, "-o", "m"]);
     assert_eq!((status, out.as_str()), (Some(2), ""));
     assert!(err.starts_with("error: failed to capture u@127.0.0.1:1/d\n  because: failed to "), "{err}");
     assert!(
@@ -170,7 +169,7 @@ fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
         ("gs://bucket/m", "gs:// is not supported here"),
         ("s3://bucket/", "it has no key"),
     ] {
-        let Outcome { status, err, .. } = run(directory.path(), &["capture", NOWHERE, "-o", path]);
+        let RunResult { status, err, .. } = run(directory.path(), &["capture", NOWHERE, "-o", path]);
         assert_eq!(status, Some(2), "{path}");
         assert!(err.contains(told) && !err.contains("127.0.0.1"), "{path}: {err}");
     }
@@ -180,7 +179,7 @@ fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
 #[test]
 fn completions_know_the_commands_and_a_reader_that_leaves_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
-    let Outcome { status, out, .. } = run(directory.path(), &["completions", "bash"]);
+    let RunResult { status, out, .. } = run(directory.path(), &["completions", "bash"]);
     assert_eq!(status, Some(0));
     assert!(out.contains("heartbeat") && out.contains("--lock-timeout"));
     let mut child = state_lab(directory.path())

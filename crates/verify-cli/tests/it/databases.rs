@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fixtures::TestServer;
 use rustix::process::Signal;
 
-use crate::program::{Outcome, Running, run, state_lab};
+use crate::program::{RunResult, Running, run, state_lab};
 
 const MAJOR: u32 = 18;
 
@@ -32,7 +32,7 @@ fn shop() -> TestServer {
     server
 }
 
-/// What stands before the lines that differ from run to run.
+/// Returns the text before the lines that differ from run to run.
 fn stable(text: &str) -> String {
     let volatile = |line: &&str| line.starts_with("source: ");
     text.lines().take_while(|line| !volatile(line)).map(|line| format!("{line}\n")).collect()
@@ -208,7 +208,7 @@ fn an_empty_database_is_inconclusive_with_that_reason_and_an_unfilled_view_is_no
     assert_eq!((captured.status, captured.err.as_str()), (Some(3), ""), "{captured:?}");
     let reason = "not covered:\n    tables: no table of the database was measured\n";
     assert!(captured.out.contains(reason), "{}", captured.out);
-    let gaps = |outcome: &Outcome, path: &str| -> serde_json::Value {
+    let gaps = |outcome: &RunResult, path: &str| -> serde_json::Value {
         let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
         json.pointer(path).unwrap().clone()
     };
@@ -296,7 +296,7 @@ fn an_interrupted_capture_cancels_its_statement_and_leaves_nothing() {
     let capture =
         Running::start(state_lab(directory.path()).args(["capture", &server.conninfo("shop"), "-o", "m"]));
     until(&server, sleeps);
-    let Outcome { status, out, err } = capture.end_at_once(Signal::INT);
+    let RunResult { status, out, err } = capture.end_at_once(Signal::INT);
     assert_eq!((status, out.as_str()), (Some(130), ""), "{err}");
     assert_eq!(err, "\nstopping; press Ctrl-C again to quit immediately\ninterrupted\n");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -335,7 +335,7 @@ fn the_heartbeat_beats_until_it_is_told_to_stop() {
     let seen = server.psql("shop", "SELECT count(*) FROM state_lab.heartbeat").unwrap();
     server.restart_after(verify_local::server::Stop::Fast, |_| Ok(())).unwrap();
     until(&server, &beats(&format!("{seen} + 2")));
-    let Outcome { status, err, .. } = writer.end(Signal::TERM);
+    let RunResult { status, err, .. } = writer.end(Signal::TERM);
     assert_eq!(status, Some(0), "{err}");
     assert!(err.contains("); trying again in 250ms\n"), "{err}");
 }

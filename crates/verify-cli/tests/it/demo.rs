@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use verify_local::server::Installation;
 
-use crate::program::{Outcome, outcome, state_lab};
+use crate::program::{RunResult, outcome, state_lab};
 
 /// A temporary directory of a test's own, which a server's user may enter.
 fn tmpdir() -> tempfile::TempDir {
@@ -25,7 +25,7 @@ fn demo(tmpdir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// What is left in the directory of all runs, and the processes that work in it.
+/// Returns what is left in the directory of all runs, and the processes that work in it.
 fn left_behind(tmpdir: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let runs = tmpdir.join(format!("state-lab-{}", rustix::process::geteuid().as_raw()));
     let directories = fs::read_dir(runs).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -41,7 +41,7 @@ const NOTHING: (Vec<PathBuf>, Vec<PathBuf>) = (Vec::new(), Vec::new());
 #[test]
 fn a_shop_is_lost_restored_proven_and_damaged_and_nothing_is_left() {
     let tmpdir = tmpdir();
-    let Outcome { status, out: stdout, err: stderr } = outcome(&demo(tmpdir.path(), &[]).output().unwrap());
+    let RunResult { status, out: stdout, err: stderr } = outcome(&demo(tmpdir.path(), &[]).output().unwrap());
     assert_eq!(status, Some(0), "{stdout}{stderr}");
 
     let lines: Vec<&str> = stdout.lines().collect();

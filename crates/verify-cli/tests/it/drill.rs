@@ -12,7 +12,7 @@ use fixtures::{TestServer, majors};
 use rustix::process::{Pid, Signal, kill_process};
 use verify_core::postgres::{Connection, Environment, SessionOptions, Settings, heartbeat};
 
-use crate::program::{Outcome, outcome, state_lab};
+use crate::program::{RunResult, outcome, state_lab};
 
 const SCHEMA: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, note text);
@@ -37,7 +37,7 @@ const LOAD: &str = "
 pub(crate) struct Drill {
     pub(crate) source: TestServer,
     directory: tempfile::TempDir,
-    /// Where programs of versions are that this machine does not have installed.
+    /// PATH with programs of versions that are not installed on this machine.
     path: String,
 }
 
@@ -80,12 +80,12 @@ impl Drill {
         command
     }
 
-    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, arguments: &[&str]) -> RunResult {
         outcome(&self.command(arguments).output().unwrap())
     }
 
     /// Backs up `shop`, which must succeed.
-    pub(crate) fn back_up(&self, name: &str, method: &str) -> Outcome {
+    pub(crate) fn back_up(&self, name: &str, method: &str) -> RunResult {
         let shop = self.source.conninfo("shop");
         let outcome = self.run(&["backup", "--name", name, "--method", method, &shop]);
         assert_eq!(outcome.status, Some(0), "{outcome:?}");
@@ -104,7 +104,7 @@ impl Drill {
         child
     }
 
-    /// What runs have left in the store besides whole backups, and in the temporary directory.
+    /// Returns leftovers of runs: incomplete backups in the store, and entries of the temporary directory.
     pub(crate) fn left(&self) -> Vec<PathBuf> {
         let hidden = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with('.');
         let scratch = self.directory().join(format!("state-lab-{}", rustix::process::geteuid().as_raw()));

@@ -13,7 +13,7 @@ use std::thread;
 use verify_local::scratch::Scratch;
 use verify_local::server::{self, InitOptions, Listen, Server, StartOptions};
 
-use crate::program::{Outcome, outcome, state_lab};
+use crate::program::{RunResult, outcome, state_lab};
 
 const HBA: &str = "\
 local all postgres trust
@@ -57,7 +57,7 @@ struct Lab {
     files: PathBuf,
     server: Server,
     home: tempfile::TempDir,
-    /// What is not as expected, so that one run shows all of it.
+    /// Deviations, collected so that one run shows all of them.
     wrong: RefCell<Vec<String>>,
     _scratch: Scratch,
 }
@@ -136,7 +136,7 @@ impl Lab {
 }
 
 /// Checks that the run could not be made, that its one hint is this one ("none" for no hint), and that no password is shown.
-fn expect(outcome: &Outcome, hint: &str) -> Result<(), String> {
+fn expect(outcome: &RunResult, hint: &str) -> Result<(), String> {
     let json = outcome.out.lines().skip_while(|line| *line != "{").collect::<String>();
     let document: serde_json::Value =
         serde_json::from_str(&json).map_err(|error| format!("{error}: {outcome:?}"))?;

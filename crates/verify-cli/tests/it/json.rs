@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::drill::Drill;
 use crate::json_schema::validate;
-use crate::program::{Outcome, outcome, run, state_lab};
+use crate::program::{RunResult, outcome, run, state_lab};
 
-/// Nothing listens there.
+/// Address without a server.
 const NOWHERE: &str = "host=127.0.0.1 port=1 user=u dbname=d password=s3cret";
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
@@ -23,7 +23,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 
 /// The one document that a run printed, which must be as the schema says.
 #[track_caller]
-fn document(outcome: &Outcome) -> Value {
+fn document(outcome: &RunResult) -> Value {
     let document = serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
     validate(&SCHEMA, &document).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
     assert!(!outcome.out.contains("s3cret"), "{outcome:?}");

@@ -13,21 +13,21 @@ pub(crate) fn state_lab(directory: &Path) -> Command {
     command
 }
 
-/// What a run came to.
+/// Result of a run of the program.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub(crate) struct RunResult {
     pub(crate) status: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-pub(crate) fn run(directory: &Path, arguments: &[&str]) -> Outcome {
+pub(crate) fn run(directory: &Path, arguments: &[&str]) -> RunResult {
     outcome(&state_lab(directory).args(arguments).output().unwrap())
 }
 
-pub(crate) fn outcome(output: &Output) -> Outcome {
+pub(crate) fn outcome(output: &Output) -> RunResult {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
-    Outcome { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    RunResult { status: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
 /// A run that goes on; it ends with the test, whatever becomes of that.
@@ -40,17 +40,17 @@ impl Running {
     }
 
     /// Waits until it ends.
-    pub(crate) fn outcome(mut self) -> Outcome {
+    pub(crate) fn outcome(mut self) -> RunResult {
         outcome(&self.0.take().unwrap().wait_with_output().unwrap())
     }
 
-    pub(crate) fn end(self, signal: Signal) -> Outcome {
+    pub(crate) fn end(self, signal: Signal) -> RunResult {
         kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
         self.outcome()
     }
 
     /// The same, which must take no longer than a second; twice that on a busy machine.
-    pub(crate) fn end_at_once(self, signal: Signal) -> Outcome {
+    pub(crate) fn end_at_once(self, signal: Signal) -> RunResult {
         let began = Instant::now();
         let outcome = self.end(signal);
         assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}: {outcome:?}", began.elapsed());

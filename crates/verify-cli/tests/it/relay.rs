@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use verify_local::server::Server;
 
-/// When the relay falls silent.
+/// Point at which the relay becomes silent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Silence {
     /// From the start.
@@ -22,7 +22,7 @@ pub(crate) enum Silence {
     After(u64),
 }
 
-/// It ends the sessions of the server when it is dropped.
+/// Terminates the sessions of the server when it is dropped.
 pub(crate) struct Relay {
     port: u16,
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ pub(crate) struct Relay {
 struct Shared {
     upstream: PathBuf,
     silence: Silence,
-    /// Whether connections that come afterwards are handed on.
+    /// True if later connections are relayed.
     old_ones_alone: bool,
     relayed: AtomicU64,
     silent: AtomicBool,

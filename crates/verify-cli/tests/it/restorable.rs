@@ -11,7 +11,7 @@ use verify_drill::watch::Watch;
 use verify_local::Store;
 
 use crate::drill::{Drill, list};
-use crate::program::Outcome;
+use crate::program::RunResult;
 
 const MAJOR: u32 = 15;
 
@@ -68,7 +68,7 @@ const RESTORED: [(&str, &str); 6] = [
     ),
 ];
 
-/// What cannot be restored, and a part of the reason.
+/// Definitions that cannot be restored, and a part of the reason.
 const REFUSED: [(&str, &str, &str); 2] = [
     (
         "search_path",
@@ -85,7 +85,7 @@ const REFUSED: [(&str, &str, &str); 2] = [
     ),
 ];
 
-fn back_up(drill: &Drill, databases: &[&str]) -> Outcome {
+fn back_up(drill: &Drill, databases: &[&str]) -> RunResult {
     let conninfos: Vec<String> = databases.iter().map(|name| drill.source.conninfo(name)).collect();
     let arguments = ["backup", "--name", "b", "--method", "logical"].into_iter();
     drill.run(&arguments.chain(conninfos.iter().map(String::as_str)).collect::<Vec<_>>())

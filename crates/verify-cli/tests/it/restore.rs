@@ -5,20 +5,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::drill::{Drill, list};
-use crate::program::Outcome;
+use crate::program::RunResult;
 
 const MAJOR: u32 = 15;
 
-fn restore(drill: &Drill) -> Outcome {
+fn restore(drill: &Drill) -> RunResult {
     drill.run(&["restore", "--snapshot", "b"])
 }
 
 /// The four lines whose form is promised.
-fn head(outcome: &Outcome) -> Vec<&str> {
+fn head(outcome: &RunResult) -> Vec<&str> {
     outcome.out.lines().take(4).collect()
 }
 
-fn assert_passed(drill: &Drill, outcome: &Outcome) {
+fn assert_passed(drill: &Drill, outcome: &RunResult) {
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     let head = head(outcome);
     assert_eq!(head[..2], ["restore_status: success", "integrity_checks: pass"]);
@@ -127,7 +127,7 @@ fn a_changed_manifest_refuses_the_restore() {
 }
 
 /// Backs `shop` up, changes the stored file of its largest table, and restores.
-fn damage(change: impl FnOnce(&Path)) -> Outcome {
+fn damage(change: impl FnOnce(&Path)) -> RunResult {
     let drill = Drill::new(MAJOR);
     // A reader marks rows as committed, which writes whole pages into the WAL, and that would repair the damage.
     drill.source.psql("shop", "CHECKPOINT; VACUUM FREEZE accounts; CHECKPOINT").unwrap();
@@ -236,7 +236,7 @@ fn an_older_base_backup_fails_and_its_rpo_is_its_own() {
     assert_eq!(stale.status, Some(1), "{stale:?}");
     assert_eq!(head(&stale)[..2], ["restore_status: success", "integrity_checks: fail"]);
     assert!(head(&stale)[3].starts_with("rpo: unknown (the copy has no heartbeat "), "{stale:?}");
-    let fails = |outcome: &Outcome| -> Vec<String> {
+    let fails = |outcome: &RunResult| -> Vec<String> {
         let lines = outcome.out.lines().filter(|line| line.starts_with("fail: "));
         lines.filter_map(|line| line.rsplit_once(" [")).map(|(_, code)| format!("[{code}")).collect()
     };
@@ -273,7 +273,7 @@ fn a_damaged_copy_claims_no_recovery_up_to_its_capture() {
     drill.back_up("b", "logical");
     let incident = (jiff::Timestamp::now() + std::time::Duration::from_secs(60)).to_string();
     let arguments = ["restore", "--snapshot", "b", "--incident", &incident, "--output", "json"];
-    let rpo = |outcome: &Outcome| -> serde_json::Value {
+    let rpo = |outcome: &RunResult| -> serde_json::Value {
         let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
         json["rpo"].clone()
     };
@@ -328,7 +328,7 @@ fn tablespaces_are_copied_and_never_lead_back_to_the_source_or_the_store() {
 }
 
 /// Removes what `gone` chooses from the base backup in the store, and restores.
-fn restore_without(drill: &Drill, folder: &str, gone: impl Fn(&str) -> bool) -> Outcome {
+fn restore_without(drill: &Drill, folder: &str, gone: impl Fn(&str) -> bool) -> RunResult {
     drill.back_up("b", "physical");
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     for path in list(&drill.store().join("b/data").join(folder)).iter().filter(|path| gone(&name(path))) {

@@ -1,4 +1,4 @@
-//! What a run leaves behind: nothing, also after it was killed.
+//! Tests that a run leaves nothing behind, also after it was killed.
 //!
 //! The runs are processes of their own: this test program again, told by a variable to play one. Each test has its
 //! own temporary directory, so that no other test's sweep interferes.

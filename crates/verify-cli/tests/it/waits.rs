@@ -7,7 +7,7 @@ use fixtures::TestServer;
 use rustix::process::Signal;
 
 use crate::drill::{Drill, list};
-use crate::program::{Outcome, Running, run, state_lab};
+use crate::program::{RunResult, Running, run, state_lab};
 use crate::relay::{Relay, Silence};
 
 const MAJOR: u32 = 15;
@@ -21,7 +21,7 @@ fn shop() -> TestServer {
     server
 }
 
-/// What is said of a server that answers neither the session nor a second connection.
+/// Error for a server that answers neither the session nor a second connection.
 const SILENT: &str = "it has sent nothing for 1 s: it did not answer a second connection either";
 
 /// A black hole at each place where PostgreSQL is waited for; what the error says of it.
@@ -42,7 +42,7 @@ fn a_black_hole_is_given_up_in_time_and_named() {
         let relay = Relay::new(server.server(), silence);
         let shop = relay.conninfo("shop", &format!("connect_timeout=2 {more}"));
         let began = Instant::now();
-        let Outcome { status, out, err } =
+        let RunResult { status, out, err } =
             run(directory.path(), &["capture", &shop, "-o", "m", "--jobs", "1", "--stall-timeout", "1s"]);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{silence:?}: {err}");
         let err = err.replace("\n  because: failed to ", ": ").replace("\n  because: ", ": ");
@@ -69,7 +69,7 @@ fn one_signal_ends_the_wait_for_a_black_hole() {
         relay.until_silent();
         // It waits now, or soon.
         std::thread::sleep(Duration::from_millis(300));
-        let Outcome { status, err, .. } = capture.end_at_once(Signal::TERM);
+        let RunResult { status, err, .. } = capture.end_at_once(Signal::TERM);
         assert_eq!(status, Some(130), "{silence:?}: {err}");
         assert!(err.ends_with("interrupted\n"), "{silence:?}: {err}");
         assert_eq!(list(directory.path()), Vec::<std::path::PathBuf>::new());
@@ -82,7 +82,7 @@ fn a_lost_connection_is_given_up_although_the_server_is_well() {
     let server = shop();
     let relay = Relay::forgetful(server.server(), Silence::After(4 << 20));
     let capture = ["capture", &relay.conninfo("shop", ""), "-o", "m", "--jobs", "1", "--stall-timeout", "1s"];
-    let Outcome { status, err, .. } = run(directory.path(), &capture);
+    let RunResult { status, err, .. } = run(directory.path(), &capture);
     assert_eq!(status, Some(2), "{err}");
     assert!(err.contains("it has sent nothing for 1 s: its process waits for this client"), "{err}");
 }
@@ -94,7 +94,7 @@ fn a_server_that_works_in_silence_is_waited_for() {
     let config = "[[invariants]]\nname = 'slow'\nsql = 'SELECT pg_sleep(3)'\nexpect = 'same'\n";
     fs::write(directory.path().join("state-lab.toml"), config).unwrap();
     let capture = ["capture", &server.conninfo("shop"), "-o", "m", "--stall-timeout", "500ms"];
-    let Outcome { status, out, err } = run(directory.path(), &capture);
+    let RunResult { status, out, err } = run(directory.path(), &capture);
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
 }
 
@@ -106,7 +106,7 @@ fn what_a_backup_waits_for_is_named_and_given_up_and_a_signal_ends_the_wait() {
     let shop = drill.source.conninfo("shop");
     let backup = |wait| ["backup", "-q", "--name", "b", "--method", "physical", "--wait", wait, &shop];
     let began = Instant::now();
-    let Outcome { status, out, err } = drill.run(&backup("6s"));
+    let RunResult { status, out, err } = drill.run(&backup("6s"));
     assert_eq!((status, out.as_str()), (Some(2), "backup_status: failed\n"), "{err}");
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
     let lines: Vec<&str> = err.lines().collect();
@@ -147,7 +147,7 @@ fn a_program_that_copies_from_a_silent_server_is_ended() {
         let shop = relay.conninfo("shop", "connect_timeout=2");
         let backup = |stall| ["backup", "--name", "b", "--method", method, "--stall-timeout", stall, &shop];
         let began = Instant::now();
-        let Outcome { status, err, .. } = drill.run(&backup("1s"));
+        let RunResult { status, err, .. } = drill.run(&backup("1s"));
         assert_eq!(status, Some(2), "{method}: {err}");
         assert!(began.elapsed() < Duration::from_secs(20), "{method}: {:?}: {err}", began.elapsed());
         // Of several that wait, the one that gives up first.
@@ -171,7 +171,7 @@ fn an_address_that_swallows_packets_is_given_up() {
     let directory = tempfile::tempdir().unwrap();
     // An address for documentation (RFC 5737): packets to it vanish, or are refused at once.
     let began = Instant::now();
-    let Outcome { status, err, .. } =
+    let RunResult { status, err, .. } =
         run(directory.path(), &["capture", "host=192.0.2.1 connect_timeout=2 user=u", "-o", "m"]);
     assert_eq!(status, Some(2), "{err}");
     assert!(err.contains("connect to the address 192.0.2.1"), "{err}");

@@ -1,4 +1,4 @@
-//! What a session does once it is open.
+//! Tests of an open session.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -16,7 +16,7 @@ use verify_local::server::InitOptions;
 
 const PAGE: usize = 8_192;
 
-/// What amcheck cannot look at, or must not trip over.
+/// Objects that amcheck cannot check, or must not fail on.
 const ODDITIES: &str = r#"
     SET synchronous_commit = on;
     CREATE SCHEMA "evil""; DROP TABLE victim; --"; CREATE TABLE victim (id int PRIMARY KEY);
@@ -122,7 +122,7 @@ fn a_sound_database_of_18_is_silent() -> Result<()> {
     sound(18)
 }
 
-/// Whether the extension alone would have called the maps of [`ODDITIES`] wrong.
+/// Tests that the extension alone reports the maps of [`ODDITIES`] as wrong.
 #[test]
 fn what_is_still_open_elsewhere_raises_a_false_alarm_by_itself() -> Result<()> {
     let server = fixtures::server(15)?;

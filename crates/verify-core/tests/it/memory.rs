@@ -85,7 +85,7 @@ pub(crate) struct Memory {
     pub deviation: Option<Deviation>,
     /// Two databases with the same time are one.
     pub server_started_at: Option<Timestamp>,
-    /// Whether the rows of its partitions lie where they belong.
+    /// Placement of the rows of its partitions.
     pub placement: Placement,
     /// The server sends one row less than it says.
     pub loses_a_row: bool,

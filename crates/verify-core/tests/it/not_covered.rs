@@ -1,4 +1,4 @@
-//! What a server can hold is compared, or a pass says that it is not.
+//! Tests that every kind of object of a server is compared or listed as not covered.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What keeps a database from being verified: each a clear error or an inconclusive verdict, never a pass.
+//! Obstacles to a verification: each a clear error or an inconclusive verdict, never a pass.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who we are for S3: the SDK's own chain, a profile of the user's, or the Secret that Velero uses.
+//! Credentials for S3: the SDK's own chain, a profile of the user, or Velero's Secret.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ const CHAIN_VARIABLES: [&str; 6] = [
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
-/// Who we are.
+/// Credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     /// Whatever the SDK finds: environment, files in `~/.aws`, a role of the pod or machine.
@@ -50,8 +50,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whose credentials to use: what the environment says wins, then the Secret of Velero, then what the
-/// SDK finds elsewhere.
+/// Selects the credentials: those of the environment, then Velero's Secret, then what the SDK finds elsewhere.
 pub fn credentials(environment_has: bool, of_velero: Option<Credentials>) -> Credentials {
     match of_velero {
         Some(credentials) if !environment_has => credentials,
@@ -59,7 +58,7 @@ pub fn credentials(environment_has: bool, of_velero: Option<Credentials>) -> Cre
     }
 }
 
-/// Whether the environment tells the SDK's chain where credentials are.
+/// Returns whether the environment has credentials for the SDK's chain.
 pub fn environment_has_credentials() -> bool {
     CHAIN_VARIABLES.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }

@@ -12,7 +12,7 @@ use crate::failure::chain;
 use crate::hint::Hinted;
 use crate::lock::try_lock;
 
-/// How the names of drafts begin and end.
+/// Prefix and suffix of the names of drafts.
 const PREFIX: &str = ".state-lab-";
 const SUFFIX: &str = ".part";
 

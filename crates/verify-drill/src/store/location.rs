@@ -1,4 +1,4 @@
-//! Where a bucket is, and how it is reached.
+//! Location of a bucket, and its settings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,19 +13,19 @@ use crate::duration::Period;
 pub struct Location {
     /// The bucket.
     pub bucket: String,
-    /// What all keys begin with, without slashes around it; empty for the whole bucket.
+    /// Prefix of all keys, without slashes around it; empty for the whole bucket.
     pub prefix: String,
     /// The region; that of the environment or of the bucket unless given.
     pub region: Option<String>,
     /// The URL of a service other than AWS.
     pub endpoint: Option<String>,
-    /// Whether the bucket stands in the path of a URL, not in its host.
+    /// True if the bucket is in the path of a URL, not in its host.
     pub path_style: bool,
     /// Certificate authorities to trust besides those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// Who we are.
+    /// Credentials.
     pub credentials: Credentials,
-    /// How long what we write may not be deleted.
+    /// Time for which written objects may not be deleted.
     pub retain: Option<Period>,
 }
 

@@ -25,13 +25,13 @@ pub use tables::{RegionTable, S3Table};
 
 /// A place that keeps objects. Keys are relative to it, with slashes between folders.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Where it is: `s3://bucket/prefix at https://minio.example:9000`, or a directory.
+    /// Location of the store: `s3://bucket/prefix at https://minio.example:9000`, or a directory.
     fn place(&self) -> String;
 
     /// Copies the content of an object to `to`, and returns its length; nothing where there is no such object.
     fn read(&self, key: &str, to: &mut dyn Write) -> Result<Option<u64>>;
 
-    /// What is known of an object without reading it; nothing where there is no such object.
+    /// Returns what is known of an object without reading it; `None` if the object does not exist.
     fn head(&self, key: &str) -> Result<Option<Head>>;
 
     /// All objects whose keys begin with `prefix`, sorted by key.
@@ -68,7 +68,7 @@ pub trait Draft: fmt::Debug {
     fn keep(self: Box<Self>, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()>;
 }
 
-/// Whether a file that is there may be replaced. A manifest may be the only evidence of an old backup.
+/// Policy for an existing file. A manifest may be the only evidence of an old backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     Refuse,
@@ -82,18 +82,18 @@ pub struct Object {
     pub key: String,
     /// In bytes.
     pub size: u64,
-    /// What the service calls this content; it need not be a hash of it.
+    /// ETag of the content; it need not be a hash of it.
     pub etag: Option<String>,
-    /// When it was written; a replica may bear the time of its original.
+    /// Modification time; a replica may have that of its original.
     pub modified: Timestamp,
 }
 
-/// What is known of an object without reading it.
+/// Properties of an object that are known without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// In bytes.
     pub size: u64,
-    /// When it was written.
+    /// Modification time.
     pub modified: Timestamp,
     /// Checksums of the whole object, in Base64.
     pub checksums: BTreeMap<Checksum, String>,

@@ -19,13 +19,13 @@ pub struct S3Table {
     pub endpoint: Option<String>,
     /// The region; that of the environment or of the bucket unless given.
     pub region: Option<String>,
-    /// Whether the bucket stands in the path of a URL, not in its host; yes where an endpoint is given.
+    /// True if the bucket is in the path of a URL, not in its host; the default if an endpoint is given.
     pub path_style: Option<bool>,
     /// A PEM file of certificate authorities to trust besides those of the system.
     pub ca_file: Option<PathBuf>,
     /// The profile in ~/.aws; what the environment says unless given.
     pub profile: Option<String>,
-    /// How long evidence may not be deleted, by object lock.
+    /// Time for which evidence may not be deleted, by object lock.
     pub retain: Option<Period>,
 }
 
@@ -35,14 +35,14 @@ pub struct S3Table {
 pub struct RegionTable {
     /// The bucket.
     pub bucket: String,
-    /// What the keys of all backups begin with.
+    /// Prefix of the keys of all backups.
     #[serde(default)]
     pub prefix: String,
     /// The URL of a service other than AWS, as in https://minio.example:9000.
     pub endpoint: Option<String>,
     /// The region; that of the environment or of the bucket unless given.
     pub region: Option<String>,
-    /// Whether the bucket stands in the path of a URL, not in its host; yes where an endpoint is given.
+    /// True if the bucket is in the path of a URL, not in its host; the default if an endpoint is given.
     pub path_style: Option<bool>,
     /// A PEM file of certificate authorities to trust besides those of the system.
     pub ca_file: Option<PathBuf>,

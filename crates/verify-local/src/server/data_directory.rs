@@ -13,12 +13,12 @@ use super::installation::Installation;
 use crate::process_group;
 use verify_drill::interrupt::interrupted;
 
-/// How a new data directory is made.
+/// Options of a new data directory.
 #[derive(Clone, Debug)]
 pub struct InitOptions {
     /// Name of the first role.
     pub superuser: String,
-    /// Whether pages carry checksums.
+    /// True for pages with checksums.
     pub checksums: bool,
     /// Locale of the first databases. `C.UTF-8` where the system has it.
     pub locale: String,

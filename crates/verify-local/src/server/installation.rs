@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are on this machine, and of which version.
+//! Directories of PostgreSQL's programs on this machine, and their version.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ pub struct Installation {
     pub major: u32,
     /// Full version, such as `15.18`.
     pub version: String,
-    /// Where the client programs of the same major version are when `bin` lacks them.
+    /// Directory of the client programs of the same major version, if `bin` lacks them.
     client_bin: Option<PathBuf>,
 }
 

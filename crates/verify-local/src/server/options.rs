@@ -1,9 +1,9 @@
-//! How a server is started and stopped.
+//! Options to start and stop a server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where a server listens.
+/// Address of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// On its socket alone.
@@ -12,7 +12,7 @@ pub enum Listen {
     Tcp(u16),
 }
 
-/// What a start waits for.
+/// Condition that a start waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// Connections are accepted and recovery is over.
@@ -21,24 +21,25 @@ pub enum Wait {
     ReadyOrStandby,
 }
 
-/// How a server is started.
+/// Options to start a server.
 #[derive(Clone, Debug)]
 pub struct StartOptions {
     /// Settings that override those of the data directory, in order.
     pub settings: Vec<(String, String)>,
-    /// Where it listens.
+    /// Address of the server.
     pub listen: Listen,
     /// Directory of its socket, created when absent, closed to other users.
     pub socket_dir: PathBuf,
-    /// Whether the data directory's own `pg_hba.conf` is set aside: who can reach the socket gets in, nobody else does.
+    /// True if the data directory's own `pg_hba.conf` is not used: everyone who can reach the socket is admitted, no
+    /// one else.
     ///
     /// For a restored cluster, whose own rules want passwords or certificates that we do not have.
     pub trust_socket: bool,
     /// File that its log is appended to.
     pub log_file: PathBuf,
-    /// What the start waits for.
+    /// Condition that the start waits for.
     pub wait: Wait,
-    /// How long it waits.
+    /// Time limit of the wait.
     pub timeout: Duration,
     /// Asked while it waits, whether to give up: recovery may take long, and somebody may have pressed Ctrl-C.
     pub asked: fn() -> bool,
@@ -70,7 +71,7 @@ impl StartOptions {
     }
 }
 
-/// How a server is stopped, in PostgreSQL's words.
+/// Shutdown mode, in PostgreSQL's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Waits until all clients are gone.

@@ -14,9 +14,9 @@ use anyhow::{Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
-/// How long an ordered stop may take before the processes are killed.
+/// Time limit of an orderly stop before the processes are killed.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long killed processes may take to disappear (they may be in the middle of a write).
+/// Time limit for killed processes to disappear (they may be in the middle of a write).
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The lines of `postmaster.pid` that matter to us.
@@ -45,7 +45,7 @@ impl PidFile {
     }
 }
 
-/// Whether the server of `data_dir`, which accepts connections, has left recovery behind.
+/// Returns whether the server of `data_dir`, which accepts connections, has left recovery.
 ///
 /// `pg_control` says so in its third field, `DBState`, at the same place in every version since 8.0; see
 /// `src/include/catalog/pg_control.h`. The server writes it just after `pg_is_in_recovery()` turns false.

@@ -21,11 +21,11 @@ use crate::process_group;
 
 /// The longest path of a socket that every system accepts (`sun_path` less its final zero), in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
-/// How much of the log an error quotes.
+/// Number of log lines that an error quotes.
 const LOG_TAIL_LINES: usize = 15;
-/// How often a free TCP port is looked for before we give up: another program may take it first.
+/// Number of attempts to find a free TCP port: another program may take it first.
 const PORT_ATTEMPTS: u32 = 5;
-/// How long a server may take to stop: it writes a checkpoint first.
+/// Time limit of a stop: the server writes a checkpoint first.
 const STOP_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A running server. It is stopped at once (as by a crash, hence with recovery at the next start) when dropped.
@@ -41,7 +41,7 @@ pub struct Server {
     state: State,
 }
 
-/// What is left to do when a [`Server`] goes.
+/// Remaining work when a [`Server`] is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Running,

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::message::{Message, parts};
 use super::order::{CaptureOrder, Order};
 use super::orders::Orders;
-use super::voice::{tell, watched};
+use super::output::{tell, watched};
 use verify_drill::backup_record::BackupRecord;
 use verify_local::capture_around;
 

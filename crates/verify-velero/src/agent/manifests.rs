@@ -14,7 +14,7 @@ const BYTES_MAX: usize = 8 << 30;
 pub struct Assembly {
     files: Vec<Vec<u8>>,
     bytes: usize,
-    /// Whether the last file waits for more.
+    /// True if the last file is incomplete.
     open: bool,
 }
 
@@ -44,7 +44,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// How many are whole.
+    /// Number of complete files.
     pub fn whole(&self) -> usize {
         self.files.len() - usize::from(self.open)
     }

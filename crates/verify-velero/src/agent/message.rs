@@ -1,4 +1,4 @@
-//! What an agent answers.
+//! Messages of an agent.
 
 use anyhow::{Result, bail};
 use base64::Engine as _;
@@ -29,17 +29,17 @@ pub enum Message {
     Event(Event),
     /// Every instant is fixed: the copy may be cut.
     Held,
-    /// What was captured; the files of the manifests follow in its order.
+    /// Record of the capture; the files of the manifests follow in its order.
     Backup(Box<BackupRecord>),
     /// A piece of a manifest.
     Manifest(Part),
     /// The probe writes.
     Probing(Begun),
-    /// How the probe fares.
+    /// Progress of the probe.
     Progress(Progress),
-    /// What is there of what the probe wrote; its record follows as the file of a manifest does.
+    /// Stored writes of the probe; its record follows in the same way as a manifest's file.
     Stored(Vec<Stored>),
-    /// What was found in the restored databases.
+    /// Results of the restored databases.
     Verified(Box<Verified>),
     /// The work could not be done.
     Failed(Failure),
@@ -53,7 +53,7 @@ impl Message {
         Self::Hello { version: env!("CARGO_PKG_VERSION").to_owned() }
     }
 
-    /// What a line says.
+    /// Parses a line.
     ///
     /// # Errors
     ///
@@ -72,23 +72,23 @@ impl Message {
     }
 }
 
-/// What was found in restored databases, and when.
+/// Results of restored databases, and their times.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verified {
     /// In the record's order.
     pub found: Vec<Found>,
     /// Of the agent's own part.
     pub timeline: Timeline,
-    /// How to connect from inside the pod, where the server was left running.
+    /// Connection string inside the pod, if the server was left running.
     pub conninfo: Option<String>,
 }
 
 /// A piece of the file of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Which of the record's databases it is of.
+    /// Index of the database in the record.
     pub database: usize,
-    /// Whether it is the last one.
+    /// True for the last one.
     pub last: bool,
     /// The bytes, in Base64.
     pub base64: String,

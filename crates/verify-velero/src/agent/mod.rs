@@ -11,11 +11,11 @@ mod manifests;
 mod message;
 mod order;
 mod orders;
+mod output;
 pub mod pod;
 mod probe;
 mod restore;
 mod stage;
-mod voice;
 
 pub use manifests::Assembly;
 pub use message::{Message, Verified, parts};
@@ -36,7 +36,7 @@ use verify_drill::interrupt;
 ///
 /// If the orders cannot be read.
 pub fn work() -> Result<Option<Failure>> {
-    voice::begin();
+    output::begin();
     let orders = Orders::listen();
     let done = match orders.next()? {
         Order::Capture(order) => capture::capture(order, &orders),
@@ -52,7 +52,7 @@ pub fn work() -> Result<Option<Failure>> {
     };
     match done {
         Ok(()) => {
-            voice::tell(&Message::Done);
+            output::tell(&Message::Done);
             Ok(None)
         }
         Err(error) => {
@@ -60,7 +60,7 @@ pub fn work() -> Result<Option<Failure>> {
                 true => Failure::interruption(&error),
                 false => Failure::of(&error, recognise),
             };
-            voice::tell(&Message::Failed(failure.clone()));
+            output::tell(&Message::Failed(failure.clone()));
             Ok(Some(failure))
         }
     }

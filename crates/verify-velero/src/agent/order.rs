@@ -1,4 +1,4 @@
-//! What an agent is told to do.
+//! Orders to an agent.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,11 +21,11 @@ use verify_drill::until::{Check, Pace, until};
 use verify_local::Place;
 use verify_local::patience::PATIENCE;
 
-/// How long the cluster's network may take to let a new pod through to a server.
+/// Time limit for the cluster's network to admit a new pod's connections to a server.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 const ATTEMPTS: Pace = Pace { least: ATTEMPT_TIMEOUT, ..Pace::REMOTE };
-/// How long a server may take to answer a new connection, in seconds.
+/// Time limit of a server's answer to a new connection, in seconds.
 const CONNECT_TIMEOUT: &str = "30";
 
 /// A line on an agent's standard input.
@@ -54,7 +54,7 @@ pub enum Order {
     GoOn,
 }
 
-/// What to capture while somebody else takes the copy.
+/// Scope of a capture during which another program makes the copy.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CaptureOrder {
     pub name: BackupName,
@@ -62,27 +62,27 @@ pub struct CaptureOrder {
     pub plan: Plan,
 }
 
-/// What to copy into the store on a volume.
+/// Scope of a copy into the store on a volume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StageOrder {
     pub name: BackupName,
     pub access: Access,
     /// The method of the local provider.
     pub method: String,
-    /// Where the copies lie. What an earlier backup left there goes.
+    /// Directory of the copies. What an earlier backup left there goes.
     pub store: PathBuf,
     pub plan: Plan,
 }
 
-/// What to bring up and verify.
+/// Parameters of a restore and its verification.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RestoreOrder {
     pub record: BackupRecord,
     pub place: Place,
     pub plan: Plan,
-    /// When the source was lost, by the caller's clock.
+    /// Time at which the source was lost, by the caller's clock.
     pub incident: Timestamp,
-    /// Whether to leave the server running.
+    /// True to leave the server running.
     pub keep: bool,
 }
 

@@ -10,11 +10,11 @@ use anyhow::Result;
 use super::order::Order;
 use verify_drill::interrupt::{self, interrupted};
 
-/// How often caller and agent say that they live.
+/// Interval of keep-alive messages between caller and agent.
 pub const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
-/// Who says nothing for so long is gone: nobody would end what is held open for them.
+/// Time without a message after which the peer is considered lost: nothing would close what is kept open for it.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How often a wait looks whether to stop.
+/// Interval at which a wait checks for a request to stop.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Orders that have not been read yet.

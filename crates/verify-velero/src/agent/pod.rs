@@ -1,4 +1,4 @@
-//! What a pod of ours does by itself: let nothing begin before it is cut off, take our program in, and wait.
+//! Tasks of state-lab's pods: wait until the pod is isolated, install the program, and sleep.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 const ATTEMPTS: Pace = Pace { least: Duration::from_millis(50), most: Duration::from_millis(500) };
 /// A cluster that lets a pod out for so long enforces no network policies.
 const GATE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often ended children are looked for.
+/// Interval at which terminated children are reaped.
 const REAP_PERIOD: Duration = Duration::from_millis(500);
 
 /// Copies this program to `path`.

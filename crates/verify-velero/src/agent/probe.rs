@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
 use super::message::{Message, parts};
-use super::voice::tell;
+use super::output::tell;
 use crate::failover::{self, Begun, ProbeOrder, Record, Tail, standing};
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, never, pause, until};
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(200);
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// The probe may be stuck in a statement when it is told to end.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a primary is looked for that everything can be read from.
+/// Time limit to find a primary from which everything can be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Creates the table and starts the writers as a process of their own.

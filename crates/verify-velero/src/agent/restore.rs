@@ -7,7 +7,7 @@ use super::manifests::Assembly;
 use super::message::{Message, Verified};
 use super::order::{Order, RestoreOrder};
 use super::orders::Orders;
-use super::voice::{tell, watched};
+use super::output::{tell, watched};
 use verify_local::{Proven, restore_in_place};
 
 /// Receives the manifests, holds the copy against them, and tells what was found.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::capture::deliver;
 use super::order::StageOrder;
-use super::voice::watched;
+use super::output::watched;
 use verify_drill::provider::BackupRequest;
 use verify_local::{LocalProvider, Store};
 

@@ -17,7 +17,7 @@ use super::pod_settings::PodSettings;
 
 /// The container that commands run in.
 pub(super) const CONTAINER: &str = "state-lab";
-/// Where our program lies in it.
+/// Path of the program in the pod.
 pub const TOOL: &str = "/state-lab/state-lab";
 /// Directory of the program, and of what is small and may go with the pod.
 const DIRECTORY: &str = "/state-lab";
@@ -26,7 +26,7 @@ const GRACE_SECONDS: i64 = 5;
 /// A job that is over goes by itself after this, should nobody remove it.
 const JOB_KEPT_SECONDS: i32 = 600;
 
-/// What a pod of ours is to be.
+/// Specification of a pod of state-lab.
 #[derive(Clone, Debug)]
 pub struct AgentPod {
     /// Its name, and that of its job.
@@ -43,19 +43,19 @@ pub struct AgentPod {
     pub account: (i64, i64),
     /// Claims of the same namespace.
     pub mounts: Vec<Mount>,
-    /// Where scratch directories go; beside the program unless said.
+    /// Directory of scratch directories; beside the program unless given.
     pub scratch: Option<String>,
     pub annotations: BTreeMap<String, String>,
-    /// When the cluster ends it, even if we are gone.
+    /// Time after which the cluster terminates it, even if the caller is gone.
     pub deadline: Duration,
-    /// Whether it has to wait until it reaches nobody.
+    /// True if it has to wait until it is isolated.
     pub gated: bool,
-    /// Where it has to run; anywhere unless said.
+    /// Node that it has to run on; any unless given.
     pub placing: Option<Placing>,
     pub settings: PodSettings,
 }
 
-/// Where a pod has to run. It stays there when the node is lost, with all that it has written.
+/// Placement of a pod. It stays there when the node is lost, with all that it has written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placing {
     On(String),

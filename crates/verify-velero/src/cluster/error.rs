@@ -1,4 +1,4 @@
-//! What the API server answers when it refuses, in words.
+//! Texts of the API server's refusals.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,22 +15,22 @@ pub(super) fn status(error: &kube::Error) -> Option<&Status> {
     }
 }
 
-/// Whether the server says that there is no such object.
+/// Returns whether the server reports that the object does not exist.
 pub(super) fn is_absent(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 404)
 }
 
-/// Whether an object of this name is there already.
+/// Returns whether an object of this name already exists.
 pub(super) fn is_taken(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 409 && status.reason == "AlreadyExists")
 }
 
-/// Whether the object has changed since it was read.
+/// Returns whether the object has changed since it was read.
 pub(super) fn is_conflict(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 409 && status.reason == "Conflict")
 }
 
-/// Whether the same question may be answered a moment later: no answer, or a server that is busy.
+/// Returns whether a retry may succeed a moment later: no answer, or a busy server.
 pub(super) fn is_passing(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),

@@ -21,7 +21,7 @@ use verify_drill::interrupt::{self, interrupted};
 use verify_drill::runtime::{block_on, unless_interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
 
-/// How often a question is asked that is refused for the moment.
+/// Number of attempts of a request that is refused temporarily.
 const ATTEMPTS: u32 = 5;
 
 /// An API server, and how long it may take to answer.
@@ -33,7 +33,7 @@ pub(super) struct Server {
     pub(super) request: Duration,
     /// The longest time without an answer, however often it is asked.
     pub(super) silence: Duration,
-    /// Whether it has stayed silent since a signal arrived: what is left of the clean-up does not wait for it again.
+    /// True if it has not answered since a signal arrived: the rest of the clean-up does not wait for it again.
     silent: Arc<AtomicBool>,
 }
 
@@ -190,7 +190,7 @@ where
     }
 }
 
-/// What became of an eviction.
+/// Result of an eviction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evicted {
     /// The pod is on its way out, or was gone already.

@@ -6,18 +6,18 @@ use std::fmt;
 use kube::ResourceExt;
 use verify_core::digest::to_hex;
 
-/// Which run made an object.
+/// Label with the run that created an object.
 pub const RUN: &str = "state-lab.dev/run";
-/// Who made an object: we, where it says so.
+/// Label with the creator of an object.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// What stands there.
+/// Value of that label for state-lab.
 const OURS: &str = "state-lab";
 /// Set on the namespace of a restored server that was left running on purpose: only `cleanup` removes it.
 pub const KEPT: &str = "state-lab.dev/kept";
-/// What an object is for.
+/// Label with the purpose of an object.
 pub(super) const COMPONENT: &str = "app.kubernetes.io/component";
 
-/// What an object is for.
+/// Purpose of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// Takes backups.
@@ -55,7 +55,7 @@ impl Run {
         &self.0
     }
 
-    /// What lists its objects.
+    /// Label selector of its objects.
     pub fn selector(&self) -> String {
         format!("{MANAGED_BY}={OURS},{RUN}={self}")
     }
@@ -87,7 +87,7 @@ impl fmt::Display for Component {
     }
 }
 
-/// What lists the objects of all runs that have this purpose.
+/// Label selector of the objects of all runs that have this purpose.
 pub fn selector(components: &[Component]) -> String {
     let components: Vec<String> = components.iter().map(Component::to_string).collect();
     format!("{MANAGED_BY}={OURS},{RUN},{COMPONENT} in ({})", components.join(","))

@@ -21,18 +21,18 @@ use super::error;
 use super::label::{Component, Run, labels};
 use verify_drill::runtime::runtime;
 
-/// How long a run lives that does not renew its lease.
+/// Time after which a lease that is not renewed expires.
 const DURATION: Duration = Duration::from_secs(60);
 const RENEWAL_PERIOD: Duration = Duration::from_secs(10);
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a lease that looks expired is watched before it is seized: clocks of two machines may be apart, but whoever
-/// lives renews it meanwhile. Kubernetes' own leader election trusts observation alone for the same reason.
+/// Time for which a lease that looks expired is watched before it is seized: clocks of two machines may differ, but a
+/// running owner renews it meanwhile. Kubernetes' own leader election trusts observation alone for the same reason.
 pub const OBSERVATION: Duration = Duration::from_secs(25);
-/// How far clocks may be apart without that anybody has to wait.
+/// Difference of clocks that is tolerated without a wait.
 const CLOCK_MARGIN: Duration = Duration::from_secs(30);
-/// How long after its last sign of life a run is taken for dead.
+/// Time after its last renewal at which a run is considered dead.
 pub const PATIENCE: Duration = DURATION.saturating_add(CLOCK_MARGIN);
-/// Who holds the lease of a run that is being swept away.
+/// Holder of the lease of a run that is being cleaned up.
 const SWEEP: &str = "state-lab-cleanup";
 
 /// A run that is at work, as others see it.
@@ -46,7 +46,7 @@ pub struct LiveRun {
     renewal: JoinHandle<()>,
 }
 
-/// What the last renewals came to.
+/// Results of the last renewals.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     last: Instant,
@@ -75,7 +75,7 @@ impl LiveRun {
         })
     }
 
-    /// Whether others may take this run for dead, or have: it must not make anything any more.
+    /// Returns whether others may consider this run dead, or have: then it must not create anything.
     pub fn lost(&self) -> bool {
         is_lost(*lock(&self.heard), Instant::now())
     }
@@ -105,8 +105,8 @@ pub fn name(run: &Run) -> String {
     format!("state-lab-{run}")
 }
 
-/// Whether the run of this lease has died, for a judge whose clock says `now`. A lease that does not say when it was
-/// renewed is nobody's of ours, and is let alone.
+/// Returns whether the run of this lease is dead, for a judge whose clock shows `now`. A lease that does not say when
+/// it was renewed is nobody's of ours, and is let alone.
 pub fn is_dead(lease: &Lease, now: Timestamp) -> bool {
     let Some(spec) = &lease.spec else { return false };
     let Some(renewed) = spec.renew_time.as_ref().map(|time| time.0) else { return false };

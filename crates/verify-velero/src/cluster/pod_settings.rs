@@ -1,4 +1,4 @@
-//! What the configuration says of every pod that state-lab makes: resources, pull secrets, nodes.
+//! Configuration of every pod of state-lab: resources, pull secrets, nodes.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What each container requests of a resource that the configuration neither requests nor limits. There is no limit by
+/// Requests of each container for resources that the configuration neither requests nor limits. There is no limit by
 /// default, since a slow verification lengthens every drill.
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
 
@@ -23,9 +23,10 @@ pub struct PodSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// What the scheduler has to find on a node; cpu = "100m" and memory = "256Mi" unless requested or limited otherwise.
+    /// Resources that the scheduler has to find on a node; cpu = "100m" and memory = "256Mi" unless requested or
+    /// limited otherwise.
     pub requests: BTreeMap<String, Quantity>,
-    /// What a container may use at most; needed in namespaces whose quota counts limits. None unless given.
+    /// Limits of a container; needed in namespaces whose quota counts limits. None unless given.
     pub limits: BTreeMap<String, Quantity>,
 }
 
@@ -41,17 +42,17 @@ pub struct Quantity(String);
 pub struct Toleration {
     /// The taint's key; every taint without one.
     pub key: Option<String>,
-    /// Whether the taint's value counts; Equal unless given.
+    /// Comparison of the taint's value; Equal unless given.
     pub operator: Option<Operator>,
     /// The taint's value, for Equal.
     pub value: Option<String>,
     /// The taint's effect; every effect unless given.
     pub effect: Option<Effect>,
-    /// How long a taint of the effect NoExecute is tolerated; for ever unless given.
+    /// Time for which a taint of the effect NoExecute is tolerated; unlimited unless given.
     pub toleration_seconds: Option<u32>,
 }
 
-/// How a taint's value is compared.
+/// Comparison of a taint's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Operator {
     /// The values are equal.
@@ -60,14 +61,14 @@ pub enum Operator {
     Exists,
 }
 
-/// What a taint does to pods that do not tolerate it.
+/// Effect of a taint on pods that do not tolerate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Effect {
-    /// They are not scheduled.
+    /// The pods are not scheduled.
     NoSchedule,
-    /// They are scheduled where nothing else is left.
+    /// The pods are scheduled only if no other node is available.
     PreferNoSchedule,
-    /// They are evicted.
+    /// The pods are evicted.
     NoExecute,
 }
 

@@ -1,4 +1,4 @@
-//! How far a pod of ours is on its way to run, and what it hangs on.
+//! State of a pod on its way to running, and what it waits for.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
@@ -18,27 +18,27 @@ const PULL: &str = "correct the image's name (`image` in [velero], or --image), 
 const SCHEDULE: &str = "check the nodes and the events of the pod's claims (`kubectl describe`); `resources`, `node_selector` \
      and `tolerations` in [velero] restrict the nodes";
 
-/// Whether all of a pod's containers have ended for good.
+/// Returns whether all containers of a pod have terminated permanently.
 pub fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Where a pod is on its way to run.
+/// State of a pod on its way to running.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PodState {
     /// All of its containers run.
     Running,
-    /// It has terminated, which no pod of state-lab does by itself.
+    /// The pod has terminated, which no pod of state-lab does by itself.
     Failed(End),
-    /// What it does or is until it runs.
+    /// State until it runs.
     Waiting(Waiting),
 }
 
-/// Why a pod or one of its containers does not run any more.
+/// Reason why a pod or one of its containers no longer runs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct End {
-    /// What has become of it, as what follows its name.
+    /// The reason, as a phrase after its name.
     pub why: String,
     pub hint: Option<&'static str>,
 }
@@ -46,13 +46,13 @@ pub struct End {
 /// A pod that does not run yet.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// What it waits for, as what follows its name.
+    /// The cause of the wait, as a phrase after its name.
     pub on: String,
     pub hint: Option<&'static str>,
-    /// What it waits for in terms that stay the same while it makes no progress. Reasons and messages do not: those of an
+    /// The cause of the wait in terms that do not change without progress. Reasons and messages do not: those of an
     /// image that cannot be pulled alternate with every try.
     pub stage: String,
-    /// Whether its image cannot be pulled for a reason that another try does not change.
+    /// True if its image cannot be pulled for a reason that a retry does not change.
     pub refused: bool,
 }
 
@@ -109,8 +109,8 @@ impl Waiting {
     }
 }
 
-/// Whether an image cannot be pulled whenever it is tried again: its name is invalid, or the registry has no such image or
-/// refuses the login. A registry that does not answer may answer later.
+/// Returns whether no retry can pull an image: its name is invalid, or the registry has no such image or refuses the
+/// login. A registry that does not answer may answer later.
 fn is_refused(reason: &str, message: &str) -> bool {
     const ANSWERS: [&str; 8] = [
         "not found",
@@ -132,7 +132,7 @@ impl End {
         Self { why, hint: None }
     }
 
-    /// Why a pod that ran, or was to run, does not; `None` where it still may.
+    /// Returns why a pod does not run; `None` if it still may.
     pub fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.as_ref()?;
         let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
@@ -183,7 +183,7 @@ impl End {
         })
     }
 
-    /// Why a container ended badly.
+    /// Returns why a container failed.
     fn of_container(container: &ContainerStatus) -> Option<Self> {
         let ended = container.state.as_ref()?.terminated.as_ref()?;
         if ended.exit_code == KILLED {

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 /// The port that a container of PostgreSQL exposes.
 const PORT: i32 = 5432;
 
-/// Who runs a cluster of PostgreSQL.
+/// Operator of a PostgreSQL cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operator {
     /// Patroni without an operator.
@@ -40,7 +40,7 @@ pub struct PostgresCluster {
     pub primary: Option<String>,
 }
 
-/// Where a superuser's name and password are.
+/// Location of a superuser's name and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     pub user: User,
@@ -188,7 +188,7 @@ pub fn pull_secrets(pod: &Pod) -> Vec<String> {
     secrets.map(|secret| secret.name.clone()).collect()
 }
 
-/// Whether a pod says that it is ready.
+/// Returns whether a pod reports that it is ready.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
@@ -200,7 +200,8 @@ fn ordinal(pod: &Pod) -> Option<u32> {
 }
 
 impl Credentials {
-    /// Where a superuser's credentials are, by what the database's container is given, or by the operator's custom.
+    /// Returns the location of a superuser's credentials, from the environment of the database's container, or by the
+    /// operator's convention.
     pub fn of(cluster: &PostgresCluster) -> Option<Self> {
         let container = cluster.pods.iter().find_map(database_container)?;
         let named = |user: &str, secret: String, key: &str| Self {

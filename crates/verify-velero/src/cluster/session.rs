@@ -23,7 +23,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 const STDERR_LINES: usize = 15;
 /// A line that is longer is not one of ours.
 const LINE_BYTES_MAX: usize = 16 << 20;
-/// How long the API server and the kubelet may take to start a command.
+/// Time limit of the API server and the kubelet to start a command.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval at which a wait for output checks for a signal.
 const POLL: Duration = Duration::from_millis(100);
@@ -35,14 +35,14 @@ pub struct Session {
     stderr: Arc<Mutex<VecDeque<String>>>,
 }
 
-/// What came from a command.
+/// Output of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     /// A line of its standard output.
     Line(String),
-    /// Nothing within the time given.
+    /// No output within the time limit.
     Nothing,
-    /// It ended, or the connection to it did: `None` where it succeeded, else why not.
+    /// The command terminated, or the connection to it was closed: `None` where it succeeded, else why not.
     Ended(Option<String>),
 }
 

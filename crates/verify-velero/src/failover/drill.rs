@@ -6,15 +6,15 @@ use anyhow::{Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::event::{Event, How, Target};
+use super::drill_outcome::{FailoverOutcome, ReadBackState};
+use super::event::{Event, EventTarget, How};
 use super::impact::Impact;
 use super::leftovers;
-use super::outcome::{Outcome, Reading};
+use super::primary::{Move, Primary};
 use super::probe::ProbeOrder;
 use super::probe_pod::{ProbePod, ReadBack, record_path};
 use super::sample::Sample;
-use super::scene::{Scene, Wanted};
-use super::seat::{Move, Seat};
+use super::target::{DrillTarget, Wanted};
 use super::watching::Watching;
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, PodSettings, Run, pull_secrets};
 use verify_drill::duration::Period;
@@ -23,14 +23,14 @@ use verify_drill::duration::Period;
 const ACCOUNT: (i64, i64) = (65_532, 65_532);
 /// A probe that has written nothing after this is no probe.
 const FIRST_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an eviction that a disruption budget forbids is tried.
+/// Time limit of an eviction that a disruption budget forbids.
 const EVICTION_PATIENCE: Duration = Duration::from_secs(60);
-/// What is whole has to stay so.
+/// Time for which the cluster has to stay healthy.
 const STEADY: Duration = Duration::from_secs(2);
-/// How much longer the pod may live than the longest drill.
+/// Additional lifetime of the pod beyond the longest drill.
 const MARGIN: Duration = Duration::from_secs(600);
 
-/// What to drill.
+/// Parameters of a drill.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub wanted: Wanted,
@@ -46,11 +46,11 @@ pub struct Request {
     pub probe_node: Option<String>,
     pub writers: u32,
     pub rate_hz: u32,
-    /// How long to wait for a new primary that takes writes.
+    /// Time to wait for a new primary that accepts writes.
     pub deadline: Period,
-    /// How long to wait until the cluster is whole again.
+    /// Time to wait until the cluster is healthy again.
     pub rejoin: Period,
-    /// How long to write before the event and after the recovery.
+    /// Duration of the writes before the event and after the recovery.
     pub settle: Period,
     pub objective_ms: u64,
 }
@@ -60,14 +60,14 @@ pub struct Request {
 /// # Errors
 ///
 /// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about.
-pub fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<Outcome> {
-    let scene = Scene::find(cluster, &request.wanted)?;
-    refuse_elsewhere(&scene.seat, &request.node)?;
+pub fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<FailoverOutcome> {
+    let target = DrillTarget::find(cluster, &request.wanted)?;
+    refuse_elsewhere(&target.primary, &request.node)?;
     // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
-    let live = LiveRun::begin(cluster, &scene.namespace, &run, Component::Probe)?;
-    let outcome = Drill::begin(cluster, request, &scene, &run, &live, tell).and_then(Drill::outcome);
+    let live = LiveRun::begin(cluster, &target.namespace, &run, Component::Probe)?;
+    let outcome = Drill::begin(cluster, request, &target, &run, &live, tell).and_then(Drill::outcome);
     let ended = live.end();
     let outcome = outcome?;
     ended.map(|()| outcome)
@@ -77,14 +77,14 @@ pub fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Resul
 struct Drill<'a> {
     cluster: &'a Cluster,
     request: &'a Request,
-    scene: &'a Scene,
+    target: &'a DrillTarget,
     run: &'a Run,
     live: &'a LiveRun,
     tell: &'a dyn Fn(&str),
     // Dropped before what it listens to.
     watching: Watching<'a>,
     probe: ProbePod<'a>,
-    /// What the probe's clock is ahead of ours.
+    /// Offset of the probe's clock to this machine's.
     ahead: SignedDuration,
 }
 
@@ -93,24 +93,25 @@ impl<'a> Drill<'a> {
     fn begin(
         cluster: &'a Cluster,
         request: &'a Request,
-        scene: &'a Scene,
+        target: &'a DrillTarget,
         run: &'a Run,
         live: &'a LiveRun,
         tell: &'a dyn Fn(&str),
     ) -> Result<Self> {
         tell(&format!(
             "the primary is {} on {}; writing through the Service {}",
-            scene.seat.pod, scene.seat.node, scene.service
+            target.primary.pod, target.primary.node, target.service
         ));
-        let pods = cluster.of::<Pod>(&scene.namespace);
-        let mut probe = ProbePod::create(pods, &pod(request, scene, run), order(request, scene, run), tell)?;
+        let pods = cluster.of::<Pod>(&target.namespace);
+        let mut probe =
+            ProbePod::create(pods, &pod(request, target, run), order(request, target, run), tell)?;
         let (_, ahead) = probe.begin()?;
-        let watching = Watching::begin(cluster, scene, &request.node, &probe, tell)?;
-        Ok(Self { cluster, request, scene, run, live, tell, watching, probe, ahead })
+        let watching = Watching::begin(cluster, target, &request.node, &probe, tell)?;
+        Ok(Self { cluster, request, target, run, live, tell, watching, probe, ahead })
     }
 
-    fn outcome(mut self) -> Result<Outcome> {
-        let Self { request, scene, .. } = self;
+    fn outcome(mut self) -> Result<FailoverOutcome> {
+        let Self { request, target, .. } = self;
         let before = self.write_undisturbed()?;
         if self.live.lost() {
             bail!(
@@ -134,13 +135,13 @@ impl<'a> Drill<'a> {
         let (whole_after_ms, missing) =
             wholeness(undone, whole_after_ms, || self.watching.now.missing_since(&before));
         let after = self.watching.now.primary.clone().or(during);
-        Ok(Outcome {
-            moved: after.as_ref().map_or(Move::None, |after| scene.seat.moved_to(after)),
-            primary_before: scene.seat.clone(),
+        Ok(FailoverOutcome {
+            moved: after.as_ref().map_or(Move::None, |after| target.primary.moved_to(after)),
+            primary_before: target.primary.clone(),
             primary_after: after,
-            namespace: scene.namespace.clone(),
-            cluster: scene.postgres.name.clone(),
-            service: scene.service.clone(),
+            namespace: target.namespace.clone(),
+            cluster: target.postgres.name.clone(),
+            service: target.service.clone(),
             node: request.node.clone(),
             how: request.how,
             event_at,
@@ -154,28 +155,28 @@ impl<'a> Drill<'a> {
 
     /// Waits until the probe writes, and for a while more; the cluster as it is then.
     fn write_undisturbed(&mut self) -> Result<Sample> {
-        let Self { request, scene, watching, .. } = self;
+        let Self { request, target, watching, .. } = self;
         if !watching.until(FIRST_WRITE_TIMEOUT, |watching| watching.progress.acknowledged > 0)? {
             let error = watching.progress.last_error.as_deref().unwrap_or("no error was reported either");
-            bail!("failed to write through the Service {}: {error}", scene.service);
+            bail!("failed to write through the Service {}: {error}", target.service);
         }
         watching.rest(request.settle.duration())?;
         let before = watching.now.clone();
-        scene.seat.expect_still(before.primary.as_ref())?;
+        target.primary.expect_still(before.primary.as_ref())?;
         before.expect_whole()?;
         Ok(before)
     }
 
     /// Drives the primary away.
     fn event(&self) -> Result<Event<'a>> {
-        let Self { cluster, request, scene, run, tell, .. } = *self;
+        let Self { cluster, request, target, run, tell, .. } = *self;
         Event::begin(
-            Target {
+            EventTarget {
                 cluster,
                 run,
                 node: &request.node,
-                namespace: &scene.namespace,
-                pod: &scene.seat.pod,
+                namespace: &target.namespace,
+                pod: &target.primary.pod,
                 how: request.how,
                 command: request.command.as_deref(),
                 undo: request.undo.as_deref(),
@@ -186,9 +187,9 @@ impl<'a> Drill<'a> {
     }
 
     /// Waits until a new primary takes writes, and for a while more; the primary of then.
-    fn fail_over(&mut self, event_at: Timestamp) -> Result<Option<Seat>> {
-        let Self { request, scene, ahead, .. } = *self;
-        let over = |watching: &Watching<'_>| is_over(watching, &scene.seat, event_at, ahead);
+    fn fail_over(&mut self, event_at: Timestamp) -> Result<Option<Primary>> {
+        let Self { request, target, ahead, .. } = *self;
+        let over = |watching: &Watching<'_>| is_over(watching, &target.primary, event_at, ahead);
         if self.watching.until(request.deadline.duration(), over)? {
             self.watching.rest(request.settle.duration())?;
         } else {
@@ -211,19 +212,20 @@ impl<'a> Drill<'a> {
     }
 
     /// Ends the probe's writing, and reads what it wrote.
-    fn read_back(&self, event_at: Timestamp) -> Reading {
+    fn read_back(&self, event_at: Timestamp) -> ReadBackState {
         (self.tell)("reading all writes back");
         match self.probe.read_back() {
             Ok(ReadBack { record, stored }) => {
                 let event_us = record.offset_us(event_at + self.ahead);
-                Reading::Read(Box::new(Impact::of(&record, event_us, &stored)))
+                ReadBackState::Read(Box::new(Impact::of(&record, event_us, &stored)))
             }
-            Err(error) => Reading::Unread(format!("{error:#}")),
+            Err(error) => ReadBackState::Unread(format!("{error:#}")),
         }
     }
 }
 
-/// When the cluster was whole again, or what is missing. A cluster whose node is still away is not whole.
+/// Returns the time at which the cluster was healthy again, or what is missing. A cluster whose node is still away is
+/// not whole.
 fn wholeness(
     undone: Result<()>,
     whole_after_ms: Option<u64>,
@@ -235,8 +237,8 @@ fn wholeness(
 }
 
 /// Drilling a node that the primary is not on would prove nothing.
-fn refuse_elsewhere(seat: &Seat, node: &str) -> Result<()> {
-    let Seat { pod, node: runs_on, .. } = seat;
+fn refuse_elsewhere(primary: &Primary, node: &str) -> Result<()> {
+    let Primary { pod, node: runs_on, .. } = primary;
     if runs_on != node {
         bail!(
             "failed to drill the node {node}: the primary is {pod}, which runs on {runs_on}; give --node {runs_on}"
@@ -245,10 +247,10 @@ fn refuse_elsewhere(seat: &Seat, node: &str) -> Result<()> {
     Ok(())
 }
 
-fn order(request: &Request, scene: &Scene, run: &Run) -> ProbeOrder {
+fn order(request: &Request, target: &DrillTarget, run: &Run) -> ProbeOrder {
     ProbeOrder {
         run: run.to_string(),
-        database: scene.database.clone(),
+        database: target.database.clone(),
         writers: request.writers,
         rate_hz: request.rate_hz,
         record: record_path(),
@@ -256,16 +258,16 @@ fn order(request: &Request, scene: &Scene, run: &Run) -> ProbeOrder {
     }
 }
 
-fn pod(request: &Request, scene: &Scene, run: &Run) -> AgentPod {
+fn pod(request: &Request, target: &DrillTarget, run: &Run) -> AgentPod {
     let placing = match &request.probe_node {
         Some(node) => Placing::On(node.clone()),
         None => Placing::Off(request.node.clone()),
     };
     // Whoever may pull the database's image may well need the same for ours.
-    let image_pull_secrets = scene.postgres.pod(&scene.seat.pod).map(pull_secrets).unwrap_or_default();
+    let image_pull_secrets = target.postgres.pod(&target.primary.pod).map(pull_secrets).unwrap_or_default();
     AgentPod {
         name: format!("state-lab-probe-{run}"),
-        namespace: scene.namespace.clone(),
+        namespace: target.namespace.clone(),
         run: run.clone(),
         component: Component::Probe,
         tool_image: request.image.clone(),
@@ -287,8 +289,8 @@ fn duration_max(request: &Request) -> Duration {
     deadline.duration() + rejoin.duration() + settle.duration() * 4 + MARGIN
 }
 
-/// Whether there is a new primary, and it takes writes. A probe that cannot be heard is asked afterwards.
-fn is_over(watching: &Watching<'_>, before: &Seat, event_at: Timestamp, ahead: SignedDuration) -> bool {
+/// Returns whether there is a new primary that accepts writes. A probe that cannot be heard is asked afterwards.
+fn is_over(watching: &Watching<'_>, before: &Primary, event_at: Timestamp, ahead: SignedDuration) -> bool {
     let Some(primary) = &watching.now.primary else { return false };
     let moved = before.moved_to(primary) != Move::None;
     let ready = watching.now.members.get(&primary.pod).is_some_and(|member| member.ready);
@@ -298,7 +300,7 @@ fn is_over(watching: &Watching<'_>, before: &Seat, event_at: Timestamp, ahead: S
     moved && ready && (written || !watching.hears())
 }
 
-/// Whether the probe can be heard, and has not written for a second.
+/// Returns whether the probe is reachable, and has not written for a second.
 fn is_behind(watching: &Watching<'_>, ahead: SignedDuration) -> bool {
     let late = SignedDuration::from_secs(1);
     let last = watching.progress.last_acknowledged_at;

@@ -17,36 +17,36 @@ use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
 use verify_local::process_group;
 
-/// Which run made a node unschedulable; by this a later run finds what a dead one left.
+/// Annotation with the run that made a node unschedulable, so that a later run finds the leftovers of a dead one.
 pub(super) const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
 /// A command of the user's that takes longer is ended.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How to drive the primary away.
+/// Event that moves the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "HowToDrive")]
 pub enum How {
-    /// Cordon the node and evict the primary's pod: the least harm
+    /// Cordon the node and evict the primary's pod
     CordonEvict,
     /// Cordon the node and evict every pod on it, as `kubectl drain` does
     Drain,
     /// Delete the primary's pod
     DeletePod,
-    /// Run a command of yours, given with --command
+    /// Run the command of --command
     Command,
 }
 
 /// An event that has begun. It is undone when this value goes, should it not have been before.
 pub(super) struct Event<'a> {
-    target: Target<'a>,
+    target: EventTarget<'a>,
     tell: &'a dyn Fn(&str),
     undone: bool,
 }
 
-/// What an event is done to.
+/// EventTarget of an event.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
+pub(super) struct EventTarget<'a> {
     pub cluster: &'a Cluster,
     pub run: &'a Run,
     pub node: &'a str,
@@ -56,7 +56,7 @@ pub(super) struct Target<'a> {
     pub how: How,
     pub command: Option<&'a str>,
     pub undo: Option<&'a str>,
-    /// How long to try what is refused for now.
+    /// Time for which refused requests are retried.
     pub patience: Duration,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Event<'a> {
     /// # Errors
     ///
     /// If the API server or a disruption budget refuses, or the command fails.
-    pub(super) fn begin(target: Target<'a>, tell: &'a dyn Fn(&str)) -> Result<Self> {
+    pub(super) fn begin(target: EventTarget<'a>, tell: &'a dyn Fn(&str)) -> Result<Self> {
         let event = Self { target, tell, undone: false };
         match target.how {
             How::CordonEvict => {
@@ -101,7 +101,7 @@ impl Drop for Event<'_> {
     }
 }
 
-impl Target<'_> {
+impl EventTarget<'_> {
     fn undo(&self) -> Result<()> {
         match self.how {
             How::CordonEvict | How::Drain => uncordon(self.cluster, self.node, self.run.as_str()).map(drop),
@@ -170,7 +170,8 @@ impl Target<'_> {
     }
 }
 
-/// Whether `kubectl drain --ignore-daemonsets --delete-emptydir-data` evicts a pod. Ours stay: they keep the record.
+/// Returns whether `kubectl drain --ignore-daemonsets --delete-emptydir-data` evicts a pod. Ours stay: they keep the
+/// record.
 fn is_drained(pod: &Pod, node: &str) -> bool {
     let here = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
     let daemon = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet");
@@ -178,7 +179,8 @@ fn is_drained(pod: &Pod, node: &str) -> bool {
     here && !is_over(pod) && !daemon && !mirror && !pod.labels().contains_key(RUN)
 }
 
-/// What no controller owns is gone once it is evicted; `kubectl drain` refuses it as well.
+/// Refuses pods without a controller, which an eviction would delete permanently; `kubectl drain` refuses them as
+/// well.
 fn refuse_bare(drained: &[Pod], node: &str) -> Result<()> {
     let owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true));
     // One that is on its way out is lost without us.
@@ -213,7 +215,7 @@ pub(super) fn uncordon(cluster: &Cluster, node: &str, run: &str) -> Result<bool>
 }
 
 /// Runs a command of the user's. Its output goes to standard error: standard output is for results.
-fn shell(command: &str, target: &Target<'_>, asked: &dyn Fn() -> bool) -> Result<()> {
+fn shell(command: &str, target: &EventTarget<'_>, asked: &dyn Fn() -> bool) -> Result<()> {
     let doing = || format!("failed to run the command {command:?}");
     let mut child = Command::new("sh")
         .args(["-c", &format!("exec >&2\n{command}")])

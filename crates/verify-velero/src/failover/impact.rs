@@ -1,4 +1,4 @@
-//! What an event did to writers: how long nothing could be written, and what became of what had been acknowledged.
+//! Effect of an event on writers: duration of the outage, and state of the acknowledged writes.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::table::Stored;
 /// Errors are told in so many kinds, the most frequent first.
 const ERROR_KINDS_MAX: usize = 5;
 
-/// What an event did to writers.
+/// Effect of an event on writers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Impact {
     /// The longest time without a durable write, among those that end after the event began.
@@ -39,7 +39,7 @@ pub struct Impact {
     pub unacknowledged: Vec<Span>,
     /// The timelines that were written on, in the order of their first session.
     pub timelines: Vec<u32>,
-    /// Whether the record goes on to the probe's end. Else some acknowledgements may not be in it.
+    /// True if the record is complete. Else some acknowledgements may not be in it.
     pub recorded_to_end: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct Span {
     pub last: u64,
 }
 
-/// How many writes there are in spans.
+/// Number of writes in spans.
 pub fn writes(spans: &[Span]) -> u64 {
     spans.iter().map(|span| span.last - span.first + 1).sum()
 }
@@ -136,7 +136,7 @@ impl Impact {
         self.outage_ms = longest_us.div_ceil(1_000);
     }
 
-    /// Whether what had been acknowledged is there, once.
+    /// Returns whether every acknowledged write is present exactly once.
     pub fn is_exact(&self) -> bool {
         self.lost.is_empty() && self.duplicated.is_empty()
     }

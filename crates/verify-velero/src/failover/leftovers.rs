@@ -1,4 +1,4 @@
-//! What drills that were killed left in a cluster: probes, and nodes that nothing can be placed on.
+//! Leftovers of killed drills in a cluster: probes, and unschedulable nodes.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use verify_drill::interrupt::{self, interrupted};
 use verify_drill::provider::Removal;
 use verify_drill::until::pause;
 
-/// What a drill has in a cluster, and its sign of life.
+/// Objects of a drill in a cluster, and its lease.
 #[derive(Debug, Default)]
 struct Traces<'a> {
     pods: Vec<&'a Pod>,

@@ -6,28 +6,28 @@
 //! neither clock nor client.
 
 mod drill;
+mod drill_outcome;
 mod event;
 mod impact;
 mod leftovers;
-mod outcome;
+mod primary;
 mod probe;
 mod probe_pod;
 mod progress;
 mod record;
 mod sample;
-mod scene;
-mod seat;
 mod table;
+mod target;
 mod watching;
 
 pub use drill::{Request, drill};
+pub use drill_outcome::{FailoverOutcome, ReadBackState, TRANSIENT_MS, sample_outcome};
 pub use event::How;
 pub use impact::{Impact, Span, writes};
 pub use leftovers::sweep;
-pub use outcome::{Outcome, Reading, TRANSIENT_MS, sample_outcome};
+pub use primary::Move;
 pub use probe::{Begun, ProbeOrder, write};
 pub use progress::{Progress, Tail};
 pub use record::Record;
-pub use scene::Wanted;
-pub use seat::Move;
 pub use table::{Stored, standing};
+pub use target::Wanted;

@@ -36,18 +36,18 @@ const PATIENCE: [(&str, &str); 5] = [
 /// An error's text in the record is cut to so many characters.
 const ERROR_CHARS_MAX: usize = 300;
 
-/// What to write, where, and for how long.
+/// Parameters of the probe.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProbeOrder {
     pub run: String,
     /// Through the Service, as the application connects.
     pub database: Conninfo,
     pub writers: u32,
-    /// Writes a second, of all writers together.
+    /// Writes per second, all writers together.
     pub rate_hz: u32,
     /// The file of the record.
     pub record: PathBuf,
-    /// When the probe ends by itself.
+    /// Time after which the probe stops by itself.
     pub limit: Duration,
 }
 

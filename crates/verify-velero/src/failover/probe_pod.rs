@@ -17,7 +17,7 @@ use verify_drill::hint::hinted;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
 
-/// How long a pod may take to run.
+/// Time limit for a pod to start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longer than the agent itself tries.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -28,16 +28,16 @@ pub(super) struct ProbePod<'a> {
     pods: Kind<Pod>,
     name: String,
     order: ProbeOrder,
-    /// Whether there may be a table to remove.
+    /// True if there may be a table to remove.
     begun: bool,
 }
 
-/// How the probe fares, as it says itself.
+/// Progress of the probe, from its messages.
 pub(super) struct Following {
     session: Session,
 }
 
-/// What the probe and the database know.
+/// Data of the probe and the database after the drill.
 pub(super) struct ReadBack {
     pub record: Record,
     pub stored: Vec<Stored>,
@@ -190,7 +190,7 @@ impl Following {
     }
 }
 
-/// Where the record lies in the pod.
+/// Path of the record in the pod.
 pub(super) fn record_path() -> std::path::PathBuf {
     Path::new(TOOL).with_file_name("probe.record")
 }

@@ -1,4 +1,4 @@
-//! How the probe fares, from a record that still grows.
+//! Progress of the probe, from a record that still grows.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Entry;
 
-/// How the probe fares.
+/// Progress of the probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     pub acknowledged: u64,

@@ -1,4 +1,4 @@
-//! What the probe writes down while it writes: a line of JSON for each thing that happened, the newest last.
+//! Record of the probe: a line of JSON for each event, the newest last.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -46,7 +46,7 @@ pub enum Entry {
         attempt: Attempt,
         #[serde(rename = "t")]
         at_us: u64,
-        /// Whether the write had been sent, so that nobody knows what became of it.
+        /// True if the write had been sent, so that its result is unknown.
         #[serde(rename = "u")]
         sent: bool,
         #[serde(rename = "m")]
@@ -68,10 +68,10 @@ pub struct Attempt {
     /// The write's number: each writer counts from one.
     #[serde(rename = "n")]
     pub number: u64,
-    /// Which attempt at this write it is, from one.
+    /// Number of the attempt at this write, from one.
     #[serde(rename = "k")]
     pub attempt: u32,
-    /// When it began.
+    /// Start of the attempt.
     #[serde(rename = "f")]
     pub asked_us: u64,
 }
@@ -111,7 +111,7 @@ pub struct Record {
     pub began_at: Timestamp,
     /// Without the first line and the last.
     pub entries: Vec<Entry>,
-    /// When the probe ended; `None` where the record is cut.
+    /// End of the probe; `None` if the record is truncated.
     pub ended_us: Option<u64>,
 }
 
@@ -139,7 +139,7 @@ impl Record {
         }
     }
 
-    /// When something was by the wall clock, in microseconds since the record began; before it, zero.
+    /// Microseconds from the start of the record to a wall-clock time; zero for earlier times.
     pub fn offset_us(&self, at: Timestamp) -> u64 {
         u64::try_from(at.duration_since(self.began_at).as_micros()).unwrap_or(0)
     }

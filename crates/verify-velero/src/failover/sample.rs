@@ -8,14 +8,14 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::scene::{self, Scene};
-use super::seat::Seat;
+use super::primary::Primary;
+use super::target::{self, DrillTarget};
 use crate::cluster::{Cluster, PostgresCluster, is_ready};
 
 /// The cluster at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sample {
-    pub primary: Option<Seat>,
+    pub primary: Option<Primary>,
     /// Members by name.
     pub members: BTreeMap<String, Member>,
     /// Addresses behind the Service.
@@ -28,10 +28,10 @@ pub(super) struct Sample {
 /// A member at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
-    pub seat: Seat,
+    pub primary: Primary,
     pub ready: bool,
     pub going: bool,
-    /// What Patroni says of it, where it says anything: its role and state.
+    /// Role and state in Patroni's annotations, if any.
     pub patroni: Option<(String, String)>,
 }
 
@@ -48,25 +48,25 @@ impl Sample {
     /// # Errors
     ///
     /// If the API server does not answer.
-    pub(super) fn take(cluster: &Cluster, scene: &Scene, node: &str) -> anyhow::Result<Self> {
-        let namespace = &scene.namespace;
+    pub(super) fn take(cluster: &Cluster, target: &DrillTarget, node: &str) -> anyhow::Result<Self> {
+        let namespace = &target.namespace;
         let pods = cluster.of::<Pod>(namespace).list("")?;
         let endpoints = cluster.of::<Endpoints>(namespace).list("")?;
         let node = cluster.global::<Node>().get(node)?;
         let claims = cluster.of::<PersistentVolumeClaim>(namespace).list("")?;
         // Not everybody may read these; then the volumes are not watched.
         let attachments = cluster.global::<VolumeAttachment>().list("").unwrap_or_default();
-        let postgres = scene.look_again(&pods, &endpoints);
+        let postgres = target.look_again(&pods, &endpoints);
         Ok(Self {
-            primary: postgres.as_ref().and_then(scene::seat),
+            primary: postgres.as_ref().and_then(target::primary),
             members: postgres.iter().flat_map(|postgres| &postgres.pods).map(Member::of).collect(),
-            addresses: addresses(&endpoints, &scene.service),
+            addresses: addresses(&endpoints, &target.service),
             volumes: postgres.map(|postgres| volumes(&postgres, &claims, &attachments)).unwrap_or_default(),
             node: node.as_ref().map(NodeState::of).unwrap_or_default(),
         })
     }
 
-    /// What is different now, in words.
+    /// Differences to now, as text.
     pub(super) fn changes_to(&self, now: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         if self.node.ready != now.node.ready {
@@ -75,7 +75,8 @@ impl Sample {
         if self.node.cordoned != now.node.cordoned {
             changes.push(format!("node: {}", if now.node.cordoned { "cordoned" } else { "uncordoned" }));
         }
-        let told = |seat: &Option<Seat>| seat.as_ref().map_or("nobody".to_owned(), Seat::to_string);
+        let told =
+            |primary: &Option<Primary>| primary.as_ref().map_or("nobody".to_owned(), Primary::to_string);
         if told(&self.primary) != told(&now.primary) {
             changes.push(format!("primary: {} → {}", told(&self.primary), told(&now.primary)));
         }
@@ -112,7 +113,7 @@ impl Sample {
         Ok(())
     }
 
-    /// Why the cluster is not as whole as it was; nothing where it is.
+    /// Reasons why the cluster is not as healthy as it was; empty if it is.
     pub(super) fn missing_since(&self, before: &Self) -> Vec<String> {
         let mut missing = Vec::new();
         if before.node.ready && !self.node.ready {
@@ -147,17 +148,18 @@ impl Member {
             Some((status.get("role")?.as_str()?.to_owned(), status.get("state")?.as_str()?.to_owned()))
         });
         let going = pod.metadata.deletion_timestamp.is_some();
-        (pod.name_any(), Self { seat: Seat::of(pod), ready: is_ready(pod), going, patroni })
+        (pod.name_any(), Self { primary: Primary::of(pod), ready: is_ready(pod), going, patroni })
     }
 
-    /// Why it is no good member under this primary. A pod may still say that it is ready when it has just come back.
-    fn not_following(&self, primary: &Seat) -> Option<String> {
+    /// Reason why it is not a healthy member under this primary. A pod may still say that it is ready when it has
+    /// just come back.
+    fn not_following(&self, primary: &Primary) -> Option<String> {
         let (role, state) = self.patroni.as_ref()?;
         let leads = ["primary", "master"].contains(&role.as_str());
         if !["running", "streaming"].contains(&state.as_str()) {
             return Some(format!("is {state}"));
         }
-        match (leads, self.seat.pod == primary.pod) {
+        match (leads, self.primary.pod == primary.pod) {
             (true, false) => Some("still reports itself as primary".to_owned()),
             (false, true) => Some("does not report itself as primary".to_owned()),
             _ => None,
@@ -172,9 +174,12 @@ impl Member {
         } else {
             "not ready"
         };
-        let restarts =
-            if self.seat.restarts > 0 { format!(", {} restarts", self.seat.restarts) } else { String::new() };
-        format!("{state} on {}{restarts}", placed(&self.seat.node))
+        let restarts = if self.primary.restarts > 0 {
+            format!(", {} restarts", self.primary.restarts)
+        } else {
+            String::new()
+        };
+        format!("{state} on {}{restarts}", placed(&self.primary.node))
     }
 }
 
@@ -231,16 +236,17 @@ mod tests {
     use super::*;
 
     fn member(name: &str, node: &str, role: &str) -> (String, Member) {
-        let seat = Seat { pod: name.to_owned(), uid: name.to_owned(), node: node.to_owned(), restarts: 0 };
+        let primary =
+            Primary { pod: name.to_owned(), uid: name.to_owned(), node: node.to_owned(), restarts: 0 };
         let patroni = Some((role.to_owned(), "running".to_owned()));
-        (name.to_owned(), Member { seat, ready: true, going: false, patroni })
+        (name.to_owned(), Member { primary, ready: true, going: false, patroni })
     }
 
     fn healthy() -> Sample {
         let members =
             BTreeMap::from([member("pg-0", "worker-1", "primary"), member("pg-1", "worker-2", "replica")]);
         Sample {
-            primary: Some(members["pg-0"].seat.clone()),
+            primary: Some(members["pg-0"].primary.clone()),
             members,
             addresses: ["10.0.0.1".to_owned()].into(),
             volumes: [("data-pg-0".to_owned(), ["worker-1".to_owned()].into())].into(),
@@ -252,7 +258,7 @@ mod tests {
     fn changes_are_told_and_nothing_else() {
         assert_eq!(healthy().changes_to(&healthy()), Vec::<String>::new());
         let mut now = healthy();
-        now.primary = Some(now.members["pg-1"].seat.clone());
+        now.primary = Some(now.members["pg-1"].primary.clone());
         now.node = NodeState { ready: false, cordoned: true };
         now.members.get_mut("pg-0").unwrap().ready = false;
         now.addresses = ["10.0.0.2".to_owned()].into();
@@ -289,7 +295,7 @@ mod tests {
             (|now| drop(now.members.remove("pg-1")), &["pg-1 no longer exists"]),
             (|now| now.members.get_mut("pg-1").unwrap().ready = false, &["pg-1 is not ready"]),
             (
-                |now| now.primary = Some(now.members["pg-1"].seat.clone()),
+                |now| now.primary = Some(now.members["pg-1"].primary.clone()),
                 &["pg-0 still reports itself as primary", "pg-1 does not report itself as primary"],
             ),
             (

@@ -17,7 +17,7 @@ pub struct ProbeTable {
     run: String,
 }
 
-/// Which server answers.
+/// State of the answering server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its address, where it has one.
@@ -134,7 +134,7 @@ impl ProbeTable {
     }
 }
 
-/// Whose making the schema is; empty where that is nobody of ours, `None` where there is no schema.
+/// The run that created the schema; empty if state-lab did not create it, `None` if there is no schema.
 fn schema_mark(connection: &mut Connection) -> Result<Option<String>> {
     let rows = connection.query(
         "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace \
@@ -151,7 +151,7 @@ const LEFT_BEHIND: &str = "SELECT c.relname FROM pg_catalog.pg_class c \
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a \
                       WHERE a.application_name = pg_catalog.obj_description(c.oid, 'pg_class'))";
 
-/// Which server a session is with. It must be open for writing.
+/// State of the server of a session. It must be open for writing.
 pub fn standing(connection: &mut Connection) -> Result<Standing> {
     let rows = connection.query(
         "SELECT pg_catalog.host(pg_catalog.inet_server_addr()), \

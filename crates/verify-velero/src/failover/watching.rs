@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::probe_pod::{Following, ProbePod};
 use super::progress::Progress;
 use super::sample::Sample;
-use super::scene::Scene;
+use super::target::DrillTarget;
 use crate::cluster::Cluster;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
@@ -32,7 +32,7 @@ pub struct Change {
 /// The watch over a cluster and the probe.
 pub(super) struct Watching<'a> {
     cluster: &'a Cluster,
-    scene: &'a Scene,
+    target: &'a DrillTarget,
     node: &'a str,
     tell: &'a dyn Fn(&str),
     following: Option<Following>,
@@ -41,7 +41,7 @@ pub(super) struct Watching<'a> {
     /// The newest sample.
     pub now: Sample,
     pub changes: Vec<Change>,
-    /// When the primary last changed its seat, or was started again.
+    /// Time at which the primary last moved or was restarted.
     pub primary_changed_at: Option<Timestamp>,
 }
 
@@ -49,26 +49,26 @@ impl<'a> Watching<'a> {
     /// Begins.
     pub(super) fn begin(
         cluster: &'a Cluster,
-        scene: &'a Scene,
+        target: &'a DrillTarget,
         node: &'a str,
         probe: &ProbePod<'_>,
         tell: &'a dyn Fn(&str),
     ) -> Result<Self> {
         Ok(Self {
             cluster,
-            scene,
+            target,
             node,
             tell,
             following: Some(probe.follow()?),
             heard: Instant::now(),
             progress: Progress::default(),
-            now: Sample::take(cluster, scene, node)?,
+            now: Sample::take(cluster, target, node)?,
             changes: Vec::new(),
             primary_changed_at: None,
         })
     }
 
-    /// Whether the probe can be heard.
+    /// Returns whether the probe is reachable.
     pub(super) fn hears(&self) -> bool {
         self.heard.elapsed() < SILENCE_MAX
     }
@@ -110,7 +110,7 @@ impl<'a> Watching<'a> {
                 self.heard = Instant::now();
             }
         }
-        let Ok(now) = Sample::take(self.cluster, self.scene, self.node) else { return };
+        let Ok(now) = Sample::take(self.cluster, self.target, self.node) else { return };
         let at = Timestamp::now();
         for what in self.now.changes_to(&now) {
             (self.tell)(&what);

@@ -15,14 +15,14 @@ use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
-/// How often the wish to stop is looked at.
+/// Interval at which the request to stop is polled.
 const POLL: Duration = Duration::from_millis(100);
 /// After so long a silence is told; agents say more often that they live.
 const SILENCE_TOLD: Duration = Duration::from_secs(15);
 
-/// How long the cluster may take to say that a pod has ended whose agent has.
+/// Time limit for the cluster to report that a pod has terminated after its agent has.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the API server says of a command that was killed.
+/// Text of the API server for a command that was killed.
 const KILLED: &str = "exit code 137";
 const MEMORY: &str = "it was killed, most likely because its node or its container ran out of memory: raise or remove the memory \
      `limits` in [velero.resources]";
@@ -166,7 +166,7 @@ impl<'a> AgentCall<'a> {
         }
     }
 
-    /// Why the pod does not run any more, where the cluster says so within a moment.
+    /// Returns why the pod no longer runs, if the cluster reports it within a moment.
     fn end(&self) -> Option<anyhow::Error> {
         let ended = until(END_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
             let end = self.pods.get(&self.pod)?.map_or_else(|| Some(End::absent()), |pod| End::of(&pod));

@@ -1,4 +1,4 @@
-//! What a restore came to, as an Event of the Backup: `kubectl describe` shows it where the backup is looked at.
+//! Result of a restore, as an Event on the Backup: `kubectl describe` shows it where the backup is looked at.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use verify_drill::failure::is_interruption;
 use verify_drill::provider::RestoredCopy;
 use verify_drill::recovery::recovery;
 
-/// Who says it.
+/// Reporter of the Event.
 const REPORTER: &str = "state-lab";
 /// The API takes no longer message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -43,7 +43,7 @@ pub(super) fn announce(
     }
 }
 
-/// What is said.
+/// Content of the Event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     pub reason: &'static str,
@@ -54,7 +54,7 @@ pub struct Said {
 const PROVEN: &str = "RestoreProven";
 
 impl Said {
-    /// What is said of a restore that was made.
+    /// Event of a completed restore.
     pub fn of(copy: &RestoredCopy) -> Self {
         let reason = match (copy.integrity(), copy.verdict()) {
             (Verdict::Pass, Verdict::Pass) => PROVEN,

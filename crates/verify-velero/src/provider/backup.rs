@@ -42,11 +42,11 @@ use verify_drill::watch::Watch;
 
 /// The label that Velero gives a claim in a backup: the VolumeSnapshot that it took of it.
 const SNAPSHOT_LABEL: &str = "velero.io/volume-snapshot-name";
-/// Where a claim is mounted in our pods.
+/// Mount path of a claim in state-lab's pods.
 pub(super) const VOLUME_PATH: &str = "/volume";
 /// The store of base backups and dumps on their volume.
 const STORE: &str = "state-lab";
-/// When the cluster ends our pod, even if we are gone.
+/// Time after which the cluster terminates state-lab's pod, even if the caller is gone.
 pub(super) const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
 
@@ -347,7 +347,7 @@ impl Taking<'_> {
     }
 }
 
-/// Whether the snapshot of a claim shows its instant: from here on its source may change.
+/// Returns whether the snapshot of a claim has been taken: from here on its source may change.
 fn is_cut(snapshots: &[VolumeSnapshot], claim: &str) -> bool {
     let of_claim = |snapshot: &&VolumeSnapshot| {
         snapshot.spec.source.persistent_volume_claim_name.as_deref() == Some(claim)

@@ -16,7 +16,7 @@ use verify_drill::problem::Problem;
 use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
-/// How often it is looked, while we wait for another run, whether it is dead.
+/// Liveness poll interval of another run while waiting for it.
 const SWEEP_PERIOD: Duration = Duration::from_secs(30);
 
 /// A claim that runs share.

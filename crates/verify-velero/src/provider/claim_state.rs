@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use crate::cluster::Cluster;
 use verify_drill::problem::Problem;
 
-/// How often the cluster is asked.
+/// Poll interval.
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// A claim that is watched until it has its volume.
@@ -25,7 +25,7 @@ impl<'a> ClaimState<'a> {
         Self { cluster, namespace, claim, asked_at: None, found: None }
     }
 
-    /// Why the claim has no volume, where the cluster says so. What cannot be read explains nothing.
+    /// Returns why the claim has no volume, if the cluster reports it. What cannot be read explains nothing.
     pub(super) fn problem(&mut self) -> Option<Problem> {
         if self.asked_at.is_none_or(|asked_at| asked_at.elapsed() > PERIOD) {
             self.asked_at = Some(Instant::now());
@@ -48,7 +48,7 @@ fn is_pending(claim: &PersistentVolumeClaim) -> bool {
     claim.metadata.deletion_timestamp.is_none() && phase == Some("Pending")
 }
 
-/// Why a pending claim gets no volume: what its provisioner said last.
+/// Returns why a pending claim gets no volume: the last message of its provisioner.
 fn unprovisioned(claim: &PersistentVolumeClaim, events: &[Event]) -> Option<Problem> {
     let name = claim.name_any();
     let of_claim = events.iter().filter(|event| {

@@ -1,4 +1,4 @@
-//! What proves backups, in the bucket of a backup storage location, beside what Velero keeps there.
+//! Evidence of backups, in the bucket of a BackupStorageLocation, beside Velero's files.
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::ByteString;
@@ -53,7 +53,7 @@ impl Evidence {
         &*self.store
     }
 
-    /// Whether nothing is to be written there.
+    /// Returns whether the location is read-only.
     pub(super) fn is_read_only(&self) -> bool {
         self.location.spec.access_mode.as_deref() == Some("ReadOnly")
     }

@@ -34,7 +34,7 @@ pub(super) struct Ended {
     pub(super) volumes: Vec<VolumeInfo>,
     /// The VolumeSnapshots that were seen, by the claims that they are of.
     pub(super) snapshots: BTreeMap<String, String>,
-    /// What Velero's log complains of.
+    /// Errors in Velero's log.
     pub(super) complaints: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Ended {
     }
 }
 
-/// What is followed.
+/// Backup to follow.
 pub(super) struct Followed<'a> {
     pub(super) cluster: &'a Cluster,
     /// Velero's namespace.
@@ -135,7 +135,7 @@ impl Followed<'_> {
         })
     }
 
-    /// What Velero wrote beside the backup. It writes nothing for one that it refused.
+    /// Reads Velero's files beside the backup. It writes nothing for one that it refused.
     fn read_artefacts(
         &self,
         evidence: &Evidence,

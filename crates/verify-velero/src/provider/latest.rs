@@ -78,7 +78,7 @@ fn candidates(backups: &[Backup], namespace: &str, location: &str) -> Vec<Candid
     found.iter().rev().filter_map(candidate).collect()
 }
 
-/// Those of one cluster, and those that say of none: the only one, or that of this name.
+/// Returns the backups of one cluster, and those without a cluster: the only one, or that of this name.
 fn of_cluster<'a>(
     candidates: &'a [Candidate],
     wanted: Option<&str>,

@@ -1,4 +1,4 @@
-//! How Velero copies a database.
+//! Method by which Velero copies a database.
 
 use anyhow::{Context, Result};
 use schemars::JsonSchema;
@@ -47,7 +47,7 @@ impl VeleroMethod {
         }
     }
 
-    /// Whether the copy is a snapshot of the database's own volume.
+    /// Returns whether the copy is a snapshot of the database's own volume.
     pub(super) fn is_snapshot(self) -> bool {
         matches!(self, Self::Csi | Self::CsiMove)
     }

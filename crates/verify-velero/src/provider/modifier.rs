@@ -1,4 +1,4 @@
-//! What Velero is to change in the pods that it restores, so that nothing of the application starts.
+//! Changes that Velero has to make in restored pods, so that nothing of the application starts.
 //!
 //! Velero fills the volumes of file-system backups only in a pod that it restores itself. Every restored pod is held
 //! back by a scheduling gate. The one pod that carries the volume loses it together with all else that it was: it is
@@ -36,7 +36,7 @@ struct Rule {
     patches: Vec<Patch>,
 }
 
-/// Which objects a rule is for. A Restore has one namespace, so that none is named here.
+/// Objects that a rule matches. A Restore has one namespace, so that none is named here.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Conditions {
@@ -70,13 +70,13 @@ impl Patch {
 pub(super) struct Modifier {
     /// The pod that carried the volume.
     pub pod: String,
-    /// What the volume was called in it. Velero finds it by this name.
+    /// Name of the volume in it. Velero finds it by this name.
     pub volume: String,
     /// The claim behind it.
     pub claim: String,
     /// An image that has `sleep`: the database's.
     pub image: String,
-    /// What the configuration says of every pod.
+    /// Configuration of every pod.
     pub settings: PodSettings,
     /// The user and group that own the database's files.
     pub account: (i64, i64),

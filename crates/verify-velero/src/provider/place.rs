@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::fate;
+use super::ownership;
 use super::storage::claim_in;
 use crate::cluster::{Cluster, Component, Run, labels, lease, object};
 use verify_drill::interrupt::{self, interrupted};
@@ -22,7 +22,7 @@ use verify_drill::until::{Check, Pace, Waited, until};
 const NAME: &str = "state-lab";
 /// The account that every pod has that asks for no other.
 const ACCOUNT: &str = "default";
-/// How long the cluster may take until it has furnished a namespace.
+/// Time limit for the cluster to initialise a namespace.
 const FURNISHED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The validation namespace of a run.
@@ -32,7 +32,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// That of this run; it need not exist.
+    /// Namespace of this run; it need not exist.
     pub(super) fn of(run: &Run) -> Self {
         Self { run: run.clone() }
     }
@@ -112,7 +112,7 @@ fn foreign_volumes(namespace: &str, all: &[PersistentVolume]) -> Vec<String> {
     let foreign = all
         .iter()
         .filter(|volume| claim_in(volume, namespace).is_some())
-        .filter_map(|volume| Some((volume.name_any(), fate::foreign(volume, all)?)));
+        .filter_map(|volume| Some((volume.name_any(), ownership::foreign(volume, all)?)));
     foreign.map(|(name, reason)| format!("the storage of the PersistentVolume {name}: {reason}")).collect()
 }
 
@@ -134,7 +134,7 @@ fn await_furnished(cluster: &Cluster, namespace: &str) -> Result<()> {
     }
 }
 
-/// What a namespace lacks, in words.
+/// Returns what a namespace lacks, as text.
 fn missing(account: bool, quota: Option<&ResourceQuota>) -> Option<&'static str> {
     let counted = quota.and_then(|quota| quota.status.as_ref()).is_some_and(|status| status.used.is_some());
     match (account, counted) {

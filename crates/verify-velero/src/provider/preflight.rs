@@ -1,4 +1,4 @@
-//! What will make a backup worthless, looked at before it is begun.
+//! Checks before a backup for what would make it not restorable.
 
 use std::collections::BTreeSet;
 
@@ -196,7 +196,7 @@ fn basebackup_claim(seen: &Seen<'_>) -> Option<Problem> {
     Some(Problem::failure(object, what).way_out(missing))
 }
 
-/// Whether a pod mounts a claim.
+/// Returns whether a pod mounts a claim.
 pub(super) fn mounts(pod: &Pod, claim: &str) -> bool {
     claims(pod).any(|(_, mounted)| mounted == claim)
 }

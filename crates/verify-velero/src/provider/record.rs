@@ -13,14 +13,14 @@ use verify_drill::backup_record::BackupRecord;
 pub(super) const FORMAT: &str = "state-lab-velero-backup";
 pub(super) const FORMAT_VERSION: u32 = 1;
 
-/// What was backed up.
+/// Record of a backup by Velero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "VeleroRecord")]
 pub struct Record {
     pub(super) format: String,
     pub(super) version: u32,
-    /// What was captured.
+    /// Record of the capture.
     pub backup: BackupRecord,
     /// How Velero copied it.
     pub method: VeleroMethod,
@@ -50,7 +50,7 @@ pub struct Volume {
     /// Its name in that pod.
     pub volume: String,
     pub claim: String,
-    /// Where the copy lies in it: a data directory, or a store of backups.
+    /// Path of the copy in it: a data directory, or a store of backups.
     pub path: String,
     /// The labels that its claim, or the pod that mounted it, has in the backup and nothing else has; none where that
     /// could not be learnt.
@@ -58,7 +58,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// What a backup has to hold, and a restore has to fill.
+    /// Volume that a backup must contain, and a restore must restore.
     pub(super) fn expected(&self) -> ExpectedVolume {
         ExpectedVolume {
             namespace: self.namespace.clone(),

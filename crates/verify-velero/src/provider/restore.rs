@@ -19,7 +19,6 @@ use super::announcement::announce;
 use super::backup::{POD_DEADLINE, VOLUME_PATH};
 use super::claim_state::ClaimState;
 use super::evidence::Evidence;
-use super::filling::Filling;
 use super::method::VeleroMethod;
 use super::place::Place;
 use super::record::Record;
@@ -27,6 +26,7 @@ use super::removal;
 use super::settings::Settings;
 use super::storage::handle;
 use super::sweep::{KeptServers, sweep};
+use super::volume_restore::VolumeRestore;
 use super::waiting::{Pending, running, wait};
 use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
@@ -166,7 +166,7 @@ impl Restoring<'_> {
             }
             Ok(())
         };
-        let warnings = self.filling(&namespace, &create_job).to_the_end()?;
+        let warnings = self.volume_restore(&namespace, &create_job).to_the_end()?;
         timeline.reach(Milestone::Fetched, self.clock.elapsed());
         create_job()?;
         let pod = self.await_pod(&namespace)?;
@@ -204,9 +204,13 @@ impl Restoring<'_> {
         Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
     }
 
-    fn filling<'a>(&'a self, namespace: &'a str, consume: &'a dyn Fn() -> Result<()>) -> Filling<'a> {
+    fn volume_restore<'a>(
+        &'a self,
+        namespace: &'a str,
+        consume: &'a dyn Fn() -> Result<()>,
+    ) -> VolumeRestore<'a> {
         let Self { cluster, evidence, record, run, watch, .. } = *self;
-        Filling { cluster, evidence, settings: self.settings, record, run, namespace, consume, watch }
+        VolumeRestore { cluster, evidence, settings: self.settings, record, run, namespace, consume, watch }
     }
 
     /// Makes our job on the volume. Its pod waits for the volume, and does nothing before it is told to.
@@ -258,7 +262,7 @@ impl Restoring<'_> {
         Ok(name)
     }
 
-    /// Why the cluster makes no pod for our job, where it says so and we may read it.
+    /// Returns why the cluster creates no pod for the Job, if it reports it and the account may read it.
     fn refusal(&self, namespace: &str) -> Option<String> {
         let events = self.cluster.of::<Event>(namespace).list("").ok()?;
         let refusals = events.into_iter().filter(|event| event.reason.as_deref() == Some("FailedCreate"));

@@ -35,11 +35,11 @@ pub struct Settings {
     pub replica_location: Option<String>,
     /// The claim for base backups and dumps, for the methods fs and fs-dump.
     pub basebackup_claim: Option<String>,
-    /// Where the credentials of a superuser are; found at the database's own containers unless given.
+    /// Location of a superuser's credentials; found at the database's own containers unless given.
     pub credentials: Option<CredentialsTable>,
-    /// How long Velero keeps backups; 30d unless given.
+    /// Time for which Velero keeps backups; 30d unless given.
     pub ttl: Option<Period>,
-    /// How long Velero may stand still before we give up; 15m unless given.
+    /// Time limit without progress of Velero; 15m unless given.
     pub patience: Option<Period>,
     /// Requests and limits of each container of the pods that state-lab makes.
     #[serde(default)]
@@ -68,7 +68,7 @@ pub struct CredentialsTable {
 }
 
 const MINUTE_MS: u64 = 60_000;
-/// How long Velero gives the movement of data; our own patience ends it sooner where nothing moves.
+/// Velero's time limit of the data movement; `patience` ends it sooner if there is no progress.
 pub(super) const ITEM_OPERATION_TIMEOUT: Period = Period::from_ms(24 * 60 * MINUTE_MS);
 
 impl Settings {
@@ -95,7 +95,7 @@ impl Settings {
         )
     }
 
-    /// How long Velero keeps backups.
+    /// Time for which Velero keeps backups.
     pub fn ttl(&self) -> Period {
         self.ttl.unwrap_or(Period::from_ms(30 * 24 * 60 * MINUTE_MS))
     }
@@ -110,7 +110,7 @@ impl Settings {
         }
     }
 
-    /// How long Velero may stand still.
+    /// Time limit without progress.
     pub fn patience(&self) -> Period {
         self.patience.unwrap_or(Period::from_ms(15 * MINUTE_MS))
     }

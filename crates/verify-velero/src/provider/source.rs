@@ -20,9 +20,9 @@ use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
 const PORT: u16 = 5432;
-/// How long a database may take to be ready that is being set up, or fails over.
+/// Time limit for a database that is being set up or fails over to be ready.
 const READY_PATIENCE: Period = Period::from_ms(300_000);
-/// How long the container may take to answer.
+/// Time limit of the container's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The data directory, its owner, and where its WAL is: the postmaster works in the first. deploy/nightly/backup-bounds.yaml
@@ -50,7 +50,7 @@ pub(super) struct Source {
     /// The user and group that own the files.
     pub account: (i64, i64),
     pub data: DataVolume,
-    /// Where its WAL is, if not in the data directory.
+    /// Directory of its WAL, if not in the data directory.
     pub wal_elsewhere: Option<String>,
     pub access: Access,
     /// All pods of the namespace.
@@ -65,7 +65,7 @@ pub(super) struct DataVolume {
     /// Its name in the pod.
     pub volume: String,
     pub claim: String,
-    /// Where the data directory lies in it; empty for its root.
+    /// Path of the data directory in it; empty for its root.
     pub path: String,
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn choose(
     }
 }
 
-/// What the database's container told of its files.
+/// Answer of the database's container about its files.
 #[derive(Debug, PartialEq, Eq)]
 struct Inspected {
     directory: String,

@@ -1,4 +1,4 @@
-//! Whose a volume is, and which storage is behind it.
+//! Owner of a volume, and the storage behind it.
 //!
 //! That has two answers. [`handle`] is written into records, which later versions read, so that it must not change;
 //! [`storage`] decides what may be removed, and learns kinds of storage as it has to.
@@ -14,12 +14,12 @@ pub(super) fn claim_in<'a>(volume: &'a PersistentVolume, namespace: &str) -> Opt
     (claim.namespace.as_deref() == Some(namespace)).then_some(claim)
 }
 
-/// What the storage calls the volumes of a namespace.
+/// Handles of the storage for the volumes of a namespace.
 pub(super) fn handles(volumes: &[PersistentVolume], namespace: &str) -> BTreeSet<String> {
     volumes.iter().filter(|volume| claim_in(volume, namespace).is_some()).filter_map(handle).collect()
 }
 
-/// What the storage calls a volume.
+/// Handle of the storage for a volume.
 pub(super) fn handle(volume: &PersistentVolume) -> Option<String> {
     let spec = volume.spec.as_ref()?;
     let csi = spec.csi.as_ref().map(|csi| format!("{}/{}", csi.driver, csi.volume_handle));
@@ -29,7 +29,7 @@ pub(super) fn handle(volume: &PersistentVolume) -> Option<String> {
     csi.or_else(local).or_else(host).or_else(nfs)
 }
 
-/// Which storage is behind a volume, comparable with that of another one; `None` for kinds that we do not know.
+/// Storage behind a volume, comparable with that of another one; `None` for unknown kinds.
 pub(super) fn storage(spec: &PersistentVolumeSpec) -> Option<Value> {
     if let Some(csi) = &spec.csi {
         return Some(json!(["csi", csi.driver, csi.volume_handle]));

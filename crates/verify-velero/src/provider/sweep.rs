@@ -1,4 +1,4 @@
-//! What dead runs left in a cluster: found by labels, told from living runs by leases, and removed.
+//! Leftovers of dead runs in a cluster: found by labels, distinguished from active runs by leases, and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

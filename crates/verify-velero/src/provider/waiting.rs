@@ -14,10 +14,10 @@ use verify_drill::problem::Problem;
 use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
-/// How often what is waited for is told again.
+/// Interval at which a wait is reported again.
 const TELL_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long a registry's refusal is waited out: the kubelet tries again after 10 s, and after 20 s more.
+/// Time for which a registry's refusal is tolerated: the kubelet retries after 10 s, and after 20 s more.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
 
 /// State of something that is not done.

@@ -1,4 +1,4 @@
-//! What belongs to a backup, as Velero's own files in the bucket tell it.
+//! Objects of a backup, according to Velero's own files in the bucket.
 
 use std::collections::BTreeSet;
 
@@ -22,22 +22,22 @@ pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 pub struct VeleroBackup {
     /// Its name.
     pub name: String,
-    /// Where it stands.
+    /// Phase.
     pub phase: Phase,
-    /// When it began, from which on writes to the source need not be in it.
+    /// Start of the backup, after which writes to the source need not be in it.
     #[schemars(with = "Option<String>")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End of the backup.
     #[schemars(with = "Option<String>")]
     pub completed_at: Option<Timestamp>,
 }
 
-/// Where a backup stands, in Velero's words.
+/// Phase of a backup, in Velero's terms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Phase(String);
 
-/// Where the data of a backup's volumes are.
+/// Location of the data of a backup's volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Volumes {
     /// Repositories in the bucket that hold some of it.
@@ -62,12 +62,12 @@ struct StatusField {
 }
 
 impl Phase {
-    /// Whether Velero will not write to this backup any more.
+    /// Returns whether Velero will no longer write to this backup.
     pub fn is_final(&self) -> bool {
         matches!(self.0.as_str(), "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation")
     }
 
-    /// Whether everything went well.
+    /// Returns whether the backup is Completed.
     pub fn is_completed(&self) -> bool {
         self.0 == "Completed"
     }
@@ -89,8 +89,8 @@ impl VeleroBackup {
         format!("{BACKUPS}{name}/velero-backup.json")
     }
 
-    /// What it means that one of its objects is not in the copy. The reports of restores come one by one, each with the
-    /// next restore.
+    /// Returns the meaning of the absence of one of its objects in the copy. The reports of restores come one by one,
+    /// each with the next restore.
     pub(super) fn absence(&self, key: &str) -> Absence {
         let reports = format!("{}state-lab/reports/", Self::folder(&self.name));
         if key.starts_with(&reports) { Absence::OfRestore } else { Absence::Needed }

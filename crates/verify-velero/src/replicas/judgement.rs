@@ -1,4 +1,4 @@
-//! What it means that objects are missing, older or different, and the verdict on a copy.
+//! Meaning of missing, older and different objects, and the verdict on a copy.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -18,15 +18,15 @@ pub struct Replica {
     pub verdict: Verdict,
     /// The backup.
     pub backup: VeleroBackup,
-    /// Where the original is.
+    /// Location of the original.
     pub from: String,
-    /// Where the copy is.
+    /// Location of the copy.
     pub to: String,
-    /// What was compared.
+    /// Number of compared objects.
     pub depth: Depth,
     /// Objects that are not as they should be.
     pub findings: Vec<ObjectFinding>,
-    /// What the copy cannot hold, or what could not be looked at.
+    /// Objects that the copy cannot contain, or that could not be checked.
     pub not_covered: Vec<NotCovered>,
     /// Objects of the copy that the original lacks; they do no harm.
     pub extra: u64,
@@ -34,16 +34,16 @@ pub struct Replica {
     pub newest_complete: NewestComplete,
 }
 
-/// How many objects were compared, and how.
+/// Number of compared objects, and the method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Depth {
     /// Objects of the original that a restore needs.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// So many were compared by checksums that both services keep.
+    /// Number of objects compared by checksums that both services store.
     pub by_checksum: u64,
-    /// So many were read on both sides.
+    /// Number of objects read on both sides.
     pub by_reading: u64,
 }
 
@@ -51,15 +51,15 @@ pub struct Depth {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[must_use]
 pub struct ObjectFinding {
-    /// What it is.
+    /// Code.
     pub code: ObjectCode,
-    /// What it means.
+    /// Severity.
     pub severity: Severity,
     /// The key below the prefix.
     pub key: String,
     /// A sentence.
     pub message: String,
-    /// What the original's service says of its replication.
+    /// Replication status of the original.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication: Option<String>,
 }
@@ -83,26 +83,26 @@ pub enum ObjectCode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum NewestComplete {
-    /// There is one.
+    /// Found.
     Found {
         /// Its name.
         backup: String,
-        /// When it began; later writes may be missing from it.
+        /// Start of the backup; later writes may be missing from it.
         #[schemars(with = "Option<String>")]
         started_at: Option<Timestamp>,
-        /// How long that is ago.
+        /// Age of the backup.
         age_s: Option<i64>,
     },
     /// None of those that were looked at.
     None {
-        /// How many, the newest first.
+        /// Number of checked backups, the newest first.
         looked_at: u64,
     },
 }
 
-/// What became of one object.
+/// Result of comparing one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum ObjectComparison {
     /// By a checksum that both services keep.
     EqualByChecksum,
     /// By reading both.
@@ -146,59 +146,64 @@ impl Serialize for ObjectCode {
     }
 }
 
-/// Whether two objects are the same by the strongest checksum that both have; nothing where they share none.
+/// Returns whether two objects are the same by the strongest checksum that both have; `None` if they share none.
 pub(super) fn same_by_checksum(original: &Head, copy: &Head) -> Option<bool> {
     let mut shared =
         original.checksums.iter().filter_map(|(kind, value)| Some((value, copy.checksums.get(kind)?)));
     shared.next().map(|(original, copy)| original == copy)
 }
 
-/// What a copy is that differs: one that was written before its original was left behind.
-pub(super) fn difference(original: &Object, copy: &Object) -> Outcome {
-    if copy.modified < original.modified { Outcome::Stale } else { Outcome::Different }
+/// Returns the kind of difference of a copy: one that was written before its original is stale.
+pub(super) fn difference(original: &Object, copy: &Object) -> ObjectComparison {
+    if copy.modified < original.modified { ObjectComparison::Stale } else { ObjectComparison::Different }
 }
 
 /// The finding that an outcome amounts to, where it does.
 pub(super) fn finding(
     object: &Object,
-    outcome: &Outcome,
+    outcome: &ObjectComparison,
     absence: Absence,
     replication: Option<String>,
 ) -> Option<ObjectFinding> {
     let written = object.modified;
     let (code, severity, message) = match (outcome, absence) {
-        (Outcome::EqualByChecksum | Outcome::EqualByReading | Outcome::Gone, _) => return None,
-        (Outcome::Missing, Absence::Needed) => {
+        (
+            ObjectComparison::EqualByChecksum | ObjectComparison::EqualByReading | ObjectComparison::Gone,
+            _,
+        ) => return None,
+        (ObjectComparison::Missing, Absence::Needed) => {
             (ObjectCode::Missing, Severity::Fail, format!("the copy lacks it; the original is of {written}"))
         }
-        (Outcome::Missing, Absence::MayBeNeeded) => (
+        (ObjectComparison::Missing, Absence::MayBeNeeded) => (
             ObjectCode::Later,
             Severity::Inconclusive,
             format!(
                 "the copy lacks it; it was written after the backup, at {written}, and maintenance may have moved data into it"
             ),
         ),
-        (Outcome::Missing, Absence::OfLaterBackup) => (
+        (ObjectComparison::Missing, Absence::OfLaterBackup) => (
             ObjectCode::Later,
             Severity::Notice,
             format!("the copy lacks it; it was written after the backup, at {written}"),
         ),
-        (Outcome::Missing, Absence::OfRestore) => (
+        (ObjectComparison::Missing, Absence::OfRestore) => (
             ObjectCode::Later,
             Severity::Notice,
             format!("the copy lacks it; it is a restore's report of {written}, which no restore reads"),
         ),
-        (Outcome::Stale, _) => (
+        (ObjectComparison::Stale, _) => (
             ObjectCode::Stale,
             Severity::Fail,
             format!("the copy is older than the original of {written}, and different"),
         ),
-        (Outcome::Different, _) => (
+        (ObjectComparison::Different, _) => (
             ObjectCode::Different,
             Severity::Fail,
             format!("the copy is not the original of {written}, and not older"),
         ),
-        (Outcome::Unreadable(reason), _) => (ObjectCode::Unreadable, Severity::Inconclusive, reason.clone()),
+        (ObjectComparison::Unreadable(reason), _) => {
+            (ObjectCode::Unreadable, Severity::Inconclusive, reason.clone())
+        }
     };
     Some(ObjectFinding { code, severity, key: object.key.clone(), message, replication })
 }
@@ -249,9 +254,9 @@ mod tests {
 
     #[test]
     fn a_copy_that_differs_is_stale_where_it_is_older() {
-        assert_eq!(difference(&object(2), &object(1)), Outcome::Stale);
-        assert_eq!(difference(&object(2), &object(2)), Outcome::Different);
-        assert_eq!(difference(&object(2), &object(3)), Outcome::Different);
+        assert_eq!(difference(&object(2), &object(1)), ObjectComparison::Stale);
+        assert_eq!(difference(&object(2), &object(2)), ObjectComparison::Different);
+        assert_eq!(difference(&object(2), &object(3)), ObjectComparison::Different);
     }
 
     #[test]
@@ -259,17 +264,22 @@ mod tests {
         use Absence::{MayBeNeeded, Needed, OfLaterBackup, OfRestore};
         let depth = Depth { objects: 1, ..Depth::default() };
         for (outcome, absence, code, verdict_expected) in [
-            (Outcome::EqualByChecksum, Needed, None, Verdict::Pass),
-            (Outcome::EqualByReading, Needed, None, Verdict::Pass),
-            (Outcome::Gone, Needed, None, Verdict::Pass),
-            (Outcome::Missing, Needed, Some("object.missing"), Verdict::Fail),
-            (Outcome::Missing, MayBeNeeded, Some("object.later"), Verdict::Inconclusive),
-            (Outcome::Missing, OfLaterBackup, Some("object.later"), Verdict::Pass),
-            (Outcome::Missing, OfRestore, Some("object.later"), Verdict::Pass),
-            (Outcome::Different, OfRestore, Some("object.different"), Verdict::Fail),
-            (Outcome::Stale, OfLaterBackup, Some("object.stale"), Verdict::Fail),
-            (Outcome::Different, OfLaterBackup, Some("object.different"), Verdict::Fail),
-            (Outcome::Unreadable("why".to_owned()), Needed, Some("object.unreadable"), Verdict::Inconclusive),
+            (ObjectComparison::EqualByChecksum, Needed, None, Verdict::Pass),
+            (ObjectComparison::EqualByReading, Needed, None, Verdict::Pass),
+            (ObjectComparison::Gone, Needed, None, Verdict::Pass),
+            (ObjectComparison::Missing, Needed, Some("object.missing"), Verdict::Fail),
+            (ObjectComparison::Missing, MayBeNeeded, Some("object.later"), Verdict::Inconclusive),
+            (ObjectComparison::Missing, OfLaterBackup, Some("object.later"), Verdict::Pass),
+            (ObjectComparison::Missing, OfRestore, Some("object.later"), Verdict::Pass),
+            (ObjectComparison::Different, OfRestore, Some("object.different"), Verdict::Fail),
+            (ObjectComparison::Stale, OfLaterBackup, Some("object.stale"), Verdict::Fail),
+            (ObjectComparison::Different, OfLaterBackup, Some("object.different"), Verdict::Fail),
+            (
+                ObjectComparison::Unreadable("why".to_owned()),
+                Needed,
+                Some("object.unreadable"),
+                Verdict::Inconclusive,
+            ),
         ] {
             let found = finding(&object(0), &outcome, absence, Some("PENDING".to_owned()));
             assert_eq!(found.as_ref().map(|finding| finding.code.as_str()), code, "{outcome:?}");
@@ -282,7 +292,7 @@ mod tests {
     fn what_was_not_looked_at_is_no_pass_and_excuses_no_failure() {
         let gap = [NotCovered::new(Check::Replica, "volume a/b", "elsewhere")];
         let depth = Depth { objects: 1, ..Depth::default() };
-        let missing = finding(&object(0), &Outcome::Missing, Absence::Needed, None);
+        let missing = finding(&object(0), &ObjectComparison::Missing, Absence::Needed, None);
         let missing: Vec<ObjectFinding> = missing.into_iter().collect();
         assert_eq!(verdict(&depth, &[], &gap), Verdict::Inconclusive);
         assert_eq!(verdict(&depth, &missing, &gap), Verdict::Fail);

@@ -30,16 +30,16 @@ pub(super) enum Kind {
     Restic,
 }
 
-/// What it means that an object of the original is not in the copy.
+/// Meaning of the absence of an object in the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Absence {
     /// The backup needs it.
     Needed,
-    /// It came later, and may hold data of the backup that maintenance moved.
+    /// Written after the backup, and may contain data of the backup that maintenance moved.
     MayBeNeeded,
-    /// It came later, and nothing moved since.
+    /// Written after the backup, and no maintenance has run since.
     OfLaterBackup,
-    /// It tells of a restore; none reads it.
+    /// Report of a restore, which no restore reads.
     OfRestore,
 }
 
@@ -58,7 +58,7 @@ impl Repository {
         (self.kind == Kind::Kopia).then(|| format!("{}kopia.maintenance", self.folder()))
     }
 
-    /// Whether a restore needs the object with this name below the folder.
+    /// Returns whether a restore needs the object with this name below the folder.
     pub(super) fn needs(&self, name: &str) -> bool {
         match self.kind {
             Kind::Kopia => {
@@ -69,7 +69,7 @@ impl Repository {
     }
 }
 
-/// What the absence of an object means that was written at `written`.
+/// Returns the meaning of the absence of an object that was written at `written`.
 pub(super) fn absence(
     written: Timestamp,
     backup_ended: Option<Timestamp>,

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use verify_core::finding::Severity;
 use verify_core::not_covered::{Check, NotCovered};
 
+use super::comparison::{Pair, ReadPolicy, outcomes};
 use super::inventory::{BACKUPS, FILE_BYTES_MAX, VeleroBackup, Volumes};
-use super::judgement::{Depth, NewestComplete, ObjectFinding, Outcome, Replica, finding, verdict};
-use super::reading::{Pair, Reading, outcomes};
+use super::judgement::{Depth, NewestComplete, ObjectComparison, ObjectFinding, Replica, finding, verdict};
 use super::repository::{Absence, Repository, absence};
 use verify_drill::store::{Object, Store};
 
@@ -29,7 +29,7 @@ pub fn compare(
     a: &dyn Store,
     b: &dyn Store,
     backup: &str,
-    reading: Reading,
+    reading: ReadPolicy,
     now: Timestamp,
     on_step: &dyn Fn(&str),
 ) -> Result<Replica> {
@@ -76,7 +76,7 @@ fn no_such_backup(a: &dyn Store, backup: &str) -> Result<VeleroBackup> {
 struct Survey<'a> {
     a: &'a dyn Store,
     b: &'a dyn Store,
-    reading: Reading,
+    reading: ReadPolicy,
     /// Backups share repositories; each is compared once.
     repositories: BTreeMap<Repository, Compared>,
     on_step: &'a dyn Fn(&str),
@@ -85,12 +85,12 @@ struct Survey<'a> {
 /// A folder, compared.
 #[derive(Clone, Debug, Default)]
 struct Compared {
-    objects: Vec<(Object, Outcome)>,
+    objects: Vec<(Object, ObjectComparison)>,
     extra: u64,
     last_maintenance: Option<Timestamp>,
 }
 
-/// What was found of one backup.
+/// Results for one backup.
 #[derive(Debug, Default)]
 struct View {
     depth: Depth,
@@ -104,7 +104,7 @@ impl Survey<'_> {
         let mut view = View::default();
         let metadata = self.folder(&VeleroBackup::folder(&record.name), |_| true)?;
         view.add(&metadata, |object| record.absence(&object.key));
-        if metadata.objects.iter().any(|(_, outcome)| *outcome == Outcome::Gone) {
+        if metadata.objects.iter().any(|(_, outcome)| *outcome == ObjectComparison::Gone) {
             let reason = "the original was deleted during the comparison".to_owned();
             view.gap(format_args!("backup {}", record.name), reason);
         }
@@ -221,8 +221,8 @@ impl View {
         for (object, outcome) in &compared.objects {
             self.depth.objects += 1;
             self.depth.bytes += object.size;
-            self.depth.by_checksum += u64::from(*outcome == Outcome::EqualByChecksum);
-            self.depth.by_reading += u64::from(*outcome == Outcome::EqualByReading);
+            self.depth.by_checksum += u64::from(*outcome == ObjectComparison::EqualByChecksum);
+            self.depth.by_reading += u64::from(*outcome == ObjectComparison::EqualByReading);
             self.findings.extend(finding(object, outcome, absence(object), None));
         }
         self.extra += compared.extra;
@@ -232,7 +232,7 @@ impl View {
         self.not_covered.push(NotCovered::new(Check::Replica, object, reason));
     }
 
-    /// Whether all that the backup needs is in the copy: one whose volumes are elsewhere is nothing to count on there.
+    /// Returns whether everything that the backup needs is in the copy: false for one whose volumes are elsewhere.
     fn is_complete(&self) -> bool {
         let sound = self.findings.iter().all(|finding| finding.severity == Severity::Notice);
         sound && self.not_covered.is_empty() && self.depth.objects > 0

@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 /// The most that is unpacked, in bytes. What somebody else wrote may unpack to anything.
 pub(super) const UNPACKED_LEN_MAX: u64 = 64 << 20;
 
-/// What Velero writes to the bucket when a backup or restore ends.
+/// File that Velero writes to the bucket at the end of a backup or restore.
 #[derive(Clone, Copy, Debug)]
 pub enum Artefact {
     /// The texts of errors and warnings.
     Results,
-    /// What a backup holds of each volume.
+    /// Volumes of a backup, and their data.
     VolumeInfos,
     /// Velero's own log.
     Logs,

@@ -12,7 +12,8 @@ use super::phase::Phase;
 use super::volume::VolumeMethod;
 use verify_drill::duration::Period;
 
-/// What is asked for. What stands nowhere is Velero's default: all resources, hooks by annotation alone, no policies.
+/// Specification of a backup. What stands nowhere is Velero's default: all resources, hooks by annotation alone, no
+/// policies.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -36,37 +37,37 @@ pub struct BackupSpec {
     /// The location that it is kept at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_location: Option<String>,
-    /// How long it is kept, in Go's notation, as are the other times.
+    /// Time for which it is kept, in Go's notation, as are the other times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
-    /// Whether volumes that are not copied as files are snapshotted.
+    /// True to snapshot volumes that are not copied as files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_volumes: Option<bool>,
-    /// Whether the snapshots' data is moved to the object store.
+    /// True to move the snapshots' data to the object store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_move_data: Option<bool>,
-    /// Whether volumes are copied as files without an annotation that asks for it.
+    /// True to copy volumes as files without an annotation that requests it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_volumes_to_fs_backup: Option<bool>,
-    /// How long a snapshot may take until it has a handle.
+    /// Time limit until a snapshot has a handle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csi_snapshot_timeout: Option<String>,
-    /// How long operations of plugins may take, among them the movement of data.
+    /// Time limit of plugin operations, including data movement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item_operation_timeout: Option<String>,
 }
 
-/// What a backup says of itself. Counts that are missing are zero.
+/// Status of a backup. Counts that are missing are zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackupStatus {
-    /// Where it is.
+    /// Phase.
     pub phase: Phase,
     /// Its place in the queue, from 1.
     pub queue_position: u64,
-    /// Why it never began.
+    /// Reasons why it never started.
     pub validation_errors: Vec<String>,
-    /// Why it ended as a whole.
+    /// Reason why it failed as a whole.
     pub failure_reason: String,
     /// Errors; their texts are in its results.
     pub errors: u64,
@@ -78,32 +79,32 @@ pub struct BackupStatus {
     pub csi_volume_snapshots_completed: u64,
     /// Operations of plugins that were begun.
     pub backup_item_operations_attempted: u64,
-    /// Those that ended well.
+    /// Completed operations.
     pub backup_item_operations_completed: u64,
-    /// Those that did not.
+    /// Failed operations.
     pub backup_item_operations_failed: u64,
     /// Its hooks.
     pub hook_status: HookStatus,
-    /// How many objects it has dealt with.
+    /// Number of processed objects.
     pub progress: BackupProgress,
-    /// When it began.
+    /// Start time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,
-    /// When it ended.
+    /// End time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_timestamp: Option<Time>,
-    /// When Velero will delete it.
+    /// Time at which Velero will delete it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Time>,
 }
 
-/// What became of hooks. `on-error: Continue` shows nowhere else.
+/// Counts of hooks. `on-error: Continue` shows nowhere else.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HookStatus {
-    /// Those that were run.
+    /// Number of hooks that were run.
     pub hooks_attempted: u64,
-    /// Those that failed.
+    /// Number of hooks that failed.
     pub hooks_failed: u64,
 }
 
@@ -111,7 +112,7 @@ pub struct HookStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackupProgress {
-    /// Those that were backed up.
+    /// Number of objects that were backed up.
     pub items_backed_up: u64,
     /// All that are known so far.
     pub total_items: u64,
@@ -128,13 +129,13 @@ pub struct BackupOrder {
     pub included_namespaces: Vec<String>,
     /// The location; none means Velero's default.
     pub storage_location: Option<String>,
-    /// How long it is kept.
+    /// Time for which it is kept.
     pub ttl: Period,
-    /// How its volumes are copied.
+    /// Method by which its volumes are copied.
     pub method: VolumeMethod,
-    /// How long a snapshot may take until it has a handle.
+    /// Time limit until a snapshot has a handle.
     pub csi_snapshot_timeout: Period,
-    /// How long the movement of data may take.
+    /// Time limit of the data movement.
     pub item_operation_timeout: Period,
 }
 

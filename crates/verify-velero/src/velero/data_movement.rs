@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transfer::{Transfer, TransferStatus};
 
-/// What is uploaded.
+/// Specification of an upload.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -41,7 +41,7 @@ pub struct MovedSnapshot {
     pub volume_snapshot: String,
 }
 
-/// What is filled, and from what.
+/// Specification of a download.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -49,7 +49,7 @@ pub struct MovedSnapshot {
     kind = "DataDownload",
     namespaced,
     status = "TransferStatus",
-    doc = "The filling of one restored claim."
+    doc = "The restore of one restored claim."
 )]
 #[kube(
     schema = "disabled",

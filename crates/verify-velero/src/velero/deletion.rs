@@ -12,7 +12,7 @@ use super::backup::Backup;
 use super::label;
 use super::phase::Phase;
 
-/// What is asked for.
+/// Specification of the request.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -34,13 +34,13 @@ pub struct DeleteBackupRequestSpec {
     pub backup_name: String,
 }
 
-/// What became of it.
+/// Status of the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteBackupRequestStatus {
-    /// Where it is; `Processed` with errors is no success.
+    /// Phase; `Processed` with errors is not a success.
     pub phase: Phase,
-    /// What could not be deleted.
+    /// Objects that could not be deleted.
     pub errors: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ pub const RESTORE_NAME: &str = "velero.io/restore-name";
 
 /// The longest value of a label, in bytes.
 const VALUE_LEN_MAX: usize = 63;
-/// How much of a name's hash stands in for its end, in hexadecimal digits.
+/// Number of hexadecimal digits of a name's hash that replace its end.
 const HASH_LEN: usize = 6;
 
 /// The selector of what belongs to this backup.

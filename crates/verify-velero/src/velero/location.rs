@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
 
-/// Where it is.
+/// Specification of a location.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -28,7 +28,7 @@ use super::phase::Phase;
 pub struct LocationSpec {
     /// The plugin that speaks to it, as `aws`.
     pub provider: String,
-    /// Whether it is Velero's default.
+    /// True for Velero's default location.
     pub default: bool,
     /// `ReadOnly` where no backup may be written.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,18 +66,18 @@ pub struct ObjectStorage {
     pub ca_cert: Option<ByteString>,
 }
 
-/// How Velero last found it: every minute by default, so that an outage may not have been noticed yet.
+/// Status of Velero's last validation: every minute by default, so that an outage may not be known yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LocationStatus {
     /// `Available` or `Unavailable`.
     pub phase: Phase,
-    /// Why it is not available.
+    /// Reason why it is not available.
     pub message: String,
 }
 
 impl LocationSpec {
-    /// Where it is, in words: `bucket velero at http://minio:9000`.
+    /// Text of the location: `bucket velero at http://minio:9000`.
     pub(super) fn in_words(&self) -> String {
         let bucket = &self.object_storage.bucket;
         match self.config.get("s3Url") {

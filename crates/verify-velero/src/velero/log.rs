@@ -1,4 +1,4 @@
-//! What a backup's or restore's log complains of.
+//! Errors in the log of a backup or restore.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -33,7 +33,7 @@ fn decode_within(packed: &[u8], len_max: u64) -> Result<Vec<String>> {
     Ok(complaints)
 }
 
-/// What a line complains of, if it is of the level `error` or above: its message, its error, and what it is about.
+/// Returns the error of a line, if it has the level `error` or above: its message, its error, and its object.
 fn complaint(line: &str) -> Option<String> {
     let fields = fields(line);
     let field = |names: [&str; 2]| {

@@ -4,7 +4,7 @@ use verify_core::table::shown_text;
 
 /// The longest message that is shown, in characters. Errors of Go wrap each other for a thousand.
 const SHOWN_LEN_MAX: usize = 400;
-/// How much of a long message's beginning is kept; the rest is its end, where the cause stands.
+/// Number of characters of a long message's beginning that are kept; the rest is its end, which has the cause.
 const HEAD_LEN: usize = 120;
 
 /// One line without control characters, long ones without their middle: the beginning tells what was tried, the end

@@ -1,4 +1,4 @@
-//! How far an object of Velero is, by the word in its status.
+//! Phase of one of Velero's objects.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Phase(Option<String>);
 
-/// What a phase says of the work.
+/// Meaning of a phase for the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Not at its end, or at none that we know: only a deadline of our own ends the wait.
     Running,
     /// Velero says that it is done. That is evidence, not proof.
     Succeeded,
-    /// It ended, or is being taken back, without having done all that was asked.
+    /// Finished, or being cancelled, without completing everything that was requested.
     Failed,
 }
 
@@ -32,12 +32,12 @@ impl Phase {
         }
     }
 
-    /// Whether the work has ended, in whatever way.
+    /// Returns whether the work has finished, with any result.
     pub fn ended(&self) -> bool {
         self.progress() != Progress::Running
     }
 
-    /// Whether it is this one.
+    /// Returns whether it is this phase.
     pub fn is(&self, word: &str) -> bool {
         self.word() == word
     }

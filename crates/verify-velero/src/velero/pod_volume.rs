@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transfer::{Transfer, TransferStatus};
 
-/// What is copied.
+/// Specification of a copy.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -31,7 +31,7 @@ pub struct PodVolumeBackupSpec {
     pub volume: String,
 }
 
-/// What is filled, and from what.
+/// Specification of a restore.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -39,7 +39,7 @@ pub struct PodVolumeBackupSpec {
     kind = "PodVolumeRestore",
     namespaced,
     status = "TransferStatus",
-    doc = "The filling of one volume of one restored pod."
+    doc = "The restore of one volume of one restored pod."
 )]
 #[kube(
     schema = "disabled",

@@ -12,7 +12,7 @@ use super::go_duration::go_duration;
 use super::phase::Phase;
 use verify_drill::duration::Period;
 
-/// What is asked for. What stands nowhere is never asked for: hooks, statuses, changes to what exists.
+/// Specification of a restore. What stands nowhere is never asked for: hooks, statuses, changes to what exists.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",
@@ -35,22 +35,22 @@ pub struct RestoreSpec {
     /// Namespaces of the backup; none means all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub included_namespaces: Vec<String>,
-    /// Where each namespace of the backup goes; one that is not here goes back to where it was.
+    /// Target of each namespace of the backup; one that is not listed is restored to its original name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_mapping: BTreeMap<String, String>,
     /// Kinds of objects, as `pods` or `volumesnapshots.snapshot.storage.k8s.io`; none means all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub included_resources: Vec<String>,
-    /// Which of the objects.
+    /// Labels of the selected objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<MatchLabels>,
-    /// Whether volumes come with their claims.
+    /// True to restore volumes with their claims.
     #[serde(rename = "restorePVs", skip_serializing_if = "Option::is_none")]
     pub restore_pvs: Option<bool>,
     /// Changes to objects on their way in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_modifier: Option<LocalReference>,
-    /// How long operations of plugins may take, in Go's notation.
+    /// Time limit of plugin operations, in Go's notation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item_operation_timeout: Option<String>,
 }
@@ -75,15 +75,15 @@ pub struct LocalReference {
     pub name: String,
 }
 
-/// What a restore says of itself. Counts that are missing are zero.
+/// Status of a restore. Counts that are missing are zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestoreStatus {
-    /// Where it is.
+    /// Phase.
     pub phase: Phase,
-    /// Why it never began.
+    /// Reasons why it never started.
     pub validation_errors: Vec<String>,
-    /// Why it ended as a whole.
+    /// Reason why it failed as a whole.
     pub failure_reason: String,
     /// Errors; their texts are in its results.
     pub errors: u64,
@@ -91,18 +91,18 @@ pub struct RestoreStatus {
     pub warnings: u64,
     /// Operations of plugins that were begun.
     pub restore_item_operations_attempted: u64,
-    /// Those that ended well.
+    /// Completed operations.
     pub restore_item_operations_completed: u64,
-    /// Those that did not.
+    /// Failed operations.
     pub restore_item_operations_failed: u64,
     /// Its hooks.
     pub hook_status: HookStatus,
-    /// How many objects it has dealt with.
+    /// Number of processed objects.
     pub progress: RestoreProgress,
-    /// When it began.
+    /// Start time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,
-    /// When it ended.
+    /// End time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_timestamp: Option<Time>,
 }
@@ -111,7 +111,7 @@ pub struct RestoreStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestoreProgress {
-    /// Those that were restored.
+    /// Number of objects that were restored.
     pub items_restored: u64,
     /// All that are known so far.
     pub total_items: u64,
@@ -129,7 +129,7 @@ pub struct RestoreOrder {
     /// The one namespace of the backup that is restored. All others stay out of it, or they would go back to where
     /// they were, into production.
     pub source_namespace: String,
-    /// Where it goes.
+    /// Target namespace.
     pub target_namespace: String,
     /// Kinds of objects; none means all.
     pub included_resources: Vec<String>,
@@ -137,7 +137,7 @@ pub struct RestoreOrder {
     pub match_labels: BTreeMap<String, String>,
     /// A ConfigMap beside the restore that holds a resource modifier.
     pub modifier: Option<String>,
-    /// How long the movement of data may take.
+    /// Time limit of the data movement.
     pub item_operation_timeout: Period,
 }
 

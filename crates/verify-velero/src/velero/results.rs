@@ -9,7 +9,8 @@ use super::artefact::decode_json;
 use super::log;
 use super::message::shown;
 
-/// What Velero complained of. Empty where it could not be had: the counts in the status tell whether there is more.
+/// Velero's errors and warnings. Empty where it could not be had: the counts in the status tell whether there is
+/// more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Results {
     /// Errors.

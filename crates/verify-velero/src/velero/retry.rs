@@ -10,20 +10,20 @@ use super::restore::Restore;
 
 /// Interval between two Restores of the same name.
 const PERIOD: Duration = Duration::from_secs(2);
-/// How Velero begins the refusal; the ConfigMap's name follows.
+/// Start of Velero's refusal; the ConfigMap's name follows.
 const REFUSAL: &str = "failed to get resource modifiers configmap";
 
-/// What has been asked again.
+/// State of the retries.
 pub struct Retry {
-    /// How long it may take Velero to see the ConfigMap.
+    /// Time limit for Velero to see the ConfigMap.
     patience: Duration,
-    /// When the first Restore was refused.
+    /// Time of the first refusal.
     refused_at: Option<Instant>,
-    /// When the Restore that is being removed was refused; none while there is one to follow.
+    /// Time of the refusal of the Restore that is being deleted; `None` while there is one to follow.
     removed_at: Option<Instant>,
 }
 
-/// What to do with a Restore.
+/// Next step for a Restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Follow it; also where it does not exist although it was not removed here.
@@ -39,7 +39,7 @@ impl Retry {
         Self { patience, refused_at: None, removed_at: None }
     }
 
-    /// What to do with the Restore as it is at this moment.
+    /// Returns the next step for the Restore in its current state.
     pub fn step(&mut self, restore: Option<&Restore>, now: Instant) -> Step {
         match (restore, self.removed_at) {
             (Some(_), Some(_)) => Step::Wait,
@@ -61,7 +61,7 @@ impl Retry {
     }
 }
 
-/// Whether Velero refused a Restore because it has no ConfigMap of its name.
+/// Returns whether Velero refused a Restore because it has no ConfigMap of its name.
 fn is_unseen(restore: &Restore) -> bool {
     let status = restore.observed();
     status.phase.is("FailedValidation")

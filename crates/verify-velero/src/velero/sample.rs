@@ -39,7 +39,7 @@ pub(super) fn expected_volume(namespace: &str, claim: &str) -> ExpectedVolume {
     }
 }
 
-/// What a backup may hold of volumes: one of each kind. Names of snapshots are those of the other samples.
+/// Volumes of a backup: one of each kind. Names of snapshots are those of the other samples.
 pub(super) const VOLUME_INFOS: &str = r#"[
   {"pvcName": "basebackup", "pvcNamespace": "app", "pvName": "pvc-1", "backupMethod": "PodVolumeBackup",
    "snapshotDataMoved": false, "preserveLocalSnapshot": false, "skipped": false, "result": "succeeded",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::object::Observed;
 
-/// What is snapshotted.
+/// Specification of a snapshot.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "snapshot.storage.k8s.io",
@@ -23,11 +23,11 @@ use super::object::Observed;
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSnapshotSpec {
-    /// Where it comes from.
+    /// Origin of the snapshot.
     pub source: VolumeSnapshotSource,
 }
 
-/// Where a snapshot comes from.
+/// Origin of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSnapshotSource {
@@ -36,14 +36,14 @@ pub struct VolumeSnapshotSource {
     pub persistent_volume_claim_name: Option<String>,
 }
 
-/// What became of it.
+/// Status of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSnapshotStatus {
-    /// Whether it can be restored from: from here on, the source may change.
+    /// True if it can be restored: from here on, the source may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_to_use: Option<bool>,
-    /// Why it is not ready. It may pass: a restore names the content before it makes it.
+    /// Reason why it is not ready. It may pass: a restore names the content before it makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<SnapshotError>,
 }
@@ -56,7 +56,7 @@ pub struct SnapshotError {
     pub message: String,
 }
 
-/// Which snapshot of the storage it is.
+/// Specification of a snapshot's content.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "snapshot.storage.k8s.io",
@@ -75,13 +75,13 @@ pub struct SnapshotError {
 pub struct VolumeSnapshotContentSpec {
     /// `Delete` or `Retain`: whether the storage's snapshot goes with this object.
     pub deletion_policy: String,
-    /// Where it comes from.
+    /// Origin of the content.
     pub source: VolumeSnapshotContentSource,
     /// The snapshot in front of it.
     pub volume_snapshot_ref: VolumeSnapshotReference,
 }
 
-/// Where a content comes from.
+/// Origin of a content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSnapshotContentSource {
@@ -98,7 +98,7 @@ pub struct VolumeSnapshotReference {
     pub namespace: String,
 }
 
-/// What became of it.
+/// Status of a content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSnapshotContentStatus {
@@ -108,7 +108,7 @@ pub struct VolumeSnapshotContentStatus {
 }
 
 impl VolumeSnapshot {
-    /// Whether the storage holds the instant, so that the source may go on.
+    /// Returns whether the storage has taken the snapshot, so that the source may change.
     pub fn ready(&self) -> bool {
         self.observed().ready_to_use == Some(true)
     }

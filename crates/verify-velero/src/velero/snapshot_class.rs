@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 /// The label by which Velero picks one class for each driver.
 pub const VELERO_LABEL: &str = "velero.io/csi-volumesnapshot-class";
-/// What marks the default class of a driver.
+/// Annotation of a driver's default class.
 const DEFAULT_ANNOTATION: &str = "snapshot.storage.kubernetes.io/is-default-class";
 
-/// What a class says besides name and labels.
+/// Fields of a class besides name and labels.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(group = "snapshot.storage.k8s.io", version = "v1", kind = "VolumeSnapshotClass", no_spec)]
 #[kube(doc = "A class of snapshots.")]

@@ -15,26 +15,26 @@ use super::phase::{Phase, Progress};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TransferStatus {
-    /// Where it is.
+    /// Phase.
     pub phase: Phase,
-    /// Why it failed. Seen to be empty where one would need it, and to be filled on success.
+    /// Reason of the failure. Seen to be empty where one would need it, and to be filled on success.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// The node that moves the data. A PodVolumeBackup has it in its spec instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// When a node agent took it on.
+    /// Time at which a node agent accepted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accepted_timestamp: Option<Time>,
-    /// When data began to move.
+    /// Start of the data movement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timestamp: Option<Time>,
-    /// When it ended.
+    /// End of the transfer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_timestamp: Option<Time>,
-    /// How far it is.
+    /// Progress.
     pub progress: TransferProgress,
-    /// What was written, in a backup: the snapshot in Kopia's repository.
+    /// Snapshot in Kopia's repository that a backup wrote.
     #[serde(rename = "snapshotID", skip_serializing_if = "Option::is_none")]
     pub snapshot_id: Option<String>,
 }
@@ -43,7 +43,7 @@ pub struct TransferStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TransferProgress {
-    /// Those that were read or written.
+    /// Number of bytes read or written.
     pub bytes_done: i64,
     /// All of them.
     pub total_bytes: i64,
@@ -56,7 +56,7 @@ pub struct Transfer<'a> {
     pub object: String,
     /// The node that moves the data, if one was found.
     pub node: Option<&'a str>,
-    /// What became of it.
+    /// Status.
     pub status: Cow<'a, TransferStatus>,
     created: Option<Timestamp>,
 }
@@ -77,7 +77,7 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// When it came to where it is, as far as Velero tells: `Prepared` has no time of its own.
+    /// Start of the current phase, as far as Velero reports it: `Prepared` has no time of its own.
     pub(super) fn since(&self) -> Option<Timestamp> {
         let status = &self.status;
         let time = status.start_timestamp.as_ref().or(status.accepted_timestamp.as_ref());
@@ -93,7 +93,7 @@ where
     files.iter().map(Transfer::from).chain(snapshots.iter().map(Transfer::from)).collect()
 }
 
-/// Whether one of them still moves.
+/// Returns whether one of them is still in progress.
 pub fn moving(transfers: &[Transfer<'_>]) -> bool {
     transfers.iter().any(|transfer| transfer.status.phase.progress() == Progress::Running)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How Velero copies a volume's data.
+/// Method by which Velero copies a volume's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VolumeMethod {
     /// Files, read by Kopia through the pod that mounts the volume; the pod's annotation opts the volume in.

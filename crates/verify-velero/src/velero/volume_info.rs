@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::artefact::decode_json;
 use super::volume::{ExpectedVolume, VolumeMethod};
 
-/// What became of a volume in a backup.
+/// State of a volume in a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeInfo {
@@ -21,11 +21,11 @@ pub struct VolumeInfo {
     pub pv_name: String,
     /// `PodVolumeBackup`, `CSISnapshot` or `NativeSnapshot`.
     pub backup_method: String,
-    /// Whether the snapshot's data was moved to the object store.
+    /// True if the snapshot's data were moved to the object store.
     pub snapshot_data_moved: bool,
-    /// Whether nothing of it was copied.
+    /// True if none of it was copied.
     pub skipped: bool,
-    /// Why not.
+    /// Reason why it was skipped.
     pub skipped_reason: String,
     /// `succeeded` or `failed`.
     pub result: String,
@@ -84,7 +84,7 @@ pub enum HeldCopy<'a> {
     Snapshot(&'a str),
 }
 
-/// What the backup holds of each volume, from a packed artefact.
+/// Returns the volumes of a backup, from a packed artefact.
 ///
 /// # Errors
 ///
@@ -93,7 +93,7 @@ pub fn decode(packed: &[u8]) -> Result<Vec<VolumeInfo>> {
     decode_json(packed, "Velero's list of volumes")
 }
 
-/// What the backup says of this volume. Where it says several things, its data counts.
+/// Returns the backup's entry for this volume. Where it says several things, its data counts.
 pub fn of<'a>(volumes: &'a [VolumeInfo], volume: &ExpectedVolume) -> Option<&'a VolumeInfo> {
     let mut own = volumes.iter().filter(|info| info.is_of(volume));
     own.clone().find(|info| info.copy().is_some()).or_else(|| own.next())
@@ -129,7 +129,7 @@ impl VolumeInfo {
         (!copy.name().is_empty()).then_some(copy)
     }
 
-    /// Whether the backup holds the data, in the way that was asked for.
+    /// Returns whether the backup contains the data, by the requested method.
     pub(super) fn copied_by(&self, method: VolumeMethod) -> bool {
         matches!(
             (method, self.copy()),

@@ -1,4 +1,4 @@
-//! What a backup or a restore hangs on, for progress and for the end of our patience.
+//! Reason of the wait of a backup or a restore, for progress and for timeouts.
 //!
 //! Velero waits for hours where a node agent is gone, and says nothing. What hangs is told as the problem that it
 //! becomes when our own deadline passes; its way out is for that moment.
@@ -17,8 +17,8 @@ use verify_drill::duration::Period;
 use verify_drill::problem::Problem;
 use verify_drill::quantity::bytes;
 
-/// What a backup hangs on; none once it and all of its transfers have ended. `snapshots` are those that it takes, `ahead`
-/// are the backups that Velero takes before it.
+/// Returns what a backup waits for; `None` after it and all of its transfers have finished. `snapshots` are those
+/// that it takes, `ahead` are the backups that Velero takes before it.
 pub fn backup(
     backup: &Backup,
     transfers: &[Transfer<'_>],
@@ -44,7 +44,8 @@ pub fn backup(
     whole(object, backup, &status.phase, &operations, items, now)
 }
 
-/// What a restore hangs on; none once it and all of its transfers have ended. `ahead` are those that Velero ends before.
+/// Returns what a restore waits for; `None` after it and all of its transfers have finished. `ahead` are those that
+/// Velero ends before.
 pub fn restore(
     restore: &Restore,
     transfers: &[Transfer<'_>],
@@ -70,7 +71,7 @@ pub fn restore(
     whole(named(restore), restore, &status.phase, &operations, items, now)
 }
 
-/// Whether Velero takes another backup before one that waits: it takes one at a time by default.
+/// Returns whether Velero processes another backup before a queued one: it processes one at a time by default.
 pub fn is_backup_ahead(other: &Backup, backup: &Backup) -> bool {
     let status = other.observed();
     other.metadata.name != backup.metadata.name
@@ -79,7 +80,8 @@ pub fn is_backup_ahead(other: &Backup, backup: &Backup) -> bool {
             || status.phase.is("Queued") && status.queue_position < backup.observed().queue_position)
 }
 
-/// Whether Velero ends another restore before it takes one that waits, which may have begun since it was looked at.
+/// Returns whether Velero finishes another restore before it starts a waiting one, which may have started since it
+/// was read.
 pub fn is_restore_ahead(other: &Restore, restore: &Restore) -> bool {
     other.metadata.name != restore.metadata.name && other.observed().phase.is("InProgress")
 }
@@ -151,7 +153,7 @@ fn transfer(transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
     })
 }
 
-/// How far a transfer is; the least far is what everything waits for.
+/// Stage of a transfer; the least advanced one is what everything waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Untouched,
@@ -175,7 +177,7 @@ struct Operations {
     all: u64,
 }
 
-/// What the backup or restore itself says, when no transfer tells more.
+/// Problem of the backup or restore itself, if no transfer has one.
 fn whole<K: Resource<DynamicType = ()>>(
     object: String,
     resource: &K,

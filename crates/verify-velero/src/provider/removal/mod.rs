@@ -1,7 +1,7 @@
 //! Removal of everything that a run made in a cluster, and of what dead runs left.
 //!
 //! One failure does not stop the rest. Nothing is touched that has not our labels, but for what our own backups and
-//! restores bring about: Velero's transfers, which are cancelled, and cluster-wide objects, on which [`super::fate`]
+//! restores bring about: Velero's transfers, which are cancelled, and cluster-wide objects, on which [`super::ownership`]
 //! decides. The run's lease goes last, and only if all else is gone, so that the next sweep goes on with what is left.
 
 mod namespace;
@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use verify_drill::provider::Removal;
 
-pub(super) use super::fate::UNPROVEN;
+pub(super) use super::ownership::UNPROVEN;
 use crate::cluster::{Cluster, Namespaced, Run, lease};
 use crate::velero::restore::Restore;
 
@@ -25,13 +25,13 @@ pub(super) fn remove(cluster: &Cluster, velero_namespace: &str, run: &Run, tell:
     work.done
 }
 
-/// Whether an object has been removed, and only waits for whoever holds it.
+/// Returns whether an object has been deleted, and waits for its finalizers only.
 fn is_going(object: &impl ResourceExt) -> bool {
     object.meta().deletion_timestamp.is_some()
 }
 
-/// Whether an object lies in a validation namespace. It has the labels of the run that was backed up if it was restored,
-/// and goes with the namespace in any case.
+/// Returns whether an object is in a validation namespace. It has the labels of the run that was backed up if it was
+/// restored, and goes with the namespace in any case.
 pub(super) fn is_restored(object: &impl ResourceExt) -> bool {
     object.namespace().is_some_and(|namespace| namespace.starts_with("state-lab-"))
 }
@@ -89,7 +89,7 @@ impl Work<'_> {
         }
     }
 
-    /// What came of a request; where it failed, that is told, and the work goes on.
+    /// Returns the result of a request; an error is reported, and the work continues.
     fn tried<T>(&mut self, what: &str, result: Result<T>) -> Option<T> {
         match result {
             Ok(value) => Some(value),

@@ -10,22 +10,22 @@ use serde_json::json;
 
 use super::{Work, is_going};
 use crate::cluster::{Kind, Run};
-use crate::provider::fate::{self, ContentFate, VolumeFate};
+use crate::provider::ownership::{self, ContentOwnership, VolumeOwnership};
 use crate::provider::place::Place;
 use crate::velero::snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
-/// How long a namespace may take to go, with its pods and the storage of its claims.
+/// Time limit of the deletion of a namespace, with its pods and the storage of its claims.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(180);
 /// The same for one that an earlier run has waited for in vain, as for a node that is away.
 const STUCK_NAMESPACE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often the snapshot controller is reminded of what is to go, and by which annotation.
+/// Interval at which the snapshot controller is triggered, and the annotation for it.
 const REMINDER_PERIOD: Duration = Duration::from_secs(5);
 const REMINDER: &str = "state-lab.dev/going-for";
-/// How long the storage behind a released volume may take to go.
+/// Time limit of the deletion of the storage behind a released volume.
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What outlives the namespace and is to be removed once it is gone.
+/// Objects that outlive the namespace and are removed after it.
 struct Survivors {
     /// The uids of the claims that there were.
     claims: BTreeSet<String>,
@@ -64,25 +64,25 @@ impl Work<'_> {
     /// Sets the policies of what outlives the namespace, so that its end takes with it what is ours, and nothing else.
     fn spare(&mut self, namespace: &str) -> Option<Survivors> {
         let claims = self.cluster.of::<PersistentVolumeClaim>(namespace).list("");
-        let claims = fate::uids(&self.tried(&format!("PersistentVolumeClaims of {namespace}"), claims)?);
+        let claims = ownership::uids(&self.tried(&format!("PersistentVolumeClaims of {namespace}"), claims)?);
         let volumes = self.cluster.global::<PersistentVolume>();
         let all = self.tried("PersistentVolumes", volumes.list(""))?;
         let mut spared = true;
         let mut going = BTreeSet::new();
-        for (volume, fate) in judged(&all, namespace, &claims) {
-            spared &= self.set_policy(volume, &fate);
-            if fate == VolumeFate::Remove {
+        for (volume, ownership) in judged(&all, namespace, &claims) {
+            spared &= self.set_policy(volume, &ownership);
+            if ownership == VolumeOwnership::Remove {
                 going.insert(volume.name_any());
             }
         }
         let contents = self.cluster.global::<VolumeSnapshotContent>();
         let mut ours = BTreeSet::new();
         for content in self.tried("VolumeSnapshotContents", contents.list_if_known(""))? {
-            if fate::content(&content, namespace) != Some(ContentFate::RemoveObject) {
+            if ownership::content(&content, namespace) != Some(ContentOwnership::RemoveObject) {
                 continue;
             }
             let name = content.name_any();
-            if !fate::retains(&content) {
+            if !ownership::retains(&content) {
                 let set = contents.merge(&name, &json!({ "spec": { "deletionPolicy": "Retain" } }));
                 spared &= self.tried(&format!("VolumeSnapshotContent {name}"), set).is_some();
             }
@@ -98,10 +98,10 @@ impl Work<'_> {
     }
 
     /// Lets a volume's storage go with its claim, or stay; whether it is so now.
-    fn set_policy(&mut self, volume: &PersistentVolume, fate: &VolumeFate) -> bool {
-        let policy = match fate {
-            VolumeFate::Remove => "Delete",
-            VolumeFate::KeepStorage(_) => "Retain",
+    fn set_policy(&mut self, volume: &PersistentVolume, ownership: &VolumeOwnership) -> bool {
+        let policy = match ownership {
+            VolumeOwnership::Remove => "Delete",
+            VolumeOwnership::KeepStorage(_) => "Retain",
         };
         if reclaim_policy(volume) == policy {
             return true;
@@ -168,21 +168,23 @@ impl Work<'_> {
         let gone = until(VOLUME_TIMEOUT, Pace::REMOTE, never, || {
             let all = kind.list("")?;
             let before = std::mem::take(&mut going);
-            for (volume, fate) in judged(&all, namespace, claims) {
+            for (volume, ownership) in judged(&all, namespace, claims) {
                 let name = volume.name_any();
                 if dealt_with.contains(&name) {
                     continue;
                 }
                 // One that was bound at the last moment has kept its policy so far.
-                if !self.set_policy(volume, &fate) {
+                if !self.set_policy(volume, &ownership) {
                     dealt_with.insert(name);
                     continue;
                 }
-                match fate {
-                    VolumeFate::Remove => {
+                match ownership {
+                    VolumeOwnership::Remove => {
                         going.insert(name);
                     }
-                    VolumeFate::KeepStorage(reason) => self.forget(&kind, &name, &reason, &mut dealt_with),
+                    VolumeOwnership::KeepStorage(reason) => {
+                        self.forget(&kind, &name, &reason, &mut dealt_with)
+                    }
                 }
             }
             let gone = before.difference(&going).filter(|name| !dealt_with.contains(*name));
@@ -229,7 +231,7 @@ impl Work<'_> {
         for name in names {
             let what = format!("VolumeSnapshotContent {name}");
             match self.tried(&what, kind.get(name)) {
-                Some(Some(content)) if fate::retains(&content) => {
+                Some(Some(content)) if ownership::retains(&content) => {
                     let deleted = kind.delete_as_read(&content);
                     self.gone(&what, deleted);
                 }
@@ -248,8 +250,10 @@ fn judged<'a>(
     all: &'a [PersistentVolume],
     namespace: &str,
     claims: &BTreeSet<String>,
-) -> Vec<(&'a PersistentVolume, VolumeFate)> {
-    all.iter().filter_map(|volume| Some((volume, fate::volume(volume, namespace, claims, all)?))).collect()
+) -> Vec<(&'a PersistentVolume, VolumeOwnership)> {
+    all.iter()
+        .filter_map(|volume| Some((volume, ownership::volume(volume, namespace, claims, all)?)))
+        .collect()
 }
 
 /// Kubernetes' default for volumes that say nothing is to keep them.
@@ -258,7 +262,7 @@ fn reclaim_policy(volume: &PersistentVolume) -> &str {
     spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-/// How long a namespace may take to go that was found before it was deleted.
+/// Time limit of the deletion of a namespace that was found before it was deleted.
 fn timeout(found: &Namespace) -> Duration {
     let since = found.metadata.deletion_timestamp.as_ref();
     let going_for = since.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time.0)).ok());
@@ -268,7 +272,7 @@ fn timeout(found: &Namespace) -> Duration {
     }
 }
 
-/// What keeps a namespace from going, in words that follow a statement.
+/// Returns what keeps a namespace from being deleted, as a phrase after a statement.
 fn held_by(namespace: &Namespace, pods: &[Pod], claims: &[PersistentVolumeClaim]) -> String {
     let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let mut holds: Vec<String> = conditions

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Work, is_going};
 use crate::cluster::{Component, Namespaced, Run, labels, lease};
-use crate::provider::fate::{self, BackupFate, UNPROVEN};
+use crate::provider::ownership::{self, BackupOwnership, UNPROVEN};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::{DataDownload, DataUpload};
 use crate::velero::deletion::{self, DeleteBackupRequest};
@@ -21,9 +21,9 @@ use crate::velero::restore::Restore;
 use crate::velero::transfer::TransferStatus;
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
-/// How long Velero may take to let its own objects go.
+/// Time limit for Velero to release its own objects.
 const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long Velero may take to end a backup whose transfers are cancelled; it deletes none before.
+/// Time limit for Velero to finish a backup whose transfers are cancelled; it deletes none before.
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Work<'_> {
@@ -87,16 +87,18 @@ impl Work<'_> {
         let Some(lease) = self.tried("the run's Lease", lease) else { return };
         for backup in found {
             let what = format!("Backup {}", backup.name_any());
-            match fate::backup(&backup, self.run, lease.as_ref()) {
+            match ownership::backup(&backup, self.run, lease.as_ref()) {
                 None => {}
-                Some(BackupFate::Busy) => {
+                Some(BackupOwnership::Busy) => {
                     self.left(format!(
                         "{what}: Velero is still working on it; clean up again when it has finished"
                     ));
                 }
-                Some(BackupFate::NotOurs(reason)) => (self.tell)(&format!("the {what} is kept: {reason}")),
-                Some(BackupFate::Going) => self.await_backup_gone(&backup, &what),
-                Some(BackupFate::Delete) => {
+                Some(BackupOwnership::NotOurs(reason)) => {
+                    (self.tell)(&format!("the {what} is kept: {reason}"))
+                }
+                Some(BackupOwnership::Going) => self.await_backup_gone(&backup, &what),
+                Some(BackupOwnership::Delete) => {
                     (self.tell)(&format!(
                         "asking Velero to delete the backup {}, which is not verifiable",
                         backup.name_any()
@@ -197,7 +199,7 @@ impl Work<'_> {
     }
 }
 
-/// Whether this transfer is one of these owners', and has not ended.
+/// Returns whether this transfer belongs to one of these owners, and has not finished.
 fn is_open<K>(transfer: &K, owners: &BTreeSet<String>) -> bool
 where
     K: ResourceExt + HasStatus<Status = TransferStatus>,
@@ -206,15 +208,16 @@ where
     ours && !transfer.observed().phase.ended()
 }
 
-/// Whether a backup waits behind others; Velero never begins one that is removed before.
+/// Returns whether a backup is queued behind others; Velero never starts one that is deleted before.
 fn is_queued(backup: &Backup) -> bool {
     let status = backup.observed();
     let phase = &status.phase;
     (phase.untouched() || phase.is("Queued")) && !is_going(backup)
 }
 
-/// Whether Velero has not looked at a restore yet; it never begins one that is removed before. It takes one up by adding
-/// its finalizer: one that is removed from then on is restored all the same, and Velero waits ten minutes for its claims.
+/// Returns whether Velero has not processed a restore; it never starts one that is deleted before. It takes one up by
+/// adding its finalizer: one that is removed from then on is restored all the same, and Velero waits ten minutes for
+/// its claims.
 fn may_never_begin(restore: &Restore) -> bool {
     restore.observed().phase.untouched() && restore.finalizers().is_empty() && !is_going(restore)
 }

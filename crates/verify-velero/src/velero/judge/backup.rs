@@ -1,7 +1,7 @@
 //! Every reason why a backup is no success.
 
+use super::finished::{Finished, transfer};
 use super::named;
-use super::outcome::{Outcome, transfer};
 use crate::velero::backup::Backup;
 use crate::velero::data_movement::DataUpload;
 use crate::velero::message::shown;
@@ -26,14 +26,14 @@ pub struct BackupSeen<'a> {
     pub uploads: &'a [DataUpload],
     /// The texts of its errors and warnings; empty where they could not be had.
     pub results: &'a Results,
-    /// What it says that it holds of each volume; empty where it could not be had.
+    /// Volumes that the backup lists; empty if the list could not be read.
     pub volumes: &'a [VolumeInfo],
 }
 
 /// Every reason why this backup is no success; none if it holds this volume, copied in this way.
 pub fn backup_problems(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &ExpectedVolume) -> Vec<Problem> {
     let (backup, status) = (seen.backup, seen.backup.observed());
-    let outcome = Outcome {
+    let outcome = Finished {
         object: named(backup),
         phase: &status.phase,
         validation_errors: &status.validation_errors,
@@ -56,7 +56,7 @@ pub fn backup_problems(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &Exp
 }
 
 impl BackupSeen<'_> {
-    /// Whether an object moved this volume's data, whatever came of it: that is told of the object.
+    /// Returns whether an object moved this volume's data, with any result, which is reported for that object.
     fn moved(&self, method: VolumeMethod, volume: &ExpectedVolume) -> bool {
         match method {
             VolumeMethod::Files => self.pod_volume_backups.iter().any(|object| {
@@ -118,7 +118,7 @@ fn missing(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &ExpectedVolume)
     Some(Problem::failure(volume.to_string(), what).way_out(way_in(method, volume)))
 }
 
-/// What it takes for Velero to copy this volume.
+/// Returns what Velero needs to copy this volume.
 fn way_in(method: VolumeMethod, volume: &ExpectedVolume) -> String {
     let ExpectedVolume { namespace, pod, volume, claim } = volume;
     match method {

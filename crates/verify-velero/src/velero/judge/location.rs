@@ -1,4 +1,4 @@
-//! Whether a place for backups can be used, in words that a tired person understands.
+//! Checks that a BackupStorageLocation can be used, with a readable reason.
 
 use super::named;
 use crate::velero::location::BackupStorageLocation;
@@ -6,7 +6,7 @@ use crate::velero::message::shown;
 use crate::velero::object::Observed;
 use verify_drill::problem::Problem;
 
-/// What the store's client says, and what it means.
+/// Messages of the store's client, their meaning and a remedy.
 const CAUSES: [(&str, &str, &str); 12] = [
     ("connection refused", "no server listens there", "start the store, or correct the location's s3Url"),
     ("no such host", "the cluster's DNS cannot resolve its name", "correct the location's s3Url, or the DNS"),
@@ -34,7 +34,8 @@ const CAUSES: [(&str, &str, &str); 12] = [
     ("StatusCode: 403", "the store refuses the access key", "check the key and its permissions"),
 ];
 
-/// Why nothing can be kept at or read from this location; none if it was available when Velero last looked.
+/// Returns why nothing can be written to or read from this location; `None` if it was available at Velero's last
+/// validation.
 pub fn location_problem(location: &BackupStorageLocation) -> Option<Problem> {
     let status = location.observed();
     if status.phase.is("Available") {

@@ -1,7 +1,7 @@
 //! Every reason why a restore is no success, whatever its phase says.
 
+use super::finished::{Finished, transfer};
 use super::named;
-use super::outcome::{Outcome, transfer};
 use crate::velero::data_movement::DataDownload;
 use crate::velero::object::Observed;
 use crate::velero::pod_volume::PodVolumeRestore;
@@ -26,7 +26,7 @@ pub struct RestoreSeen<'a> {
     pub contents: &'a [VolumeSnapshotContent],
     /// The texts of its errors and warnings; empty where they could not be had.
     pub results: &'a Results,
-    /// What the backup holds of each volume.
+    /// Volumes that the backup contains.
     pub volumes: &'a [VolumeInfo],
 }
 
@@ -34,7 +34,7 @@ pub struct RestoreSeen<'a> {
 /// snapshot that the backup holds, and where it was asked to.
 pub fn restore_problems(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Vec<Problem> {
     let (restore, status) = (seen.restore, seen.restore.observed());
-    let outcome = Outcome {
+    let outcome = Finished {
         object: named(restore),
         phase: &status.phase,
         validation_errors: &status.validation_errors,
@@ -56,14 +56,14 @@ pub fn restore_problems(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Vec<
 /// An object that fills a volume, in the terms in which they are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Filled<'a> {
-    /// Where the data comes from.
+    /// Origin of the data.
     source: &'a str,
     /// The namespace that it goes to.
     namespace: &'a str,
 }
 
 impl<'a> RestoreSeen<'a> {
-    /// Where the volumes of a namespace go.
+    /// Returns the target namespace of a namespace.
     fn target(&self, namespace: &'a str) -> &'a str {
         self.restore.spec.namespace_mapping.get(namespace).map_or(namespace, String::as_str)
     }
@@ -99,7 +99,7 @@ impl<'a> RestoreSeen<'a> {
     }
 }
 
-/// Why an expected volume was not filled with the data that the backup holds.
+/// Returns why an expected volume was not restored with the data of the backup.
 fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> {
     let object = volume.to_string();
     let Some(copy) = volume_info::of(seen.volumes, volume).and_then(VolumeInfo::copy) else {
@@ -128,7 +128,7 @@ fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> 
     ))
 }
 
-/// What restores a copy of this kind.
+/// Returns the kind that restores such a copy.
 const fn kind(copy: HeldCopy<'_>) -> &'static str {
     match copy {
         HeldCopy::Files(_) => "PodVolumeRestore",

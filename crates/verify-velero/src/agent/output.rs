@@ -1,4 +1,4 @@
-//! How an agent speaks: a line of JSON for each message.
+//! Output of an agent: a line of JSON for each message.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;

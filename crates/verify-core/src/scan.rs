@@ -123,7 +123,7 @@ fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
     task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages }).collect()
 }
 
-/// What came of a part of a table: its measure, or why there is none.
+/// Result of reading a part of a table: its measure, or the obstacle.
 type Read = (usize, Result<Measure, Obstacle>);
 
 /// Adds the parts of each table up; one part that could not be read makes the table unreadable.
@@ -189,7 +189,7 @@ struct MeasureSink<'a> {
     on_event: OnEvent<'a>,
 }
 
-/// What of a slice was told about already.
+/// Amounts of a slice that have been reported.
 #[derive(Default)]
 struct Told {
     rows: u64,

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::judgement::{Outcome, difference, same_by_checksum};
+use super::judgement::{ObjectComparison, difference, same_by_checksum};
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::store::{Head, Object, Store};
 
@@ -18,10 +18,10 @@ const UNREADABLE_MAX: usize = 20;
 /// At most this many objects are compared at once.
 const JOBS: usize = 8;
 
-/// Which objects are read.
+/// Policy for reading objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// Those for which the services keep no checksum of the same kind.
+pub enum ReadPolicy {
+    /// Objects without a checksum of the same kind on both services.
     WhereNeeded,
     /// All of them, on both sides.
     Everything,
@@ -35,8 +35,8 @@ pub(super) fn outcomes(
     a: &dyn Store,
     b: &dyn Store,
     pairs: &[Pair],
-    reading: Reading,
-) -> Result<Vec<Outcome>> {
+    reading: ReadPolicy,
+) -> Result<Vec<ObjectComparison>> {
     let queue = Mutex::new(pairs.iter().enumerate());
     let next = || queue.lock().ok().and_then(|mut queue| queue.next());
     let unreadable = AtomicUsize::new(0);
@@ -45,13 +45,13 @@ pub(super) fn outcomes(
         let mut done = Vec::new();
         while let Some((place, (original, copy))) = next().filter(|_| go_on()) {
             let outcome = outcome(a, b, original, copy.as_ref(), reading);
-            let failed = usize::from(matches!(outcome, Outcome::Unreadable(_)));
+            let failed = usize::from(matches!(outcome, ObjectComparison::Unreadable(_)));
             unreadable.fetch_add(failed, Ordering::Relaxed);
             done.push((place, outcome));
         }
         done
     };
-    let mut done: Vec<(usize, Outcome)> = thread::scope(|scope| {
+    let mut done: Vec<(usize, ObjectComparison)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..JOBS.min(pairs.len())).map(|_| scope.spawn(work)).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, _>| {
             worker.join().unwrap_or_else(|cause| panic::resume_unwind(cause))
@@ -63,7 +63,7 @@ pub(super) fn outcomes(
     }
     if done.len() != pairs.len() {
         let mut reasons = done.into_iter().filter_map(|(_, outcome)| match outcome {
-            Outcome::Unreadable(reason) => Some(reason),
+            ObjectComparison::Unreadable(reason) => Some(reason),
             _ => None,
         });
         let last = reasons.next_back().unwrap_or_default();
@@ -80,22 +80,22 @@ fn outcome(
     b: &dyn Store,
     original: &Object,
     copy: Option<&Object>,
-    reading: Reading,
-) -> Outcome {
+    reading: ReadPolicy,
+) -> ObjectComparison {
     match copy {
         None => without_copy(a.head(&original.key)),
         Some(copy) if copy.size != original.size => difference(original, copy),
         Some(copy) => compare_content(a, b, original, copy, reading)
-            .unwrap_or_else(|error| Outcome::Unreadable(format!("{error:#}"))),
+            .unwrap_or_else(|error| ObjectComparison::Unreadable(format!("{error:#}"))),
     }
 }
 
-/// What became of an object that has no copy: it may have been deleted on both sides after it was listed.
-fn without_copy(original: Result<Option<Head>>) -> Outcome {
+/// Result for an object without a copy: it may have been deleted on both sides after it was listed.
+fn without_copy(original: Result<Option<Head>>) -> ObjectComparison {
     match original {
-        Ok(Some(_)) => Outcome::Missing,
-        Ok(None) => Outcome::Gone,
-        Err(error) => Outcome::Unreadable(format!("{error:#}")),
+        Ok(Some(_)) => ObjectComparison::Missing,
+        Ok(None) => ObjectComparison::Gone,
+        Err(error) => ObjectComparison::Unreadable(format!("{error:#}")),
     }
 }
 
@@ -104,22 +104,22 @@ fn compare_content(
     b: &dyn Store,
     original: &Object,
     copy: &Object,
-    reading: Reading,
-) -> Result<Outcome> {
-    if reading == Reading::WhereNeeded {
+    reading: ReadPolicy,
+) -> Result<ObjectComparison> {
+    if reading == ReadPolicy::WhereNeeded {
         let (Some(of_original), of_copy) = (a.head(&original.key)?, b.head(&copy.key)?) else {
-            return Ok(Outcome::Gone);
+            return Ok(ObjectComparison::Gone);
         };
-        let Some(of_copy) = of_copy else { return Ok(Outcome::Missing) };
+        let Some(of_copy) = of_copy else { return Ok(ObjectComparison::Missing) };
         match same_by_checksum(&of_original, &of_copy) {
-            Some(true) if of_original.size == of_copy.size => return Ok(Outcome::EqualByChecksum),
+            Some(true) if of_original.size == of_copy.size => return Ok(ObjectComparison::EqualByChecksum),
             Some(_) => return Ok(difference(original, copy)),
             None => {}
         }
     }
-    let Some(of_original) = digest(a, &original.key)? else { return Ok(Outcome::Gone) };
-    let Some(of_copy) = digest(b, &copy.key)? else { return Ok(Outcome::Missing) };
-    Ok(if of_original == of_copy { Outcome::EqualByReading } else { difference(original, copy) })
+    let Some(of_original) = digest(a, &original.key)? else { return Ok(ObjectComparison::Gone) };
+    let Some(of_copy) = digest(b, &copy.key)? else { return Ok(ObjectComparison::Missing) };
+    Ok(if of_original == of_copy { ObjectComparison::EqualByReading } else { difference(original, copy) })
 }
 
 /// The SHA-256 of what is read now.
@@ -155,9 +155,9 @@ mod tests {
         let (modified, checksums) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
         let head = Head { size: 1, modified, checksums, replication: None };
         for (original, outcome) in [
-            (Ok(Some(head)), Outcome::Missing),
-            (Ok(None), Outcome::Gone),
-            (Err(anyhow!("no answer")), Outcome::Unreadable("no answer".to_owned())),
+            (Ok(Some(head)), ObjectComparison::Missing),
+            (Ok(None), ObjectComparison::Gone),
+            (Err(anyhow!("no answer")), ObjectComparison::Unreadable("no answer".to_owned())),
         ] {
             assert_eq!(without_copy(original), outcome);
         }

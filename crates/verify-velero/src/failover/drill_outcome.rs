@@ -1,4 +1,4 @@
-//! What a failover drill found, and the verdict on it.
+//! Result of a failover drill, and its verdict.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -7,7 +7,7 @@ use verify_core::finding::{Severity, Verdict};
 
 use super::event::How;
 use super::impact::{Impact, writes};
-use super::seat::{Move, Seat};
+use super::primary::{Move, Primary};
 use super::watching::Change;
 
 /// Below this a failover is what every client has to bear, unless the objective says otherwise.
@@ -15,10 +15,10 @@ pub const TRANSIENT_MS: u64 = 30_000;
 /// A gap that is shorter, without an error, is none.
 const NOTICED_MS: u64 = 1_000;
 
-/// What a failover drill found.
+/// Result of a failover drill.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "FailoverDrill")]
-pub struct Outcome {
+pub struct FailoverOutcome {
     pub namespace: String,
     pub cluster: String,
     pub service: String,
@@ -26,34 +26,34 @@ pub struct Outcome {
     pub how: How,
     #[schemars(with = "String")]
     pub event_at: Timestamp,
-    pub primary_before: Seat,
-    pub primary_after: Option<Seat>,
+    pub primary_before: Primary,
+    pub primary_after: Option<Primary>,
     pub moved: Move,
-    pub reading: Reading,
+    pub reading: ReadBackState,
     /// From the event until the cluster was as whole as before.
     pub whole_after_ms: Option<u64>,
-    /// What was still missing when that was given up.
+    /// Differences that were left when the wait timed out.
     pub missing: Vec<String>,
-    /// What changed, in order.
+    /// Changes, in order.
     pub changes: Vec<Change>,
     /// The longest outage that is allowed.
     pub objective_ms: u64,
 }
 
-/// What was read back.
+/// Result of reading the writes back.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reading {
+pub enum ReadBackState {
     /// The event's impact.
     Read(Box<Impact>),
-    /// Nothing could be read; why.
+    /// ReadBackState failed, for this reason.
     Unread(String),
 }
 
-impl Outcome {
+impl FailoverOutcome {
     /// The verdict. Without a failover nothing was proven.
     pub fn verdict(&self) -> Verdict {
-        let Reading::Read(impact) = &self.reading else { return Severity::Inconclusive.into() };
+        let ReadBackState::Read(impact) = &self.reading else { return Severity::Inconclusive.into() };
         let served = impact.outage_ms <= self.objective_ms && impact.first_write_after_ms.is_some();
         let failed = !impact.is_exact() || !served || !self.missing.is_empty();
         let open = self.moved == Move::None || !impact.recorded_to_end;
@@ -61,7 +61,7 @@ impl Outcome {
         Verdict::of(severities.into_iter().flatten())
     }
 
-    /// What the event was, for the first line.
+    /// Text of the event, for the first line.
     pub fn event(&self) -> &'static str {
         match self.moved {
             Move::None => "primary not rescheduled",
@@ -69,11 +69,11 @@ impl Outcome {
         }
     }
 
-    /// What clients noticed, for the second line.
+    /// Text of the impact on clients, for the second line.
     pub fn service_impact(&self) -> String {
         let impact = match &self.reading {
-            Reading::Read(impact) => impact,
-            Reading::Unread(_) => return "unknown: the writes could not be read back".to_owned(),
+            ReadBackState::Read(impact) => impact,
+            ReadBackState::Unread(_) => return "unknown: the writes could not be read back".to_owned(),
         };
         let resumed = impact.first_write_after_ms.is_some();
         if impact.is_exact() && resumed && impact.outage_ms < TRANSIENT_MS {
@@ -99,8 +99,8 @@ impl Outcome {
 
 /// A failover of 19 s that lost nothing, for the tests of what shows it.
 #[doc(hidden)]
-pub fn sample_outcome() -> Outcome {
-    let seat = |pod: &str, node: &str| Seat {
+pub fn sample_outcome() -> FailoverOutcome {
+    let primary = |pod: &str, node: &str| Primary {
         pod: pod.to_owned(),
         uid: pod.to_owned(),
         node: node.to_owned(),
@@ -119,17 +119,17 @@ pub fn sample_outcome() -> Outcome {
         recorded_to_end: true,
         ..Impact::default()
     };
-    Outcome {
+    FailoverOutcome {
         namespace: "app".to_owned(),
         cluster: "pg".to_owned(),
         service: "pg".to_owned(),
         node: "worker-1".to_owned(),
         how: How::Command,
         event_at,
-        primary_before: seat("pg-0", "worker-1"),
-        primary_after: Some(seat("pg-1", "worker-2")),
+        primary_before: primary("pg-0", "worker-1"),
+        primary_after: Some(primary("pg-1", "worker-2")),
         moved: Move::OtherMember,
-        reading: Reading::Read(Box::new(impact)),
+        reading: ReadBackState::Read(Box::new(impact)),
         whole_after_ms: Some(61_000),
         missing: Vec::new(),
         changes: vec![Change {
@@ -146,9 +146,9 @@ mod tests {
     use super::sample_outcome as outcome;
     use super::*;
 
-    fn with(change: impl FnOnce(&mut Impact)) -> Outcome {
+    fn with(change: impl FnOnce(&mut Impact)) -> FailoverOutcome {
         let mut outcome = outcome();
-        if let Reading::Read(impact) = &mut outcome.reading {
+        if let ReadBackState::Read(impact) = &mut outcome.reading {
             change(impact);
         }
         outcome
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn the_lines_say_what_is_true_and_the_verdict_follows() {
         let span = |first, last| vec![Span { writer: 1, first, last }];
-        let unread = Outcome { reading: Reading::Unread("gone".to_owned()), ..outcome() };
-        let unmoved = Outcome { moved: Move::None, ..outcome() };
-        let broken = Outcome { missing: vec!["pg-0 is not ready".to_owned()], ..outcome() };
-        let strict = Outcome { objective_ms: 10_000, ..outcome() };
+        let unread = FailoverOutcome { reading: ReadBackState::Unread("gone".to_owned()), ..outcome() };
+        let unmoved = FailoverOutcome { moved: Move::None, ..outcome() };
+        let broken = FailoverOutcome { missing: vec!["pg-0 is not ready".to_owned()], ..outcome() };
+        let strict = FailoverOutcome { objective_ms: 10_000, ..outcome() };
         let transient = "transient retry spike (under 30s)";
         let quiet = |impact: &mut Impact| (impact.outage_ms, impact.errors, impact.retries) = (40, 0, 0);
         for (outcome, service_impact, verdict) in [

@@ -1,4 +1,4 @@
-//! What a Backup and a Restore say of themselves in the same words, and what a transfer says.
+//! Problems that a Backup, a Restore and a transfer report in the same way.
 
 use crate::velero::backup::HookStatus;
 use crate::velero::message::{shown, told};
@@ -11,7 +11,7 @@ use verify_drill::problem::{Problem, Weight};
 const TEXTS_MAX: usize = 10;
 
 /// The part of a status that Backup and Restore share.
-pub(super) struct Outcome<'a> {
+pub(super) struct Finished<'a> {
     pub(super) object: String,
     pub(super) phase: &'a Phase,
     pub(super) validation_errors: &'a [String],
@@ -25,7 +25,7 @@ pub(super) struct Outcome<'a> {
     pub(super) results: &'a Results,
 }
 
-impl Outcome<'_> {
+impl Finished<'_> {
     /// Its phase, its hooks and its operations.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = self.phase().into_iter().collect();
@@ -41,7 +41,7 @@ impl Outcome<'_> {
         problems
     }
 
-    /// Why it is not `Completed`, with whatever reason the status gives.
+    /// Returns why it is not `Completed`, with the reason in its status.
     fn phase(&self) -> Option<Problem> {
         let mut what = ending(self.phase)?;
         let reasons: Vec<String> =
@@ -86,7 +86,7 @@ impl Outcome<'_> {
     }
 }
 
-/// How it ended, if not well.
+/// Returns the phase, if it is not a success.
 fn ending(phase: &Phase) -> Option<String> {
     match phase.progress() {
         Progress::Succeeded => None,
@@ -116,7 +116,7 @@ fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<P
     problems
 }
 
-/// Why this volume's data did not arrive as a whole.
+/// Returns why this volume's data were not transferred completely.
 pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
     let status = &transfer.status;
     let ending = ending(&status.phase)?;

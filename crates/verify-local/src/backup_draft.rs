@@ -12,7 +12,7 @@ use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::{self, BackupRecord, DatabaseRecord, MANIFESTS};
 
 /// A directory that is removed when this value goes, unless it was kept.
-pub(super) struct Draft<'a> {
+pub(super) struct BackupDraft<'a> {
     store: &'a Store,
     name: BackupName,
     path: PathBuf,
@@ -21,7 +21,7 @@ pub(super) struct Draft<'a> {
     kept: bool,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> BackupDraft<'a> {
     pub(super) fn new(store: &'a Store, name: &BackupName, path: PathBuf, lock: File) -> Self {
         Self { store, name: name.clone(), path, _lock: lock, kept: false }
     }
@@ -59,7 +59,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-impl Drop for Draft<'_> {
+impl Drop for BackupDraft<'_> {
     fn drop(&mut self) {
         if !self.kept {
             // What cannot be removed now is found by the next sweep.

@@ -1,4 +1,4 @@
-//! Filling the volume that holds the copy: what Velero is asked for, followed until the Restore and all that moves data
+//! VolumeRestore the volume that holds the copy: what Velero is asked for, followed until the Restore and all that moves data
 //! for it have ended, and judged.
 
 use std::convert::Infallible;
@@ -35,30 +35,30 @@ use verify_drill::problem::Problem;
 use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
-/// What is restored of a snapshot: nothing that could run.
+/// Resources that a restore of a snapshot excludes, so that nothing can run.
 const CLAIMS_ONLY: &[&str] = &[
     "persistentvolumeclaims",
     "persistentvolumes",
     "volumesnapshots.snapshot.storage.k8s.io",
     "volumesnapshotcontents.snapshot.storage.k8s.io",
 ];
-/// What is restored of files: Velero fills a volume only for a pod that mounts it.
+/// Resources that a restore of files includes: Velero fills a volume only for a pod that mounts it.
 const WITH_POD: &[&str] = &["pods", "persistentvolumeclaims", "persistentvolumes"];
 
-/// What a Restore waits for that is asked for again.
+/// State of a Restore that is created again.
 const UNSEEN: &str = "is created again: Velero has not yet seen the ConfigMap of its resource modifier";
 
-/// How long the texts of a Restore's errors may follow its end.
+/// Time limit for the texts of a Restore's errors after its end.
 const RESULTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The volume of a backup that is being filled.
-pub(super) struct Filling<'a> {
+pub(super) struct VolumeRestore<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) evidence: &'a Evidence,
     pub(super) settings: &'a Settings,
     pub(super) record: &'a Record,
     pub(super) run: &'a Run,
-    /// Where the volume is to be.
+    /// Namespace of the volume.
     pub(super) namespace: &'a str,
     /// Makes the pod that the volume is for. Velero moves data only into a volume whose node is chosen, and many storage
     /// classes let the first pod choose it: so this is called as soon as there is something to move.
@@ -66,7 +66,7 @@ pub(super) struct Filling<'a> {
     pub(super) watch: &'a Watch<'a>,
 }
 
-impl Filling<'_> {
+impl VolumeRestore<'_> {
     /// Has Velero fill the volume; what it warns of.
     ///
     /// # Errors
@@ -204,7 +204,7 @@ impl Filling<'_> {
         Ok(restore_problems(&seen, &self.record.volume.expected()))
     }
 
-    /// What Velero complains of: it is removed with the Restore. It decides nothing that its objects do not decide as well.
+    /// Velero's errors: they are deleted with the Restore. It decides nothing that its objects do not decide as well.
     fn complaints(&self, restore: &Restore) -> Results {
         let name = restore.name_any();
         let read = |artefact| self.evidence.of_restore(&name, artefact);
@@ -245,7 +245,7 @@ impl Filling<'_> {
     }
 }
 
-/// Whether Velero has texts for what this Restore ended with. It has none for one that never began.
+/// Returns whether Velero has texts for the result of this Restore. It has none for one that never began.
 fn has_texts(restore: &Restore) -> bool {
     let status = restore.observed();
     status.errors > 0 || !(status.phase.is("Completed") || status.phase.is("FailedValidation"))

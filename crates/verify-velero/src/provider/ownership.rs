@@ -1,4 +1,4 @@
-//! What becomes of the objects that outlive a validation namespace, where the wrong answer destroys a backup or
+//! Decides the removal of objects that outlive a validation namespace, where a wrong decision destroys a backup or
 //! production itself. Decided here without a client; whatever cannot be proven to be ours alone is kept.
 
 use std::collections::BTreeSet;
@@ -20,21 +20,21 @@ use crate::velero::snapshot::VolumeSnapshotContent;
 /// this cluster or in another one, has this label for ever. It is never enough by itself.
 pub(super) const UNPROVEN: &str = "state-lab.dev/unproven";
 
-/// Who provisioned a volume, where it was not made by hand.
+/// Annotation with the provisioner of a volume.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
-/// How Velero renames a volume that it restores as it was beside the original.
+/// Prefix of the name that Velero gives a volume that it restores unchanged beside the original.
 const VELERO_CLONE: &str = "velero-clone-";
 
-/// What becomes of a PersistentVolume of our namespace.
+/// Decision on a PersistentVolume of the validation namespace.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum VolumeFate {
+pub(super) enum VolumeOwnership {
     /// Its storage was made for our claim alone: both go.
     Remove,
     /// The object goes, its storage stays, for this reason.
     KeepStorage(String),
 }
 
-/// What becomes of a PersistentVolume; `None` where it is of no claim in `namespace`. `claims` are the uids of the
+/// Decides on a PersistentVolume; `None` if it is not bound to a claim in `namespace`. `claims` are the uids of the
 /// claims that were seen there, `all` are the volumes of the cluster.
 ///
 /// Velero restores a volume whose reclaim policy is `Retain` as the object that it was: it points at production's own
@@ -44,10 +44,10 @@ pub(super) fn volume(
     namespace: &str,
     claims: &BTreeSet<String>,
     all: &[PersistentVolume],
-) -> Option<VolumeFate> {
+) -> Option<VolumeOwnership> {
     let spec = volume.spec.as_ref()?;
     let claim = claim_in(volume, namespace)?;
-    let keep = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
+    let keep = |reason: &str| Some(VolumeOwnership::KeepStorage(reason.to_owned()));
     if let Some(reason) = foreign(volume, all) {
         return keep(&reason);
     }
@@ -58,19 +58,21 @@ pub(super) fn volume(
         return keep("state-lab does not support this type of storage");
     }
     if is_named_after_claim(volume) || claim.uid.as_ref().is_some_and(|uid| claims.contains(uid)) {
-        return Some(VolumeFate::Remove);
+        return Some(VolumeOwnership::Remove);
     }
     keep("nothing shows that it was provisioned for this claim")
 }
 
-/// Whether a volume has the name that provisioners give: that of the claim's uid. It tells also when the claim is gone.
+/// Returns whether a volume has the name that provisioners give: that of the claim's uid. It tells also when the
+/// claim is gone.
 fn is_named_after_claim(volume: &PersistentVolume) -> bool {
     let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     let uid = claim.and_then(|claim| claim.uid.as_deref()).filter(|uid| !uid.is_empty());
     uid.is_some_and(|uid| volume.name_any().ends_with(uid))
 }
 
-/// Why the storage behind a volume may be somebody else's, production's above all; `None` where nothing says so.
+/// Returns why the storage behind a volume may have another owner, above all production; `None` if nothing indicates
+/// it.
 pub(super) fn foreign(volume: &PersistentVolume, all: &[PersistentVolume]) -> Option<String> {
     // A volume that was provisioned for its claim may have inherited the label from one that was once restored.
     let restored = volume.labels().contains_key(RESTORE_NAME) && !is_named_after_claim(volume);
@@ -90,58 +92,59 @@ pub(super) fn uids(claims: &[PersistentVolumeClaim]) -> BTreeSet<String> {
     claims.iter().filter_map(ResourceExt::uid).collect()
 }
 
-/// What becomes of a VolumeSnapshotContent of our namespace.
+/// Decision on a VolumeSnapshotContent of the validation namespace.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ContentFate {
-    /// It shows a snapshot that exists, which is the backup's: the object goes, and must say `Retain` until then.
+pub(super) enum ContentOwnership {
+    /// Remove the object only, whose existing snapshot belongs to the backup; its policy must be `Retain` until then.
     RemoveObject,
     /// Its snapshot was taken of a volume in our namespace, by somebody else.
     LeaveAlone,
 }
 
-/// What becomes of a VolumeSnapshotContent; `None` where it is of no snapshot in `namespace`.
-pub(super) fn content(content: &VolumeSnapshotContent, namespace: &str) -> Option<ContentFate> {
+/// Decides on a VolumeSnapshotContent; `None` if it has no snapshot in `namespace`.
+pub(super) fn content(content: &VolumeSnapshotContent, namespace: &str) -> Option<ContentOwnership> {
     let source = &content.spec.source;
     (content.spec.volume_snapshot_ref.namespace == namespace).then_some(match source.snapshot_handle {
-        Some(_) => ContentFate::RemoveObject,
-        None => ContentFate::LeaveAlone,
+        Some(_) => ContentOwnership::RemoveObject,
+        None => ContentOwnership::LeaveAlone,
     })
 }
 
-/// Whether the storage's snapshot stays when the object goes.
+/// Returns whether the storage keeps the snapshot when the object is deleted.
 pub(super) fn retains(content: &VolumeSnapshotContent) -> bool {
     content.spec.deletion_policy == "Retain"
 }
 
-/// What becomes of a Velero Backup that its run never proved.
+/// Decision on a Velero Backup that its run never marked as verifiable.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BackupFate {
+pub(super) enum BackupOwnership {
     /// Velero is asked to delete it, with its data.
     Delete,
     /// Velero deletes it already.
     Going,
     /// Velero is still at it.
     Busy,
-    /// It is not for this run to judge, for this reason.
+    /// Not removable by this run, for this reason.
     NotOurs(&'static str),
 }
 
-/// What becomes of a Backup; `None` where it is not an unproven one of this run. `lease` is the run's, where it has one.
+/// Decides on a Backup; `None` unless it is one of this run that is not marked as verifiable. `lease` is the run's,
+/// where it has one.
 ///
 /// Only the object that the run itself created is deleted, and only where its lease tells that the run ended without
 /// having removed it: neither holds for a copy that Velero has read back from the object store.
-pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Option<BackupFate> {
+pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Option<BackupOwnership> {
     let unproven = backup.labels().get(UNPROVEN).is_some_and(|value| value == "true");
     if !unproven || Run::of(backup).as_ref() != Some(run) {
         return None;
     }
-    let not_ours = |reason| Some(BackupFate::NotOurs(reason));
+    let not_ours = |reason| Some(BackupOwnership::NotOurs(reason));
     let status = backup.observed();
     if status.phase.is("Deleting") {
-        return Some(BackupFate::Going);
+        return Some(BackupOwnership::Going);
     }
     if !status.phase.ended() {
-        return Some(BackupFate::Busy);
+        return Some(BackupOwnership::Busy);
     }
     if lease.is_none_or(|lease| Run::of(lease).as_ref() != Some(run)) {
         return not_ours("the state of the run that created it is unknown in this cluster");
@@ -150,8 +153,8 @@ pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Optio
     let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let began = status.start_timestamp.as_ref().map(|time| time.0);
     match (created, began) {
-        (Some(created), Some(began)) if created <= began => Some(BackupFate::Delete),
-        (Some(_), None) if status.phase.is("FailedValidation") => Some(BackupFate::Delete),
+        (Some(created), Some(began)) if created <= began => Some(BackupOwnership::Delete),
+        (Some(_), None) if status.phase.is("FailedValidation") => Some(BackupOwnership::Delete),
         _ => not_ours(
             "Velero synchronised it from the object store, so it may have been marked as verifiable since",
         ),
@@ -191,7 +194,7 @@ mod tests {
         })
     }
 
-    fn judged(ours: Value, claims: &[&str]) -> Option<VolumeFate> {
+    fn judged(ours: Value, claims: &[&str]) -> Option<VolumeOwnership> {
         let (ours, other): (PersistentVolume, PersistentVolume) = (read(ours), read(production()));
         let claims = claims.iter().map(|&uid| uid.to_owned()).collect();
         volume(&ours, OURS, &claims, &[ours.clone(), other])
@@ -207,12 +210,12 @@ mod tests {
 
     #[test]
     fn storage_goes_only_if_it_was_made_for_our_claim_alone() {
-        let kept = |reason: &str| Some(VolumeFate::KeepStorage(reason.to_owned()));
+        let kept = |reason: &str| Some(VolumeOwnership::KeepStorage(reason.to_owned()));
         let mut restored = but("/metadata/labels", json!({ RESTORE_NAME: "r" }));
         restored["metadata"]["name"] = json!("pvc-9999");
         let as_it_was = "Velero restored it unchanged, so it may be production's own";
         let table = [
-            ("as it should be", provisioned(), Some(VolumeFate::Remove)),
+            ("as it should be", provisioned(), Some(VolumeOwnership::Remove)),
             ("of another namespace", but("/spec/claimRef/namespace", json!("app")), None),
             ("of no claim", but("/spec/claimRef", Value::Null), None),
             ("Velero's clone", but("/metadata/name", json!("velero-clone-6f1c")), kept(as_it_was)),
@@ -220,7 +223,7 @@ mod tests {
             (
                 "with the label of what was restored once",
                 but("/metadata/labels", json!({ RESTORE_NAME: "r" })),
-                Some(VolumeFate::Remove),
+                Some(VolumeOwnership::Remove),
             ),
             (
                 "made by hand",
@@ -235,7 +238,7 @@ mod tests {
             (
                 "the same handle of another driver",
                 but("/spec/csi", json!({ "driver": "other.test", "volumeHandle": "handle-0" })),
-                Some(VolumeFate::Remove),
+                Some(VolumeOwnership::Remove),
             ),
             (
                 "storage that we do not know",
@@ -245,17 +248,17 @@ mod tests {
             (
                 "bound to a claim that we did not see",
                 but("/metadata/name", json!("pvc-9999")),
-                Some(VolumeFate::Remove),
+                Some(VolumeOwnership::Remove),
             ),
         ];
-        for (name, volume, fate) in table {
-            assert_eq!(judged(volume, &[UID]), fate, "{name}");
+        for (name, volume, ownership) in table {
+            assert_eq!(judged(volume, &[UID]), ownership, "{name}");
         }
     }
 
     #[test]
     fn a_claim_that_is_gone_is_known_by_the_name_of_its_volume() {
-        assert_eq!(judged(provisioned(), &[]), Some(VolumeFate::Remove));
+        assert_eq!(judged(provisioned(), &[]), Some(VolumeOwnership::Remove));
         let reason = "nothing shows that it was provisioned for this claim".to_owned();
         for (volume, claims) in [
             (but("/metadata/name", json!("pvc-9999")), &[][..]),
@@ -263,7 +266,7 @@ mod tests {
             (but("/spec/claimRef/uid", json!("")), &[]),
             (but("/spec/claimRef/uid", Value::Null), &[UID]),
         ] {
-            assert_eq!(judged(volume, claims), Some(VolumeFate::KeepStorage(reason.clone())));
+            assert_eq!(judged(volume, claims), Some(VolumeOwnership::KeepStorage(reason.clone())));
         }
     }
 
@@ -276,13 +279,13 @@ mod tests {
         };
         let exists = json!({ "snapshotHandle": "snapshot-1" });
         let table = [
-            (of(OURS, exists.clone()), Some(ContentFate::RemoveObject)),
+            (of(OURS, exists.clone()), Some(ContentOwnership::RemoveObject)),
             (of("app", exists.clone()), None),
             (of("state-lab-01234", exists), None),
-            (of(OURS, json!({ "volumeHandle": "volume-1" })), Some(ContentFate::LeaveAlone)),
+            (of(OURS, json!({ "volumeHandle": "volume-1" })), Some(ContentOwnership::LeaveAlone)),
         ];
-        for (found, fate) in table {
-            assert_eq!(content(&found, OURS), fate, "{found:?}");
+        for (found, ownership) in table {
+            assert_eq!(content(&found, OURS), ownership, "{found:?}");
             assert!(!retains(&found), "it has to be set first");
         }
     }
@@ -329,14 +332,14 @@ mod tests {
             "Velero synchronised it from the object store, so it may have been marked as verifiable since";
         let unknown = "the state of the run that created it is unknown in this cluster";
         let table = [
-            ("unproven", read(unproven()), Some(&lease), Some(BackupFate::Delete)),
+            ("unproven", read(unproven()), Some(&lease), Some(BackupOwnership::Delete)),
             (
                 "failed",
                 but("/status/phase", json!("PartiallyFailed")),
                 Some(&lease),
-                Some(BackupFate::Delete),
+                Some(BackupOwnership::Delete),
             ),
-            ("never began", never_began, Some(&lease), Some(BackupFate::Delete)),
+            ("never began", never_began, Some(&lease), Some(BackupOwnership::Delete)),
             ("proven", proven, Some(&lease), None),
             (
                 "another run's",
@@ -350,19 +353,29 @@ mod tests {
                 Some(&lease),
                 None,
             ),
-            ("under way", but("/status/phase", json!("Finalizing")), Some(&lease), Some(BackupFate::Busy)),
-            ("being deleted", but("/status/phase", json!("Deleting")), Some(&lease), Some(BackupFate::Going)),
-            ("of a run unknown here", read(unproven()), None, Some(BackupFate::NotOurs(unknown))),
-            ("with another's lease", read(unproven()), Some(&other), Some(BackupFate::NotOurs(unknown))),
+            (
+                "under way",
+                but("/status/phase", json!("Finalizing")),
+                Some(&lease),
+                Some(BackupOwnership::Busy),
+            ),
+            (
+                "being deleted",
+                but("/status/phase", json!("Deleting")),
+                Some(&lease),
+                Some(BackupOwnership::Going),
+            ),
+            ("of a run unknown here", read(unproven()), None, Some(BackupOwnership::NotOurs(unknown))),
+            ("with another's lease", read(unproven()), Some(&other), Some(BackupOwnership::NotOurs(unknown))),
             (
                 "read back",
                 but("/metadata/creationTimestamp", json!("2026-01-01T00:00:09Z")),
                 Some(&lease),
-                Some(BackupFate::NotOurs(read_back)),
+                Some(BackupOwnership::NotOurs(read_back)),
             ),
         ];
-        for (name, found, lease, fate) in table {
-            assert_eq!(backup(&found, &run, lease), fate, "{name}");
+        for (name, found, lease, ownership) in table {
+            assert_eq!(backup(&found, &run, lease), ownership, "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the primary sits, and whether it still does.
+//! The primary's pod and node, and whether it has moved.
 
 use std::fmt;
 
@@ -12,18 +12,18 @@ use crate::cluster::database_container;
 
 /// The pod that the primary is, where it runs, and how often it was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Seat {
+pub struct Primary {
     pub pod: String,
     pub uid: String,
     pub node: String,
     pub restarts: i32,
 }
 
-/// What became of the primary.
+/// Change of the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Move {
-    /// It is where it was.
+    /// No change.
     None,
     /// Another member is the primary.
     OtherMember,
@@ -35,8 +35,8 @@ pub enum Move {
     Restarted,
 }
 
-impl Seat {
-    /// The seat that a pod is. One that waits for a node has none yet.
+impl Primary {
+    /// The primary that a pod is. One that waits for a node has none yet.
     pub fn of(pod: &Pod) -> Self {
         let database = database_container(pod).map(|container| container.name.as_str());
         let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
@@ -51,7 +51,7 @@ impl Seat {
         }
     }
 
-    /// Insists that the primary still sits here, started no more often. Whatever is done to a seat that it has left hits
+    /// Insists that the primary still sits here, started no more often. Whatever is done to a primary that it has left hits
     /// a replica, and the move that came before would pass for what that has caused.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Seat {
         )
     }
 
-    /// What became of the primary that sat here, now that it sits there.
+    /// Returns the change from this primary to the one that is there now.
     pub fn moved_to(&self, now: &Self) -> Move {
         if self.pod != now.pod {
             Move::OtherMember
@@ -88,7 +88,7 @@ impl Seat {
     }
 }
 
-impl fmt::Display for Seat {
+impl fmt::Display for Primary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = if self.node.is_empty() { "no node" } else { &self.node };
         write!(f, "{} on {node}", self.pod)
@@ -99,20 +99,20 @@ impl fmt::Display for Seat {
 mod tests {
     use super::*;
 
-    fn seat(pod: &str, uid: &str, node: &str, restarts: i32) -> Seat {
-        Seat { pod: pod.to_owned(), uid: uid.to_owned(), node: node.to_owned(), restarts }
+    fn primary(pod: &str, uid: &str, node: &str, restarts: i32) -> Primary {
+        Primary { pod: pod.to_owned(), uid: uid.to_owned(), node: node.to_owned(), restarts }
     }
 
     #[test]
-    fn a_primary_that_left_its_seat_is_not_drilled() {
-        let before = seat("pg-0", "a", "worker-1", 1);
+    fn a_primary_that_moved_is_not_drilled() {
+        let before = primary("pg-0", "a", "worker-1", 1);
         for (now, refused) in [
             (Some(before.clone()), None),
-            (Some(seat("pg-1", "b", "worker-1", 0)), Some("and is pg-1 on worker-1")),
-            (Some(seat("pg-0", "c", "worker-2", 0)), Some("and is pg-0 on worker-2")),
-            (Some(seat("pg-0", "c", "", 0)), Some("and is pg-0 on no node")),
-            (Some(seat("pg-0", "c", "worker-1", 0)), Some("and has been restarted")),
-            (Some(seat("pg-0", "a", "worker-1", 2)), Some("and has been restarted")),
+            (Some(primary("pg-1", "b", "worker-1", 0)), Some("and is pg-1 on worker-1")),
+            (Some(primary("pg-0", "c", "worker-2", 0)), Some("and is pg-0 on worker-2")),
+            (Some(primary("pg-0", "c", "", 0)), Some("and is pg-0 on no node")),
+            (Some(primary("pg-0", "c", "worker-1", 0)), Some("and has been restarted")),
+            (Some(primary("pg-0", "a", "worker-1", 2)), Some("and has been restarted")),
             (None, Some("and there is none")),
         ] {
             let refused = refused.map(|is| {
@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn every_way_of_moving_has_its_name() {
-        let before = seat("pg-0", "a", "worker-1", 1);
+        let before = primary("pg-0", "a", "worker-1", 1);
         for (now, expected) in [
             (before.clone(), Move::None),
-            (seat("pg-1", "b", "worker-2", 0), Move::OtherMember),
-            (seat("pg-0", "c", "worker-2", 0), Move::OtherNode),
-            (seat("pg-0", "c", "", 0), Move::None),
-            (seat("pg-0", "c", "worker-1", 0), Move::NewPod),
-            (seat("pg-0", "a", "worker-1", 2), Move::Restarted),
+            (primary("pg-1", "b", "worker-2", 0), Move::OtherMember),
+            (primary("pg-0", "c", "worker-2", 0), Move::OtherNode),
+            (primary("pg-0", "c", "", 0), Move::None),
+            (primary("pg-0", "c", "worker-1", 0), Move::NewPod),
+            (primary("pg-0", "a", "worker-1", 2), Move::Restarted),
         ] {
             assert_eq!(before.moved_to(&now), expected, "{now:?}");
         }

@@ -1,17 +1,17 @@
-//! Where the drill takes place: the cluster of PostgreSQL, the Service that clients write through, who may write.
+//! Target of the drill: the PostgreSQL cluster, the Service that clients write through, the credentials.
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use kube::ResourceExt;
 
-use super::seat::Seat;
+use super::primary::Primary;
 use crate::agent::Conninfo;
 use crate::cluster::{Cluster, Operator, PostgresCluster};
 use crate::provider::{Settings, choose, login};
 
 const PORT: u16 = 5432;
 
-/// What to look for.
+/// Selection of the target.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub settings: Settings,
@@ -19,18 +19,18 @@ pub struct Wanted {
     pub database: String,
 }
 
-/// Where the drill takes place.
+/// Target of the drill.
 #[derive(Clone, Debug)]
-pub(super) struct Scene {
+pub(super) struct DrillTarget {
     pub namespace: String,
     pub postgres: PostgresCluster,
-    /// Where the primary sits, as far as labels and Endpoints tell.
-    pub seat: Seat,
+    /// The primary, according to labels and Endpoints.
+    pub primary: Primary,
     pub service: String,
     pub database: Conninfo,
 }
 
-impl Scene {
+impl DrillTarget {
     /// Finds it.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Scene {
         let endpoints = cluster.of::<Endpoints>(namespace).list("")?;
         let found = PostgresCluster::among(&pods, &endpoints);
         let postgres = choose(found, settings.cluster.as_deref(), namespace)?;
-        let Some(seat) = seat(&postgres) else {
+        let Some(primary) = primary(&postgres) else {
             bail!("failed to find the primary of {namespace}/{}: no pod is marked as primary", postgres.name);
         };
         let service = match service {
@@ -60,7 +60,7 @@ impl Scene {
         };
         let (user, password) = login(cluster, namespace, &postgres, settings)?;
         let database = Conninfo::new(&service, PORT, &user, &password, database);
-        Ok(Self { namespace: namespace.to_owned(), postgres, seat, service, database })
+        Ok(Self { namespace: namespace.to_owned(), postgres, primary, service, database })
     }
 
     /// The same cluster of PostgreSQL as it is now; no pods where none are left.
@@ -72,9 +72,9 @@ impl Scene {
     }
 }
 
-/// The primary's seat, where there is a primary.
-pub(super) fn seat(postgres: &PostgresCluster) -> Option<Seat> {
-    postgres.primary.as_deref().and_then(|name| postgres.pod(name)).map(Seat::of)
+/// The primary's primary, where there is a primary.
+pub(super) fn primary(postgres: &PostgresCluster) -> Option<Primary> {
+    postgres.primary.as_deref().and_then(|name| postgres.pod(name)).map(Primary::of)
 }
 
 /// The Service that leads to the primary, by the custom of whoever runs the cluster.

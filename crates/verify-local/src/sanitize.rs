@@ -21,7 +21,7 @@ const EMPTIED: [&str; 3] = ["postgresql.conf", "postgresql.auto.conf", "pg_ident
 /// Directories whose content is the source's alone: slots would keep WAL, and logical ones publish it.
 const CLEARED: [&str; 2] = ["pg_replslot", "pg_snapshots"];
 
-/// Where a copy notes the files of WAL that it looks for elsewhere, one a line, in its data directory.
+/// File in which a copy records the WAL files that it looks for elsewhere, one per line, in its data directory.
 const LOOKED_FOR: &str = "state-lab.looked-for";
 /// A file that was looked for so often, one after the other, will not come; a pause of the next setting lies between.
 const LOOKED_FOR_MAX: usize = 6;
@@ -64,7 +64,7 @@ const VERSIONED: [(&str, u32, u32); 3] = [
     ("restrict_nonsystem_relation_kind", 18, u32::MAX),
 ];
 
-/// How a copy of `server` is started in `directory`: as a standby that follows nobody, on a private socket.
+/// Options to start a copy of `server` in `directory`: as a standby without a primary, on a private socket.
 pub(super) fn start_options(directory: &Path, server: &ServerRecord, asked: fn() -> bool) -> StartOptions {
     let options = StartOptions {
         trust_socket: true,
@@ -82,7 +82,7 @@ pub(super) fn start_options(directory: &Path, server: &ServerRecord, asked: fn()
     own.chain(fixed).fold(options, |options, (name, value)| options.set(name, value))
 }
 
-/// Why a copy will never accept queries, once it does nothing but look for WAL that nobody will send.
+/// Reason why a copy will never accept queries, once it only looks for WAL that does not exist.
 fn in_vain(data: &Path, log: &Path) -> Option<String> {
     let looked_for = fs::read_to_string(data.join(LOOKED_FOR)).ok()?;
     let file = missing(&looked_for)?;
