@@ -88,7 +88,9 @@ fn a_standby_is_up_for_those_who_accept_one() {
     assert!(error.contains("did not finish its recovery within 2 s"), "{error}");
     assert!(!data.join("postmaster.pid").exists(), "a server that is not up in time is stopped");
 
-    let standby = StartOptions { wait: Wait::ReadyOrStandby, ..ready };
+    // It first syncs its files after the crash, which may take longer on a busy disk.
+    let timeout = StartOptions::in_directory(scratch.path()).timeout;
+    let standby = StartOptions { wait: Wait::ReadyOrStandby, timeout, ..ready };
     let server = Server::start(&installation, &data, &standby).unwrap();
     assert_eq!(select(&server.conninfo("postgres"), None, "select pg_is_in_recovery()"), Ok("t".to_owned()));
 }
