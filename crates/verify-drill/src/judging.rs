@@ -1,8 +1,5 @@
 //! From what was found in restored databases to their reports.
 
-use std::fmt;
-
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::compare::Comparison;
 use verify_core::heartbeat::Rpo;
@@ -10,7 +7,6 @@ use verify_core::manifest::Manifest;
 use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, Side};
 use verify_core::timeline::Timeline;
 
-use crate::backup_name::file_safe;
 use crate::backup_record::BackupRecord;
 
 /// Data shared by all reports of a restore.
@@ -58,22 +54,4 @@ impl Judging<'_> {
         let recovery = Recovery { rto: self.timeline.rto(), rpo, objectives: self.objectives };
         Report::new(circumstances, comparison, recovery)
     }
-}
-
-/// Name of a report's file, when it is one of several of the same restore.
-pub fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
-    let time = file_time(now);
-    match reports {
-        1 => format!("{time}.json"),
-        _ => format!("{time}-{}.json", file_safe(database)),
-    }
-}
-
-/// Name of the file of a restore's metrics, which cover all its databases.
-pub fn metrics_file(now: Timestamp) -> String {
-    format!("{}.prom", file_time(now))
-}
-
-fn file_time(now: Timestamp) -> impl fmt::Display {
-    now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ")
 }

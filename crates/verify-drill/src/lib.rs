@@ -5,6 +5,7 @@
 pub mod backup_name;
 pub mod backup_record;
 pub mod duration;
+pub mod evidence;
 pub mod failure;
 pub mod hint;
 pub mod interrupt;

@@ -1,35 +1,44 @@
-//! Callbacks of a backup or restore: its steps, and the request to stop.
+//! The one stream of a drill's events, and the request to stop: terminal, log lines, the agent's wire are its sinks.
 
 use std::ops::ControlFlow;
 
+use serde::{Deserialize, Serialize};
 use verify_core::Error;
-use verify_core::event::{Event, OnEvent};
+use verify_core::event;
 
 use crate::interrupt::interrupted;
 
-/// The caller's eyes and its hand on the brake.
+/// Something that happened in a drill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// A step begins, or something is worth a line.
+    Step(String),
+    /// Something happened in a capture or comparison.
+    Measure(event::Event),
+}
+
+/// Where events go, and whether the work is to stop.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
-    /// Takes the events of captures and comparisons.
-    pub on_event: OnEvent<'a>,
-    /// Is told each step when it begins, in words.
-    pub on_step: &'a (dyn Fn(&str) + Sync),
-    /// Returns whether to stop the work. Asked often.
+    /// Takes events.
+    pub sink: &'a (dyn Fn(Event) + Sync),
+    /// Whether the work is to stop. Asked often.
     pub asked: fn() -> bool,
 }
 
 impl Watch<'_> {
-    /// Shows nothing and never stops.
+    /// Drops all events and never stops.
     pub fn silent() -> Watch<'static> {
-        Watch { on_event: &verify_core::event::ignore, on_step: &|_| {}, asked: || false }
+        Watch { sink: &|_| {}, asked: || false }
     }
 
-    /// Tells something, whether or not the work is to stop.
+    /// Sends a line, whether or not the work is to stop.
     pub fn tell(&self, what: &str) {
-        (self.on_step)(what);
+        (self.sink)(Event::Step(what.to_owned()));
     }
 
-    /// Tells that a step begins.
+    /// Sends a step that begins.
     ///
     /// # Errors
     ///
@@ -39,8 +48,9 @@ impl Watch<'_> {
         if (self.asked)() { Err(interrupted()) } else { Ok(()) }
     }
 
-    /// Takes an event, and answers with the caller's wish to stop.
-    pub fn event(&self, event: Event) -> ControlFlow<()> {
-        if (self.asked)() { ControlFlow::Break(()) } else { (self.on_event)(event) }
+    /// Sends an event of a capture or comparison; breaks where the work is to stop.
+    pub fn event(&self, event: event::Event) -> ControlFlow<()> {
+        (self.sink)(Event::Measure(event));
+        if (self.asked)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

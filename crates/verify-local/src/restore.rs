@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::finding::Verdict;
@@ -17,14 +17,11 @@ use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore};
 use crate::scratch::{self, Scratch};
 use verify_drill::backup_record::CopyMethod;
-use verify_drill::backup_record::DatabaseRecord;
-use verify_drill::judging::{Found, Judging, report_file};
+use verify_drill::evidence::write_reports;
+use verify_drill::judging::{Found, Judging};
 use verify_drill::provider::RestoreRequest;
-use verify_drill::store::{Folder, Store as _};
+use verify_drill::store::Folder;
 use verify_drill::watch::Watch;
-
-/// Directory of restore reports in the directory of a backup.
-const REPORTS: &str = "reports";
 
 /// Restores a backup into a server on this machine and verifies it.
 ///
@@ -95,12 +92,7 @@ pub(super) fn recovery_points(
 
 /// Stores the reports beside the backup.
 fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
-    let folder = Folder::new(&backup.path);
-    let now = Timestamp::now();
-    let keep = |(report, database): (&Report, &DatabaseRecord)| {
-        let key = format!("{REPORTS}/{}", report_file(now, &database.name, reports.len()));
-        folder.put_new(&key, &serde_json::to_vec_pretty(report).context("failed to write the report")?)?;
-        Ok(backup.path.join(key))
-    };
-    reports.iter().zip(&backup.record.databases).map(keep).collect()
+    let names: Vec<String> = backup.record.databases.iter().map(|database| database.name.clone()).collect();
+    let keys = write_reports(&Folder::new(&backup.path), "", &names, reports, Timestamp::now())?;
+    Ok(keys.into_iter().map(|key| backup.path.join(key)).collect())
 }

@@ -4,14 +4,12 @@ use anyhow::Result;
 use clap::Args;
 
 use super::cluster_flags::ClusterFlags;
-use super::storing::StoreFlag;
+use super::storing::{self, StoreFlag};
 use crate::cli::Globals;
 use crate::exit::Exit;
 use crate::providers::{self, Options};
-use verify_core::event;
 use verify_drill::interrupt;
 use verify_drill::provider::Removal;
-use verify_drill::watch::Watch;
 
 /// Remove what earlier runs left behind
 ///
@@ -51,11 +49,10 @@ impl Cleanup {
             databases: None,
             basebackup_claim: None,
         };
-        let on_step = |doing: &str| globals.tell(doing);
-        let watch = Watch { on_event: &event::ignore, on_step: &on_step, asked: interrupt::asked };
         let remove = |provider: &str| {
             let provider = providers::choose(Some(provider), None, &config)?;
-            (provider.open)(&options)?.remove_leftovers(&watch)
+            let provider = (provider.open)(&options)?;
+            storing::watched(globals, "removing", |watch| provider.remove_leftovers(watch))
         };
         let mut all = remove("local")?;
         if in_cluster {

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::render::text;
 use crate::store;
 use verify_drill::duration::Period;
+use verify_drill::evidence::write_report;
 use verify_drill::store::{Draft, Existing};
 
 /// Number of connections and limits of the work.
@@ -114,10 +115,7 @@ impl Beginning {
 /// Keeps the report, prints it, and says how the process is to end.
 pub(crate) fn deliver(report: &Report, draft: Option<Box<dyn Draft>>, globals: &Globals) -> Result<Exit> {
     if let Some(draft) = draft {
-        draft.keep(&mut |to| {
-            serde_json::to_writer_pretty(&mut *to, report)?;
-            Ok(writeln!(to)?)
-        })?;
+        write_report(draft, report)?;
     }
     globals.terminal().result(report, |style| text::report(report, style))?;
     Ok(report.verdict().into())

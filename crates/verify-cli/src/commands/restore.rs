@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use jiff::Timestamp;
-use verify_core::event;
 use verify_core::plan::Plan;
 
 use super::cluster_flags::ClusterFlags;
@@ -22,10 +21,8 @@ use crate::render::document::{RestoreDocument, Status};
 use crate::render::restore;
 use crate::terminal;
 use verify_drill::backup_name::BackupName;
-use verify_drill::interrupt;
 use verify_drill::provider::{RestoreRequest, RestoredCopy};
 use verify_drill::store::{Draft as _, Existing, FileDraft};
-use verify_drill::watch::Watch;
 use verify_drill::{openmetrics, recovery};
 
 /// Restore a backup in isolation, verify every row, and measure RTO and RPO
@@ -94,14 +91,7 @@ impl Restore {
         let metrics = MetricsFile::begin(metrics)?;
         let name = match snapshot {
             Some(name) => name,
-            None => {
-                let on_step = |doing: &str| globals.tell(doing);
-                provider.latest(&Watch {
-                    on_event: &event::ignore,
-                    on_step: &on_step,
-                    asked: interrupt::asked,
-                })?
-            }
+            None => storing::watched(globals, "choosing a backup", |watch| provider.latest(watch))?,
         };
         let plan = plan(jobs, &config);
         let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };

@@ -9,7 +9,7 @@ use crate::cli::Globals;
 use crate::config::Config;
 use crate::terminal;
 use verify_drill::interrupt;
-use verify_drill::watch::Watch;
+use verify_drill::watch::{Event, Watch};
 use verify_local::Store;
 
 /// Flag for the store of backups.
@@ -30,20 +30,25 @@ impl StoreFlag {
     }
 }
 
-/// Does work whose progress is shown, and whose steps are told.
+/// Does work whose progress and steps are shown.
 pub(crate) fn watched<T>(
     globals: &Globals,
     doing: &str,
     work: impl FnOnce(&Watch<'_>) -> Result<T>,
 ) -> Result<T> {
     let progress = globals.terminal().progress(doing);
-    let on_step = |step: &str| {
-        // What is shown says nothing of the step.
-        progress.pause();
-        globals.tell(step);
+    let sink = |event: Event| match event {
+        Event::Step(step) => {
+            // The progress that is shown is not that of the step.
+            progress.pause();
+            globals.tell(&step);
+        }
+        Event::Measure(event) => {
+            // Whether to stop, the watch asks itself.
+            let _ = progress.take(event);
+        }
     };
-    let watch = Watch { on_event: &|event| progress.take(event), on_step: &on_step, asked: interrupt::asked };
-    work(&watch)
+    work(&Watch { sink: &sink, asked: interrupt::asked })
 }
 
 /// Tells what could not be removed again.

@@ -27,7 +27,7 @@ use verify_drill::interrupt::{self, interrupted};
 use verify_drill::provider::{BackupRequest, RestoreRequest};
 use verify_drill::quantity::{count, counted};
 use verify_drill::until::pause;
-use verify_drill::watch::Watch;
+use verify_drill::watch::{self, Watch};
 use verify_local::scratch::{self, Scratch};
 use verify_local::server::{InitOptions, Installation, Server, StartOptions};
 use verify_local::{LocalProvider, Restored, Store};
@@ -90,8 +90,12 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     narrator.tell(
         "takes a backup and, under the same snapshot, the fingerprint of every row; the clients continue",
     )?;
-    let on_step = |text: &str| narrator.tell_step(text);
-    let watch = Watch { on_event: &on_event, on_step: &on_step, asked: interrupt::asked };
+    let sink = |event: watch::Event| {
+        if let watch::Event::Step(text) = event {
+            narrator.tell_step(&text);
+        }
+    };
+    let watch = Watch { sink: &sink, asked: interrupt::asked };
     let store = Store::open(&scratch.path().join("backups"))?;
     let name = BackupName::from_str("shop").map_err(anyhow::Error::msg)?;
     let provider = LocalProvider { store: store.clone(), databases: vec![settings] };

@@ -1,7 +1,6 @@
 //! Backups: whole or not at all, and what they refuse.
 
 use std::fs;
-use std::ops::ControlFlow;
 
 use fixtures::majors;
 use rustix::process::Signal;
@@ -10,7 +9,7 @@ use verify_core::plan::Plan;
 use verify_core::postgres::{Environment, Settings};
 use verify_core::report::Objectives;
 use verify_drill::provider::{BackupRequest, RestoreRequest};
-use verify_drill::watch::Watch;
+use verify_drill::watch::{Event, Watch};
 use verify_local::scratch::Scratch;
 use verify_local::server::{InitOptions, Listen, Server, StartOptions};
 use verify_local::{LocalProvider, Store};
@@ -101,8 +100,10 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
     let drill = Drill::new(MAJOR);
     let store = Store::open(&drill.store()).unwrap();
     let settings = Settings::parse(&drill.source.conninfo("shop"), &Environment::default()).unwrap();
-    let end_anchor = |doing: &str| {
-        if doing.contains("pg_basebackup") {
+    let end_anchor = |event: Event| {
+        if let Event::Step(doing) = event
+            && doing.contains("pg_basebackup")
+        {
             let ended = drill.source.psql(
                 "postgres",
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
@@ -111,7 +112,7 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
             assert_eq!(ended.unwrap(), "1");
         }
     };
-    let watch = Watch { on_event: &|_| ControlFlow::Continue(()), on_step: &end_anchor, asked: || false };
+    let watch = Watch { sink: &end_anchor, asked: || false };
     let provider = LocalProvider { store: store.clone(), databases: vec![settings] };
     let request = BackupRequest {
         name: "b".parse().unwrap(),
@@ -150,15 +151,17 @@ fn a_copy_that_cannot_know_its_subtransactions_is_given_up_with_the_reason() {
     let settings = Settings::parse(&drill.source.conninfo("shop"), &Environment::default()).unwrap();
     std::thread::scope(|scope| {
         let drill = &drill;
-        let begin = |doing: &str| {
-            if doing.contains("pg_basebackup") {
+        let begin = |event: Event| {
+            if let Event::Step(doing) = event
+                && doing.contains("pg_basebackup")
+            {
                 let open = scope.spawn(|| drill.source.psql("shop", &overflowing()).is_err());
                 while drill.source.psql("postgres", &count).unwrap() != "1" {
                     assert!(!open.is_finished(), "the transaction ended early");
                 }
             }
         };
-        let watch = Watch { on_event: &|_| ControlFlow::Continue(()), on_step: &begin, asked: || false };
+        let watch = Watch { sink: &begin, asked: || false };
         let provider = LocalProvider { store, databases: vec![settings] };
         let request = BackupRequest {
             name: "b".parse().unwrap(),

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use verify_core::event::Event;
 use verify_core::timeline::Timeline;
+use verify_drill::watch::Event;
 
 use crate::failover::{Begun, Progress, Stored};
 use verify_drill::backup_record::BackupRecord;
@@ -23,9 +23,7 @@ pub enum Message {
     Hello { version: String },
     /// The agent lives, whatever its work has to say.
     Alive,
-    /// A step begins.
-    Step(String),
-    /// Rows are read.
+    /// Something happened.
     Event(Event),
     /// Every instant is fixed: the copy may be cut.
     Held,

@@ -1,19 +1,18 @@
 //! Output of an agent: a line of JSON for each message.
 
 use std::io::{self, Write};
-use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use verify_core::event::Event;
+use verify_core::event;
 
 use super::message::Message;
 use super::orders::SIGN_OF_LIFE;
 use verify_drill::interrupt;
 use verify_drill::until::{never, pause};
-use verify_drill::watch::Watch;
+use verify_drill::watch::{Event, Watch};
 
 /// Rows that were read are told together.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -43,15 +42,10 @@ fn print(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Does work whose events and steps are told.
+/// Does work whose events are sent.
 pub(super) fn watched<T>(work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
     let events = Events::new();
-    let watch = Watch {
-        on_event: &|event| events.take(event),
-        on_step: &|doing| tell(&Message::Step(doing.to_owned())),
-        asked: interrupt::asked,
-    };
-    work(&watch)
+    work(&Watch { sink: &|event| events.take(event), asked: interrupt::asked })
 }
 
 /// Takes events and tells them, those of rows that were read added up.
@@ -71,10 +65,10 @@ impl Events {
         Self { pending: Mutex::new(Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() }) }
     }
 
-    /// Takes an event, and answers with the wish to stop.
-    fn take(&self, event: Event) -> ControlFlow<()> {
+    /// Takes an event.
+    fn take(&self, event: Event) {
         match event {
-            Event::Read { rows, bytes, estimate_done } => {
+            Event::Measure(event::Event::Read { rows, bytes, estimate_done }) => {
                 let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
                 pending.rows += rows;
                 pending.bytes += bytes;
@@ -83,13 +77,13 @@ impl Events {
                     let Pending { rows, bytes, estimate_done, .. } = *pending;
                     *pending = Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() };
                     drop(pending);
-                    tell(&Message::Event(Event::Read { rows, bytes, estimate_done }));
+                    let read = event::Event::Read { rows, bytes, estimate_done };
+                    tell(&Message::Event(Event::Measure(read)));
                 }
             }
             // One of each of a hundred thousand tables is more than anybody reads.
-            Event::TableRead { .. } => {}
+            Event::Measure(event::Event::TableRead { .. }) => {}
             other => tell(&Message::Event(other)),
         }
-        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

@@ -179,11 +179,7 @@ impl<'a> AgentCall<'a> {
     /// Tells steps and events; gives back what is neither.
     fn pass_on(&self, message: Message) -> Option<Message> {
         match message {
-            Message::Step(doing) => self.watch.tell(&doing),
-            Message::Event(event) => {
-                // The wish to stop is looked at where we wait.
-                let _ = (self.watch.on_event)(event);
-            }
+            Message::Event(event) => (self.watch.sink)(event),
             Message::Hello { .. } | Message::Alive => {}
             answer => return Some(answer),
         }

@@ -81,7 +81,8 @@ pub(super) fn backup(
     preflight::check(&cluster, velero, &source, method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed is no obstacle.
-    sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
+    sweep(&cluster, velero, KeptServers::Spare, &|what| watch.tell(what))?
+        .tell_left(&|what| watch.tell(what));
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking {
@@ -100,10 +101,10 @@ pub(super) fn backup(
         watch.tell(&format!("failed ({error}); removing what was created for the backup"));
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
-    let removal = removal::remove(&cluster, velero, &run, watch.on_step);
+    let removal = removal::remove(&cluster, velero, &run, &|what| watch.tell(what));
     drop(live);
     if taken.is_err() {
-        removal.tell_left(watch.on_step);
+        removal.tell_left(&|what| watch.tell(what));
     }
     Ok(TakenBackup { left: removal.left, ..taken? })
 }

@@ -42,7 +42,7 @@ impl BasebackupClaim<'_> {
             let Some(other) = users.first() else { return Ok(Check::Done(())) };
             // What a run left that died goes once its lease is over.
             if swept_at.elapsed() > SWEEP_PERIOD {
-                let (velero, tell) = (self.settings.velero_namespace(), self.watch.on_step);
+                let (velero, tell) = (self.settings.velero_namespace(), &|what: &str| self.watch.tell(what));
                 sweep(self.cluster, velero, KeptServers::Spare, tell)?.tell_left(tell);
                 swept_at = Instant::now();
             }

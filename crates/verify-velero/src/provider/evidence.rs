@@ -117,11 +117,9 @@ impl Evidence {
         record.backup.manifests(self.store(), &key(&record.backup.name, ""))
     }
 
-    /// Keeps a report, or its metrics; says where.
-    pub(super) fn keep_report(&self, name: &BackupName, file: &str, text: &[u8]) -> Result<String> {
-        let key = key(name, &format!("reports/{file}"));
-        self.store.put_new(&key, text)?;
-        Ok(format!("{}/{key}", self.store.place()))
+    /// The folder of a backup's evidence, with a slash at its end.
+    pub(super) fn folder(name: &BackupName) -> String {
+        key(name, "")
     }
 
     /// An artefact that Velero keeps of a backup, such as its results; nothing where it was not written.

@@ -75,7 +75,7 @@ impl Provider for VeleroProvider {
     fn remove_leftovers(&self, watch: &Watch<'_>) -> Result<Removal> {
         let cluster = self.settings.connect()?;
         let velero = self.settings.velero_namespace();
-        let mut removal = sweep(&cluster, velero, KeptServers::Remove, watch.on_step)?;
+        let mut removal = sweep(&cluster, velero, KeptServers::Remove, &|what| watch.tell(what))?;
         removal.add(failover::sweep(&cluster)?);
         Ok(removal)
     }

@@ -32,8 +32,8 @@ use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
 use crate::velero::backup::Backup;
 use crate::velero::object::Observed;
-use verify_drill::judging::{Found, Judging, metrics_file, report_file};
-use verify_drill::openmetrics;
+use verify_drill::evidence::{write_metrics, write_reports};
+use verify_drill::judging::{Found, Judging};
 use verify_drill::problem::Problem;
 use verify_drill::provider::{RestoreRequest, RestoredCopy};
 use verify_drill::until::Check;
@@ -54,7 +54,8 @@ pub(super) fn restore(
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
-    sweep(&cluster, velero, KeptServers::Spare, watch.on_step)?.tell_left(watch.on_step);
+    sweep(&cluster, velero, KeptServers::Spare, &|what| watch.tell(what))?
+        .tell_left(&|what| watch.tell(what));
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, settings, *open_store)?;
     watch.step("reading the record of the backup")?;
@@ -74,7 +75,7 @@ pub(super) fn restore(
         clock,
     };
     let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
-    announce(&cluster, &backup, &run, &restored, watch.on_step);
+    announce(&cluster, &backup, &run, &restored, &|what| watch.tell(what));
     if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
         // Without a lease it would pass for what a dead run left.
         let kept = json!({ "metadata": { "labels": { KEPT: "true" } } });
@@ -86,10 +87,10 @@ pub(super) fn restore(
         Ok(_) => "removing what was created for the restore".to_owned(),
         Err(error) => format!("failed ({error}); removing what was created for the restore"),
     });
-    let removal = removal::remove(&cluster, velero, &run, watch.on_step);
+    let removal = removal::remove(&cluster, velero, &run, &|what| watch.tell(what));
     drop(live);
     if restored.is_err() {
-        removal.tell_left(watch.on_step);
+        removal.tell_left(&|what| watch.tell(what));
     }
     let restored = restored?;
     Ok(RestoredCopy { left: removal.left, ..restored })
@@ -332,16 +333,12 @@ impl Restoring<'_> {
             return Vec::new();
         }
         let (name, now) = (&self.request.name, Timestamp::now());
-        let keep = |(report, database): (&Report, &String)| {
-            let text = serde_json::to_vec_pretty(report)?;
-            self.evidence.keep_report(name, &report_file(now, database, reports.len()), &text)
-        };
-        let metrics = openmetrics::metrics(name.as_str(), databases, reports);
-        if let Err(error) = self.evidence.keep_report(name, &metrics_file(now), metrics.as_bytes()) {
+        let (store, folder) = (self.evidence.store(), Evidence::folder(name));
+        if let Err(error) = write_metrics(store, &folder, name, databases, reports, now) {
             self.watch.tell(&format!("the metrics were not stored: {error:#}"));
         }
-        match reports.iter().zip(databases).map(keep).collect::<Result<Vec<String>>>() {
-            Ok(files) => files,
+        match write_reports(store, &folder, databases, reports, now) {
+            Ok(keys) => keys.iter().map(|key| format!("{}/{key}", store.place())).collect(),
             Err(error) => {
                 // It takes nothing away from the verdict.
                 self.watch.tell(&format!("the report was not stored: {error:#}"));

@@ -1,0 +1,80 @@
+//! The one writer of evidence: the reports of verifications, and their metrics.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use verify_core::report::Report;
+
+use crate::backup_name::{BackupName, file_safe};
+use crate::openmetrics;
+use crate::store::{Draft, Store};
+
+/// Writes a report where its user wants it.
+///
+/// # Errors
+///
+/// If it cannot be stored. Nothing of it is left then.
+pub fn write_report(draft: Box<dyn Draft>, report: &Report) -> Result<()> {
+    draft.keep(&mut |to| Ok(writeln!(to, "{}", json(report)?)?))
+}
+
+/// Writes the reports of a restore beside its backup, in the folder `reports/` of `folder`. Returns their keys, in the
+/// order of the reports.
+///
+/// # Errors
+///
+/// If one of them cannot be stored.
+pub fn write_reports(
+    store: &dyn Store,
+    folder: &str,
+    databases: &[String],
+    reports: &[Report],
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    let write = |(report, database): (&Report, &String)| {
+        let key = format!("{folder}reports/{}", report_file(now, database, reports.len()));
+        store.put_new(&key, json(report)?.as_bytes())?;
+        Ok(key)
+    };
+    reports.iter().zip(databases).map(write).collect()
+}
+
+/// Writes the metrics of a restore beside its reports.
+///
+/// # Errors
+///
+/// If they cannot be stored.
+pub fn write_metrics(
+    store: &dyn Store,
+    folder: &str,
+    backup: &BackupName,
+    databases: &[String],
+    reports: &[Report],
+    now: Timestamp,
+) -> Result<()> {
+    let text = openmetrics::metrics(backup.as_str(), databases, reports);
+    store.put_new(&format!("{folder}reports/{}", metrics_file(now)), text.as_bytes())
+}
+
+fn json(report: &Report) -> Result<String> {
+    serde_json::to_string_pretty(report).context("failed to write the report")
+}
+
+/// What the file of a report is called, when it is one of so many of the same restore.
+fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
+    let time = file_time(now);
+    match reports {
+        1 => format!("{time}.json"),
+        _ => format!("{time}-{}.json", file_safe(database)),
+    }
+}
+
+/// What the file of a restore's metrics is called: they are of all its databases.
+fn metrics_file(now: Timestamp) -> String {
+    format!("{}.prom", file_time(now))
+}
+
+fn file_time(now: Timestamp) -> impl fmt::Display {
+    now.strftime("%Y-%m-%dT%H-%M-%S%.3fZ")
+}
