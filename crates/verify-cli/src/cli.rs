@@ -1,16 +1,16 @@
-//! The command line: global flags, the verbs, and what the process ends with.
+//! The command line: the verbs, and what the process ends with.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::Config;
-use crate::document::{Document, ErrorDocument, Failed};
+use crate::document::{ErrorDocument, Failed};
 use crate::exit::Exit;
 use crate::failure;
-use crate::terminal::{self, Terminal};
+use crate::framing::Document;
+use crate::globals::Globals;
+use crate::terminal::{self, Output};
 use verify_drill::failure::{Failure, Kind};
 use verify_drill::interrupt;
 use verify_local::scratch;
@@ -148,57 +148,6 @@ Exit status:
 EXAMPLES:
     state-lab capture postgresql://backup@db/shop -o shop.manifest
     state-lab verify shop.manifest postgresql://postgres@restored/shop";
-
-/// Flags that every command takes.
-#[derive(Args, Clone, Debug)]
-pub struct Globals {
-    /// Format of standard output
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM", help_heading = GLOBAL)]
-    pub output: Output,
-    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", help_heading = GLOBAL)]
-    pub color: ColorChoice,
-    /// Print no progress
-    #[arg(short, long, global = true, help_heading = GLOBAL)]
-    pub quiet: bool,
-    /// List every row that is known to differ, not only the first 20 of a finding
-    #[arg(short, long, global = true, help_heading = GLOBAL)]
-    pub verbose: bool,
-    /// Configuration file [default: state-lab.toml, if it exists]
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
-    pub config: Option<PathBuf>,
-}
-
-const GLOBAL: &str = "Global options";
-
-/// Format of standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Plain text
-    Text,
-    /// One JSON document
-    Json,
-}
-
-impl Globals {
-    /// The configuration.
-    pub(crate) fn config(&self) -> Result<Config> {
-        Config::load(self.config.as_deref())
-    }
-
-    /// Terminal settings of the global options.
-    pub(crate) fn terminal(&self) -> Terminal {
-        let Self { output, color, quiet, verbose, config: _ } = self;
-        Terminal::new(*output, *color, *quiet, *verbose)
-    }
-
-    /// Tells a step on standard error.
-    pub(crate) fn tell(&self, doing: &str) {
-        if !self.quiet {
-            terminal::tell(&format!("{doing}\n"));
-        }
-    }
-}
 
 #[derive(Subcommand)]
 enum Command {

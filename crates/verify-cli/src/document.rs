@@ -9,6 +9,7 @@ use verify_core::report::{self, Report};
 use crate::commands::bench::Benchmark;
 use crate::commands::heartbeat::HeartbeatState;
 use crate::demo::outcome::DemoOutcome as Demonstration;
+use crate::framing::{Document, VERSION};
 #[cfg(feature = "velero")]
 use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
@@ -17,28 +18,6 @@ use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
 #[cfg(feature = "velero")]
 use verify_velero::replicas::Replica;
-
-/// The version of every document but the report, which has its own. It grows when a field goes or changes its meaning.
-const VERSION: u32 = 1;
-
-/// The result of a command, as JSON.
-pub(crate) trait Document: Serialize + Sized {
-    /// The value of `format`.
-    const FORMAT: &'static str;
-
-    /// The document's text.
-    fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(&Framed { format: Self::FORMAT, version: VERSION, content: self })
-    }
-}
-
-#[derive(Serialize)]
-struct Framed<'a, T> {
-    format: &'static str,
-    version: u32,
-    #[serde(flatten)]
-    content: &'a T,
-}
 
 /// A run that could not be made.
 #[derive(Serialize, JsonSchema)]

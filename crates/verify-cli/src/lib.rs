@@ -8,6 +8,8 @@ mod demo;
 pub mod document;
 pub mod exit;
 mod failure;
+mod framing;
+mod globals;
 #[cfg(test)]
 mod json_schema;
 #[cfg(any(not(feature = "s3"), not(feature = "velero")))]

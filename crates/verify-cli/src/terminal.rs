@@ -6,12 +6,20 @@ use std::io::{self, IsTerminal, Write};
 use anstream::AutoStream;
 use anstream::stream::RawStream;
 use anyhow::{Context, Result};
-use clap::ColorChoice;
+use clap::{ColorChoice, ValueEnum};
 
-use crate::cli::Output;
-use crate::document::Document;
+use crate::framing::Document;
 use crate::progress::{Mode, Progress};
 use crate::render::Style;
+
+/// Format of standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Plain text
+    Text,
+    /// One JSON document
+    Json,
+}
 
 /// The two streams, and how to write on them.
 #[derive(Clone, Debug)]

@@ -13,9 +13,9 @@ use verify_core::plan::Plan;
 use verify_core::scan::floor;
 
 use super::measuring::{Effort, Hash};
-use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use verify_drill::duration::Period;
 use verify_drill::quantity::{bytes, count};
 

@@ -7,9 +7,9 @@ use clap::Args;
 use verify_core::capture;
 
 use super::measuring::{Effort, Hash};
-use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::render::manifest::Summary;
 use crate::store;
 use verify_drill::store::Existing;

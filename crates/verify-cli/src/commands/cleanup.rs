@@ -5,8 +5,8 @@ use clap::Args;
 
 use super::cluster_flags::ClusterFlags;
 use super::storing::{self, StoreFlag};
-use crate::cli::Globals;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::providers::{self, Options};
 use verify_drill::interrupt;
 use verify_drill::provider::Removal;

@@ -7,9 +7,9 @@ use verify_core::verify::compare_databases;
 use verify_core::{Error, ErrorKind};
 
 use super::measuring::{Beginning, Effort, Hash, ReportFlag, deliver};
-use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use verify_drill::hint::Hinted;
 
 /// Compare two running databases, and list every differing row

@@ -4,9 +4,10 @@ use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use crate::cli::{Globals, Output};
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::terminal;
+use crate::terminal::Output;
 use verify_drill::hint::Hinted;
 
 /// Print a shell completion script

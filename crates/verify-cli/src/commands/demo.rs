@@ -3,9 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::cli::Globals;
 use crate::demo::story::{self, Narrator};
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::terminal;
 
 /// Destroy a database and verify its restore, on temporary servers of this machine

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::cluster_flags::DatabaseFlags;
-use crate::cli::Globals;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::render;
 use crate::render::document::FailoverDocument;
 use verify_drill::duration::Period;

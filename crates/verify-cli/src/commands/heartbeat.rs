@@ -11,9 +11,9 @@ use verify_core::postgres::{Connection, heartbeat};
 use verify_core::table::shown_text;
 use verify_core::{Error, ErrorKind};
 
-use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::terminal::{self, Terminal};
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;

@@ -10,9 +10,9 @@ use verify_core::digest::HashAlgorithm;
 use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Instant, Report, Side};
 
-use crate::cli::Globals;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::render::text;
 use crate::store;
 use verify_drill::duration::Period;

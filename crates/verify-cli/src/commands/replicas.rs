@@ -5,8 +5,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::replica_sides::Sides;
-use crate::cli::Globals;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::render::replica;
 use crate::store;
 use verify_velero::replicas::{self, ReadPolicy};

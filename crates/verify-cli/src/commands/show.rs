@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::cli::Globals;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::render::manifest::Summary;
 use crate::render::text;
 use crate::store::{Stored, read};

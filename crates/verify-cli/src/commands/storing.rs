@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::cli::Globals;
 use crate::config::Config;
+use crate::globals::Globals;
 use crate::terminal;
 use verify_drill::interrupt;
 use verify_drill::watch::{Event, Watch};

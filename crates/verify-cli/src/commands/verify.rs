@@ -8,9 +8,9 @@ use verify_core::report::{Instant, Report, Side};
 use verify_core::verify;
 
 use super::measuring::{Beginning, Effort, ReportFlag, deliver};
-use crate::cli::Globals;
 use crate::connect::Target;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::store;
 
 /// Compare a restored database with the manifest of its source

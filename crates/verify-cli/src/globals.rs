@@ -1,0 +1,51 @@
+//! Flags that every command takes.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, ColorChoice};
+
+use crate::config::Config;
+use crate::terminal::{self, Output, Terminal};
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Globals {
+    /// Format of standard output
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM", help_heading = GLOBAL)]
+    pub(crate) output: Output,
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", help_heading = GLOBAL)]
+    pub(crate) color: ColorChoice,
+    /// Print no progress
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub(crate) quiet: bool,
+    /// List every row that is known to differ, not only the first 20 of a finding
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub(crate) verbose: bool,
+    /// Configuration file [default: state-lab.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+const GLOBAL: &str = "Global options";
+
+impl Globals {
+    /// The configuration.
+    pub(crate) fn config(&self) -> Result<Config> {
+        Config::load(self.config.as_deref())
+    }
+
+    /// Terminal settings of the global options.
+    pub(crate) fn terminal(&self) -> Terminal {
+        let Self { output, color, quiet, verbose, config: _ } = self;
+        Terminal::new(*output, *color, *quiet, *verbose)
+    }
+
+    /// Tells a step on standard error.
+    pub(crate) fn tell(&self, doing: &str) {
+        if !self.quiet {
+            terminal::tell(&format!("{doing}\n"));
+        }
+    }
+}
