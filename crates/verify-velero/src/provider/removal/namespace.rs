@@ -183,7 +183,7 @@ impl Work<'_> {
                         going.insert(name);
                     }
                     VolumeOwnership::KeepStorage(reason) => {
-                        self.forget(&kind, &name, &reason, &mut dealt_with)
+                        self.forget(&kind, &name, &reason, &mut dealt_with);
                     }
                 }
             }

@@ -95,7 +95,7 @@ impl Work<'_> {
                     ));
                 }
                 Some(BackupOwnership::NotOurs(reason)) => {
-                    (self.tell)(&format!("the {what} is kept: {reason}"))
+                    (self.tell)(&format!("the {what} is kept: {reason}"));
                 }
                 Some(BackupOwnership::Going) => self.await_backup_gone(&backup, &what),
                 Some(BackupOwnership::Delete) => {
