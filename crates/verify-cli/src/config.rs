@@ -229,7 +229,7 @@ impl Config {
         })
     }
 
-    /// Whether there is a database in Kubernetes that Velero backs up.
+    /// Returns whether the configuration has a database in Kubernetes that Velero backs up.
     pub(crate) fn has_velero(&self) -> bool {
         self.velero.is_some()
     }

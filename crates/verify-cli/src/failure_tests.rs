@@ -1,3 +1,5 @@
+//! Tests of the classification and the text of errors.
+
 use std::io;
 
 use super::*;

@@ -18,13 +18,13 @@ pub(crate) struct Entry {
     pub(crate) about: &'static str,
     /// The values of `--method` that it takes.
     pub(crate) methods: &'static [Method],
-    /// Whether it is the default with this configuration, where no later entry is.
+    /// Returns whether this entry is the default with a configuration (a later entry that is one too comes first).
     pub(crate) is_default: fn(&Config) -> bool,
     /// Makes it.
     pub(crate) open: fn(&Options<'_>) -> Result<Box<dyn Provider>>,
 }
 
-/// What the command line and the configuration say of a provider.
+/// Values of the command line and the configuration for a provider.
 #[cfg_attr(not(feature = "velero"), expect(dead_code, reason = "some options are Velero's"))]
 pub(crate) struct Options<'a> {
     pub(crate) config: &'a Config,
@@ -33,6 +33,13 @@ pub(crate) struct Options<'a> {
     /// The databases to back up; none with a command that takes none.
     pub(crate) databases: Option<&'a [String]>,
     pub(crate) basebackup_claim: Option<&'a str>,
+}
+
+impl<'a> Options<'a> {
+    /// Those of a command that takes no databases.
+    pub(crate) fn new(config: &'a Config, store: &'a StoreFlag, cluster: &'a ClusterFlags) -> Self {
+        Self { config, store, cluster, databases: None, basebackup_claim: None }
+    }
 }
 
 /// All of them. The last one that is the default with a configuration is the default.

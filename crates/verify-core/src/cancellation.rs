@@ -22,7 +22,7 @@ impl Cancellation {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the work is to end.
+    /// Returns whether the work is to end.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

@@ -41,8 +41,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the server could not be reached, or did not answer.
-    pub(crate) fn is_lost(&self) -> bool {
+    /// Returns whether the server could not be reached, or did not answer.
+    pub fn is_lost(&self) -> bool {
         matches!(self, Self::Connection | Self::Timeout)
     }
 }
@@ -102,7 +102,7 @@ impl Error {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// What to do about it: the remedy that the innermost cause with one gives, else the one for the SQLSTATE or the kind.
+    /// Returns the remedy that the innermost cause with one gives, else the one for the SQLSTATE or the kind.
     pub fn hint(&self) -> Option<&str> {
         self.own_hint().or_else(|| self.general_hint())
     }
@@ -111,7 +111,7 @@ impl Error {
         self.inner().and_then(Self::own_hint).or(self.hint.as_deref())
     }
 
-    /// Whether the same call may succeed later, with nothing changed: nobody was reached, or others were in the way.
+    /// Returns whether the same call may succeed later, with nothing changed: no server was reached, or others held it up.
     pub fn is_retryable(&self) -> bool {
         match &self.kind {
             ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::PoolExhausted | ErrorKind::Blocked => {
@@ -135,7 +135,7 @@ impl Error {
         self.sqlstate.as_deref()
     }
 
-    /// What was being done, without the causes.
+    /// Failed action, without the causes.
     pub fn context(&self) -> &str {
         &self.context
     }
@@ -148,11 +148,16 @@ impl Error {
     fn inner(&self) -> Option<&Self> {
         self.cause()?.downcast_ref()
     }
+}
 
-    /// The whole chain on one line, outermost first, as it is displayed.
-    pub fn chain(&self) -> String {
-        self.to_string()
-    }
+/// Returns an error and its causes, outermost first: those of this crate's errors too, which give none as `source`.
+pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error: &&'a (dyn StdError + 'static)| {
+        match error.downcast_ref::<Error>() {
+            Some(ours) => ours.cause(),
+            None => error.source(),
+        }
+    })
 }
 
 impl fmt::Display for Error {
@@ -185,7 +190,7 @@ mod tests {
         let error = Error::new(ErrorKind::Settings, "read the file").with_hint("chmod it");
         let outer = error.while_doing("log in").with_hint("log in otherwise").while_doing("capture");
         assert_eq!(outer.hint(), Some("chmod it"));
-        assert_eq!(outer.chain(), "capture: log in: read the file");
+        assert_eq!(outer.to_string(), "capture: log in: read the file");
         assert_eq!(Error::new(ErrorKind::Protocol, "read").while_doing("capture").hint(), None);
     }
 

@@ -1,8 +1,8 @@
-//! What to do about an error that says nothing more precise itself.
+//! General hints, for errors without one of their own.
 
 use std::io;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, causes};
 
 impl Error {
     /// The hint for its SQLSTATE, its kind, or what the operating system refused, where there is one.
@@ -10,12 +10,7 @@ impl Error {
         if let Some(sqlstate) = self.sqlstate() {
             return server_hint(sqlstate);
         }
-        let mut next = self.cause();
-        let refused = std::iter::from_fn(|| {
-            let cause = next?;
-            next = cause.downcast_ref::<Self>().map_or_else(|| cause.source(), Self::cause);
-            Some(cause)
-        });
+        let refused = self.cause().into_iter().flat_map(causes);
         kind_hint(self.kind()).or_else(|| refused.filter_map(|cause| file_hint(cause.downcast_ref()?)).last())
     }
 }

@@ -354,7 +354,7 @@ mod tests {
             let changed = text.replacen(from, to, 1);
             assert_ne!(changed, text);
             let error = Report::from_json(changed.as_bytes()).unwrap_err();
-            assert!(error.chain().contains(reason), "{}", error.chain());
+            assert!(error.to_string().contains(reason), "{}", error.to_string());
         }
         assert!(Report::from_json(&text.as_bytes()[..text.len() - 1]).is_err());
     }

@@ -61,7 +61,7 @@ fn json(report: &Report) -> Result<String> {
     serde_json::to_string_pretty(report).context("failed to write the report")
 }
 
-/// What the file of a report is called, when it is one of so many of the same restore.
+/// Returns the name of the file of a report, which is one of `reports` of the same restore.
 fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
     let time = file_time(now);
     match reports {
@@ -70,7 +70,7 @@ fn report_file(now: Timestamp, database: &str, reports: usize) -> String {
     }
 }
 
-/// What the file of a restore's metrics is called: they are of all its databases.
+/// Returns the name of the file of a restore's metrics, which are of all its databases.
 fn metrics_file(now: Timestamp) -> String {
     format!("{}.prom", file_time(now))
 }

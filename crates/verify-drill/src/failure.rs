@@ -148,17 +148,10 @@ fn causes(error: &anyhow::Error) -> Vec<String> {
     lines
 }
 
-/// An error and its causes, those of the library's errors among them, which tell their causes themselves.
+/// Returns an error and its causes, those of the library's errors included.
 pub(crate) fn chain(error: &anyhow::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = error.chain().next();
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = match cause.downcast_ref::<verify_core::Error>() {
-            Some(core) => core.cause(),
-            None => cause.source(),
-        };
-        Some(cause)
-    })
+    let outermost: &(dyn std::error::Error + 'static) = error.as_ref();
+    verify_core::error::causes(outermost)
 }
 
 fn core_errors(error: &anyhow::Error) -> impl Iterator<Item = &verify_core::Error> {
@@ -186,7 +179,8 @@ fn kind_of(kind: &ErrorKind) -> Kind {
     }
 }
 
-/// One hint: the one raised with the error, else the one nearest to the cause, else the one for its kind.
+/// One hint: the one raised with the error, else that of another process, of the library, of the crates above, or for what the
+/// operating system refused.
 fn hint(error: &anyhow::Error, known: Option<String>) -> Option<String> {
     let raised = error.chain().find_map(|cause| cause.downcast_ref::<Hinted>());
     let received = || error.chain().find_map(|cause| cause.downcast_ref::<Received>()?.hint.clone());

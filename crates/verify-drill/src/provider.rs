@@ -70,11 +70,11 @@ pub struct BackupRequest {
 /// A backup that was taken, whether or not it is restorable.
 #[derive(Debug)]
 pub struct TakenBackup {
-    /// What was backed up; nothing where the copy is not restorable.
+    /// Record of the backup; none where the copy is not restorable.
     pub record: Option<BackupRecord>,
     /// The record as it is stored; null where the copy is not restorable.
     pub stored: Value,
-    /// How it was copied, in words.
+    /// Method of the copy, in words.
     pub method: String,
     /// Further lines about the copy: its size, its volume.
     pub details: Vec<String>,
@@ -97,7 +97,7 @@ pub enum StoredAt {
     Service(String),
 }
 
-/// What to restore, and the objectives of the recovery.
+/// Parameters of a restore.
 #[derive(Clone, Debug)]
 pub struct RestoreRequest {
     pub name: BackupName,
@@ -120,7 +120,7 @@ pub struct RestoredCopy {
     pub reports: Vec<Report>,
     /// Where the reports are stored.
     pub report_files: Vec<String>,
-    /// What the provider warns of.
+    /// Warnings of the provider.
     pub warnings: Vec<String>,
     /// Objects that could not be removed.
     pub left: Vec<String>,
@@ -148,7 +148,7 @@ pub struct Removal {
     pub removed: Vec<String>,
     /// Objects that are left, and why.
     pub left: Vec<String>,
-    /// The runs whose things were let alone: they are at work, or died so lately that nobody can tell.
+    /// Runs whose objects were not touched: they are running, or were killed so recently that it is not certain.
     pub at_work: Vec<String>,
     /// The time without a sign of life after which a run counts as dead.
     #[serde(skip)]
@@ -161,15 +161,15 @@ impl Removal {
         self.left.is_empty()
     }
 
-    /// Tells what is left, where nobody else does.
-    pub fn tell_left(&self, tell: &dyn Fn(&str)) {
-        self.left.iter().for_each(|left| tell(&format!("not removed: {left}")));
+    /// Reports what is left, where nothing else does.
+    pub fn tell_left(&self, watch: &Watch<'_>) {
+        self.left.iter().for_each(|left| watch.tell(&format!("not removed: {left}")));
         if !self.is_whole() {
-            tell("the next run tries again, or run `state-lab cleanup`");
+            watch.tell("the next run tries again, or run `state-lab cleanup`");
         }
     }
 
-    /// Takes another one in.
+    /// Adds the result of another removal.
     pub fn add(&mut self, other: Self) {
         self.removed.extend(other.removed);
         self.left.extend(other.left);

@@ -7,7 +7,7 @@ use verify_core::timeline::Rto;
 
 use crate::duration::Period;
 
-/// A recovery time below this is told with a decimal.
+/// A recovery time below this is displayed with a decimal.
 const WHOLE_SECONDS_MS: u64 = 10_000;
 
 /// The recovery point of a verified copy without one.

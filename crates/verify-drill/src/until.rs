@@ -96,8 +96,6 @@ pub fn pause(period: Duration, stop: impl Fn() -> bool) -> bool {
 mod tests {
     use std::cell::Cell;
     use std::convert::Infallible;
-    use std::fs;
-    use std::path::{Path, PathBuf};
 
     use super::*;
 
@@ -139,37 +137,5 @@ mod tests {
     fn pauses_grow_with_the_time_that_has_passed() {
         let pauses = [0, 5, 12, 15, 20, 600].map(|s| Pace::REMOTE.pause(Duration::from_secs(s)).as_millis());
         assert_eq!(pauses, [1_000, 1_000, 1_200, 1_500, 2_000, 2_000]);
-    }
-
-    /// Files of the program's crates, but for their tests.
-    fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_else_sleeps() {
-        let mut found = Vec::new();
-        for krate in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap() {
-            let krate = krate.unwrap().path();
-            // The library has a wait of its own: it knows no drill.
-            if !krate.ends_with("verify-core") && krate.join("src").is_dir() {
-                sources(&krate.join("src"), &mut found);
-            }
-        }
-        assert!(found.len() > 100, "{found:?}");
-        found.retain(|path| {
-            let text = fs::read_to_string(path).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-            !path.ends_with("verify-drill/src/until.rs")
-                && ["thread::sleep(", "time::sleep("].iter().any(|call| code.contains(call))
-        });
-        assert_eq!(found, Vec::<PathBuf>::new(), "they are to use `until` or `pause`");
     }
 }

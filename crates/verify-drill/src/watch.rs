@@ -14,6 +14,8 @@ use crate::interrupt::interrupted;
 pub enum Event {
     /// A step begins, or something is worth a line.
     Step(String),
+    /// Something that its reader has to know or do, also where steps are not shown.
+    Warning(String),
     /// Something happened in a capture or comparison.
     Measure(event::Event),
 }
@@ -23,7 +25,7 @@ pub enum Event {
 pub struct Watch<'a> {
     /// Takes events.
     pub sink: &'a (dyn Fn(Event) + Sync),
-    /// Whether the work is to stop. Asked often.
+    /// Returns whether the work is to stop. Called often.
     pub asked: fn() -> bool,
 }
 
@@ -36,6 +38,11 @@ impl Watch<'_> {
     /// Sends a line, whether or not the work is to stop.
     pub fn tell(&self, what: &str) {
         (self.sink)(Event::Step(what.to_owned()));
+    }
+
+    /// Sends something that its reader has to know or do.
+    pub fn warn(&self, what: String) {
+        (self.sink)(Event::Warning(what));
     }
 
     /// Sends a step that begins.

@@ -91,7 +91,8 @@ fn ask_while(server: &Settings, plan: &Plan, ended: &dyn Fn() -> bool) -> Result
 fn unanswered(server: &Settings) -> Option<Error> {
     let error = connect(server).err()?;
     let silent = match error.kind() {
-        ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::PoolExhausted => true,
+        kind if kind.is_lost() => true,
+        ErrorKind::PoolExhausted => true,
         ErrorKind::Server { sqlstate } => sqlstate.starts_with("57P"),
         _ => false,
     };

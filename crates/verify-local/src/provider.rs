@@ -70,7 +70,7 @@ impl Provider for LocalProvider {
     }
 }
 
-/// How the copy was taken, in words.
+/// Returns the method of the copy, in words.
 fn words(record: &BackupRecord) -> &'static str {
     match record.method {
         CopyMethod::Physical => "physical (base backup)",

@@ -42,17 +42,10 @@ impl Cleanup {
         let Self { store, context, velero_namespace } = self;
         let in_cluster = context.is_some() || velero_namespace.is_some() || config.has_velero();
         let cluster = ClusterFlags::of(context, velero_namespace);
-        let options = Options {
-            config: &config,
-            store: &store,
-            cluster: &cluster,
-            databases: None,
-            basebackup_claim: None,
-        };
         let remove = |provider: &str| {
             let provider = providers::choose(Some(provider), None, &config)?;
-            let provider = (provider.open)(&options)?;
-            storing::watched(globals, "removing", |watch| provider.remove_leftovers(watch))
+            let provider = (provider.open)(&Options::new(&config, &store, &cluster))?;
+            storing::with_steps(globals, |watch| provider.remove_leftovers(watch))
         };
         let mut all = remove("local")?;
         if in_cluster {

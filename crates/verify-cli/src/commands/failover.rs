@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::cluster_flags::DatabaseFlags;
+use super::storing;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render;
@@ -131,7 +132,7 @@ impl Failover {
             settle,
             objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
         };
-        let outcome = failover::drill(&cluster, &request, &|doing| globals.tell(doing))?;
+        let outcome = storing::with_steps(globals, |watch| failover::drill(&cluster, &request, watch))?;
         print(&outcome, globals)?;
         Ok(outcome.verdict().into())
     }

@@ -216,7 +216,7 @@ impl Writer<'_> {
                 Err(error) => {
                     connection = None;
                     let period = Period::from_ms(backoff.as_millis() as u64);
-                    let chain = shown_text(&error.chain());
+                    let chain = shown_text(&error.to_string());
                     terminal::tell(&format!("heartbeat: not written ({chain}); trying again in {period}\n"));
                     if pause(backoff, interrupt::asked) {
                         return Ok(Exit::PASS);

@@ -5,6 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::replica_sides::Sides;
+use super::storing;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::replica;
@@ -50,14 +51,10 @@ impl Replicas {
         let Self { backup, from, to, read } = self;
         let (a, b) = Sides::choose(from, to, &globals.config()?).open()?;
         let reading = if read { ReadPolicy::Everything } else { ReadPolicy::WhereNeeded };
-        let found = replicas::compare(
-            &*store::open(&a)?,
-            &*store::open(&b)?,
-            &backup,
-            reading,
-            Timestamp::now(),
-            &|doing| globals.tell(doing),
-        )?;
+        let (a, b) = (store::open(&a)?, store::open(&b)?);
+        let found = storing::with_steps(globals, |watch| {
+            replicas::compare(&*a, &*b, &backup, reading, Timestamp::now(), watch)
+        })?;
         globals.terminal().result(&found, |style| replica::replica(&found, style))?;
         Ok(found.verdict.into())
     }

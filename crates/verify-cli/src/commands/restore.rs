@@ -80,18 +80,11 @@ impl Restore {
         let config = globals.config()?;
         let Self { snapshot, latest: _, provider, store, jobs, incident, keep, metrics, cluster } = self;
         let provider = providers::choose(provider.as_deref(), None, &config)?;
-        let options = Options {
-            config: &config,
-            store: &store,
-            cluster: &cluster,
-            databases: None,
-            basebackup_claim: None,
-        };
-        let provider = (provider.open)(&options)?;
+        let provider = (provider.open)(&Options::new(&config, &store, &cluster))?;
         let metrics = MetricsFile::begin(metrics)?;
         let name = match snapshot {
             Some(name) => name,
-            None => storing::watched(globals, "choosing a backup", |watch| provider.latest(watch))?,
+            None => storing::with_steps(globals, |watch| provider.latest(watch))?,
         };
         let plan = plan(jobs, &config);
         let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };

@@ -43,6 +43,7 @@ pub(crate) fn watched<T>(
             progress.pause();
             globals.tell(&step);
         }
+        Event::Warning(warning) => terminal::tell(&format!("{warning}\n")),
         Event::Measure(event) => {
             // Whether to stop, the watch asks itself.
             let _ = progress.take(event);
@@ -51,7 +52,17 @@ pub(crate) fn watched<T>(
     work(&Watch { sink: &sink, asked: interrupt::asked })
 }
 
-/// Tells what could not be removed again.
+/// Does work whose steps are shown, and which measures nothing.
+pub(crate) fn with_steps<T>(globals: &Globals, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+    let sink = |event: Event| match event {
+        Event::Step(step) => globals.tell(&step),
+        Event::Warning(warning) => terminal::tell(&format!("{warning}\n")),
+        Event::Measure(_) => {}
+    };
+    work(&Watch { sink: &sink, asked: interrupt::asked })
+}
+
+/// Reports objects that could not be removed.
 pub(crate) fn tell_left(left: &[String]) {
     for object in left {
         terminal::tell(&format!("not removed: {object}\n"));

@@ -13,7 +13,7 @@ use verify_drill::provider::{StoredAt, TakenBackup};
 use verify_drill::quantity::counted;
 use verify_drill::recovery::recovery;
 
-/// What was backed up; why the copy is not restorable, where it is not.
+/// Text of a backup, and the reasons why the copy is not restorable, where it is not.
 pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
     let Some(record) = &taken.record else {
         let mut text = format!("backup_status: {}\n\n", style.paint(Ink::Bad, "failed"));

@@ -61,7 +61,7 @@ impl PgBouncer {
 
     fn connect(&self, session: &SessionOptions) -> Connection {
         let settings = Settings::parse(&self.conninfo(""), &Environment::default()).unwrap();
-        Connection::open(&settings, session).unwrap_or_else(|error| panic!("{}", error.chain()))
+        Connection::open(&settings, session).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a server may ask of us before tokio-postgres answers it.
+//! Checks of the demands of a server during the login, before tokio-postgres answers them.
 
 use super::host::Host;
 use super::require_auth::{Method, RequireAuth};
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Bytes that a server may send before the session is open; tokio-postgres keeps its notices.
 const BYTES_MAX: usize = 1 << 20;
 
-/// How far a SCRAM exchange got.
+/// State of a SCRAM exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scram {
     No,
@@ -23,17 +23,17 @@ enum Scram {
 pub(super) struct Authentication {
     require_auth: RequireAuth,
     channel_binding: ChannelBinding,
-    /// Whether there is a certificate to tie the login to.
+    /// True if the server has a certificate to which the login can be bound.
     can_bind: bool,
     /// An error in finding it counts once it is asked for.
     pub(super) password: Result<Option<Secret>>,
     password_source: Option<String>,
-    /// What the server asked for last.
+    /// The last demand of the server.
     method: Method,
-    /// Whether the login was tied to the TLS channel.
+    /// True if the login is bound to the TLS channel.
     bound: bool,
     scram: Scram,
-    /// Whether the server is content.
+    /// True once the server has accepted the login.
     content: bool,
     bytes: usize,
 }
@@ -54,7 +54,7 @@ impl Authentication {
         }
     }
 
-    /// Whether tokio-postgres is to see a message, which it expects at this place.
+    /// Returns whether tokio-postgres is to see a message, which it expects at this place.
     pub(super) fn allows(&mut self, tag: u8, body: &[u8]) -> Result<bool> {
         self.bytes += body.len();
         match tag {
@@ -109,7 +109,7 @@ impl Authentication {
         Ok(())
     }
 
-    /// Why the session could not be opened: the cause where it is known, or else what tokio-postgres says.
+    /// Error of a session that could not be opened: the cause where it is known, or else the error of tokio-postgres.
     pub(super) fn told(self, cause: Option<Error>, error: tokio_postgres::Error) -> Error {
         let asked = self.method != Method::None && !self.content;
         match cause {
@@ -154,7 +154,7 @@ impl Authentication {
         Ok(())
     }
 
-    /// Whether this method may have the password, and there is one.
+    /// Checks that this method may have the password, and that there is one.
     fn asked_password(&mut self, method: Method) -> Result<()> {
         // A second demand could talk us out of the protection of the first.
         if self.method != Method::None {

@@ -19,7 +19,13 @@ const DOUBTS_MAX: u8 = 3;
 /// Timer slack of bulk threads. The kernel's default of 50 µs is as long as a nap.
 const TIMER_SLACK_NS: u64 = 1_000;
 
-/// What a second connection found.
+/// Returns a message with its header.
+pub(super) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_be_bytes();
+    [&[tag], &length[..], body].concat()
+}
+
+/// Result of the look by a second connection.
 #[derive(Debug)]
 pub(super) enum Found {
     /// The session is at work, or the server is and nothing is known of the session.
@@ -122,7 +128,7 @@ impl ReadBuffer {
         Error::new(ErrorKind::Protocol, format!("read a message: the server announced one of {length} bytes"))
     }
 
-    /// Whether the next message can be had without a read.
+    /// Returns whether the next message is in the buffer.
     pub(super) fn holds_message(&self) -> bool {
         let held = &self.bytes[self.start..self.end];
         let length = held.get(1..HEADER).and_then(|length| length.first_chunk());
@@ -269,7 +275,7 @@ impl ReadBuffer {
                     return Ok(());
                 }
                 Ok(Found::Finished(why)) => Error::new(ErrorKind::Connection, silent(&why)),
-                Ok(Found::Dead(error)) => Error::new(ErrorKind::Connection, silent(&error.chain())),
+                Ok(Found::Dead(error)) => Error::new(ErrorKind::Connection, silent(&error.to_string())),
                 Err(error) => error,
             };
             self.closed = true;

@@ -7,13 +7,6 @@ use std::thread;
 use super::*;
 use crate::postgres::wait::Stop;
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![tag];
-    bytes.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
-    bytes.extend(body);
-    bytes
-}
-
 /// A buffer that reads what a thread writes in pieces of `piece` bytes, and then the end.
 fn fed(bytes: Vec<u8>, piece: usize) -> ReadBuffer {
     let (ours, mut theirs) = UnixStream::pair().unwrap();

@@ -7,6 +7,7 @@ use tokio_postgres::config::{
     ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs,
 };
 
+use super::conninfo::conninfo_value;
 use super::environment::Environment;
 use super::settings::Settings;
 use crate::error::{Error, ErrorKind, Result};
@@ -82,8 +83,7 @@ fn conninfo(config: &Config) -> Result<String> {
     let mut text = String::new();
     for (keyword, value) in values {
         let Some(value) = value else { continue };
-        let quoted = value.replace('\\', r"\\").replace('\'', r"\'");
-        let _ = write!(text, "{keyword}='{quoted}' ");
+        let _ = write!(text, "{keyword}={} ", conninfo_value(&value));
     }
     Ok(text)
 }

@@ -86,8 +86,7 @@ impl Connection {
             }
             let text = format!(
                 "get a session of the server: the login was accepted, but the first statement was not answered; a pooler \
-                 may have no free connection, or the server hangs ({})",
-                error.chain()
+                 may have no free connection, or the server hangs ({error})"
             );
             // Without the cause, whose hint is for a server that refuses the login.
             Error::new(ErrorKind::PoolExhausted, text)

@@ -203,6 +203,11 @@ fn decode(text: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| refuse("percent-encoded bytes are not UTF-8"))
 }
 
+/// Quotes a value of a connection string.
+pub fn conninfo_value(value: &str) -> String {
+    format!("'{}'", value.replace('\\', r"\\").replace('\'', r"\'"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,7 +275,7 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(error.kind(), &ErrorKind::Settings, "{text}");
-            assert!(!error.chain().contains("hunter2"), "{text}: {}", error.chain());
+            assert!(!error.to_string().contains("hunter2"), "{text}: {error}");
         }
     }
 }

@@ -34,10 +34,9 @@ pub(super) fn evaluate(
     match outcome {
         Err(error) => match error.sqlstate() {
             Some(UNDEFINED_TABLE | UNDEFINED_FUNCTION | UNDEFINED_OBJECT) => Ok(Outcome::Broken(format!(
-                "{}; names without a schema are looked up in pg_catalog and public: qualify others",
-                error.chain()
+                "{error}; names without a schema are looked up in pg_catalog and public: qualify others"
             ))),
-            Some(_) => Ok(Outcome::Broken(error.chain())),
+            Some(_) => Ok(Outcome::Broken(error.to_string())),
             None => Err(error),
         },
         outcome => outcome,

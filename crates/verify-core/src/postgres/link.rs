@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::wire::{Handle, Wire};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Why work with tokio-postgres failed.
+/// Reason why work with tokio-postgres failed.
 pub(super) enum Failure {
     Theirs(tokio_postgres::Error),
     Ours(Error),
@@ -57,16 +57,7 @@ impl Link {
     pub(super) fn run<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T> {
         // What was said before belongs to another answer.
         self.wire().take_cause();
-        let done = {
-            let mut work = pin!(work);
-            let mut context = Context::from_waker(Waker::noop());
-            loop {
-                if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
-                    break done;
-                }
-                self.turn();
-            }
-        };
+        let done = drive(work, || self.turn());
         if !matches!(done, Ok(_) | Err(Failure::Theirs(_))) {
             self.wire().buffer.close();
         }
@@ -116,11 +107,17 @@ impl Drop for Link {
 
 /// Runs `work` to its end on a wire that nothing else drives.
 pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
+    drive(work, || {})
+}
+
+/// Polls `work` until it is done, and takes a turn of something else where it is not.
+fn drive<T>(work: impl Future<Output = T>, mut turn: impl FnMut()) -> T {
     let mut work = pin!(work);
     let mut context = Context::from_waker(Waker::noop());
     loop {
         if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
             return done;
         }
+        turn();
     }
 }

@@ -57,6 +57,7 @@ mod wire;
 
 pub use cancel::CancelHandle;
 pub use connection::{Connection, Parameter};
+pub use conninfo::conninfo_value;
 pub use environment::Environment;
 pub use options::connection_variables;
 pub use rows::{Row, Rows};

@@ -63,8 +63,7 @@ fn summary(settings: &Settings, mut tried: Vec<(&Host, Error)>) -> Error {
         return error.while_doing(doing);
     }
     let kind = tried.last().map_or(ErrorKind::Connection, |(_, error)| error.kind().clone());
-    let each: Vec<_> =
-        tried.iter().map(|(host, error)| format!("{}: {}", host.describe(), error.chain())).collect();
+    let each: Vec<_> = tried.iter().map(|(host, error)| format!("{}: {}", host.describe(), error)).collect();
     // One remedy for all of them, or none.
     let hint = tried.first().and_then(|(_, error)| error.hint());
     let hint = hint.filter(|hint| tried.iter().all(|(_, error)| error.hint() == Some(hint)));
@@ -107,7 +106,7 @@ fn refuses_parameters(error: &Error) -> bool {
         Some("0A000") => "command-line options",
         _ => return false,
     };
-    error.chain().contains(said)
+    error.to_string().contains(said)
 }
 
 fn open_address(

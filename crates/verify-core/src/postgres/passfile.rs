@@ -109,11 +109,11 @@ mod tests {
         fs::write(file.path(), "*:*:*:*:hunter2").unwrap();
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
         let error = look_up(file.path(), &WANTED).unwrap_err();
-        assert!(error.chain().contains("mode 0644"), "{}", error.chain());
-        assert!(!error.chain().contains("hunter2"));
+        assert!(error.to_string().contains("mode 0644"), "{}", error.to_string());
+        assert!(!error.to_string().contains("hunter2"));
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(look_up(file.path(), &WANTED).unwrap(), Some(Secret::new("hunter2")));
         assert_eq!(look_up(Path::new("/nonexistent/pgpass"), &WANTED).unwrap(), None);
-        assert!(look_up(Path::new("/tmp"), &WANTED).unwrap_err().chain().contains("regular file"));
+        assert!(look_up(Path::new("/tmp"), &WANTED).unwrap_err().to_string().contains("regular file"));
     }
 }

@@ -13,7 +13,7 @@ use crate::table::TableName;
 /// Looks for a row in the wrong partition, within the open transaction.
 pub(super) fn placement(connection: &mut Connection, oid: u32, partition: &TableName) -> Result<Placement> {
     let looked = guarded(connection, |connection| look(connection, oid, partition))?;
-    Ok(looked.unwrap_or_else(|error| Placement::Unknown(error.chain())))
+    Ok(looked.unwrap_or_else(|error| Placement::Unknown(error.to_string())))
 }
 
 fn look(connection: &mut Connection, oid: u32, partition: &TableName) -> Result<Placement> {

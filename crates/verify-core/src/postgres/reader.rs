@@ -261,7 +261,7 @@ fn malformed(what: &str) -> Error {
 
 /// Why a table cannot be read, told from a connection that ended.
 pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
-    let reason = error.chain();
+    let reason = error.to_string();
     match error.sqlstate() {
         // Administrative ends of the session: nothing is known of the table.
         Some(state) if state.starts_with("57P") => Err(Error::new(

@@ -58,7 +58,7 @@ fn each(
                     }
                     Ok(Ok(()))
                 }
-                Err(error) => Ok(Err(error.chain())),
+                Err(error) => Ok(Err(error.to_string())),
             }
         };
         if ask(connection, batch)?.is_ok() {

@@ -97,14 +97,16 @@ mod tests {
     fn a_line_that_cannot_be_used_is_named_by_number_only() {
         for text in ["[a]\nhunter2", "[a]\nldap://hunter2", "[a]\nservice=hunter2"] {
             let error = find(text, "a").unwrap_err();
-            assert!(error.chain().contains("line 2"), "{}", error.chain());
-            assert!(!error.chain().contains("hunter2"), "{}", error.chain());
+            assert!(error.to_string().contains("line 2"), "{}", error.to_string());
+            assert!(!error.to_string().contains("hunter2"), "{}", error.to_string());
         }
     }
 
     #[test]
     fn a_missing_service_names_the_files_searched() {
         let error = look_up("nightly", Some("/nonexistent/pg_service.conf"), &Environment::default());
-        assert!(error.unwrap_err().chain().contains("\"nightly\" in /nonexistent/pg_service.conf or /etc"));
+        assert!(
+            error.unwrap_err().to_string().contains("\"nightly\" in /nonexistent/pg_service.conf or /etc")
+        );
     }
 }

@@ -18,7 +18,7 @@ fn environment(variables: Variables<'_>) -> Environment {
 }
 
 fn settings(text: &str, variables: Variables<'_>) -> Settings {
-    Settings::parse(text, &environment(variables)).unwrap_or_else(|error| panic!("{text}: {}", error.chain()))
+    Settings::parse(text, &environment(variables)).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn refusal(text: &str, variables: Variables<'_>) -> String {
@@ -26,7 +26,7 @@ fn refusal(text: &str, variables: Variables<'_>) -> String {
         Ok(settings) => panic!("{text} gives {settings:?}"),
         Err(error) => {
             assert_eq!(error.kind(), &ErrorKind::Settings, "{text}");
-            error.chain()
+            error.to_string()
         }
     }
 }
@@ -143,7 +143,7 @@ fn the_service_stands_between_the_string_and_the_environment() {
     assert_eq!(settings.password_for(&host).unwrap(), Some(Secret::new("hunter2")));
 
     fs::write(home.path().join(".pg_service.conf"), "[nightly]\nhots=x\n").unwrap();
-    let error = Settings::parse("", &env).unwrap_err().chain();
+    let error = Settings::parse("", &env).unwrap_err().to_string();
     assert!(error.contains("\"nightly\"") && error.contains("\"hots\""), "{error}");
 }
 

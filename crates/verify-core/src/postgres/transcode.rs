@@ -1,7 +1,7 @@
 //! Lets tokio-postgres, which knows UTF-8 alone, read and write the bytes of a database without an encoding: see
 //! [`crate::raw_text`].
 
-use super::buffer::HEADER;
+use super::buffer::{self, HEADER};
 use crate::raw_text;
 
 /// Appends a message to a server, with the bytes that the text of its statement represents.
@@ -16,7 +16,9 @@ pub(super) fn outgoing(message: &[u8], out: &mut Vec<u8>) {
         _ => 0,
     };
     match std::str::from_utf8(&body[..text]).map(raw_text::encode) {
-        Ok(std::borrow::Cow::Owned(raw)) => replace(message[0], &[&raw, &body[text..]], out),
+        Ok(std::borrow::Cow::Owned(raw)) => {
+            out.extend(buffer::message(message[0], &[&raw, &body[text..]].concat()));
+        }
         _ => out.extend_from_slice(message),
     }
 }
@@ -44,7 +46,7 @@ pub(super) fn row(message: &mut Vec<u8>) {
         changed.then_some(body)
     };
     if let Some(body) = decoded() {
-        *message = incoming(message[0], &body);
+        *message = buffer::message(message[0], &body);
     }
 }
 
@@ -67,7 +69,7 @@ pub(super) fn column_names(message: &mut Vec<u8>) {
         changed.then_some(body)
     };
     if let Some(body) = decoded() {
-        *message = incoming(message[0], &body);
+        *message = buffer::message(message[0], &body);
     }
 }
 
@@ -75,19 +77,6 @@ fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     raw_text::decode(bytes, &mut text);
     text
-}
-
-fn incoming(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut message = Vec::new();
-    replace(tag, &[body], &mut message);
-    message
-}
-
-fn replace(tag: u8, body: &[&[u8]], out: &mut Vec<u8>) {
-    let length = 4 + body.iter().map(|part| part.len()).sum::<usize>();
-    out.push(tag);
-    out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    body.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 #[cfg(test)]
@@ -103,7 +92,7 @@ mod tests {
             body.extend(length.to_be_bytes());
             body.extend(value.iter().flatten());
         }
-        incoming(b'D', &body)
+        buffer::message(b'D', &body)
     }
 
     proptest! {
@@ -119,7 +108,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(tag in any::<u8>(), body in prop::collection::vec(any::<u8>(), 0..64)) {
-            let mut message = incoming(tag, &body);
+            let mut message = buffer::message(tag, &body);
             outgoing(&message.clone(), &mut Vec::new());
             column_names(&mut message);
             row(&mut message);
@@ -138,17 +127,17 @@ mod tests {
     fn statements_and_names_of_columns_hold_the_bytes_that_they_stand_for() {
         let sent = |tag, text: &str, rest: &[u8]| {
             let mut out = Vec::new();
-            outgoing(&incoming(tag, &[text.as_bytes(), rest].concat()), &mut out);
+            outgoing(&buffer::message(tag, &[text.as_bytes(), rest].concat()), &mut out);
             out
         };
-        assert_eq!(sent(b'Q', "h\u{10fef6}he\0", b""), incoming(b'Q', b"h\xf6he\0"));
+        assert_eq!(sent(b'Q', "h\u{10fef6}he\0", b""), buffer::message(b'Q', b"h\xf6he\0"));
         assert_eq!(
             sent(b'P', "\0h\u{10fef6}he\0", b"\0\x01\0\0\0\x19"),
-            incoming(b'P', b"\0h\xf6he\0\0\x01\0\0\0\x19")
+            buffer::message(b'P', b"\0h\xf6he\0\0\x01\0\0\0\x19")
         );
         // Values stay what they are.
-        assert_eq!(sent(b'B', "\u{10fef6}", b""), incoming(b'B', "\u{10fef6}".as_bytes()));
-        let described = |name: &[u8]| incoming(b'T', &[b"\0\x01", name, &[0; 19]].concat());
+        assert_eq!(sent(b'B', "\u{10fef6}", b""), buffer::message(b'B', "\u{10fef6}".as_bytes()));
+        let described = |name: &[u8]| buffer::message(b'T', &[b"\0\x01", name, &[0; 19]].concat());
         let mut message = described(b"h\xf6he");
         column_names(&mut message);
         assert_eq!(message, described("h\u{10fef6}he".as_bytes()));

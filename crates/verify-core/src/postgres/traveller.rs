@@ -52,7 +52,7 @@ impl Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         // What the server refuses is an answer; a broken connection is not.
-        if error.sqlstate().is_some() { Self::unproven(error.chain()) } else { Self::Error(error) }
+        if error.sqlstate().is_some() { Self::unproven(error.to_string()) } else { Self::Error(error) }
     }
 }
 

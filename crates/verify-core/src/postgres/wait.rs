@@ -224,7 +224,10 @@ mod tests {
         let mut total = Wait::total(SECOND, Stop::default());
         let steps = (0..1_000).take_while(|_| total.repeat("log in", || Ok(())).is_ok()).count();
         assert_eq!(steps, 50);
-        assert_eq!(total.repeat("log in", || Ok(())).unwrap_err().chain(), "log in: no answer within 1 s");
+        assert_eq!(
+            total.repeat("log in", || Ok(())).unwrap_err().to_string(),
+            "log in: no answer within 1 s"
+        );
     }
 
     #[test]
@@ -245,8 +248,8 @@ mod tests {
     fn what_fails_is_not_waited_for() {
         let mut wait = Wait::total(SECOND, Stop::default());
         let error = wait.repeat("read", || Err::<(), _>(io::ErrorKind::TimedOut.into())).unwrap_err();
-        assert_eq!(error.chain(), "read: timed out");
+        assert_eq!(error.to_string(), "read: timed out");
         let error = wait.in_background("connect", || Err::<(), _>(io::ErrorKind::ConnectionRefused.into()));
-        assert_eq!(error.unwrap_err().chain(), "connect: connection refused");
+        assert_eq!(error.unwrap_err().to_string(), "connect: connection refused");
     }
 }

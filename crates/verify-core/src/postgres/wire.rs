@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use super::authentication::Authentication;
-use super::buffer::{CAPACITY, HEADER, ReadBuffer};
+use super::buffer::{CAPACITY, HEADER, ReadBuffer, message};
 use super::server_error::server_error;
 use super::transcode;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,9 +31,9 @@ pub(super) struct Wire {
     pub(super) authentication: Option<Authentication>,
     /// Answers that the server owes: each ends with a ReadyForQuery.
     outstanding: u32,
-    /// Whether the last request was a Query, whose answer is text.
+    /// True if the last request was a Query, whose answer is text.
     is_text: bool,
-    /// Whether the start-up message was sent, which has no tag.
+    /// True once the start-up message was sent, which has no tag.
     started: bool,
     /// The beginning of a message that is sent.
     unsent: Vec<u8>,
@@ -46,14 +46,14 @@ pub(super) struct Wire {
     pub(super) transaction_status: u8,
     /// The error in the current answer, in our words.
     said: Option<Error>,
-    /// Why the wire failed. tokio-postgres is told only that it did.
+    /// Error of the wire. tokio-postgres gets only the fact of it.
     failure: Option<Error>,
-    /// Whether a statement began a COPY, which only the bulk reader may.
+    /// True if a statement began a COPY, which only the bulk reader may.
     began_copy: bool,
 }
 
 impl Wire {
-    /// Whether no answer is outstanding.
+    /// Returns whether no answer is outstanding.
     pub(super) fn is_idle(&self) -> bool {
         self.outstanding == 0 && self.taken == self.staged.len()
     }
@@ -78,8 +78,7 @@ impl Wire {
             self.buffer.close();
         }
         self.outstanding = 1;
-        let length = u32::try_from(sql.len() + 5).unwrap_or(u32::MAX).to_be_bytes();
-        self.buffer.send(&[b"Q", &length[..], sql, b"\0"].concat())
+        self.buffer.send(&message(b'Q', &[sql, b"\0"].concat()))
     }
 
     /// Reads the rest of the answer to [`Self::query`]. An error of the server in it is the result.
@@ -224,7 +223,7 @@ impl Wire {
         Error::new(ErrorKind::Protocol, format!("read a result: it is larger than {limit} MiB"))
     }
 
-    /// What tokio-postgres is told of an error, which stays here.
+    /// Keeps an error, and returns the one that tokio-postgres gets.
     fn fail(&mut self, error: Error) -> io::Error {
         self.buffer.close();
         self.failure.get_or_insert(error);
@@ -232,7 +231,7 @@ impl Wire {
     }
 }
 
-/// What tokio-postgres and the bulk reader both hold.
+/// The socket and its state, which tokio-postgres and the bulk reader share.
 #[derive(Clone)]
 pub(super) struct Handle(Arc<Mutex<Wire>>);
 

@@ -17,11 +17,6 @@ use super::*;
 
 const READY: &[u8] = b"Z\0\0\0\x05I";
 
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-    [&[tag], length.as_slice(), body].concat()
-}
-
 /// Opens a session with a server that says `script` after the login, whatever we say.
 fn connect(script: Vec<u8>) -> (Result<Connection>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -69,10 +64,10 @@ fn what_is_too_large_is_refused_before_it_is_kept() {
     ] {
         let (connection, _theirs) = connect(script);
         let mut connection = connection.unwrap();
-        assert_eq!(connection.query("SELECT 1").unwrap_err().chain(), expected);
+        assert_eq!(connection.query("SELECT 1").unwrap_err().to_string(), expected);
         assert!(connection.is_closed());
         let again = connection.query("SELECT 1").unwrap_err();
-        assert_eq!(again.chain(), "send to the server: the connection is closed");
+        assert_eq!(again.to_string(), "send to the server: the connection is closed");
     }
 }
 
@@ -81,7 +76,7 @@ fn an_error_that_is_followed_by_the_end_is_told() {
     let said = message(b'E', b"SFATAL\0C57P01\0Mgone\0\0");
     let (connection, _theirs) = connect(said);
     let mut connection = connection.unwrap();
-    assert_eq!(connection.query("SELECT 1").unwrap_err().chain(), "FATAL: gone [57P01]");
+    assert_eq!(connection.query("SELECT 1").unwrap_err().to_string(), "FATAL: gone [57P01]");
     assert!(connection.is_closed());
 }
 

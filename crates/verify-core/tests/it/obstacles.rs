@@ -326,7 +326,7 @@ fn a_prepared_transaction_that_holds_a_lock_is_named() -> Result<()> {
     server.psql("source", "BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'older'")?;
     let error =
         postgres(&server, "source")?.begin(&plan, &event::ignore).err().context("it must time out")?;
-    assert!(error.chain().contains("the prepared transaction 'left behind'"), "{error:?}");
+    assert!(error.to_string().contains("the prepared transaction 'left behind'"), "{error:?}");
     Ok(())
 }
 

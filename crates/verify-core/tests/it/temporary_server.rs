@@ -128,7 +128,7 @@ impl TemporaryServer {
             self.port
         );
         let env = Environment { home, ..Environment::default() };
-        Settings::parse(&text, &env).unwrap_or_else(|error| panic!("{text}: {}", error.chain()))
+        Settings::parse(&text, &env).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     pub(crate) fn open(&self, more: &str) -> verify_core::Result<Connection> {
@@ -136,7 +136,7 @@ impl TemporaryServer {
     }
 
     pub(crate) fn connect(&self, more: &str) -> Connection {
-        self.open(more).unwrap_or_else(|error| panic!("{more}: {}", error.chain()))
+        self.open(more).unwrap_or_else(|error| panic!("{more}: {error}"))
     }
 }
 

@@ -264,7 +264,7 @@ fn a_row_lost_in_the_copy_is_named() -> Result<()> {
     let rows = comparison.findings().iter().find_map(|finding| finding.rows.clone()).context("rows")?;
     let settings = Settings::parse(&clone.conninfo("one"), &Environment::default())?;
     let standby = verify_core::capture::capture(&Postgres::new(settings), &Plan::default(), &event::ignore);
-    assert!(standby.err().context("a standby must be refused")?.chain().contains("is in recovery"));
+    assert!(standby.err().context("a standby must be refused")?.to_string().contains("is in recovery"));
     assert!(!rows.more && rows.named.contains(&"id=20000".to_owned()), "{rows:?}");
     Ok(())
 }
@@ -455,7 +455,7 @@ fn an_older_transaction_is_waited_for_and_named() -> Result<()> {
     short.limits.anchor_timeout_ms = 300;
     let error = database.begin(&short, &event::ignore).err().context("it must time out")?;
     assert!(
-        error.chain().contains("slow report") && error.chain().contains("did not end within 1 s"),
+        error.to_string().contains("slow report") && error.to_string().contains("did not end within 1 s"),
         "{error:?}"
     );
     older.execute("COMMIT")?;

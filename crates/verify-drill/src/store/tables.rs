@@ -15,7 +15,7 @@ use crate::duration::Period;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Table {
-    /// The URL of a service other than AWS, as in https://minio.example:9000.
+    /// The URL of a service other than AWS, as in `https://minio.example:9000`.
     pub endpoint: Option<String>,
     /// The region; that of the environment or of the bucket unless given.
     pub region: Option<String>,
@@ -38,7 +38,7 @@ pub struct RegionTable {
     /// Prefix of the keys of all backups.
     #[serde(default)]
     pub prefix: String,
-    /// The URL of a service other than AWS, as in https://minio.example:9000.
+    /// The URL of a service other than AWS, as in `https://minio.example:9000`.
     pub endpoint: Option<String>,
     /// The region; that of the environment or of the bucket unless given.
     pub region: Option<String>,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use verify_core::postgres::conninfo_value;
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
 use super::account::{create_server_dir, give_to_server_user, run_as_server_user};
@@ -231,13 +232,14 @@ impl Server {
 
     /// The same as another role.
     pub fn conninfo_as(&self, role: &str, database: &str) -> String {
-        let host = quoted(&self.socket_dir.to_string_lossy());
-        format!("host={host} port={} user={} dbname={}", self.port, plain(role), quoted(database))
+        let host = conninfo_value(&self.socket_dir.to_string_lossy());
+        format!("host={host} port={} user={} dbname={}", self.port, plain(role), conninfo_value(database))
     }
 
     /// The same over TCP; `None` when the server listens on its socket alone.
     pub fn tcp_conninfo(&self, database: &str) -> Option<String> {
-        let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname={}", self.port, quoted(database));
+        let conninfo =
+            format!("host=127.0.0.1 port={} user=postgres dbname={}", self.port, conninfo_value(database));
         (self.listen != Listen::SocketOnly).then_some(conninfo)
     }
 
@@ -333,12 +335,7 @@ fn socket_path(socket_dir: &Path, port: u16) -> PathBuf {
 /// A value of a libpq connection string, quoted where it has to be.
 fn plain(value: &str) -> String {
     let plain = !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain { value.to_owned() } else { quoted(value) }
-}
-
-/// A value of a libpq connection string.
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+    if plain { value.to_owned() } else { conninfo_value(value) }
 }
 
 fn log_since(log_file: &Path, start: u64) -> String {
@@ -364,8 +361,8 @@ mod tests {
 
     #[test]
     fn conninfo_values_survive_quotes_and_backslashes() {
-        assert_eq!(quoted(r"o'brien\ x"), r"'o\'brien\\ x'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(conninfo_value(r"o'brien\ x"), r"'o\'brien\\ x'");
+        assert_eq!(conninfo_value(""), "''");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use verify_core::plan::Plan;
-use verify_core::postgres::{Environment, Settings};
+use verify_core::postgres::{Environment, Settings, conninfo_value};
 
 use super::message::Part;
 use crate::failover::ProbeOrder;
@@ -114,13 +114,13 @@ impl Conninfo {
         let port = port.to_string();
         let parameters =
             [("host", host), ("port", &port), ("user", user), ("password", password), ("dbname", database)];
-        Self(parameters.map(|(name, value)| quoted(name, value)).join(" "))
+        Self(parameters.map(|(name, value)| format!("{name}={}", conninfo_value(value))).join(" "))
     }
 
     /// The same with one parameter more.
     #[must_use]
     pub fn with(self, name: &str, value: &str) -> Self {
-        Self(format!("{} {}", self.0, quoted(name, value)))
+        Self(format!("{} {name}={}", self.0, conninfo_value(value)))
     }
 
     /// The same with several more.
@@ -133,10 +133,6 @@ impl Conninfo {
     pub fn settings(&self) -> Result<Settings> {
         Ok(Settings::parse(&self.0, &Environment::default())?.with_stop(interrupt::asked))
     }
-}
-
-fn quoted(name: &str, value: &str) -> String {
-    format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 impl fmt::Debug for Conninfo {

@@ -18,6 +18,7 @@ use super::target::{DrillTarget, Wanted};
 use super::watching::Watching;
 use crate::cluster::{AgentPod, Cluster, Component, LiveRun, Placing, PodSettings, Run, pull_secrets};
 use verify_drill::duration::Period;
+use verify_drill::watch::Watch;
 
 /// The user of our image.
 const ACCOUNT: (i64, i64) = (65_532, 65_532);
@@ -60,14 +61,14 @@ pub struct Request {
 /// # Errors
 ///
 /// If it cannot begin, above all where the primary runs on another node; if the event cannot be brought about.
-pub fn drill(cluster: &Cluster, request: &Request, tell: &dyn Fn(&str)) -> Result<FailoverOutcome> {
+pub fn drill(cluster: &Cluster, request: &Request, watch: &Watch<'_>) -> Result<FailoverOutcome> {
     let target = DrillTarget::find(cluster, &request.wanted)?;
     refuse_elsewhere(&target.primary, &request.node)?;
     // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
     let live = LiveRun::begin(cluster, &target.namespace, &run, Component::Probe)?;
-    let outcome = Drill::begin(cluster, request, &target, &run, &live, tell).and_then(Drill::outcome);
+    let outcome = Drill::begin(cluster, request, &target, &run, &live, watch).and_then(Drill::outcome);
     let ended = live.end();
     let outcome = outcome?;
     ended.map(|()| outcome)
@@ -80,7 +81,7 @@ struct Drill<'a> {
     target: &'a DrillTarget,
     run: &'a Run,
     live: &'a LiveRun,
-    tell: &'a dyn Fn(&str),
+    watch: &'a Watch<'a>,
     // Dropped before what it listens to.
     watching: Watching<'a>,
     probe: ProbePod<'a>,
@@ -96,18 +97,18 @@ impl<'a> Drill<'a> {
         target: &'a DrillTarget,
         run: &'a Run,
         live: &'a LiveRun,
-        tell: &'a dyn Fn(&str),
+        watch: &'a Watch<'a>,
     ) -> Result<Self> {
-        tell(&format!(
+        watch.tell(&format!(
             "the primary is {} on {}; writing through the Service {}",
             target.primary.pod, target.primary.node, target.service
         ));
         let pods = cluster.of::<Pod>(&target.namespace);
         let mut probe =
-            ProbePod::create(pods, &pod(request, target, run), order(request, target, run), tell)?;
+            ProbePod::create(pods, &pod(request, target, run), order(request, target, run), watch)?;
         let (_, ahead) = probe.begin()?;
-        let watching = Watching::begin(cluster, target, &request.node, &probe, tell)?;
-        Ok(Self { cluster, request, target, run, live, tell, watching, probe, ahead })
+        let watching = Watching::begin(cluster, target, &request.node, &probe, watch)?;
+        Ok(Self { cluster, request, target, run, live, watch, watching, probe, ahead })
     }
 
     fn outcome(mut self) -> Result<FailoverOutcome> {
@@ -119,16 +120,16 @@ impl<'a> Drill<'a> {
                  may patch leases (docs/failover.md), then run it again"
             );
         }
-        (self.tell)("starting the event");
+        self.watch.tell("starting the event");
         let event_at = Timestamp::now();
         // Undone, should anything fail, before the probe goes.
         let event = self.event()?;
         let during = self.fail_over(event_at)?;
-        (self.tell)("bringing the node back");
+        self.watch.tell("bringing the node back");
         // What was acknowledged is looked for all the same: the rows go with the probe.
         let undone = event.undo();
         if let Err(error) = &undone {
-            (self.tell)(&format!("the node is not back: {error:#}"));
+            self.watch.tell(&format!("the node is not back: {error:#}"));
         }
         let whole_after_ms = self.recover(&before, event_at)?;
         let reading = self.read_back(event_at);
@@ -169,7 +170,7 @@ impl<'a> Drill<'a> {
 
     /// Drives the primary away.
     fn event(&self) -> Result<Event<'a>> {
-        let Self { cluster, request, target, run, tell, .. } = *self;
+        let Self { cluster, request, target, run, watch, .. } = *self;
         Event::begin(
             EventTarget {
                 cluster,
@@ -182,7 +183,7 @@ impl<'a> Drill<'a> {
                 undo: request.undo.as_deref(),
                 patience: EVICTION_PATIENCE,
             },
-            tell,
+            watch,
         )
     }
 
@@ -193,7 +194,7 @@ impl<'a> Drill<'a> {
         if self.watching.until(request.deadline.duration(), over)? {
             self.watching.rest(request.settle.duration())?;
         } else {
-            (self.tell)(&format!("no new primary accepts writes after {}", request.deadline));
+            self.watch.tell(&format!("no new primary accepts writes after {}", request.deadline));
         }
         Ok(self.watching.now.primary.clone())
     }
@@ -213,7 +214,7 @@ impl<'a> Drill<'a> {
 
     /// Ends the probe's writing, and reads what it wrote.
     fn read_back(&self, event_at: Timestamp) -> ReadBackState {
-        (self.tell)("reading all writes back");
+        self.watch.tell("reading all writes back");
         match self.probe.read_back() {
             Ok(ReadBack { record, stored }) => {
                 let event_us = record.offset_us(event_at + self.ahead);

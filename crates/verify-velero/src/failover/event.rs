@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, Evicted, RUN, Run, is_over};
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
+use verify_drill::watch::Watch;
 use verify_local::process_group;
 
 /// Annotation with the run that made a node unschedulable, so that a later run finds the leftovers of a dead one.
@@ -40,7 +41,7 @@ pub enum How {
 /// An event that has begun. It is undone when this value goes, should it not have been before.
 pub(super) struct Event<'a> {
     target: EventTarget<'a>,
-    tell: &'a dyn Fn(&str),
+    watch: &'a Watch<'a>,
     undone: bool,
 }
 
@@ -66,8 +67,8 @@ impl<'a> Event<'a> {
     /// # Errors
     ///
     /// If the API server or a disruption budget refuses, or the command fails.
-    pub(super) fn begin(target: EventTarget<'a>, tell: &'a dyn Fn(&str)) -> Result<Self> {
-        let event = Self { target, tell, undone: false };
+    pub(super) fn begin(target: EventTarget<'a>, watch: &'a Watch<'a>) -> Result<Self> {
+        let event = Self { target, watch, undone: false };
         match target.how {
             How::CordonEvict => {
                 event.target.cordon()?;
@@ -96,7 +97,7 @@ impl Drop for Event<'_> {
         if !self.undone
             && let Err(error) = self.target.undo()
         {
-            (self.tell)(&format!("the node {} is not back: {error:#}", self.target.node));
+            self.watch.warn(format!("the node {} is not back: {error:#}", self.target.node));
         }
     }
 }

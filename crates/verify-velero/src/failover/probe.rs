@@ -177,7 +177,7 @@ impl Writer {
                 Entry::Acknowledged { attempt, at_us }
             }
             Err(error) => {
-                let error = error.chain().chars().take(ERROR_CHARS_MAX).collect();
+                let error = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
                 Entry::Failed { attempt, at_us, sent, error }
             }
         }

@@ -16,6 +16,7 @@ use crate::cluster::{AgentPod, End, Kind, PodState, Said, Session, TOOL, Waiting
 use verify_drill::hint::hinted;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
+use verify_drill::watch::Watch;
 
 /// Time limit for a pod to start.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -24,7 +25,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The probe's pod.
 pub(super) struct ProbePod<'a> {
-    tell: &'a dyn Fn(&str),
+    watch: &'a Watch<'a>,
     pods: Kind<Pod>,
     name: String,
     order: ProbeOrder,
@@ -49,10 +50,10 @@ impl<'a> ProbePod<'a> {
         pods: Kind<Pod>,
         pod: &AgentPod,
         order: ProbeOrder,
-        tell: &'a dyn Fn(&str),
+        watch: &'a Watch<'a>,
     ) -> Result<Self> {
         pods.create(&pod.pod())?;
-        let made = Self { tell, pods, name: pod.name.clone(), order, begun: false };
+        let made = Self { watch, pods, name: pod.name.clone(), order, begun: false };
         let runs = until(START_TIMEOUT, Pace::REMOTE, interrupt::asked, || {
             let pod = made.pods.get(&made.name)?.context("failed to start the probe: its pod was removed")?;
             match PodState::of(&pod) {
@@ -160,7 +161,7 @@ impl Drop for ProbePod<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
             let table = self.order.table().name();
-            (self.tell)(&format!(
+            self.watch.warn(format!(
                 "the probe may have left its table {table} or its pod {} behind: {error:#}\nremove them with `state-lab \
                  cleanup` or by hand; the next drill drops the table",
                 self.name

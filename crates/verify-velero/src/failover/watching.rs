@@ -15,6 +15,7 @@ use super::target::DrillTarget;
 use crate::cluster::Cluster;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, until};
+use verify_drill::watch::Watch;
 
 /// Always a second: what changes is reported with its time.
 const PACE: Pace = Pace { most: Pace::REMOTE.least, ..Pace::REMOTE };
@@ -34,7 +35,7 @@ pub(super) struct Watching<'a> {
     cluster: &'a Cluster,
     target: &'a DrillTarget,
     node: &'a str,
-    tell: &'a dyn Fn(&str),
+    watch: &'a Watch<'a>,
     following: Option<Following>,
     heard: Instant,
     pub progress: Progress,
@@ -52,13 +53,13 @@ impl<'a> Watching<'a> {
         target: &'a DrillTarget,
         node: &'a str,
         probe: &ProbePod<'_>,
-        tell: &'a dyn Fn(&str),
+        watch: &'a Watch<'a>,
     ) -> Result<Self> {
         Ok(Self {
             cluster,
             target,
             node,
-            tell,
+            watch,
             following: Some(probe.follow()?),
             heard: Instant::now(),
             progress: Progress::default(),
@@ -113,7 +114,7 @@ impl<'a> Watching<'a> {
         let Ok(now) = Sample::take(self.cluster, self.target, self.node) else { return };
         let at = Timestamp::now();
         for what in self.now.changes_to(&now) {
-            (self.tell)(&what);
+            self.watch.tell(&what);
             self.changes.push(Change { at, what });
         }
         if self.now.primary != now.primary {

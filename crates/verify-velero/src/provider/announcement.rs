@@ -16,6 +16,7 @@ use crate::velero::backup::Backup;
 use verify_drill::failure::is_interruption;
 use verify_drill::provider::RestoredCopy;
 use verify_drill::recovery::recovery;
+use verify_drill::watch::Watch;
 
 /// Reporter of the Event.
 const REPORTER: &str = "state-lab";
@@ -28,7 +29,7 @@ pub(super) fn announce(
     backup: &Backup,
     run: &Run,
     restored: &Result<RestoredCopy>,
-    tell: &dyn Fn(&str),
+    watch: &Watch<'_>,
 ) {
     let said = match restored {
         Ok(copy) => Said::of(copy),
@@ -39,7 +40,7 @@ pub(super) fn announce(
     let event = said.event(backup, run, Timestamp::now());
     let namespace = backup.namespace().unwrap_or_default();
     if let Err(error) = cluster.of::<Event>(&namespace).create(&event) {
-        tell(&format!("could not record an Event on the Backup: {error:#}"));
+        watch.tell(&format!("could not record an Event on the Backup: {error:#}"));
     }
 }
 

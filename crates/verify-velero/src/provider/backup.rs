@@ -81,8 +81,7 @@ pub(super) fn backup(
     preflight::check(&cluster, velero, &source, method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed is no obstacle.
-    sweep(&cluster, velero, KeptServers::Spare, &|what| watch.tell(what))?
-        .tell_left(&|what| watch.tell(what));
+    sweep(&cluster, velero, KeptServers::Spare, watch)?.tell_left(watch);
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking {
@@ -101,10 +100,10 @@ pub(super) fn backup(
         watch.tell(&format!("failed ({error}); removing what was created for the backup"));
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
-    let removal = removal::remove(&cluster, velero, &run, &|what| watch.tell(what));
+    let removal = removal::remove(&cluster, velero, &run, watch);
     drop(live);
     if taken.is_err() {
-        removal.tell_left(&|what| watch.tell(what));
+        removal.tell_left(watch);
     }
     Ok(TakenBackup { left: removal.left, ..taken? })
 }

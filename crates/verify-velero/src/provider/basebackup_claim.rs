@@ -42,8 +42,8 @@ impl BasebackupClaim<'_> {
             let Some(other) = users.first() else { return Ok(Check::Done(())) };
             // What a run left that died goes once its lease is over.
             if swept_at.elapsed() > SWEEP_PERIOD {
-                let (velero, tell) = (self.settings.velero_namespace(), &|what: &str| self.watch.tell(what));
-                sweep(self.cluster, velero, KeptServers::Spare, tell)?.tell_left(tell);
+                let velero = self.settings.velero_namespace();
+                sweep(self.cluster, velero, KeptServers::Spare, self.watch)?.tell_left(self.watch);
                 swept_at = Instant::now();
             }
             let what = format!("is used by another backup, by its pod {}", other.name_any());

@@ -37,7 +37,7 @@ impl VeleroMethod {
         })
     }
 
-    /// How the copy is taken, in words.
+    /// Returns the method, in words.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Csi => "CSI snapshot",

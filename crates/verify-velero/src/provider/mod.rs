@@ -1,7 +1,7 @@
 //! Backups by Velero in a Kubernetes cluster, and their restores into a namespace of our own.
 //!
-//! [`backup`] captures a database in the mode that its copy needs, lets Velero take the copy, and believes only what
-//! every object of it says. [`restore`] has Velero fill volumes where nothing runs, brings them up where nothing can be
+//! `backup` captures a database in the mode that its copy needs, lets Velero take the copy, and believes only what
+//! every object of it says. `restore` has Velero fill volumes where nothing runs, brings them up where nothing can be
 //! reached, and holds them against the manifests. What proves a backup lies beside it in the bucket of its location:
 //!
 //! ```text
@@ -75,7 +75,7 @@ impl Provider for VeleroProvider {
     fn remove_leftovers(&self, watch: &Watch<'_>) -> Result<Removal> {
         let cluster = self.settings.connect()?;
         let velero = self.settings.velero_namespace();
-        let mut removal = sweep(&cluster, velero, KeptServers::Remove, &|what| watch.tell(what))?;
+        let mut removal = sweep(&cluster, velero, KeptServers::Remove, watch)?;
         removal.add(failover::sweep(&cluster)?);
         Ok(removal)
     }

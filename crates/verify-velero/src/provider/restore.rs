@@ -54,8 +54,7 @@ pub(super) fn restore(
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
-    sweep(&cluster, velero, KeptServers::Spare, &|what| watch.tell(what))?
-        .tell_left(&|what| watch.tell(what));
+    sweep(&cluster, velero, KeptServers::Spare, watch)?.tell_left(watch);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, settings, *open_store)?;
     watch.step("reading the record of the backup")?;
@@ -75,7 +74,7 @@ pub(super) fn restore(
         clock,
     };
     let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
-    announce(&cluster, &backup, &run, &restored, &|what| watch.tell(what));
+    announce(&cluster, &backup, &run, &restored, watch);
     if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
         // Without a lease it would pass for what a dead run left.
         let kept = json!({ "metadata": { "labels": { KEPT: "true" } } });
@@ -87,10 +86,10 @@ pub(super) fn restore(
         Ok(_) => "removing what was created for the restore".to_owned(),
         Err(error) => format!("failed ({error}); removing what was created for the restore"),
     });
-    let removal = removal::remove(&cluster, velero, &run, &|what| watch.tell(what));
+    let removal = removal::remove(&cluster, velero, &run, watch);
     drop(live);
     if restored.is_err() {
-        removal.tell_left(&|what| watch.tell(what));
+        removal.tell_left(watch);
     }
     let restored = restored?;
     Ok(RestoredCopy { left: removal.left, ..restored })

@@ -14,6 +14,7 @@ use crate::velero::restore::Restore;
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::provider::Removal;
 use verify_drill::until::pause;
+use verify_drill::watch::Watch;
 
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
 const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];
@@ -34,7 +35,7 @@ pub(super) fn sweep(
     cluster: &Cluster,
     velero_namespace: &str,
     kept_servers: KeptServers,
-    tell: &dyn Fn(&str),
+    watch: &Watch<'_>,
 ) -> Result<Removal> {
     let found = runs(cluster, velero_namespace)?;
     // Read after the objects: a run has its lease before it has anything else. Another Velero's runs live elsewhere.
@@ -47,7 +48,7 @@ pub(super) fn sweep(
     let now = Timestamp::now();
     let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
-        tell("waiting to confirm that a run has been aborted: its lease may still be renewed");
+        watch.tell("waiting to confirm that a run has been aborted: its lease may still be renewed");
         if pause(lease::OBSERVATION, interrupt::asked) {
             return Err(interrupted().into());
         }
@@ -62,8 +63,8 @@ pub(super) fn sweep(
             lease.and_then(|lease| lease.metadata.namespace.as_deref()).unwrap_or(velero_namespace);
         match lease.map_or(Ok(true), |lease| lease::seize(cluster, lease)) {
             Ok(true) => {
-                tell(&format!("removing leftovers of the run {run}"));
-                done.add(remove(cluster, namespace, &run, tell));
+                watch.tell(&format!("removing leftovers of the run {run}"));
+                done.add(remove(cluster, namespace, &run, watch));
             }
             // It lives after all, or another sweep is at it.
             Ok(false) => {}

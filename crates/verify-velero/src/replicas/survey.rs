@@ -14,6 +14,7 @@ use super::inventory::{BACKUPS, FILE_BYTES_MAX, VeleroBackup, Volumes};
 use super::judgement::{Depth, NewestComplete, ObjectComparison, ObjectFinding, Replica, finding, verdict};
 use super::repository::{Absence, Repository, absence};
 use verify_drill::store::{Object, Store};
+use verify_drill::watch::Watch;
 
 /// At most this many backups are looked at for the newest complete copy.
 const CANDIDATES_MAX: usize = 100;
@@ -31,10 +32,10 @@ pub fn compare(
     backup: &str,
     reading: ReadPolicy,
     now: Timestamp,
-    on_step: &dyn Fn(&str),
+    watch: &Watch<'_>,
 ) -> Result<Replica> {
     let record = record(a, backup)?.map_or_else(|| no_such_backup(a, backup), Ok)?;
-    let mut survey = Survey { a, b, reading, repositories: BTreeMap::new(), on_step };
+    let mut survey = Survey { a, b, reading, repositories: BTreeMap::new(), watch };
     let mut view = survey.view(&record)?;
     let (from, to) = (a.place(), b.place());
     for finding in view.findings.iter_mut().take(REPLICATION_ASKED_MAX) {
@@ -79,7 +80,7 @@ struct Survey<'a> {
     reading: ReadPolicy,
     /// Backups share repositories; each is compared once.
     repositories: BTreeMap<Repository, Compared>,
-    on_step: &'a dyn Fn(&str),
+    watch: &'a Watch<'a>,
 }
 
 /// A folder, compared.
@@ -160,7 +161,7 @@ impl Survey<'_> {
         let originals: Vec<Object> = self.a.list(folder)?.into_iter().filter(needed).collect();
         let copies = self.b.list(folder)?.into_iter().filter(needed);
         let mut copies: BTreeMap<String, Object> = copies.map(|copy| (copy.key.clone(), copy)).collect();
-        (self.on_step)(&format!("comparing {folder}: {} objects", originals.len()));
+        self.watch.tell(&format!("comparing {folder}: {} objects", originals.len()));
         let pairs: Vec<Pair> =
             originals.into_iter().map(|object| (object.clone(), copies.remove(&object.key))).collect();
         let outcomes = outcomes(self.a, self.b, &pairs, self.reading)?;

@@ -249,10 +249,7 @@ impl Integrity {
     /// Tells what an error of the server means for `object`; an error that says nothing of it goes on.
     fn trouble(&mut self, object: &str, relation: Option<&Relation>, error: &Error) -> Result<()> {
         if error.sqlstate().is_none() {
-            return Err(Error::new(
-                error.kind().clone(),
-                format!("check indexes and pages: {}", error.chain()),
-            ));
+            return Err(Error::new(error.kind().clone(), format!("check indexes and pages: {error}")));
         }
         match (obstacle(error)?, relation) {
             (Obstacle::Damaged(_), Some(relation)) => {
@@ -340,7 +337,7 @@ fn ended(error: &Error) -> bool {
 }
 
 fn said(error: &Error) -> String {
-    printable(&error.chain(), SAID_MAX)
+    printable(&error.to_string(), SAID_MAX)
 }
 
 /// A session that may change the database, in which nothing of the database's own runs by itself.

@@ -13,14 +13,15 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use verify_drill::provider::Removal;
+use verify_drill::watch::Watch;
 
 pub(super) use super::ownership::UNPROVEN;
 use crate::cluster::{Cluster, Namespaced, Run, lease};
 use crate::velero::restore::Restore;
 
-/// Removes everything that a run made: its own at its end, or a dead one's. `tell` is told what takes time.
-pub(super) fn remove(cluster: &Cluster, velero_namespace: &str, run: &Run, tell: &dyn Fn(&str)) -> Removal {
-    let mut work = Work { cluster, velero_namespace, run, tell, done: Removal::default() };
+/// Removes everything that a run made: its own at its end, or a dead one's. `watch` gets a line for what takes time.
+pub(super) fn remove(cluster: &Cluster, velero_namespace: &str, run: &Run, watch: &Watch<'_>) -> Removal {
+    let mut work = Work { cluster, velero_namespace, run, watch, done: Removal::default() };
     work.everything();
     work.done
 }
@@ -41,7 +42,7 @@ struct Work<'a> {
     cluster: &'a Cluster,
     velero_namespace: &'a str,
     run: &'a Run,
-    tell: &'a dyn Fn(&str),
+    watch: &'a Watch<'a>,
     done: Removal,
 }
 

@@ -95,11 +95,11 @@ impl Work<'_> {
                     ));
                 }
                 Some(BackupOwnership::NotOurs(reason)) => {
-                    (self.tell)(&format!("the {what} is kept: {reason}"));
+                    self.watch.tell(&format!("the {what} is kept: {reason}"));
                 }
                 Some(BackupOwnership::Going) => self.await_backup_gone(&backup, &what),
                 Some(BackupOwnership::Delete) => {
-                    (self.tell)(&format!(
+                    self.watch.tell(&format!(
                         "asking Velero to delete the backup {}, which is not verifiable",
                         backup.name_any()
                     ));
@@ -131,7 +131,7 @@ impl Work<'_> {
                 return anyhow::Ok(Check::Done(found));
             }
             if !told {
-                (self.tell)("waiting for Velero to finish the backup before it can be deleted");
+                self.watch.tell("waiting for Velero to finish the backup before it can be deleted");
                 told = true;
             }
             self.cancel::<PodVolumeBackup>(&open);
