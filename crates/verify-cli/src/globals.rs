@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::{Args, ColorChoice};
 
 use crate::config::Config;
-use crate::terminal::{self, Output, Terminal};
+use crate::progress::Form;
+use crate::terminal::{Output, Terminal};
 
 /// Flags that every command takes.
 #[derive(Args, Clone, Debug)]
@@ -17,6 +18,9 @@ pub(crate) struct Globals {
     /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", help_heading = GLOBAL)]
     pub(crate) color: ColorChoice,
+    /// Form of progress on standard error; auto: a bar on a terminal, else lines
+    #[arg(long, global = true, value_enum, default_value_t = Form::Auto, value_name = "FORM", help_heading = GLOBAL)]
+    pub(crate) progress: Form,
     /// Print no progress
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
@@ -38,14 +42,7 @@ impl Globals {
 
     /// Terminal settings of the global options.
     pub(crate) fn terminal(&self) -> Terminal {
-        let Self { output, color, quiet, verbose, config: _ } = self;
-        Terminal::new(*output, *color, *quiet, *verbose)
-    }
-
-    /// Tells a step on standard error.
-    pub(crate) fn tell(&self, doing: &str) {
-        if !self.quiet {
-            terminal::tell(&format!("{doing}\n"));
-        }
+        let Self { output, color, progress, quiet, verbose, config: _ } = self;
+        Terminal::new(*output, *color, progress.mode(*quiet), *verbose)
     }
 }

@@ -1,25 +1,43 @@
-//! Events of a capture as a bar on a terminal, or as a line every few seconds elsewhere.
+//! Events of a drill on standard error: as a bar and lines on a terminal, as lines elsewhere, or as lines of JSON for
+//! programs. Rows that are read show up every few seconds at most.
 //!
 //! Events only add up numbers; a thread of its own draws, so that a slow or stopped terminal never holds up the
 //! reading of rows, during which the server keeps a snapshot for us.
 
+use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
 use verify_core::event::Event;
 
 use crate::terminal;
 use verify_drill::duration::Period;
 use verify_drill::interrupt;
 use verify_drill::quantity::{bytes, count};
+use verify_drill::watch;
 
 const BAR_PERIOD: Duration = Duration::from_millis(200);
 const LINE_PERIOD: Duration = Duration::from_secs(5);
+const JSON_PERIOD: Duration = Duration::from_secs(1);
 /// A wait is reported about twice a second; after five seconds it is a long one.
 const WAITS_BEFORE_TELLING: u32 = 10;
+
+/// Form of the progress display, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// A bar on a terminal, else lines
+    Auto,
+    /// Lines of text
+    Lines,
+    /// One JSON object a line
+    Json,
+}
 
 /// Form of the progress display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +45,56 @@ pub(crate) enum Mode {
     Silent,
     Lines,
     Bar,
+    Json,
+}
+
+impl Form {
+    /// The mode on this process's standard error.
+    pub(crate) fn mode(self, quiet: bool) -> Mode {
+        match self {
+            _ if quiet => Mode::Silent,
+            Self::Auto if io::stderr().is_terminal() => Mode::Bar,
+            Self::Auto | Self::Lines => Mode::Lines,
+            Self::Json => Mode::Json,
+        }
+    }
 }
 
 /// Takes events until it is dropped.
 pub(crate) struct Progress {
     shared: Arc<Shared>,
+    mode: Mode,
     drawer: Option<JoinHandle<()>>,
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    at: Timestamp,
+    #[serde(flatten)]
+    event: LineEvent<'a>,
+}
+
+/// Content of a line of JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum LineEvent<'a> {
+    Step(&'a str),
+    Warning(&'a str),
+    Progress {
+        doing: &'a str,
+        #[serde(flatten)]
+        tally: &'a Tally,
+    },
+}
+
+impl LineEvent<'_> {
+    fn print(self) {
+        let line = Line { at: Timestamp::now(), event: self };
+        if let Ok(line) = serde_json::to_string(&line) {
+            terminal::tell(&format!("{line}\n"));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -52,15 +114,18 @@ struct State {
 }
 
 /// Totals of the events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 struct Tally {
     tables: u64,
     rows: u64,
     bytes: u64,
     /// Bytes on disk, as estimated: in all, and read.
+    #[serde(rename = "bytes_estimate")]
     estimate: u64,
+    #[serde(rename = "bytes_estimate_done")]
     estimate_done: u64,
     /// Current activity, if it is not plain reading.
+    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
@@ -69,14 +134,38 @@ impl Progress {
         let shared = Arc::new(Shared::default());
         let (theirs, doing) = (Arc::clone(&shared), doing.to_owned());
         // Without a thread there is no progress to see; the work goes on.
-        let drawer = (mode != Mode::Silent)
-            .then(|| {
-                let draw =
-                    move || if mode == Mode::Bar { bar(doing, &theirs) } else { lines(&doing, &theirs) };
-                std::thread::Builder::new().name("progress".to_owned()).spawn(draw).ok()
-            })
-            .flatten();
-        Self { shared, drawer }
+        let draw = move || match mode {
+            Mode::Silent => {}
+            Mode::Lines => lines(&doing, &theirs),
+            Mode::Bar => bar(doing, &theirs),
+            Mode::Json => json(&doing, &theirs),
+        };
+        let thread = || std::thread::Builder::new().name("progress".to_owned()).spawn(draw).ok();
+        let drawer = (mode != Mode::Silent).then(thread).flatten();
+        Self { shared, mode, drawer }
+    }
+
+    /// Progress of work that has steps and warnings alone.
+    pub(crate) fn of_steps(mode: Mode) -> Self {
+        Self { shared: Arc::default(), mode, drawer: None }
+    }
+
+    /// Shows an event of a drill. Whether to stop, its sender asks itself.
+    pub(crate) fn show(&self, event: watch::Event) {
+        match (event, self.mode) {
+            (watch::Event::Step(_), Mode::Silent) => {}
+            (watch::Event::Step(step), Mode::Json) => LineEvent::Step(&step).print(),
+            (watch::Event::Step(step), Mode::Lines | Mode::Bar) => {
+                // The progress that is shown is not that of the step.
+                self.shared.lock().paused = true;
+                terminal::tell(&format!("{step}\n"));
+            }
+            (watch::Event::Warning(warning), Mode::Json) => LineEvent::Warning(&warning).print(),
+            (watch::Event::Warning(warning), _) => terminal::tell(&format!("{warning}\n")),
+            (watch::Event::Measure(event), _) => {
+                let _ = self.take(event);
+            }
+        }
     }
 
     /// Takes an event, and answers with the user's wish to stop.
@@ -96,11 +185,6 @@ impl Progress {
             terminal::tell(&format!("waiting: {reason}\n"));
         }
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Shows nothing until the next event: something else is done, which is told elsewhere.
-    pub(crate) fn pause(&self) {
-        self.shared.lock().paused = true;
     }
 }
 
@@ -146,6 +230,12 @@ fn lines(doing: &str, shared: &Shared) {
     shared.every(LINE_PERIOD, |tally| {
         terminal::tell(&format!("{doing}: {}\n", tally.line(started.elapsed())));
     });
+}
+
+fn json(doing: &str, shared: &Shared) {
+    let print = |tally: &Tally| LineEvent::Progress { doing, tally }.print();
+    shared.every(JSON_PERIOD, print);
+    print(&shared.lock().tally);
 }
 
 fn bar(doing: String, shared: &Shared) {

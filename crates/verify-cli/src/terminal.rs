@@ -1,7 +1,7 @@
 //! Destinations of output: results to standard output, everything else to standard error.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anstream::AutoStream;
 use anstream::stream::RawStream;
@@ -26,14 +26,14 @@ pub(crate) enum Output {
 pub(crate) struct Terminal {
     output: Output,
     style: Style,
-    quiet: bool,
+    progress: Mode,
 }
 
 impl Terminal {
-    pub(crate) fn new(output: Output, colour: ColorChoice, quiet: bool, verbose: bool) -> Self {
+    pub(crate) fn new(output: Output, colour: ColorChoice, progress: Mode, verbose: bool) -> Self {
         let colour = coloured(colour, &io::stdout());
         let style = if verbose { Style { rows_max: usize::MAX, ..Style::plain() } } else { Style::plain() };
-        Self { output, style: Style { colour, ..style }, quiet }
+        Self { output, style: Style { colour, ..style }, progress }
     }
 
     /// Prints a result: as `text` makes it, or as JSON. Where standard output cannot be written, the first lines of
@@ -54,14 +54,14 @@ impl Terminal {
         printed
     }
 
-    /// Progress display for the events of a capture.
+    /// Progress display of work that measures.
     pub(crate) fn progress(&self, doing: &str) -> Progress {
-        let mode = match self.quiet {
-            true => Mode::Silent,
-            false if io::stderr().is_terminal() => Mode::Bar,
-            false => Mode::Lines,
-        };
-        Progress::new(doing, mode)
+        Progress::new(doing, self.progress)
+    }
+
+    /// Progress display of work that has steps alone.
+    pub(crate) fn steps(&self) -> Progress {
+        Progress::of_steps(self.progress)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::globals::Globals;
 use crate::terminal;
 use verify_drill::interrupt;
-use verify_drill::watch::{Event, Watch};
+use verify_drill::watch::Watch;
 use verify_local::Store;
 
 /// Flag for the store of backups.
@@ -37,29 +37,13 @@ pub(crate) fn watched<T>(
     work: impl FnOnce(&Watch<'_>) -> Result<T>,
 ) -> Result<T> {
     let progress = globals.terminal().progress(doing);
-    let sink = |event: Event| match event {
-        Event::Step(step) => {
-            // The progress that is shown is not that of the step.
-            progress.pause();
-            globals.tell(&step);
-        }
-        Event::Warning(warning) => terminal::tell(&format!("{warning}\n")),
-        Event::Measure(event) => {
-            // Whether to stop, the watch asks itself.
-            let _ = progress.take(event);
-        }
-    };
-    work(&Watch { sink: &sink, asked: interrupt::asked })
+    work(&Watch { sink: &|event| progress.show(event), asked: interrupt::asked })
 }
 
 /// Does work whose steps are shown, and which measures nothing.
 pub(crate) fn with_steps<T>(globals: &Globals, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
-    let sink = |event: Event| match event {
-        Event::Step(step) => globals.tell(&step),
-        Event::Warning(warning) => terminal::tell(&format!("{warning}\n")),
-        Event::Measure(_) => {}
-    };
-    work(&Watch { sink: &sink, asked: interrupt::asked })
+    let progress = globals.terminal().steps();
+    work(&Watch { sink: &|event| progress.show(event), asked: interrupt::asked })
 }
 
 /// Reports objects that could not be removed.

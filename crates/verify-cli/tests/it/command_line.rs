@@ -72,16 +72,19 @@ fn every_command_has_help_with_examples() {
       -V, --version  Print version
 
     Global options:
-          --output <FORM>  Format of standard output [default: text] [possible
-                           values: text, json]
-          --color <WHEN>   When to use colours; auto: on a terminal, unless NO_COLOR
-                           is set [default: auto] [possible values: auto, always,
-                           never]
-      -q, --quiet          Print no progress
-      -v, --verbose        List every row that is known to differ, not only the
-                           first 20 of a finding
-          --config <FILE>  Configuration file [default: state-lab.toml, if it
-                           exists]
+          --output <FORM>    Format of standard output [default: text] [possible
+                             values: text, json]
+          --color <WHEN>     When to use colours; auto: on a terminal, unless
+                             NO_COLOR is set [default: auto] [possible values: auto,
+                             always, never]
+          --progress <FORM>  Form of progress on standard error; auto: a bar on a
+                             terminal, else lines [default: auto] [possible values:
+                             auto, lines, json]
+      -q, --quiet            Print no progress
+      -v, --verbose          List every row that is known to differ, not only the
+                             first 20 of a finding
+          --config <FILE>    Configuration file [default: state-lab.toml, if it
+                             exists]
 
     DB is a libpq connection string or URI, or the name of a [databases.NAME] table
     in state-lab.toml. The PG* variables, ~/.pgpass and service files work as in

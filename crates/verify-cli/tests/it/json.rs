@@ -86,6 +86,21 @@ fn every_command_that_ends_prints_the_document_of_its_kind() {
 }
 
 #[test]
+fn progress_as_json_has_each_step_and_the_rows_in_the_end() {
+    let drill = Drill::new(15);
+    let shop = drill.source.conninfo("shop");
+    let outcome = drill.run(&["backup", "--name", "b", "--method", "logical", &shop, "--progress", "json"]);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let lines = outcome.err.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    assert!(lines.iter().all(|line| line["at"].as_str().is_some_and(|at| at.ends_with('Z'))), "{lines:?}");
+    assert!(lines.iter().any(|line| line["step"].is_string()), "{lines:?}");
+    let progress = &lines.last().unwrap()["progress"];
+    assert_eq!(progress["doing"], "backing up", "{lines:?}");
+    assert!(progress["rows"].as_u64() >= Some(20_000), "{lines:?}");
+}
+
+#[test]
 fn the_demonstration_prints_one_document() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
