@@ -52,10 +52,10 @@ fn report(failure: &Failure, status: Status, globals: &Globals) {
             Output::Text => status.line().map_or(Ok(()), terminal::print),
         };
         if let Err(error) = printed {
-            terminal::tell(&failure::text(&failure::of(&error, Exit::COULD_NOT_RUN), &style));
+            terminal::print_note(&failure::text(&failure::of(&error, Exit::COULD_NOT_RUN), &style));
         }
     }
-    terminal::tell(&failure::text(failure, &style));
+    terminal::print_note(&failure::text(failure, &style));
 }
 
 fn print_failure(failure: &Failure, status: Status) -> Result<()> {

@@ -171,18 +171,18 @@ impl Config {
         // A mistyped connection string may hold a password.
         let plain = database.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if plain {
-            let told = format!(
+            let message = format!(
                 "failed to find the database {database:?}: it is not a connection string, and {known}"
             );
             let hint = format!(
                 "add a table [databases.{database}] to the configuration, or give {CONNECTION_STRING}"
             );
-            return Err(Hinted::new(told, hint).into());
+            return Err(Hinted::new(message, hint).into());
         }
-        let told = format!(
+        let message = format!(
             "failed to find a database: what was given, not shown here, is neither a name nor a connection string; {known}"
         );
-        Err(Hinted::new(told, format!("give a name, or {CONNECTION_STRING}")).into())
+        Err(Hinted::new(message, format!("give a name, or {CONNECTION_STRING}")).into())
     }
 
     /// The rules.

@@ -179,7 +179,7 @@ mod tests {
     fn what_commands_in_a_cluster_print_is_as_the_schema_says() {
         check(&FailoverDocument::new(&verify_velero::failover::sample_outcome()));
         check(&crate::render::replica::tests::found());
-        let problem = Problem::failure("Backup nightly", "is PartiallyFailed").way_out("look into its log");
+        let problem = Problem::failure("Backup nightly", "is PartiallyFailed").with_hint("look into its log");
         let mut taken = TakenBackup {
             record: None,
             stored: Value::Null,

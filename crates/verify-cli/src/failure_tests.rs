@@ -103,9 +103,9 @@ fn every_kind_of_error_has_its_name_and_its_hint() {
         (anyhow::anyhow!("no"), Kind::Other, ""),
     ] {
         let failure = of(&error, Exit::COULD_NOT_RUN);
-        let told = failure.hint.unwrap_or_default();
+        let found = failure.hint.unwrap_or_default();
         assert_eq!(failure.kind, kind, "{error:?}");
-        assert!(told.contains(hint) && told.is_empty() == hint.is_empty(), "{error:?}: {told}");
+        assert!(found.contains(hint) && found.is_empty() == hint.is_empty(), "{error:?}: {found}");
     }
 }
 

@@ -26,7 +26,7 @@ const BAR_PERIOD: Duration = Duration::from_millis(200);
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 const JSON_PERIOD: Duration = Duration::from_secs(1);
 /// A wait is reported about twice a second; after five seconds it is a long one.
-const WAITS_BEFORE_TELLING: u32 = 10;
+const WAITS_BEFORE_LINE: u32 = 10;
 
 /// Form of the progress display, as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,7 +92,7 @@ impl LineEvent<'_> {
     fn print(self) {
         let line = Line { at: Timestamp::now(), event: self };
         if let Ok(line) = serde_json::to_string(&line) {
-            terminal::tell(&format!("{line}\n"));
+            terminal::print_note(&format!("{line}\n"));
         }
     }
 }
@@ -158,10 +158,10 @@ impl Progress {
             (watch::Event::Step(step), Mode::Lines | Mode::Bar) => {
                 // The progress that is shown is not that of the step.
                 self.shared.lock().paused = true;
-                terminal::tell(&format!("{step}\n"));
+                terminal::print_note(&format!("{step}\n"));
             }
             (watch::Event::Warning(warning), Mode::Json) => LineEvent::Warning(&warning).print(),
-            (watch::Event::Warning(warning), _) => terminal::tell(&format!("{warning}\n")),
+            (watch::Event::Warning(warning), _) => terminal::print_note(&format!("{warning}\n")),
             (watch::Event::Measure(event), _) => {
                 let _ = self.take(event);
             }
@@ -176,13 +176,13 @@ impl Progress {
             _ => None,
         };
         state.waits = if reason.is_some() { state.waits + 1 } else { 0 };
-        let long = state.waits == WAITS_BEFORE_TELLING;
+        let long = state.waits == WAITS_BEFORE_LINE;
         state.tally.add(event);
         state.paused = false;
         drop(state);
         // A wait for others is reported even where progress is not wanted: it may take somebody to end it.
         if let Some(reason) = reason.filter(|_| long && self.drawer.is_none()) {
-            terminal::tell(&format!("waiting: {reason}\n"));
+            terminal::print_note(&format!("waiting: {reason}\n"));
         }
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -228,7 +228,7 @@ impl Shared {
 fn lines(doing: &str, shared: &Shared) {
     let started = Instant::now();
     shared.every(LINE_PERIOD, |tally| {
-        terminal::tell(&format!("{doing}: {}\n", tally.line(started.elapsed())));
+        terminal::print_note(&format!("{doing}: {}\n", tally.line(started.elapsed())));
     });
 }
 

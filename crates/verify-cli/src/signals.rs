@@ -22,7 +22,7 @@ pub(crate) fn listen() -> Result<()> {
                 // What is left behind is found by the next run.
                 process::exit(Exit::INTERRUPTED.code());
             }
-            terminal::tell("\nstopping; press Ctrl-C again to quit immediately\n");
+            terminal::print_note("\nstopping; press Ctrl-C again to quit immediately\n");
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).context("failed to start a thread")?;

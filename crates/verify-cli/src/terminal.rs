@@ -49,7 +49,7 @@ impl Terminal {
         };
         if printed.is_err() {
             let head = text.lines().take_while(|line| !line.is_empty());
-            tell(&head.map(|line| format!("{line}\n")).collect::<String>());
+            print_note(&head.map(|line| format!("{line}\n")).collect::<String>());
         }
         printed
     }
@@ -65,8 +65,8 @@ impl Terminal {
     }
 }
 
-/// Tells something besides the result. Where standard error is closed there is nobody to tell.
-pub(crate) fn tell(text: &str) {
+/// Prints a note on standard error, if that is open.
+pub(crate) fn print_note(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Fail) => ExitCode::from(1),
         Ok(Verdict::Inconclusive) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("failed to {error}\n{}", advice(&error));
+            eprintln!("failed to {error}\n{}", hint(&error));
             ExitCode::from(2)
         }
     }
@@ -91,7 +91,7 @@ async fn again<T, F: Future<Output = verify_core::Result<T>>>(
 }
 
 /// Whom an error is for, and what to do about it.
-pub(crate) fn advice(error: &Error) -> String {
+pub(crate) fn hint(error: &Error) -> String {
     let whom = match error.kind() {
         ErrorKind::Settings | ErrorKind::Authentication => "correct the connection settings",
         ErrorKind::Privilege => "ask the database's owner for a privilege",

@@ -164,11 +164,9 @@ impl<'a> ComparisonDraft<'a> {
     /// The restored side is not proven to be the instant of the manifest: no difference is a failure.
     fn unproven(&mut self, reason: &str) {
         self.proven = false;
-        self.findings.push(
-            Finding::new(Code::SnapshotUnproven, "snapshot", reason).advise(
-                "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
-            ),
-        );
+        self.findings.push(Finding::new(Code::SnapshotUnproven, "snapshot", reason).with_hint(
+            "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
+        ));
     }
 
     /// A restored table changed while it was read: what differs in it is not proven.
@@ -237,7 +235,7 @@ impl<'a> ComparisonDraft<'a> {
             .collect();
         parts.into_iter().for_each(|part| self.add(part));
         for theirs in restored.tables.iter().filter(|theirs| source.table(theirs.name()).is_none()) {
-            let message = format!("the source has no such table{}", told_rows(theirs));
+            let message = format!("the source has no such table{}", row_count_text(theirs));
             self.find(Code::TableAdded, theirs.name(), message);
         }
     }
@@ -314,11 +312,12 @@ impl<'a> ComparisonDraft<'a> {
         if ours.table.parents == theirs.table.parents {
             return;
         }
-        let told = |entry: &TableEntry| match &entry.table.parents[..] {
+        let parents_text = |entry: &TableEntry| match &entry.table.parents[..] {
             [] => "none".to_owned(),
             parents => parents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
-        let message = format!("its parents are {}, on the source {}", told(theirs), told(ours));
+        let message =
+            format!("its parents are {}, on the source {}", parents_text(theirs), parents_text(ours));
         self.find(Code::TableParents, ours.name(), message);
     }
 
@@ -442,7 +441,7 @@ fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
 
 fn older(reason: &str) -> Finding {
     let message = format!("the copy is older than its manifest, or its WAL is truncated: {reason}");
-    Finding::new(Code::CopyOlder, "copy", message).advise(
+    Finding::new(Code::CopyOlder, "copy", message).with_hint(
         "do not use this copy; check that the storage returned the copy of this backup and all of its WAL, and \
          take another backup",
     )
@@ -455,7 +454,7 @@ fn same_server() -> Finding {
         "the restored database is the source itself: both have the same system identifier, database OID and server \
          start time, so the comparison verifies no backup",
     )
-    .advise("restore the backup into another server or database, and verify that one")
+    .with_hint("restore the backup into another server or database, and verify that one")
 }
 
 fn incomparable() -> Finding {
@@ -464,7 +463,7 @@ fn incomparable() -> Finding {
         "manifest",
         "the two were captured under different keys, so only numbers of rows could be compared",
     )
-    .advise("compare a manifest with a database (`verify`), or two databases (`compare`)")
+    .with_hint("compare a manifest with a database (`verify`), or two databases (`compare`)")
 }
 
 /// Returns whether the rows of both were encoded in the same way.
@@ -501,7 +500,7 @@ fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
     differences
 }
 
-fn told_rows(entry: &TableEntry) -> String {
+fn row_count_text(entry: &TableEntry) -> String {
     match &entry.content {
         Content::Rows { digest, .. } => format!("; this one has {} rows", digest.rows),
         _ => String::new(),

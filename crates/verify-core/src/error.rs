@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_tells_every_cause_once() {
+    fn the_text_names_every_cause_once() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = Error::with_source(ErrorKind::Connection, "connect", refused).while_doing("capture");
         assert_eq!(error.to_string(), "capture: connect: connection refused");

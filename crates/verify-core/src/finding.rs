@@ -263,8 +263,8 @@ pub struct Finding {
     /// Description of the finding, one sentence.
     pub message: String,
     /// Suggested next step.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub advice: String,
+    #[serde(default, rename = "advice", skip_serializing_if = "String::is_empty")]
+    pub hint: String,
     /// The rows concerned, by key or as shown rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Rows>,
@@ -285,14 +285,14 @@ pub struct Rows {
 }
 
 impl Finding {
-    /// A finding with the severity of its code, without rows or advice.
+    /// A finding with the severity of its code, without rows or hint.
     pub fn new(code: Code, object: impl fmt::Display, message: impl Into<String>) -> Self {
         Self {
             code,
             severity: code.severity(),
             object: object.to_string(),
             message: message.into(),
-            advice: String::new(),
+            hint: String::new(),
             rows: None,
         }
     }
@@ -303,9 +303,9 @@ impl Finding {
         self
     }
 
-    /// With what to do next.
-    pub fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = advice.into();
+    /// The same finding with a suggested next step.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
         self
     }
 

@@ -150,15 +150,17 @@ impl Invariant {
                     Judgement::Unknown(format!("could not run on the source: {reason}"))
                 }
                 Some(Outcome::Result(source)) if source.digest == restored.digest => Judgement::Holds,
-                Some(Outcome::Result(source)) => {
-                    Judgement::Broken(format!("returned {}, on the source {}", told(restored), told(source)))
-                }
+                Some(Outcome::Result(source)) => Judgement::Broken(format!(
+                    "returned {}, on the source {}",
+                    displayed(restored),
+                    displayed(source)
+                )),
             },
         }
     }
 }
 
-fn told(result: &ResultSet) -> String {
+fn displayed(result: &ResultSet) -> String {
     match &result.rows[..] {
         [row] if row.len() == 1 => row[0].clone().unwrap_or_else(|| "NULL".to_owned()),
         _ => format!("{} rows (digest {:.12})", result.row_count, result.digest),

@@ -68,10 +68,12 @@
 
 #[cfg(feature = "async")]
 pub mod asynchronous;
-mod beside_rows;
 pub mod cancellation;
 pub mod capture;
 pub mod compare;
+mod compare_heartbeat;
+mod compare_invariants;
+mod compare_sequences;
 mod containers;
 pub mod database;
 pub mod digest;

@@ -93,7 +93,7 @@ struct LookUpSink<'a> {
     part: Sightings,
     whole: Sightings,
     parts_read: usize,
-    told: (u64, u64),
+    unreported: (u64, u64),
     on_event: OnEvent<'a>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> LookUpSink<'a> {
             part: Sightings::default(),
             whole: Sightings::default(),
             parts_read: 0,
-            told: (0, 0),
+            unreported: (0, 0),
             on_event,
         }
     }
@@ -126,12 +126,12 @@ impl<'a> LookUpSink<'a> {
         }
     }
 
-    fn tell(&mut self, bytes: usize) -> Result<()> {
-        self.told = (self.told.0 + 1, self.told.1 + bytes as u64);
-        if self.told.1 < 4 << 20 {
+    fn report(&mut self, bytes: usize) -> Result<()> {
+        self.unreported = (self.unreported.0 + 1, self.unreported.1 + bytes as u64);
+        if self.unreported.1 < 4 << 20 {
             return Ok(());
         }
-        let (rows, bytes) = std::mem::take(&mut self.told);
+        let (rows, bytes) = std::mem::take(&mut self.unreported);
         event::send(self.on_event, Event::Read { rows, bytes, estimate_done: 0 })
     }
 }
@@ -150,7 +150,7 @@ impl Sink for LookUpSink<'_> {
             let table = self.table;
             self.watch(entry, || name_of(table, tuple));
         }
-        self.tell(tuple.len())
+        self.report(tuple.len())
     }
 
     fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
@@ -164,7 +164,7 @@ impl Sink for LookUpSink<'_> {
             };
             self.watch(entry, name);
         }
-        self.tell(piece.len())
+        self.report(piece.len())
     }
 
     fn end(&mut self, _: u64) -> Result<()> {

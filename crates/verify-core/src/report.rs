@@ -233,7 +233,7 @@ impl Recovery {
 }
 
 /// A time in words, to the millisecond by which an objective may be missed.
-fn told(ms: u64) -> String {
+fn displayed(ms: u64) -> String {
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
     let fraction = if ms.is_multiple_of(1_000) { String::new() } else { format!(".{:03}", ms % 1_000) };
     match (hours, minutes) {
@@ -244,11 +244,11 @@ fn told(ms: u64) -> String {
 }
 
 fn judge(name: &str, took: &str, found_ms: Option<u64>, allowed_ms: u64) -> Option<Finding> {
-    let allowed = told(allowed_ms);
+    let allowed = displayed(allowed_ms);
     match found_ms {
         Some(found) if found <= allowed_ms => None,
         Some(found) => {
-            let message = format!("{took} {}; the objective is {allowed}", told(found));
+            let message = format!("{took} {}; the objective is {allowed}", displayed(found));
             Some(Finding::new(Code::ObjectiveMissed, name, message))
         }
         None => {

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_are_carried_as_hashes_and_still_tell_rows_apart() {
+    fn long_keys_are_carried_as_hashes_and_still_distinguish_rows() {
         let layout = Layout::new(&table(2, &[0], KeySource::PrimaryKey, None));
         let row = |key: u8| tuple(&vec![Some(vec![key; 200]), None]);
         let names = |rows: &[Vec<u8>]| measured(&layout, HashAlgorithm::Blake3, rows).names;

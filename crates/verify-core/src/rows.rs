@@ -46,7 +46,7 @@ impl Excuse {
         }
     }
 
-    fn advice(self) -> &'static str {
+    fn hint(self) -> &'static str {
         match self {
             Self::Derived => "a restore from a dump refreshes materialised views, so they may differ",
             Self::Heartbeat => "the heartbeat continues between a capture and a separate backup",
@@ -184,7 +184,7 @@ impl<'a> Differing<'a> {
         let code = self.excuse.map_or(code, Excuse::code);
         let mut finding = Finding::new(code, &self.table.name, format!("{at_least}{count} {what}{about}"));
         if let Some(excuse) = self.excuse {
-            finding = finding.advise(excuse.advice());
+            finding = finding.with_hint(excuse.hint());
         }
         finding.rows = Some(named.into_rows());
         finding

@@ -163,7 +163,7 @@ fn read_task(
         measure: Measure::new(wanted[task[0].index].names()),
         large: None,
         seen: 0,
-        told: Told::default(),
+        reported: Reported::default(),
         done: task.iter().map(|_| None).collect(),
         on_event,
     };
@@ -184,14 +184,14 @@ struct MeasureSink<'a> {
     large: Option<LargeRow>,
     /// Rows of this slice that came.
     seen: u64,
-    told: Told,
+    reported: Reported,
     done: Vec<Option<Result<Measure, Obstacle>>>,
     on_event: OnEvent<'a>,
 }
 
 /// Amounts of a slice that have been reported.
 #[derive(Default)]
-struct Told {
+struct Reported {
     rows: u64,
     bytes: u64,
     estimate: u64,
@@ -201,13 +201,13 @@ impl MeasureSink<'_> {
     #[inline]
     fn row_done(&mut self) -> Result<()> {
         self.seen += 1;
-        if self.measure.bytes - self.told.bytes >= REPORT_BYTES { self.tell(false) } else { Ok(()) }
+        if self.measure.bytes - self.reported.bytes >= REPORT_BYTES { self.report(false) } else { Ok(()) }
     }
 
-    fn tell(&mut self, ended: bool) -> Result<()> {
-        let Told { rows, bytes, estimate } = std::mem::take(&mut self.told);
+    fn report(&mut self, ended: bool) -> Result<()> {
+        let Reported { rows, bytes, estimate } = std::mem::take(&mut self.reported);
         let whole = self.task[self.slice].bytes;
-        let now = Told {
+        let now = Reported {
             rows: self.seen,
             bytes: self.measure.bytes,
             estimate: if ended { whole } else { self.measure.bytes.min(whole) },
@@ -217,7 +217,7 @@ impl MeasureSink<'_> {
             bytes: now.bytes - bytes,
             estimate_done: now.estimate.saturating_sub(estimate),
         };
-        self.told = now;
+        self.reported = now;
         event::send(self.on_event, event)
     }
 }
@@ -230,7 +230,7 @@ impl Sink for MeasureSink<'_> {
         self.measure = Measure::new(self.wanted[self.task[slice].index].names());
         self.large = None;
         self.seen = 0;
-        self.told = Told::default();
+        self.reported = Reported::default();
         Ok(())
     }
 
@@ -257,7 +257,7 @@ impl Sink for MeasureSink<'_> {
             let text = format!("read {name}: the server sent {rows} rows, and {} arrived", self.seen);
             return Err(Error::new(ErrorKind::Protocol, text));
         }
-        self.tell(true)?;
+        self.report(true)?;
         event::send(self.on_event, Event::TableRead { table: name.clone(), rows })?;
         let empty = Measure::new(Names::new(CellWidth::Narrow));
         self.done[self.slice] = Some(Ok(std::mem::replace(&mut self.measure, empty)));

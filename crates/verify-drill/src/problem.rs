@@ -13,7 +13,7 @@ pub struct Problem {
     /// A predicate that reads after the object: `is not in the backup`.
     pub what: String,
     /// The way out, where we know one.
-    pub way_out: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// Effect of a problem on the verdict.
@@ -28,18 +28,18 @@ pub enum Weight {
 impl Problem {
     /// A failure without a way out.
     pub fn failure(object: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { weight: Weight::Failure, object: object.into(), what: what.into(), way_out: None }
+        Self { weight: Weight::Failure, object: object.into(), what: what.into(), hint: None }
     }
 
     /// The same, with a way out.
-    pub fn way_out(self, way_out: impl Into<String>) -> Self {
-        Self { way_out: Some(way_out.into()), ..self }
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// The sentence, followed by the way out.
-    pub fn told(&self) -> String {
-        match &self.way_out {
-            Some(way_out) => format!("{self}; {way_out}"),
+    pub fn text_with_hint(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{self}; {hint}"),
             None => self.to_string(),
         }
     }

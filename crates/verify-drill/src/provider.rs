@@ -162,10 +162,10 @@ impl Removal {
     }
 
     /// Reports what is left, where nothing else does.
-    pub fn tell_left(&self, watch: &Watch<'_>) {
-        self.left.iter().for_each(|left| watch.tell(&format!("not removed: {left}")));
+    pub fn report_left(&self, watch: &Watch<'_>) {
+        self.left.iter().for_each(|left| watch.report(&format!("not removed: {left}")));
         if !self.is_whole() {
-            watch.tell("the next run tries again, or run `state-lab cleanup`");
+            watch.report("the next run tries again, or run `state-lab cleanup`");
         }
     }
 

@@ -36,7 +36,7 @@ impl Watch<'_> {
     }
 
     /// Sends a line, whether or not the work is to stop.
-    pub fn tell(&self, what: &str) {
+    pub fn report(&self, what: &str) {
         (self.sink)(Event::Step(what.to_owned()));
     }
 
@@ -51,7 +51,7 @@ impl Watch<'_> {
     ///
     /// [`ErrorKind::Cancelled`](verify_core::ErrorKind::Cancelled) where the work is to stop.
     pub fn step(&self, doing: &str) -> Result<(), Error> {
-        self.tell(doing);
+        self.report(doing);
         if (self.asked)() { Err(interrupted()) } else { Ok(()) }
     }
 

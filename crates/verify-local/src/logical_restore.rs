@@ -74,7 +74,7 @@ pub(super) fn rehearse(backup: &StoredBackup, watch: &Watch<'_>) -> Result<()> {
         Ok(server) => server,
         Err(error) if (watch.asked)() => return Err(error),
         Err(error) => {
-            watch.tell(&format!("could not check that the dumps can be restored: {error:#}"));
+            watch.report(&format!("could not check that the dumps can be restored: {error:#}"));
             return Ok(());
         }
     };
@@ -100,7 +100,7 @@ fn restore_definitions(
     let server = server.start(backup, scratch, watch)?;
     let maintenance = session::settings(&server, &backup.record.server.superuser, MAINTENANCE)?;
     if let Some(NotCovered { reason, .. }) = create_roles(backup, &maintenance, watch)? {
-        watch.tell(&format!("not all of the roles can be restored: {reason}"));
+        watch.report(&format!("not all of the roles can be restored: {reason}"));
     }
     let definitions = ["--schema-only".to_owned()];
     let mut databases = backup.record.databases.iter();
@@ -151,7 +151,7 @@ fn create_roles(
     let errors: Vec<&str> =
         ended.said.lines().filter(|line| line.contains("ERROR") && !line.contains(&expected)).collect();
     if !ended.status.success() {
-        bail!("failed to create the roles: psql exited with {}: {}", ended.status, ended.told());
+        bail!("failed to create the roles: psql exited with {}: {}", ended.status, ended.messages());
     }
     let gap = || NotCovered::new(Check::Roles, "roles", errors.join("; "));
     Ok((!errors.is_empty()).then(gap))

@@ -70,14 +70,14 @@ fn failed(ended: &Ended) -> anyhow::Error {
         "max_wal_senders",
         "WAL sender",
     ];
-    let advice = if ACCESS.iter().any(|word| ended.said.contains(word)) {
+    let hint = if ACCESS.iter().any(|word| ended.said.contains(word)) {
         "; it needs a role with REPLICATION, an entry for `replication` in pg_hba.conf and two free max_wal_senders; \
          a logical backup (--method logical, or fs-dump with Velero) needs none of them"
     } else {
         ""
     };
-    anyhow!("pg_basebackup exited with {}: {}", ended.status, ended.told())
-        .context(format!("failed to copy the data directory: {}{advice}", ended.last_error()))
+    anyhow!("pg_basebackup exited with {}: {}", ended.status, ended.messages())
+        .context(format!("failed to copy the data directory: {}{hint}", ended.last_error()))
 }
 
 fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {

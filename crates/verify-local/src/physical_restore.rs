@@ -215,9 +215,9 @@ fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
     let ended = program.args(args).run(&watch.asked)?;
     Ok(match ended.status.code() {
         Some(0) => Files::Whole,
-        Some(1) => Files::Damaged(ended.told()),
+        Some(1) => Files::Damaged(ended.messages()),
         // Some builds of the program crash, which says nothing of the files.
-        _ => Files::Unknown(format!("pg_verifybackup exited with {}: {}", ended.status, ended.told())),
+        _ => Files::Unknown(format!("pg_verifybackup exited with {}: {}", ended.status, ended.messages())),
     })
 }
 
@@ -237,7 +237,7 @@ impl Files {
             Self::Damaged(said) => {
                 let message = format!("the stored files are not those that the server sent: {said}");
                 let finding = Finding::new(Code::BackupDamaged, "base backup", message)
-                    .advise("do not use this backup; check its storage, and take another one");
+                    .with_hint("do not use this backup; check its storage, and take another one");
                 comparison.lead(finding);
             }
             Self::Unknown(reason) => {

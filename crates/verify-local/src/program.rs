@@ -100,7 +100,7 @@ impl Program {
         let name = self.name;
         let ended = self.run(stop)?;
         if !ended.status.success() {
-            bail!("{name} failed ({}): {}", ended.status, ended.told());
+            bail!("{name} failed ({}): {}", ended.status, ended.messages());
         }
         Ok(())
     }
@@ -135,7 +135,7 @@ impl Ended {
     }
 
     /// Its messages, on one line.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn messages(&self) -> String {
         match self.said.as_str() {
             "" => "it printed nothing".to_owned(),
             said => {

@@ -60,7 +60,7 @@ pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Re
         Ok(files) => files,
         Err(error) => {
             // A store that is read only, as evidence should be, takes nothing away from the verdict.
-            watch.tell(&format!("the report was not stored: {error:#}"));
+            watch.report(&format!("the report was not stored: {error:#}"));
             Vec::new()
         }
     };

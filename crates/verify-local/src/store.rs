@@ -128,8 +128,8 @@ impl Store {
         let _root = self.lock()?;
         let target = self.path.join(name.as_str());
         if fs::symlink_metadata(&target).is_ok() {
-            let told = format!("failed to start the backup {name}: {} already exists", target.display());
-            return Err(Hinted::new(told, "choose another name: a backup is never replaced").into());
+            let text = format!("failed to start the backup {name}: {} already exists", target.display());
+            return Err(Hinted::new(text, "choose another name: a backup is never replaced").into());
         }
         let path = tempfile::Builder::new()
             .prefix(&format!(".{name}{PARTIAL}{}-", std::process::id()))

@@ -14,7 +14,7 @@ pub(crate) struct Failure {
     /// The service's own word for it, or the status of its answer where it gave none.
     code: Option<String>,
     status: Option<u16>,
-    told: String,
+    message: String,
     /// True if the request may have been executed nevertheless.
     unsure: bool,
 }
@@ -27,28 +27,28 @@ impl Failure {
         let status = error.raw_response().map(|response| response.status().as_u16());
         if let SdkError::ServiceError(answer) = error {
             let code = answer.err().code().map(str::to_owned);
-            let told = answer.err().message().unwrap_or_default().to_owned();
-            return Self { unsure: status.is_some_and(|status| status >= 500), code, status, told };
+            let message = answer.err().message().unwrap_or_default().to_owned();
+            return Self { unsure: status.is_some_and(|status| status >= 500), code, status, message };
         }
         let sent = !matches!(error, SdkError::ConstructionFailure(_));
-        Self { code: None, status, told: causes(error), unsure: sent }
+        Self { code: None, status, message: causes(error), unsure: sent }
     }
 
     /// An answer that broke off.
     pub(crate) fn broken(error: &(dyn Error + 'static)) -> Self {
-        Self { code: None, status: None, told: causes(error), unsure: true }
+        Self { code: None, status: None, message: causes(error), unsure: true }
     }
 
     /// An answer whose bytes stopped arriving.
     pub(crate) fn silent(done: u64, after: Duration) -> Self {
-        let told = format!("no byte arrived for {} s, after {done} of the object", after.as_secs_f32());
-        Self { code: None, status: None, told, unsure: true }
+        let message = format!("no byte arrived for {} s, after {done} of the object", after.as_secs_f32());
+        Self { code: None, status: None, message, unsure: true }
     }
 
     /// Error for a bucket that does not exist, if the service's answer had no text.
     pub(crate) fn no_such_bucket(bucket: &str) -> Self {
-        let told = format!("there is no bucket {bucket:?}");
-        Self { code: Some("NoSuchBucket".to_owned()), status: Some(404), told, unsure: false }
+        let message = format!("there is no bucket {bucket:?}");
+        Self { code: Some("NoSuchBucket".to_owned()), status: Some(404), message, unsure: false }
     }
 
     /// Returns whether the object does not exist. A bucket that is not there is something else.
@@ -105,10 +105,10 @@ impl Failure {
                 "the bucket is in another region: set `region`"
             }
             (Some("AccessDenied"), _) | (None, Some(403)) => refused,
-            (None, None) if self.told.contains("credential") => {
+            (None, None) if self.message.contains("credential") => {
                 "no credentials were found: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             }
-            (None, None) if self.told.contains("certificate") => {
+            (None, None) if self.message.contains("certificate") => {
                 "if the endpoint's certificate is signed by a private authority, set its PEM file as `ca_file`"
             }
             (None, None) => {
@@ -132,9 +132,9 @@ impl fmt::Display for Failure {
             (Some(code), _) => f.write_str(code)?,
             (None, Some(403)) => f.write_str("HTTP status 403, forbidden")?,
             (None, Some(status)) => write!(f, "HTTP status {status}")?,
-            (None, None) => return f.write_str(&self.told),
+            (None, None) => return f.write_str(&self.message),
         }
-        if self.told.is_empty() { Ok(()) } else { write!(f, ": {}", self.told) }
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
     }
 }
 
@@ -145,20 +145,20 @@ const NOISE: [&str; 5] = ["dispatch failure", "io error", "other", "service erro
 
 /// Returns the causes of an error, the innermost last, without repetitions.
 fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut told: Vec<String> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(cause) = next {
         let text = cause.to_string();
         // An outer one may quote an inner one.
-        if !told.iter().any(|known| known.contains(&text)) {
-            told.push(text);
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
         }
         next = cause.source();
     }
-    let telling = |text: &&String| !NOISE.contains(&text.as_str());
-    match told.iter().filter(telling).cloned().collect::<Vec<_>>() {
-        nothing if nothing.is_empty() => told.join(": "),
-        telling => telling.join(": "),
+    let informative = |text: &&String| !NOISE.contains(&text.as_str());
+    match texts.iter().filter(informative).cloned().collect::<Vec<_>>() {
+        nothing if nothing.is_empty() => texts.join(": "),
+        informative => informative.join(": "),
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_causes_of_an_error_are_told_once_and_without_the_layers_that_say_nothing() {
+    fn the_causes_of_an_error_are_named_once_and_without_empty_layers() {
         let inner = anyhow::anyhow!("Connection refused").context("tcp connect error");
         let error = inner.context("io error").context("io error").context("dispatch failure");
         assert_eq!(causes(error.as_ref()), "tcp connect error: Connection refused");
@@ -177,13 +177,13 @@ mod tests {
         );
     }
 
-    fn answer(code: Option<&str>, status: Option<u16>, told: &str) -> Failure {
-        Failure { code: code.map(str::to_owned), status, told: told.to_owned(), unsure: false }
+    fn answer(code: Option<&str>, status: Option<u16>, message: &str) -> Failure {
+        Failure { code: code.map(str::to_owned), status, message: message.to_owned(), unsure: false }
     }
 
     #[test]
-    fn an_answer_is_told_in_the_words_of_the_service_with_the_way_out() {
-        for (code, status, told, shown, hint) in [
+    fn an_answer_has_the_message_of_the_service_and_a_hint() {
+        for (code, status, message, shown, hint) in [
             (Some("AccessDenied"), Some(403), "Access Denied.", "AccessDenied: Access Denied.", "docs/s3.md"),
             (None, Some(403), "", "HTTP status 403, forbidden", "docs/s3.md"),
             (
@@ -209,7 +209,7 @@ mod tests {
                 "ca_file",
             ),
         ] {
-            let failure = answer(code, status, told);
+            let failure = answer(code, status, message);
             assert_eq!(failure.to_string(), shown);
             assert!(failure.hint().unwrap().contains(hint), "{shown}: {:?}", failure.hint());
         }
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_object_an_absent_bucket_and_a_taken_name_are_told_apart() {
+    fn an_absent_object_an_absent_bucket_and_a_taken_name_are_distinguished() {
         let gone = answer(Some("NoSuchKey"), Some(404), "");
         assert!(gone.is_absence() && answer(None, Some(404), "").is_absence());
         assert!(!answer(Some("NoSuchBucket"), Some(404), "").is_absence());

@@ -140,7 +140,7 @@ fn a_put_whose_answer_was_lost_is_ours_where_the_object_is() {
 }
 
 #[test]
-fn what_passes_is_tried_again_and_what_does_not_is_told_at_once() {
+fn transient_failures_are_retried_and_others_reported_at_once() {
     let busy = refused("503 Slow Down", "SlowDown");
     let conflict = refused("409 Conflict", "ConditionalRequestConflict");
     let done = answer("200 OK", "", 0, "");
@@ -165,8 +165,8 @@ fn what_cannot_be_stored_stays_on_this_machine() {
     let script = Script::new(&[&absent, &found, &refused("403 Forbidden", "AccessDenied")]);
     let draft = ObjectDraft::new(script.bucket(), "k", Existing::Refuse).unwrap();
     let error = Box::new(draft).keep(&mut |to| Ok(to.write_all(b"hours of work")?)).unwrap_err();
-    let told = error.to_string();
-    let path = told.strip_prefix("failed to store the document; it is complete in ").unwrap();
+    let text = error.to_string();
+    let path = text.strip_prefix("failed to store the document; it is complete in ").unwrap();
     assert_eq!(std::fs::read_to_string(path).unwrap(), "hours of work");
     std::fs::remove_file(path).unwrap();
     assert_eq!(script.asked(), ["HEAD /b/k", "HEAD /b/", "PUT /b/k if-none-match: *"]);

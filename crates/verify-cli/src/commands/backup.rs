@@ -106,7 +106,7 @@ impl Backup {
         let taken = storing::watched(globals, "backing up", |watch| provider.backup(&request, watch))?;
         let document = BackupDocument::new(&taken);
         let printed = globals.terminal().result(&document, |style| restore::backup(&taken, style));
-        storing::tell_left(&taken.left);
+        storing::report_left(&taken.left);
         printed?;
         Ok(taken.record.as_ref().map_or(Exit::FAIL, provable))
     }
@@ -130,7 +130,10 @@ fn provable(record: &BackupRecord) -> Exit {
             (None, 1) => "does not cover 1 object of it".to_owned(),
             (None, objects) => format!("does not cover {objects} objects of it"),
         };
-        terminal::tell(&format!("the backup of {} is complete, but its manifest {lack}\n", database.name));
+        terminal::print_note(&format!(
+            "the backup of {} is complete, but its manifest {lack}\n",
+            database.name
+        ));
         exit = Exit::INCONCLUSIVE;
     }
     exit

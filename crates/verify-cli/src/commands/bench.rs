@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_benchmark_is_told_in_speeds() {
+    fn a_benchmark_prints_speeds() {
         let (rows, bytes) = (1_000_000, 100 << 20);
         let benchmark = Benchmark {
             rows,

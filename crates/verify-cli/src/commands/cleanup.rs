@@ -55,7 +55,7 @@ impl Cleanup {
                 Err(error) => all.left.push(format!("objects in the cluster: {error:#}")),
             }
         }
-        globals.terminal().result(&all, |_| told(&all, in_cluster))?;
+        globals.terminal().result(&all, |_| text(&all, in_cluster))?;
         Ok(match all.is_whole() {
             true => Exit::PASS,
             false if interrupt::asked() => Exit::INTERRUPTED,
@@ -65,7 +65,7 @@ impl Cleanup {
 }
 
 /// Text of the removed objects and of those that are left. Of a cluster that was not asked nothing is known.
-fn told(all: &Removal, in_cluster: bool) -> String {
+fn text(all: &Removal, in_cluster: bool) -> String {
     let removed = all.removed.iter().map(|what| format!("removed: {what}\n"));
     let left = all.left.iter().map(|what| format!("left: {what}\n"));
     let at_work = all.at_work.iter().map(|run| {
@@ -74,9 +74,9 @@ fn told(all: &Removal, in_cluster: bool) -> String {
             all.dead_after.as_secs()
         )
     });
-    let told: String = removed.chain(left).chain(at_work).collect();
-    match (told.is_empty(), in_cluster) {
-        (false, _) => told,
+    let lines: String = removed.chain(left).chain(at_work).collect();
+    match (lines.is_empty(), in_cluster) {
+        (false, _) => lines,
         (true, true) => "nothing was left behind\n".to_owned(),
         (true, false) => "nothing was left behind on this machine\n".to_owned(),
     }

@@ -38,7 +38,7 @@ impl Demo {
         let installation = story::installation(major)?;
         let say = |line: &str| {
             if !globals.quiet {
-                terminal::tell(line);
+                terminal::print_note(line);
             }
         };
         let (outcome, restored) = story::play(&installation, &Narrator::new(&say))?;
@@ -46,7 +46,7 @@ impl Demo {
         if keep {
             let conninfo = restored.conninfo(story::DATABASE);
             let path = restored.keep()?;
-            terminal::tell(&format!(
+            terminal::print_note(&format!(
                 "the damaged copy is still running in {}; inspect it with\n    psql \"{conninfo}\"\nand remove it with\n    \
                  state-lab cleanup\n",
                 path.display()

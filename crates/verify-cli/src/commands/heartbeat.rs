@@ -194,7 +194,10 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn run(&self) -> Result<Exit> {
-        terminal::tell(&format!("heartbeat: writing every {} to {}\n", self.interval, self.target.place));
+        terminal::print_note(&format!(
+            "heartbeat: writing every {} to {}\n",
+            self.interval, self.target.place
+        ));
         let mut connection = None;
         let mut backoff = BACKOFF_MIN;
         loop {
@@ -217,7 +220,9 @@ impl Writer<'_> {
                     connection = None;
                     let period = Period::from_ms(backoff.as_millis() as u64);
                     let chain = shown_text(&error.to_string());
-                    terminal::tell(&format!("heartbeat: not written ({chain}); trying again in {period}\n"));
+                    terminal::print_note(&format!(
+                        "heartbeat: not written ({chain}); trying again in {period}\n"
+                    ));
                     if pause(backoff, interrupt::asked) {
                         return Ok(Exit::PASS);
                     }

@@ -92,11 +92,11 @@ impl Restore {
         metrics.keep(&request.name, &restored)?;
         let printed = print(&restored, globals);
         for warning in &restored.warnings {
-            terminal::tell(&format!("{warning}\n"));
+            terminal::print_note(&format!("{warning}\n"));
         }
-        storing::tell_left(&restored.left);
+        storing::report_left(&restored.left);
         if let Some(kept) = &restored.kept {
-            terminal::tell(&format!("{kept}\n"));
+            terminal::print_note(&format!("{kept}\n"));
         }
         printed?;
         Ok(restored.verdict().into())

@@ -47,11 +47,11 @@ pub(crate) fn with_steps<T>(globals: &Globals, work: impl FnOnce(&Watch<'_>) -> 
 }
 
 /// Reports objects that could not be removed.
-pub(crate) fn tell_left(left: &[String]) {
+pub(crate) fn report_left(left: &[String]) {
     for object in left {
-        terminal::tell(&format!("not removed: {object}\n"));
+        terminal::print_note(&format!("not removed: {object}\n"));
     }
     if !left.is_empty() {
-        terminal::tell("`state-lab cleanup` tries again\n");
+        terminal::print_note("`state-lab cleanup` tries again\n");
     }
 }

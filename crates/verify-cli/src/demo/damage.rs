@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn each_finding_that_lacks_is_told_and_each_one_too_many_too() {
+    fn missing_and_unexpected_findings_are_reported() {
         for lacking in 0..all().len() {
             let mut findings = all();
             let mut stray = findings.remove(lacking);

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_that_nobody_was_told_of_are_no_loss() {
+    fn unacknowledged_writes_are_no_loss() {
         let loss = Loss::of(&acknowledged(), &(0..9).collect(), 2, at(600));
         assert_eq!((loss.restored, loss.lost, loss.first_lost_ms), (6, 0, None));
         assert!(loss.is_within(0));

@@ -53,23 +53,23 @@ impl DemoOutcome {
 
     /// Plain text; the lines that the restore promises come first.
     pub(crate) fn text(&self, style: &Style) -> String {
-        let mut told = text::report(&self.restore, style);
-        told.push('\n');
-        self.tell_loss(&mut told);
-        told.push('\n');
-        self.tell_damage(&mut told, style);
-        told.push('\n');
+        let mut text = text::report(&self.restore, style);
+        text.push('\n');
+        self.write_loss(&mut text);
+        text.push('\n');
+        self.write_damage(&mut text, style);
+        text.push('\n');
         for surprise in &self.surprises {
-            let _ = writeln!(told, "unexpected: {}", style.cut(surprise));
+            let _ = writeln!(text, "unexpected: {}", style.cut(surprise));
         }
-        let _ = writeln!(told, "demo: {} in {}", self.verdict, seconds(self.took_ms));
-        told
+        let _ = writeln!(text, "demo: {} in {}", self.verdict, seconds(self.took_ms));
+        text
     }
 
-    fn tell_loss(&self, told: &mut String) {
+    fn write_loss(&self, text: &mut String) {
         let Loss { restored, lost, holes: _, last_restored_ms, first_lost_ms } = &self.loss;
         let _ = writeln!(
-            told,
+            text,
             "Acknowledged commits: {}; the copy has {} of them, and {} newer ones are lost.",
             count(restored + lost),
             count(*restored),
@@ -78,34 +78,34 @@ impl DemoOutcome {
         let ago = |ms: &Option<u64>| {
             ms.map_or("never".to_owned(), |ms| format!("{} before the crash", seconds(ms)))
         };
-        let _ = writeln!(told, "newest restored write: {}", ago(last_restored_ms));
-        let _ = writeln!(told, "oldest lost write: {}", ago(first_lost_ms));
+        let _ = writeln!(text, "newest restored write: {}", ago(last_restored_ms));
+        let _ = writeln!(text, "oldest lost write: {}", ago(first_lost_ms));
         if let Some(rpo) = &self.restore.rpo {
             let held = if self.loss.is_within(rpo.at_most_ms) { "covers" } else { "DOES NOT COVER" };
             let _ = writeln!(
-                told,
+                text,
                 "bound from the heartbeat: {}, which {held} the loss",
                 seconds(rpo.at_most_ms)
             );
         }
     }
 
-    fn tell_damage(&self, told: &mut String, style: &Style) {
+    fn write_damage(&self, text: &mut String, style: &Style) {
         let Damaged { integrity_checks, judged, unexplained } = &self.damaged;
-        let _ = writeln!(told, "Then the copy was damaged on purpose, and verified again:");
-        let _ = writeln!(told, "integrity_checks: {integrity_checks}");
+        let _ = writeln!(text, "Then the copy was damaged on purpose, and verified again:");
+        let _ = writeln!(text, "integrity_checks: {integrity_checks}");
         for Judged { damage, found, overlooked } in judged {
-            let _ = writeln!(told, "  {damage}");
+            let _ = writeln!(text, "  {damage}");
             for line in found {
-                let _ = writeln!(told, "      found: {}", style.cut(line));
+                let _ = writeln!(text, "      found: {}", style.cut(line));
             }
             for line in overlooked {
-                let _ = writeln!(told, "      OVERLOOKED: {}", style.cut(line));
+                let _ = writeln!(text, "      OVERLOOKED: {}", style.cut(line));
             }
         }
         let found = judged.iter().filter(|judged| judged.overlooked.is_empty()).count();
         let others = if unexplained.is_empty() { "nothing else" } else { "other findings" };
-        let _ = writeln!(told, "{found} of {} found, and {others}", judged.len());
+        let _ = writeln!(text, "{found} of {} found, and {others}", judged.len());
     }
 }
 
@@ -199,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_story_as_expected_is_told_with_the_promised_lines_first() {
+    fn an_expected_story_begins_with_the_promised_lines() {
         let outcome = outcome(restore(Verdict::Pass, Some(2_700)), loss(), damaged());
-        let told = outcome.text(&Style::plain());
-        let head: Vec<&str> = told.lines().take(5).collect();
+        let text = outcome.text(&Style::plain());
+        let head: Vec<&str> = text.lines().take(5).collect();
         let promised = ["restore_status: success", "integrity_checks: pass", "rto: 0.7s", "rpo: <=3s", ""];
         assert_eq!(head, promised);
-        let (_, acts) = told.split_once("Acknowledged commits: ").unwrap();
+        let (_, acts) = text.split_once("Acknowledged commits: ").unwrap();
         let expected = "\
 1,576; the copy has 1,210 of them, and 366 newer ones are lost.
 newest restored write: 2.61 s before the crash
@@ -225,7 +225,7 @@ demo: pass in 7.05 s
     }
 
     #[test]
-    fn every_surprise_fails_the_story_and_is_told() {
+    fn every_surprise_fails_the_story_and_is_printed() {
         let pass = || restore(Verdict::Pass, Some(2_700));
         let overlooked = || {
             let mut damaged = damaged();
@@ -245,11 +245,11 @@ demo: pass in 7.05 s
             (pass(), loss(), overlooked(), "overlooked: one order item deleted"),
             (pass(), loss(), unexplained, "no damage explains: row.added shop.t"),
         ];
-        for (restore, loss, damaged, told) in cases {
+        for (restore, loss, damaged, expected) in cases {
             let outcome = outcome(restore, loss, damaged);
             let text = outcome.text(&Style::plain());
-            assert_eq!(outcome.verdict, Verdict::Fail, "{told}");
-            assert!(outcome.surprises.iter().any(|surprise| surprise.contains(told)), "{text}");
+            assert_eq!(outcome.verdict, Verdict::Fail, "{expected}");
+            assert!(outcome.surprises.iter().any(|surprise| surprise.contains(expected)), "{text}");
             assert!(text.contains(&format!("unexpected: {}", outcome.surprises[0])), "{text}");
             assert!(text.contains("\ndemo: fail in "), "{text}");
         }

@@ -58,7 +58,7 @@ impl<'a> Narrator<'a> {
     }
 
     /// Tells what comes next, unless there is to be no next.
-    fn tell(&self, text: &str) -> Result<()> {
+    fn print(&self, text: &str) -> Result<()> {
         if interrupt::asked() {
             return Err(interrupted().into());
         }
@@ -71,7 +71,7 @@ impl<'a> Narrator<'a> {
     }
 
     /// Tells a step of the backup or the restore.
-    fn tell_step(&self, text: &str) {
+    fn print_step(&self, text: &str) {
         self.say(&format!("   {text}"));
     }
 }
@@ -84,15 +84,15 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     let settings = settings(&server.conninfo(DATABASE))?;
     let writers = Writers::start(&settings)?;
     let who = counted(u64::from(WRITERS), "client");
-    narrator.tell(&format!("{who} buy and pay; a heartbeat writes the server's time twice a second"))?;
+    narrator.print(&format!("{who} buy and pay; a heartbeat writes the server's time twice a second"))?;
     wait(USED_BEFORE)?;
 
-    narrator.tell(
+    narrator.print(
         "takes a backup and, under the same snapshot, the fingerprint of every row; the clients continue",
     )?;
     let sink = |event: watch::Event| {
         if let watch::Event::Step(text) = event {
-            narrator.tell_step(&text);
+            narrator.print_step(&text);
         }
     };
     let watch = Watch { sink: &sink, asked: interrupt::asked };
@@ -102,11 +102,11 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     let request =
         BackupRequest { name: name.clone(), method: Some("physical".to_owned()), plan: Plan::default() };
     verify_local::backup(&provider, &request, &watch)?;
-    narrator.tell("has both; the clients continue")?;
+    narrator.print("has both; the clients continue")?;
     wait(USED_AFTER)?;
 
     let (incident, acknowledged) = lose(&mut server, writers, narrator)?;
-    narrator.tell("restores the backup into a new server, verifies every row, promotes it")?;
+    narrator.print("restores the backup into a new server, verifies every row, promotes it")?;
     let (plan, objectives) = (Plan::default(), Objectives::default());
     let request = RestoreRequest { name, plan, objectives, incident: Some(incident), keep: false };
     let restored = verify_local::restore(&store, &request, &watch)?;
@@ -119,7 +119,7 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
 /// Starts a server, and fills it.
 fn open_shop(installation: &Installation, scratch: &Scratch, narrator: &Narrator<'_>) -> Result<Server> {
     let version = &installation.version;
-    narrator.tell(&format!("starts PostgreSQL {version} in {}", scratch.path().display()))?;
+    narrator.print(&format!("starts PostgreSQL {version} in {}", scratch.path().display()))?;
     let home = scratch.path().join("source");
     fs::create_dir(&home).with_context(|| format!("failed to create {}", home.display()))?;
     verify_local::server::give_to_server_user(&home)?;
@@ -129,9 +129,9 @@ fn open_shop(installation: &Installation, scratch: &Scratch, narrator: &Narrator
     let server = Server::start(installation, &data, &start_options(&home, scratch.path().join("s")))?;
     writers::connect(&settings(&server.conninfo("postgres"))?)?
         .execute(&format!("CREATE DATABASE {DATABASE}"))?;
-    narrator.tell("loads a shop: partitions, foreign keys, TOAST, large objects, a table without a key")?;
+    narrator.print("loads a shop: partitions, foreign keys, TOAST, large objects, a table without a key")?;
     let size = shop::load(&mut writers::connect(&settings(&server.conninfo(DATABASE))?)?)?;
-    narrator.tell(&format!("loaded {} in {}", counted(size.rows, "row"), counted(size.tables, "table")))?;
+    narrator.print(&format!("loaded {} in {}", counted(size.rows, "row"), counted(size.tables, "table")))?;
     Ok(server)
 }
 
@@ -148,9 +148,9 @@ fn lose(
             server.log_file().display()
         );
     }
-    let told = count(writers.acknowledged());
-    narrator.tell(&format!(
-        "kill -9, and the data directory is deleted; {told} purchases have been acknowledged"
+    let purchases = count(writers.acknowledged());
+    narrator.print(&format!(
+        "kill -9, and the data directory is deleted; {purchases} purchases have been acknowledged"
     ))?;
     let incident = Timestamp::now();
     server.kill()?;
@@ -171,7 +171,7 @@ fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
     let settings = shop_of(restored)?;
     // The copy is in service now, and so is its heartbeat.
     writers::write_beat(&mut writers::connect(&settings)?)?;
-    narrator.tell("fingerprints the restored copy, then damages it in five small ways")?;
+    narrator.print("fingerprints the restored copy, then damages it in five small ways")?;
     writers::connect(&settings.with_database("postgres"))?
         .execute(&format!("CREATE DATABASE {INTACT} TEMPLATE {DATABASE}"))?;
     let intact = Postgres::new(settings.with_database(INTACT));
@@ -180,7 +180,7 @@ fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
     for damage in &DAMAGES {
         damage.inflict(&mut connection)?;
     }
-    narrator.tell("verifies the damaged copy")?;
+    narrator.print("verifies the damaged copy")?;
     let comparison = verify(&manifest, &Postgres::new(settings), &Plan::default(), &on_event)?;
     let (judged, unexplained) = damage::judge(comparison.findings());
     let unexplained = unexplained.into_iter().map(damage::line).collect();

@@ -77,7 +77,7 @@ impl<'a> BackupDocument<'a> {
             fails: problem.is_failure(),
             object: &problem.object,
             what: &problem.what,
-            way_out: problem.way_out.as_deref(),
+            way_out: problem.hint.as_deref(),
         };
         let (path, place) = match &taken.place {
             StoredAt::Directory(path) => (Some(path.as_path()), None),

@@ -1,12 +1,12 @@
 //! Results as people read them: pure functions of what was measured.
 
-mod advice;
 #[cfg(all(test, feature = "velero"))]
 mod claims_tests;
 pub(crate) mod document;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub mod manifest;
+mod next_step;
 mod problem;
 #[cfg(feature = "velero")]
 pub(crate) mod replica;

@@ -14,8 +14,8 @@ pub(super) fn problems(problems: &[Problem], style: &Style) -> String {
             false => (Ink::Doubtful, "warning"),
         };
         let _ = writeln!(text, "{}: {}", style.paint(ink, weight), sentence(&problem.to_string()));
-        if let Some(way_out) = &problem.way_out {
-            let _ = writeln!(text, "    {}", sentence(way_out));
+        if let Some(hint) = &problem.hint {
+            let _ = writeln!(text, "    {}", sentence(hint));
         }
     }
     text
@@ -26,10 +26,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_and_its_way_out_are_told_whole() {
+    fn a_problem_and_its_hint_are_printed_whole() {
         let words = "word ".repeat(60);
         let problem =
-            Problem::failure("Backup nightly", format!("{words}ends")).way_out(format!("{words}helps"));
+            Problem::failure("Backup nightly", format!("{words}ends")).with_hint(format!("{words}helps"));
         let text = problems(&[problem], &Style::plain());
         assert_eq!(text, format!("problem: Backup nightly {words}ends\n    {words}helps\n"));
     }

@@ -12,7 +12,7 @@ use verify_core::not_covered::NotCovered;
 use verify_core::report::{Instant, Report, Side};
 use verify_core::timeline::{Milestone, Rto};
 
-use super::advice::advice;
+use super::next_step::next_step;
 use super::style::{Ink, Style, sentence};
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, count, counted};
@@ -86,7 +86,7 @@ fn list(text: &mut String, all: &[&Finding], style: &Style) {
     for (code, of) in &notices {
         gather(text, *code, of, style);
     }
-    advise(text, all, style);
+    next_steps(text, all, style);
 }
 
 /// Writes the number of notices of a code, with three examples.
@@ -94,7 +94,7 @@ fn gather(text: &mut String, code: Code, of: &[&Finding], style: &Style) {
     let examples = &of[..of.len().min(NOTICES_MAX)];
     let object = |finding: &&Finding| style.cut(&finding.object);
     let whole = |finding: &&Finding| format!("{}: {}", object(finding), sentence(&finding.message));
-    let told = match of.first().map(|first| &first.message) {
+    let examples = match of.first().map(|first| &first.message) {
         Some(message) if of.iter().all(|finding| finding.message == *message) => {
             let objects: Vec<String> = examples.iter().map(object).collect();
             format!("{}: {}", objects.join(", "), sentence(message))
@@ -102,7 +102,7 @@ fn gather(text: &mut String, code: Code, of: &[&Finding], style: &Style) {
         _ => examples.iter().map(whole).collect::<Vec<_>>().join("; "),
     };
     let notice = style.paint(Ink::Faint, "notice");
-    let _ = writeln!(text, "{notice}: {} times, as in {told} [{code}]", count(of.len() as u64));
+    let _ = writeln!(text, "{notice}: {} times, as in {examples} [{code}]", count(of.len() as u64));
 }
 
 fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
@@ -130,22 +130,22 @@ fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
     }
 }
 
-/// Writes the suggested next steps; the same advice for many tables is written once.
-fn advise(text: &mut String, findings: &[&Finding], style: &Style) {
-    let mut told: Vec<(&str, Vec<&Finding>)> = Vec::new();
+/// Writes the suggested next steps; the same one for many tables is written once.
+fn next_steps(text: &mut String, findings: &[&Finding], style: &Style) {
+    let mut steps: Vec<(&str, Vec<&Finding>)> = Vec::new();
     for finding in
-        findings.iter().filter(|finding| finding.severity() > Severity::Notice || !finding.advice.is_empty())
+        findings.iter().filter(|finding| finding.severity() > Severity::Notice || !finding.hint.is_empty())
     {
-        let advice = advice(finding);
-        match told.iter_mut().find(|(text, _)| *text == advice) {
-            _ if advice.is_empty() => {}
+        let step = next_step(finding);
+        match steps.iter_mut().find(|(text, _)| *text == step) {
+            _ if step.is_empty() => {}
             Some((_, of)) => of.push(finding),
-            None => told.push((advice, vec![finding])),
+            None => steps.push((step, vec![finding])),
         }
     }
-    for (advice, of) in told.iter().take(style.rows_max.saturating_mul(5)) {
+    for (step, of) in steps.iter().take(style.rows_max.saturating_mul(5)) {
         let more = if of.len() > 1 { format!(" and {} more", of.len() - 1) } else { String::new() };
-        let _ = writeln!(text, "next, for {}{more}: {}", style.cut(&of[0].object), sentence(advice));
+        let _ = writeln!(text, "next, for {}{more}: {}", style.cut(&of[0].object), sentence(step));
     }
 }
 

@@ -100,8 +100,8 @@ fn a_failure_names_rows_and_what_to_do() {
         "could not be read on the restored side: permission denied",
     );
     let gap = NotCovered::new(Check::Rows, "public.secrets", "permission denied");
-    let behind =
-        Finding::new(Code::SequenceBehind, "public.s", "stands at 1").advise("SELECT setval('public.s', 9)");
+    let behind = Finding::new(Code::SequenceBehind, "public.s", "stands at 1")
+        .with_hint("SELECT setval('public.s', 9)");
     let findings = vec![missing, changed, behind, unreadable];
     let report = Report::of_comparison(circumstances(), comparison(findings, vec![gap]));
     let style = Style { rows_max: 3, chars_max: 60, ..Style::plain() };
@@ -168,7 +168,7 @@ fn a_recovery_point_after_the_incident_is_unknown() {
 }
 
 #[test]
-fn no_time_is_told_shorter_than_it_was() {
+fn durations_are_rounded_up() {
     for (ms, shown) in
         [(1, "0.1s"), (3_400, "3.4s"), (3_401, "3.5s"), (9_901, "10s"), (10_001, "11s"), (431_001, "7m12s")]
     {

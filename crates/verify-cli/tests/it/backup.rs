@@ -70,7 +70,7 @@ fn a_store_that_cannot_be_written_to_is_named() {
 }
 
 #[test]
-fn passwords_are_told_nowhere() {
+fn passwords_are_never_printed() {
     let scratch = Scratch::create("password").unwrap();
     let installation = majors::installation(MAJOR).unwrap();
     let data = scratch.path().join("data");

@@ -107,7 +107,7 @@ fn every_command_has_help_with_examples() {
 #[test]
 fn wrong_usage_ends_with_2() {
     let directory = tempfile::tempdir().unwrap();
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&[][..], "Usage:"),
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["capture", "host=x"], "--out <PATH>"),
@@ -118,7 +118,7 @@ fn wrong_usage_ends_with_2() {
     ] {
         let RunResult { status, out, err } = run(directory.path(), arguments);
         assert_eq!((status, out.as_str()), (Some(2), ""), "{arguments:?}");
-        assert!(err.contains(told), "{arguments:?}: {err}");
+        assert!(err.contains(expected), "{arguments:?}: {err}");
     }
 }
 
@@ -143,9 +143,9 @@ fn a_configuration_is_refused_with_its_line_and_without_its_passwords() {
     assert!(!outcome.err.contains("s3cret"), "{}", outcome.err);
 
     let outcome = run(directory.path(), &["--config", "none.toml", "compare", "shop", "shop"]);
-    let told = "error: failed to read the configuration none.toml\n  because: No such file or directory (os error 2)\n\
+    let expected = "error: failed to read the configuration none.toml\n  because: No such file or directory (os error 2)\n\
                 hint: correct --config, or omit it to read state-lab.toml\n";
-    assert_eq!((outcome.status, outcome.err.as_str()), (Some(2), told));
+    assert_eq!((outcome.status, outcome.err.as_str()), (Some(2), expected));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_server_that_is_not_there_ends_with_2_and_no_file() {
 fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("m"), "evidence").unwrap();
-    for (path, told) in [
+    for (path, expected) in [
         ("m", "m: it already exists\nhint: choose another name, or replace it with --force\n"),
         ("none/m", "error: failed to create a file in none\n"),
         (".", "it is not a regular file"),
@@ -174,7 +174,7 @@ fn a_place_that_cannot_be_written_to_is_found_before_the_work() {
     ] {
         let RunResult { status, err, .. } = run(directory.path(), &["capture", NOWHERE, "-o", path]);
         assert_eq!(status, Some(2), "{path}");
-        assert!(err.contains(told) && !err.contains("127.0.0.1"), "{path}: {err}");
+        assert!(err.contains(expected) && !err.contains("127.0.0.1"), "{path}: {err}");
     }
     assert_eq!(fs::read_to_string(directory.path().join("m")).unwrap(), "evidence");
 }

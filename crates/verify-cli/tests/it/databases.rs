@@ -139,8 +139,8 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
 
     let compared = run(directory.path(), &["compare", "shop", &restored]);
     assert_eq!(compared.status, Some(1), "{compared:?}");
-    let told = |text: &str| text.split("\ndepth: ").next().map(str::to_owned);
-    assert_eq!(told(&compared.out), told(&failed.out));
+    let head = |text: &str| text.split("\ndepth: ").next().map(str::to_owned);
+    assert_eq!(head(&compared.out), head(&failed.out));
 
     let json = run(directory.path(), &["verify", "m", &restored, "--output", "json"]);
     assert_eq!((json.status, json.err.as_str()), (Some(1), ""));
@@ -305,7 +305,7 @@ fn an_interrupted_capture_cancels_its_statement_and_leaves_nothing() {
 }
 
 #[test]
-fn the_heartbeat_beats_until_it_is_told_to_stop() {
+fn the_heartbeat_runs_until_it_is_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = shop();
     let shop = server.conninfo("shop");

@@ -80,7 +80,7 @@ fn an_interrupted_demonstration_leaves_nothing_either() {
 }
 
 #[test]
-fn a_version_that_is_not_there_is_told_with_the_way_out() {
+fn a_missing_version_is_reported_with_a_hint() {
     let tmpdir = tmpdir();
     let absent = (13..=18).find(|major| Installation::of_major(*major).is_err());
     let absent = absent.expect("no machine has all six").to_string();

@@ -110,7 +110,7 @@ fn a_file_that_is_cut_changed_or_something_else_is_refused() {
     let whole = bytes();
     let mut changed = whole.clone();
     changed[whole.len() / 2] ^= 1;
-    for (content, told) in [
+    for (content, expected) in [
         (&whole[..whole.len() - 1], "it is truncated"),
         (&whole[..whole.len() / 2], "it is truncated"),
         (&whole[..3], "it is neither a manifest nor a report of state-lab"),
@@ -123,14 +123,14 @@ fn a_file_that_is_cut_changed_or_something_else_is_refused() {
         fs::write(directory.path().join("m"), content).unwrap();
         for arguments in [&["show", "m"][..], &["verify", "m", "host=127.0.0.1 port=1 user=u"]] {
             let outcome = run(directory.path(), arguments);
-            assert_eq!((outcome.status, outcome.out.as_str()), (Some(2), ""), "{told}");
+            assert_eq!((outcome.status, outcome.out.as_str()), (Some(2), ""), "{expected}");
             assert!(outcome.err.starts_with("error: failed to read m"), "{}", outcome.err);
-            assert!(outcome.err.contains(told), "{told}: {}", outcome.err);
+            assert!(outcome.err.contains(expected), "{expected}: {}", outcome.err);
         }
     }
     let missing = run(directory.path(), &["show", "none"]);
-    let told = "error: failed to read none\n  because: No such file or directory (os error 2)\n";
-    assert_eq!((missing.status, missing.err.as_str()), (Some(2), told));
+    let expected = "error: failed to read none\n  because: No such file or directory (os error 2)\n";
+    assert_eq!((missing.status, missing.err.as_str()), (Some(2), expected));
     assert_eq!(run(directory.path(), &["show", "."]).err, "error: failed to read .: it is a directory\n");
 }
 

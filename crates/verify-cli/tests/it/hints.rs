@@ -313,7 +313,7 @@ fn files_and_names(lab: &Lab) {
 
 /// A command line that is wrong says what is right.
 fn usage(lab: &Lab) {
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&["capture", "host=h", "-o", "m", "--jobs", "0"][..], "expected a whole number of at least 1"),
         (&["capture", "host=h", "-o", "m", "--jobs", "-1"], "expected a whole number of at least 1"),
         (&["restore", "--snapshot", "b", "--jobs", "none"], "expected a whole number of at least 1"),
@@ -326,7 +326,7 @@ fn usage(lab: &Lab) {
         let outcome = outcome(&lab.command(arguments).output().unwrap());
         assert_eq!(outcome.status, Some(2), "{arguments:?}: {outcome:?}");
         assert!(
-            outcome.err.contains(told) && outcome.out.contains("\"usage\""),
+            outcome.err.contains(expected) && outcome.out.contains("\"usage\""),
             "{arguments:?}: {outcome:?}"
         );
     }

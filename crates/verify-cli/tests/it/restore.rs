@@ -289,7 +289,7 @@ fn a_damaged_copy_claims_no_recovery_up_to_its_capture() {
 }
 
 #[test]
-fn metrics_tell_a_verdict_and_stay_as_they_are_where_there_is_none() {
+fn metrics_have_the_verdict_and_stay_unchanged_without_one() {
     let drill = Drill::new(MAJOR);
     drill.back_up("b", "logical");
     let file = drill.directory().join("restore.prom");
@@ -375,7 +375,7 @@ fn without_the_servers_list_an_index_that_lacks_rows_is_found() {
     let fails: Vec<&str> = failed.out.lines().filter(|line| line.trim().starts_with("fail: ")).collect();
     // Every row is there: no comparison of rows would have failed.
     let [line] = fails[..] else { panic!("{}", failed.out) };
-    let told = "fail: public.accounts_pkey: an index of public.accounts is damaged: ";
-    assert!(line.trim().starts_with(told) && line.ends_with("[integrity.damaged]"), "{line}");
+    let start = "fail: public.accounts_pkey: an index of public.accounts is damaged: ";
+    assert!(line.trim().starts_with(start) && line.ends_with("[integrity.damaged]"), "{line}");
     assert_eq!(drill.left(), Vec::<PathBuf>::new());
 }

@@ -18,7 +18,7 @@ use crate::plan::Limits;
 /// How often the server is asked whether older transactions have ended.
 const POLL: Duration = Duration::from_millis(20);
 /// It is told that somebody is waited for once in so many polls; that is also when the wait can be stopped.
-const POLLS_BEFORE_TELLING: u32 = 25;
+const POLLS_BEFORE_EVENT: u32 = 25;
 
 /// An instant that a transaction's snapshot fixed.
 pub(super) struct Instant {
@@ -96,7 +96,7 @@ impl AnchorSession {
             if self.now()?.running_before(self.xid).all(|xid| others.contains(&xid)) {
                 return Ok(());
             }
-            if poll % POLLS_BEFORE_TELLING == POLLS_BEFORE_TELLING - 1 {
+            if poll % POLLS_BEFORE_EVENT == POLLS_BEFORE_EVENT - 1 {
                 let reason = format!("{}, began before the capture", self.oldest()?);
                 event::send(on_event, Event::Waiting { reason })?;
             }

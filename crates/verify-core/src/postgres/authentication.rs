@@ -1,7 +1,7 @@
 //! Checks of the demands of a server during the login, before tokio-postgres answers them.
 
 use super::host::Host;
-use super::require_auth::{Method, RequireAuth};
+use super::require_auth::{AuthMethod, RequireAuth};
 use super::secret::Secret;
 use super::server_hint::NOT_POSTGRESQL;
 use super::settings::{ChannelBinding, Settings};
@@ -29,7 +29,7 @@ pub(super) struct Authentication {
     pub(super) password: Result<Option<Secret>>,
     password_source: Option<String>,
     /// The last demand of the server.
-    method: Method,
+    method: AuthMethod,
     /// True if the login is bound to the TLS channel.
     bound: bool,
     scram: Scram,
@@ -46,7 +46,7 @@ impl Authentication {
             can_bind: can_bind && settings.channel_binding != ChannelBinding::Disable,
             password: settings.password_for(host),
             password_source: settings.password_source(),
-            method: Method::None,
+            method: AuthMethod::None,
             bound: false,
             scram: Scram::No,
             content: false,
@@ -73,8 +73,8 @@ impl Authentication {
         let (code, data) = body.split_first_chunk::<4>().ok_or_else(|| malformed("a demand is cut"))?;
         match u32::from_be_bytes(*code) {
             0 => self.satisfied(),
-            3 => self.asked_password(Method::Password),
-            5 if data.len() == 4 => self.asked_password(Method::Md5),
+            3 => self.asked_password(AuthMethod::Password),
+            5 if data.len() == 4 => self.asked_password(AuthMethod::Md5),
             5 => Err(malformed("the salt is not of 4 bytes")),
             10 => self.asked_scram(data),
             11 if self.scram == Scram::No => Err(malformed("SASL goes on before it began")),
@@ -110,12 +110,12 @@ impl Authentication {
     }
 
     /// Error of a session that could not be opened: the cause where it is known, or else the error of tokio-postgres.
-    pub(super) fn told(self, cause: Option<Error>, error: tokio_postgres::Error) -> Error {
-        let asked = self.method != Method::None && !self.content;
+    pub(super) fn into_error(self, cause: Option<Error>, error: tokio_postgres::Error) -> Error {
+        let asked = self.method != AuthMethod::None && !self.content;
         match cause {
             Some(cause) if asked => self.refused(cause),
             Some(cause) => cause,
-            None if asked && self.method == Method::ScramSha256 => Error::with_source(
+            None if asked && self.method == AuthMethod::ScramSha256 => Error::with_source(
                 ErrorKind::Authentication,
                 "log in: prove the password to each other",
                 error,
@@ -127,7 +127,7 @@ impl Authentication {
     /// The server's refusal, after an answer was sent.
     fn refused(self, error: Error) -> Error {
         let wrong_password = error.sqlstate() == Some("28P01");
-        let error = told_as_login(error);
+        let error = as_login_error(error);
         match self.password_source {
             Some(source) if wrong_password => error.with_hint(format!(
                 "the password from {source} was sent and refused: correct it; the server answers alike where the role \
@@ -149,15 +149,15 @@ impl Authentication {
                 "log in: the server offers no SASL mechanism but unsupported ones (not SCRAM-SHA-256)",
             ));
         }
-        self.asked_password(Method::ScramSha256)?;
+        self.asked_password(AuthMethod::ScramSha256)?;
         self.scram = Scram::Begun;
         Ok(())
     }
 
     /// Checks that this method may have the password, and that there is one.
-    fn asked_password(&mut self, method: Method) -> Result<()> {
+    fn asked_password(&mut self, method: AuthMethod) -> Result<()> {
         // A second demand could talk us out of the protection of the first.
-        if self.method != Method::None {
+        if self.method != AuthMethod::None {
             return Err(malformed("the server asks for a second proof"));
         }
         self.method = method;
@@ -204,7 +204,7 @@ fn malformed(why: &str) -> Error {
 }
 
 /// An error of class 28 is about who we are, and becomes an error of its own kind.
-pub(super) fn told_as_login(error: Error) -> Error {
+pub(super) fn as_login_error(error: Error) -> Error {
     match error.sqlstate() {
         Some(code) if code.starts_with("28") => {
             Error::with_source(ErrorKind::Authentication, "log in", error)

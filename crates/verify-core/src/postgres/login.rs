@@ -72,7 +72,7 @@ pub(super) fn log_in(
             let mut wire = handle.lock();
             let cause = wire.take_cause();
             Err(match wire.authentication.take() {
-                Some(authentication) => authentication.told(cause, error),
+                Some(authentication) => authentication.into_error(cause, error),
                 None => Error::with_source(ErrorKind::Protocol, "log in", error),
             })
         }

@@ -30,16 +30,16 @@ fn log_in_at(script: &[u8], more: &str, binding: Option<Vec<u8>>) -> (Result<()>
     let buffer = ReadBuffer::new(Stream::Unix(ours), settings.silence());
     let ready = Ready { buffer, binding, host: &settings.hosts[0] };
     let outcome = log_in(ready, &settings, &SessionOptions::new(), Start::Full).map(drop);
-    let mut heard = Vec::new();
-    theirs.read_to_end(&mut heard).unwrap();
-    let (length, _) = heard.split_first_chunk::<4>().unwrap();
-    let heard = heard.split_off(u32::from_be_bytes(*length) as usize);
-    (outcome, heard)
+    let mut received = Vec::new();
+    theirs.read_to_end(&mut received).unwrap();
+    let (length, _) = received.split_first_chunk::<4>().unwrap();
+    let received = received.split_off(u32::from_be_bytes(*length) as usize);
+    (outcome, received)
 }
 
 fn refused(script: &[Vec<u8>], more: &str, binding: Option<Vec<u8>>) -> String {
-    let (outcome, heard) = log_in_at(&script.concat(), more, binding);
-    assert!(!heard.windows(7).any(|part| part == b"hunter2"), "the password was sent: {more}");
+    let (outcome, received) = log_in_at(&script.concat(), more, binding);
+    assert!(!received.windows(7).any(|part| part == b"hunter2"), "the password was sent: {more}");
     let error = outcome.unwrap_err();
     assert!(!error.to_string().contains("hunter2"));
     error.to_string()
@@ -50,9 +50,9 @@ fn a_fair_server_gets_the_password() {
     // A server may say more than it must, at any time.
     let notice = message(b'N', b"SWARNING\0C01000\0Mhear this\0\0");
     let script = [demand(&CLEARTEXT), notice.clone(), demand(&OK), notice, message(b'Z', b"I")].concat();
-    let (outcome, heard) = log_in_at(&script, "", None);
+    let (outcome, received) = log_in_at(&script, "", None);
     outcome.unwrap();
-    assert_eq!(heard, b"p\0\0\0\x0chunter2\0X\0\0\0\x04");
+    assert_eq!(received, b"p\0\0\0\x0chunter2\0X\0\0\0\x04");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::authentication::told_as_login;
+use super::authentication::as_login_error;
 use super::buffer::ReadBuffer;
 use super::connection::Connection;
 use super::host::Host;
@@ -25,7 +25,7 @@ pub(super) fn open(settings: &Settings, session: &SessionOptions) -> Result<Conn
     };
     for target in rounds {
         for host in &settings.hosts {
-            let opened = open_host(settings, session, host).map_err(told_as_login);
+            let opened = open_host(settings, session, host).map_err(as_login_error);
             let opened = opened.and_then(|mut connection| {
                 check_target(&mut connection, *target)?;
                 Ok(connection)

@@ -46,16 +46,16 @@ struct Refused {
     keyword: &'static str,
     variable: &'static str,
     harmless: &'static [&'static str],
-    advice: &'static str,
+    hint: &'static str,
 }
 
 const fn refused(
     keyword: &'static str,
     variable: &'static str,
     harmless: &'static [&'static str],
-    advice: &'static str,
+    hint: &'static str,
 ) -> Refused {
-    Refused { keyword, variable, harmless, advice }
+    Refused { keyword, variable, harmless, hint }
 }
 
 const NO_GSS: &str = "GSSAPI is not supported; use TLS, and log in with a password or a client certificate";
@@ -195,7 +195,7 @@ impl Options {
                 };
                 return Err(Error::new(
                     ErrorKind::Settings,
-                    format!("use the connection setting {keyword}{variable}: {}", refused.advice),
+                    format!("use the connection setting {keyword}{variable}: {}", refused.hint),
                 ));
             }
             self.0.insert(keyword, value);

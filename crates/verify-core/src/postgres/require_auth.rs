@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// How a login was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum AuthMethod {
     /// The server asked for nothing.
     None,
     Password,
@@ -15,20 +15,20 @@ pub(super) enum Method {
     Sspi,
 }
 
-const METHODS: [(&str, Method); 6] = [
-    ("none", Method::None),
-    ("password", Method::Password),
-    ("md5", Method::Md5),
-    ("scram-sha-256", Method::ScramSha256),
-    ("gss", Method::Gss),
-    ("sspi", Method::Sspi),
+const METHODS: [(&str, AuthMethod); 6] = [
+    ("none", AuthMethod::None),
+    ("password", AuthMethod::Password),
+    ("md5", AuthMethod::Md5),
+    ("scram-sha-256", AuthMethod::ScramSha256),
+    ("gss", AuthMethod::Gss),
+    ("sspi", AuthMethod::Sspi),
 ];
 
 /// The methods that are allowed, or those that are not. The default allows all.
 #[derive(Clone, Debug)]
 pub(super) struct RequireAuth {
     text: String,
-    listed: Vec<Method>,
+    listed: Vec<AuthMethod>,
     negated: bool,
 }
 
@@ -56,7 +56,7 @@ impl RequireAuth {
     }
 
     /// Refuses a method that the setting does not allow.
-    pub(super) fn check(&self, method: Method) -> Result<()> {
+    pub(super) fn check(&self, method: AuthMethod) -> Result<()> {
         if self.listed.contains(&method) != self.negated {
             return Ok(());
         }
@@ -79,12 +79,12 @@ mod tests {
     #[test]
     fn lists_allow_and_negated_lists_forbid() {
         let table = [
-            ("", Method::None, true),
-            ("scram-sha-256", Method::ScramSha256, true),
-            ("scram-sha-256", Method::Md5, false),
-            ("scram-sha-256,none", Method::None, true),
-            ("!password,!md5", Method::Password, false),
-            ("!password,!md5", Method::ScramSha256, true),
+            ("", AuthMethod::None, true),
+            ("scram-sha-256", AuthMethod::ScramSha256, true),
+            ("scram-sha-256", AuthMethod::Md5, false),
+            ("scram-sha-256,none", AuthMethod::None, true),
+            ("!password,!md5", AuthMethod::Password, false),
+            ("!password,!md5", AuthMethod::ScramSha256, true),
         ];
         for (text, method, allowed) in table {
             assert_eq!(RequireAuth::parse(text).unwrap().check(method).is_ok(), allowed, "{text} {method:?}");

@@ -79,8 +79,8 @@ mod tests {
                 "for the role",
             ),
         ] {
-            let told = server_hint(sqlstate, routine, message).unwrap_or_default();
-            assert!(told.contains(hint), "{message}: {told}");
+            let found = server_hint(sqlstate, routine, message).unwrap_or_default();
+            assert!(found.contains(hint), "{message}: {found}");
         }
         for (sqlstate, routine) in
             [("53300", "InitProcess"), ("42501", "aclcheck_error"), ("28P01", "auth_failed")]

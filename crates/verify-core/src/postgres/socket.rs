@@ -270,8 +270,8 @@ mod tests {
             (io::ErrorKind::ConnectionRefused, "no longer runs"),
             (io::ErrorKind::PermissionDenied, "unix_socket_permissions"),
         ] {
-            let told = socket_hint(&kind.into(), Path::new("/run/pg/.s.PGSQL.1")).unwrap();
-            assert!(told.contains(hint), "{kind}: {told}");
+            let found = socket_hint(&kind.into(), Path::new("/run/pg/.s.PGSQL.1")).unwrap();
+            assert!(found.contains(hint), "{kind}: {found}");
         }
     }
 }

@@ -46,9 +46,9 @@ fn an_answer_is_read_to_its_end_and_the_farewell_sent() {
     assert_eq!(rows[0].get(0), Some("x"));
     assert!(!connection.is_closed());
     drop(connection);
-    let mut heard = Vec::new();
-    theirs.read_to_end(&mut heard).unwrap();
-    assert!(heard.ends_with(b"Q\0\0\0\x10SELECT name\0X\0\0\0\x04"), "{heard:?}");
+    let mut received = Vec::new();
+    theirs.read_to_end(&mut received).unwrap();
+    assert!(received.ends_with(b"Q\0\0\0\x10SELECT name\0X\0\0\0\x04"), "{received:?}");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn what_is_too_large_is_refused_before_it_is_kept() {
 }
 
 #[test]
-fn an_error_that_is_followed_by_the_end_is_told() {
+fn an_error_that_is_followed_by_the_end_is_reported() {
     let said = message(b'E', b"SFATAL\0C57P01\0Mgone\0\0");
     let (connection, _theirs) = connect(said);
     let mut connection = connection.unwrap();

@@ -13,7 +13,7 @@ use verify_core::plan::Plan;
 use verify_core::verify::verify;
 use verify_local::server;
 
-use crate::measure::{postgres, told};
+use crate::measure::{postgres, summary};
 
 /// A client program that serves `major` and, as far as dumps go, the older ones.
 fn program(name: &str, major: u32) -> Result<PathBuf> {
@@ -64,7 +64,7 @@ fn every_type_survives(from: u32, to: u32) -> Result<()> {
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     // A dump leaves out what an extension owns, and this table holds rows that were somebody's.
     let lost = "table.missing odd.extension_owned".to_owned();
-    let found = (comparison.verdict(), told(&comparison));
+    let found = (comparison.verdict(), summary(&comparison));
     assert_eq!(found, (Verdict::Fail, vec![lost]), "{from} to {to}: {comparison:#?}");
     target.psql(
         "restored",
@@ -72,7 +72,7 @@ fn every_type_survives(from: u32, to: u32) -> Result<()> {
          INSERT INTO odd.extension_owned VALUES (1, 'a'), (2, 'b')",
     )?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    let found = (comparison.verdict(), told(&comparison));
+    let found = (comparison.verdict(), summary(&comparison));
     assert_eq!(found, (Verdict::Pass, vec![]), "{from} to {to}: {comparison:#?}");
     Ok(())
 }
@@ -109,7 +109,7 @@ fn rows_that_a_dump_loads_into_other_partitions_are_no_difference() -> Result<()
         let restored = postgres(&target, "restored")?;
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(
-            (comparison.verdict(), told(&comparison)),
+            (comparison.verdict(), summary(&comparison)),
             (Verdict::Pass, vec![]),
             "{to}: {comparison:#?}"
         );
@@ -145,7 +145,7 @@ fn the_package_database_of_this_machine_survives_and_a_lost_package_is_named() -
     let manifest = dumped_and_restored(&source, &target, &[])?;
     let restored = postgres(&target, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]));
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]));
     assert!(comparison.coverage().rows >= rows as u64, "{rows} of {:?}", comparison.coverage());
 
     target

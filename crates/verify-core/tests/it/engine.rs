@@ -25,17 +25,17 @@ fn small() -> Memory {
 }
 
 /// Verdict, and findings as `code object: rows`.
-fn told(comparison: &Comparison) -> (Verdict, Vec<String>) {
-    let tell = |finding: &verify_core::finding::Finding| {
+fn summary(comparison: &Comparison) -> (Verdict, Vec<String>) {
+    let line = |finding: &verify_core::finding::Finding| {
         let rows = finding.rows.as_ref().map_or(String::new(), |rows| format!(": {}", rows.named.join(", ")));
         format!("{} {}{rows}", finding.code(), finding.object)
     };
-    (comparison.verdict(), comparison.findings().iter().map(tell).collect())
+    (comparison.verdict(), comparison.findings().iter().map(line).collect())
 }
 
 fn verified(source: &Memory, restored: &Memory) -> (Verdict, Vec<String>) {
     let manifest = capture(source, &Plan::default(), &event::ignore).expect("a capture");
-    told(&verify(&manifest, restored, &Plan::default(), &event::ignore).expect("a comparison"))
+    summary(&verify(&manifest, restored, &Plan::default(), &event::ignore).expect("a comparison"))
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn equal_tables_pass_in_whatever_order_and_size() {
         assert_eq!(verified(&source, &restored), (Verdict::Pass, vec![]), "{rows}");
         let compared =
             compare_databases(&source, &restored, &Plan::default(), &event::ignore).expect("compared");
-        assert_eq!(told(&compared), (Verdict::Pass, vec![]), "{rows}");
+        assert_eq!(summary(&compared), (Verdict::Pass, vec![]), "{rows}");
     }
 }
 
@@ -73,10 +73,10 @@ fn without_a_key_rows_are_named_by_content_and_counted() {
     let keyless = |ids: &[i64]| {
         memory(vec![MemoryTable { keyed: false, ..MemoryTable::new("t", ids.iter().copied()) }])
     };
-    let (verdict, told) = verified(&keyless(&[1, 1, 1, 2, 3]), &keyless(&[1, 2, 2, 3, 4]));
+    let (verdict, findings) = verified(&keyless(&[1, 1, 1, 2, 3]), &keyless(&[1, 2, 2, 3, 4]));
     assert_eq!(verdict, Verdict::Fail);
     assert_eq!(
-        told,
+        findings,
         [
             "row.missing public.t: id=1, v=value 1 (2 times)",
             "row.added public.t: id=2, v=value 2, id=4, v=value 4"
@@ -125,20 +125,20 @@ fn what_could_not_be_checked_never_passes() {
         (&damaged(), &good, (Verdict::Inconclusive, "table.damaged public.t")),
         (&good, &damaged(), (Verdict::Fail, "table.damaged public.t")),
     ] {
-        let (verdict, told) = verified(source, restored);
-        assert_eq!((verdict, told[0].as_str()), expected);
+        let (verdict, findings) = verified(source, restored);
+        assert_eq!((verdict, findings[0].as_str()), expected);
     }
     assert_eq!(
         verified(&memory(vec![]), &memory(vec![])),
         (Verdict::Inconclusive, vec!["coverage.none tables".into()])
     );
     let less = |deviation| Memory { deviation: Some(deviation), ..memory(vec![MemoryTable::new("t", 0..9)]) };
-    let (verdict, told) = verified(&small(), &less(Deviation::Unproven("pruned".into())));
-    assert_eq!(verdict, Verdict::Inconclusive, "{told:?}");
+    let (verdict, findings) = verified(&small(), &less(Deviation::Unproven("pruned".into())));
+    assert_eq!(verdict, Verdict::Inconclusive, "{findings:?}");
     // What a copy lacks that is known to end before the snapshot is lost.
-    let (verdict, told) = verified(&small(), &less(Deviation::Older("it ends at 0/1".into())));
-    assert_eq!((verdict, told[0].as_str()), (Verdict::Fail, "copy.older copy"));
-    assert_eq!(told[1], "row.missing public.t: id=9");
+    let (verdict, findings) = verified(&small(), &less(Deviation::Older("it ends at 0/1".into())));
+    assert_eq!((verdict, findings[0].as_str()), (Verdict::Fail, "copy.older copy"));
+    assert_eq!(findings[1], "row.missing public.t: id=9");
     let same = Memory { deviation: Some(Deviation::Older("it ends at 0/1".into())), ..small() };
     assert_eq!(verified(&small(), &same), (Verdict::Fail, vec!["copy.older copy".to_owned()]));
     let disturbed =
@@ -156,7 +156,7 @@ fn the_source_itself_is_no_copy() {
     let same = (Verdict::Inconclusive, vec!["source.same-server source".to_owned()]);
     assert_eq!(verified(&started(1), &started(1)), same);
     let compared = |source, restored| {
-        told(&compare_databases(&source, &restored, &Plan::default(), &event::ignore).expect("compared"))
+        summary(&compare_databases(&source, &restored, &Plan::default(), &event::ignore).expect("compared"))
     };
     assert_eq!(compared(started(1), started(1)), same);
     let pass = (Verdict::Pass, vec![]);
@@ -174,11 +174,11 @@ fn views_and_unlogged_tables_may_differ_as_restores_make_them() {
     let unlogged = |ids| MemoryTable { unlogged: true, ..MemoryTable::new("u", ids) };
     let unfilled =
         || MemoryTable { obstacle: Some(Obstacle::Unreadable(NOT_POPULATED.into())), ..view(0..0) };
-    let (verdict, told) = verified(&with(view(0..5)), &with(view(0..4)));
-    assert_eq!((verdict, told), (Verdict::Pass, vec!["matview.differs public.m: id=4".into()]));
+    let (verdict, findings) = verified(&with(view(0..5)), &with(view(0..4)));
+    assert_eq!((verdict, findings), (Verdict::Pass, vec!["matview.differs public.m: id=4".into()]));
     assert_eq!(verified(&with(unfilled()), &with(unfilled())), (Verdict::Pass, vec![]));
-    let (verdict, told) = verified(&with(unlogged(0..5)), &with(unlogged(0..0)));
-    assert_eq!((verdict, told), (Verdict::Inconclusive, vec!["unlogged.lost public.u".into()]));
+    let (verdict, findings) = verified(&with(unlogged(0..5)), &with(unlogged(0..0)));
+    assert_eq!((verdict, findings), (Verdict::Inconclusive, vec!["unlogged.lost public.u".into()]));
     assert_eq!(verified(&with(unlogged(0..5)), &with(unlogged(0..4))).0, Verdict::Fail);
 
     let refreshed = |name: &str| Memory {
@@ -219,10 +219,10 @@ fn manifests_of_different_keys_are_not_compared_row_by_row() {
     };
     let less = memory(vec![MemoryTable::new("t", 0..9)]);
     let same = compare(&manifest(&small(), 1), &manifest(&small(), 1));
-    assert_eq!(told(&same), (Verdict::Pass, vec![]));
-    let (verdict, codes) = told(&compare(&manifest(&small(), 1), &manifest(&small(), 2)));
+    assert_eq!(summary(&same), (Verdict::Pass, vec![]));
+    let (verdict, codes) = summary(&compare(&manifest(&small(), 1), &manifest(&small(), 2)));
     assert_eq!((verdict, codes[0].as_str()), (Verdict::Inconclusive, "manifest.incomparable manifest"));
-    let (verdict, codes) = told(&compare(&manifest(&small(), 1), &manifest(&less, 2)));
+    let (verdict, codes) = summary(&compare(&manifest(&small(), 1), &manifest(&less, 2)));
     assert_eq!((verdict, codes[0].as_str()), (Verdict::Fail, "row.differs public.t"));
 }
 
@@ -287,7 +287,7 @@ fn rows_that_moved_between_partitions_are_one_notice_and_lost_ones_are_named() {
         let compared =
             compare_databases(source, restored, &Plan::default(), &event::ignore).expect("compared");
         let verified = verified(source, restored);
-        assert_eq!(told(&compared), verified);
+        assert_eq!(summary(&compared), verified);
         verified
     };
     for rows in [100, 20_000] {
@@ -340,7 +340,7 @@ fn rows_in_partitions_that_they_do_not_belong_to_fail() {
     let mut manifest = capture(&source(hash, "id"), &Plan::default(), &event::ignore).expect("a capture");
     manifest.tables.iter_mut().for_each(|entry| entry.table.partition_path.clear());
     let compared = verify(&manifest, &swapped(hash, "id"), &Plan::default(), &event::ignore);
-    assert_eq!(told(&compared.expect("a comparison")), fails);
+    assert_eq!(summary(&compared.expect("a comparison")), fails);
     // A row that is lost where none has moved is named where it was.
     let lost = partitioned(hash, "id", [vec![1], vec![3, 4, 5]]);
     let expected = vec!["row.missing public.t_0: id=2".to_owned(), "row.added public.t_1: id=5".to_owned()];

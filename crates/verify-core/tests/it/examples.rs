@@ -34,9 +34,9 @@ fn they_prove_a_sound_copy_and_find_damage() {
     assert_eq!(verdicts(), [Verdict::Fail; 2]);
     let missing = backup_tool::prove(&shop, &server.conninfo("missing")).unwrap_err();
     assert_eq!(missing.sqlstate(), Some("3D000"));
-    assert!(async_backup_tool::advice(&missing).contains("3D000"));
+    assert!(async_backup_tool::hint(&missing).contains("3D000"));
     let refused = Error::new(ErrorKind::Authentication, "log in");
-    assert!(async_backup_tool::advice(&refused).starts_with("correct the connection settings: "));
+    assert!(async_backup_tool::hint(&refused).starts_with("correct the connection settings: "));
 }
 
 /// A future that is dropped ends the statement that its work waits for.

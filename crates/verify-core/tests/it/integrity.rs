@@ -63,9 +63,9 @@ fn check(server: &TestServer, database: &str) -> Result<Integrity> {
     Ok(integrity::check(&settings(server, database)?, &Plan::default(), &event::ignore)?)
 }
 
-fn told(integrity: &Integrity) -> Vec<String> {
-    let told = integrity.findings.iter().map(|finding| format!("{} {}", finding.code(), finding.object));
-    told.collect()
+fn summary(integrity: &Integrity) -> Vec<String> {
+    let lines = integrity.findings.iter().map(|finding| format!("{} {}", finding.code(), finding.object));
+    lines.collect()
 }
 
 /// The schemas that hold the extensions, and ours.
@@ -94,7 +94,7 @@ fn sound(major: u32) -> Result<()> {
         other.execute("CREATE TEMP TABLE own (id int PRIMARY KEY)")?;
         let before = traces(&server, database)?;
         let integrity = check(&server, database)?;
-        assert_eq!(told(&integrity), [] as [String; 0], "{major}: {integrity:#?}");
+        assert_eq!(summary(&integrity), [] as [String; 0], "{major}: {integrity:#?}");
         assert!(integrity.indexes_checked);
         let gaps: Vec<&str> = integrity.not_covered.iter().map(|gap| gap.object.as_str()).collect();
         let expected =
@@ -133,7 +133,7 @@ fn what_is_still_open_elsewhere_raises_a_false_alarm_by_itself() -> Result<()> {
         "SET synchronous_commit = on; CREATE EXTENSION pg_visibility; CREATE TABLE t AS SELECT 1; VACUUM t",
     )?;
     assert_eq!(server.psql("source", "SELECT pg_check_visible('t')")?, "(0,1)");
-    assert_eq!(told(&check(&server, "source")?), [] as [String; 0]);
+    assert_eq!(summary(&check(&server, "source")?), [] as [String; 0]);
     Ok(())
 }
 
@@ -189,7 +189,7 @@ fn wrong_map(major: u32) -> Result<()> {
     let (deleted, thawed) = (path("relname = 'deleted'")?, path("relname = 'thawed'")?);
     let toast = path("oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'toasted')")?;
     let view = path("relname = 'view'")?;
-    assert_eq!(told(&check(&server, "source")?), [] as [String; 0]);
+    assert_eq!(summary(&check(&server, "source")?), [] as [String; 0]);
 
     // The header of a page, then two bits for each page of the table: visible to all, and frozen.
     let set = |data: &Path, file: &str, bits: u8| change(data, file, |bytes| bytes[24] |= bits);
@@ -235,8 +235,10 @@ fn wrong_map(major: u32) -> Result<()> {
             ),
         ]
     );
-    assert!(integrity.findings.iter().all(|finding| finding.severity() == Severity::Fail
-        && finding.advice.contains("pg_truncate_visibility_map")));
+    assert!(
+        integrity.findings.iter().all(|finding| finding.severity() == Severity::Fail
+            && finding.hint.contains("pg_truncate_visibility_map"))
+    );
     assert_eq!(traces(&server, "source")?, "");
     Ok(())
 }
@@ -274,7 +276,7 @@ fn damage(major: u32) -> Result<()> {
     let toast = path("oid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'toasted')")?;
     let older = fs::read(server.server().data_dir().join(&stale))?;
     server.psql("source", "INSERT INTO stale SELECT generate_series(5001, 5100)")?;
-    assert_eq!(told(&check(&server, "source")?), [] as [String; 0]);
+    assert_eq!(summary(&check(&server, "source")?), [] as [String; 0]);
 
     server.restart_after(Stop::Fast, |data| {
         change(data, &stale, |bytes| *bytes = older)?;
@@ -285,7 +287,7 @@ fn damage(major: u32) -> Result<()> {
     let integrity = check(&server, "source")?;
     let expected = ["public.misdated", "public.stale_pkey", "public.toasted", "public.zeroed_pkey"];
     let expected = expected.map(|object| format!("integrity.damaged {object}"));
-    assert_eq!(told(&integrity), expected, "{integrity:#?}");
+    assert_eq!(summary(&integrity), expected, "{integrity:#?}");
     let messages: Vec<&str> = integrity.findings.iter().map(|finding| finding.message.as_str()).collect();
     let parts: [&[&str]; 4] = [
         &[
@@ -302,7 +304,7 @@ fn damage(major: u32) -> Result<()> {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     assert!(integrity.findings.iter().all(|finding| finding.severity() == Severity::Fail
-        && finding.advice.starts_with("look whether the source has it too")));
+        && finding.hint.starts_with("look whether the source has it too")));
     assert_eq!(traces(&server, "source")?, "");
     Ok(())
 }
@@ -323,7 +325,7 @@ fn what_cannot_be_checked_is_inconclusive() -> Result<()> {
     server.create_database("outdated")?;
     server.psql("outdated", "CREATE EXTENSION amcheck VERSION '1.2'")?;
     let integrity = check(&server, "outdated")?;
-    assert_eq!(told(&integrity), ["integrity.unknown indexes and pages"]);
+    assert_eq!(summary(&integrity), ["integrity.unknown indexes and pages"]);
     assert_eq!(integrity.findings[0].severity(), Severity::Inconclusive);
     assert!(integrity.not_covered[0].reason.contains("ALTER EXTENSION amcheck UPDATE"), "{integrity:?}");
 
@@ -335,7 +337,7 @@ fn what_cannot_be_checked_is_inconclusive() -> Result<()> {
          CREATE TABLE t (id int); INSERT INTO t VALUES (1); CREATE INDEX i ON t (plus(id)); CREATE INDEX j ON t (id)",
     )?;
     let integrity = check(&server, "unqualified")?;
-    assert_eq!(told(&integrity), [] as [String; 0]);
+    assert_eq!(summary(&integrity), [] as [String; 0]);
     assert_eq!(integrity.not_covered.len(), 1, "{integrity:?}");
     let reason = &integrity.not_covered[0].reason;
     assert!(
@@ -346,12 +348,12 @@ fn what_cannot_be_checked_is_inconclusive() -> Result<()> {
 }
 
 #[test]
-fn a_server_without_amcheck_is_told_what_it_needs() -> Result<()> {
+fn a_finding_names_what_a_server_without_amcheck_needs() -> Result<()> {
     let nowhere = [("extension_control_path", "/nonexistent")];
     let server = TestServer::start(&fixtures::majors::installation(18)?, &nowhere)?;
     server.create_database("source")?;
     let integrity = check(&server, "source")?;
-    assert_eq!(told(&integrity), ["integrity.unknown indexes and pages"]);
+    assert_eq!(summary(&integrity), ["integrity.unknown indexes and pages"]);
     assert!(!integrity.indexes_checked);
     assert!(integrity.not_covered[0].reason.contains("PostgreSQL's contrib modules"), "{integrity:?}");
     Ok(())

@@ -16,12 +16,12 @@ pub(crate) fn postgres(server: &TestServer, database: &str) -> Result<Postgres> 
 }
 
 /// The findings that decide a verdict, as `code object`.
-pub(crate) fn told(comparison: &Comparison) -> Vec<String> {
+pub(crate) fn summary(comparison: &Comparison) -> Vec<String> {
     let deciding = comparison.findings().iter().filter(|finding| finding.severity() != Severity::Notice);
-    let mut told: Vec<String> =
+    let mut findings: Vec<String> =
         deciding.map(|finding| format!("{} {}", finding.code(), finding.object)).collect();
-    told.sort();
-    told
+    findings.sort();
+    findings
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
         let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
         let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(
-            (comparison.verdict(), told(&comparison)),
+            (comparison.verdict(), summary(&comparison)),
             (Verdict::Pass, vec![]),
             "{major}: {comparison:#?}"
         );
@@ -50,7 +50,7 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
         assert_eq!(Manifest::read(&bytes[..])?, manifest);
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(
-            (comparison.verdict(), told(&comparison)),
+            (comparison.verdict(), summary(&comparison)),
             (Verdict::Pass, vec![]),
             "{major}: {comparison:#?}"
         );
@@ -214,7 +214,7 @@ fn two_live_databases_name_even_missing_rows_with_long_keys() -> Result<()> {
     server.psql("restored", "DELETE FROM t WHERE k LIKE '%k4711'")?;
     let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
     let comparison = compare_databases(&source, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!(told(&comparison), ["row.missing public.t"]);
+    assert_eq!(summary(&comparison), ["row.missing public.t"]);
     let named = comparison.findings()[0].rows.as_ref().context("rows")?.named.clone();
     assert!(named.len() == 1 && named[0].ends_with("kkk4711"), "{named:?}");
     Ok(())
@@ -237,17 +237,17 @@ fn the_source_itself_is_never_a_pass_and_a_copy_of_it_is() -> Result<()> {
         let same = (Verdict::Inconclusive, vec!["source.same-server source".to_owned()]);
         for database in [&source, &other] {
             let verified = verify(&manifest, database, &Plan::default(), &event::ignore)?;
-            assert_eq!((verified.verdict(), told(&verified)), same, "{major}");
+            assert_eq!((verified.verdict(), summary(&verified)), same, "{major}");
             let compared = compare_databases(&source, database, &Plan::default(), &event::ignore)?;
-            assert_eq!((compared.verdict(), told(&compared)), same, "{major}");
+            assert_eq!((compared.verdict(), summary(&compared)), same, "{major}");
         }
         let pass = (Verdict::Pass, vec![]);
         let copied = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-        assert_eq!((copied.verdict(), told(&copied)), pass, "{major}");
+        assert_eq!((copied.verdict(), summary(&copied)), pass, "{major}");
         // The same files under another server, as of a physical restore.
         server.restart_after(fixtures::Stop::Fast, |_| Ok(()))?;
         let restarted = verify(&manifest, &source, &Plan::default(), &event::ignore)?;
-        assert_eq!((restarted.verdict(), told(&restarted)), pass, "{major}");
+        assert_eq!((restarted.verdict(), summary(&restarted)), pass, "{major}");
     }
     Ok(())
 }

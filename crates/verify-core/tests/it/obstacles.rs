@@ -15,7 +15,7 @@ use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, S
 use verify_core::verify::verify;
 use verify_core::{Error, ErrorKind};
 
-use crate::measure::{postgres, told};
+use crate::measure::{postgres, summary};
 
 fn as_role(server: &TestServer, database: &str, role: &str) -> Result<Postgres> {
     let conninfo = format!("{} user={role}", server.conninfo(database));
@@ -61,7 +61,7 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
     ))?;
     let comparison = verified(&server, "reader")?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable hidden.c".into(), "table.unreadable public.b".into()])
     );
     assert!(format!("{comparison:?}").contains("role reader may not read it: grant select"));
@@ -73,7 +73,7 @@ fn a_table_without_privilege_or_with_hidden_rows_makes_it_inconclusive() -> Resu
     )?;
     let comparison = verified(&server, "reader")?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
     );
     assert!(format!("{comparison:?}").contains("row security hides rows from role reader"));
@@ -99,7 +99,7 @@ fn a_lock_held_by_somebody_is_named() -> Result<()> {
     server.copy_database("source", "restored")?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &plan, &event::ignore)?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Inconclusive, vec!["table.unreadable public.b".into()])
     );
     Ok(())
@@ -206,7 +206,7 @@ fn rows_too_large_for_the_server_are_hashed_there() -> Result<()> {
     assert_eq!(again.findings()[0].code(), Code::TableHashedOnServer);
     server.psql("restored", "UPDATE t SET b = 'z' WHERE id = 1")?;
     let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    assert_eq!((again.verdict(), told(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
+    assert_eq!((again.verdict(), summary(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
     Ok(())
 }
 
@@ -259,12 +259,12 @@ fn hostile_names_and_functions_do_no_harm() -> Result<()> {
     server.psql("postgres", "ALTER DATABASE restored SET search_path = public, pg_catalog")?;
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     server.copy_database("source", "damaged")?;
     server.psql("damaged", "SET search_path = public; UPDATE pairs SET p = NULL WHERE id = 3")?;
     let comparison = verify(&manifest, &postgres(&server, "damaged")?, &Plan::default(), &event::ignore)?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Fail, vec!["row.changed public.pairs".into()])
     );
     Ok(())
@@ -282,7 +282,7 @@ fn the_documented_privileges_are_enough() -> Result<()> {
     let manifest = capture(&least, &Plan::default(), &event::ignore)?;
     let restored = as_role(&server, "restored", "least")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let travel = Plan::default().with_mode(verify_core::plan::Mode::TimeTravel);
     drop(least.begin(&travel, &event::ignore)?);
     Ok(())
@@ -345,11 +345,11 @@ fn bytes_without_an_encoding_and_settings_of_the_database_do_not_matter() -> Res
     }
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     server.psql("restored", "UPDATE t SET v = E'\\xe9\\xfe' WHERE k = 1")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Fail, vec!["row.changed public.t".into()])
     );
     Ok(())
@@ -376,7 +376,7 @@ fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let gaps: Vec<&str> = comparison.coverage().not_covered.iter().map(|gap| gap.object.as_str()).collect();
     let databases = ["database closed", "database dropped", "database postgres", "database restored"];
     assert_eq!(gaps[..2], ["public.elsewhere", "definitions of tables"]);
@@ -394,7 +394,7 @@ fn what_rows_do_not_show_is_seen_or_listed() -> Result<()> {
         "table.parents public.child",
         "table.parents public.p1",
     ];
-    assert_eq!(told(&comparison), expected);
+    assert_eq!(summary(&comparison), expected);
     Ok(())
 }
 
@@ -479,7 +479,7 @@ fn names_that_are_not_utf8_are_read_like_any_other() -> Result<()> {
     assert_eq!((manifest.verdict(), manifest.not_covered()), (Verdict::Pass, vec![]));
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &plan, &event::ignore)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     assert_eq!((comparison.coverage().tables, comparison.coverage().sequences), (2, 1));
     assert!(format!("{:?}", comparison.coverage().not_covered).contains("database l"), "{comparison:#?}");
     // A database of an encoding meets the name of the other one, too.
@@ -563,17 +563,17 @@ fn sequences_that_cannot_be_read_are_named_and_hide_no_other() -> Result<()> {
     drop(snapshot);
     holder.execute("ROLLBACK")?;
     let gaps = manifest.not_covered();
-    let told: Vec<String> = gaps.iter().map(|gap| format!("{}: {}", gap.object, gap.reason)).collect();
-    assert_eq!(told.len(), 3, "{told:#?}");
+    let texts: Vec<String> = gaps.iter().map(|gap| format!("{}: {}", gap.object, gap.reason)).collect();
+    assert_eq!(texts.len(), 3, "{texts:#?}");
     assert_eq!(
-        told[0],
+        texts[0],
         "hidden.s: role reader may not use its schema: GRANT USAGE ON SCHEMA hidden TO reader"
     );
     assert_eq!(
-        told[1],
+        texts[1],
         "public.closed: role reader may not read it: GRANT SELECT ON SEQUENCE public.closed TO reader"
     );
-    assert!(told[2].starts_with("public.locked: ") && told[2].contains("lock timeout"), "{told:#?}");
+    assert!(texts[2].starts_with("public.locked: ") && texts[2].contains("lock timeout"), "{texts:#?}");
     server.psql("source", "GRANT USAGE ON SCHEMA hidden TO reader; GRANT SELECT ON closed TO reader")?;
     let manifest = capture(&database, &plan, &event::ignore)?;
     assert_eq!((manifest.verdict(), manifest.sequences.len()), (Verdict::Pass, 4));

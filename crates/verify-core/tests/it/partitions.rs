@@ -8,7 +8,7 @@ use verify_core::finding::{Code, Verdict};
 use verify_core::plan::Plan;
 use verify_core::verify::{compare_databases, verify};
 
-use crate::measure::{postgres, told};
+use crate::measure::{postgres, summary};
 
 /// Types get other object ids in each database, and `lines` other collations.
 const TABLES: &str = "
@@ -60,7 +60,7 @@ fn rows_lie_where_the_restored_server_puts_them_and_lost_ones_are_named() -> Res
         Ok(verified)
     };
     let comparison = judged()?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     let moved = ["public.events ", "public.lines ", "public.parcels "];
     assert_eq!(finding(&comparison, Code::PartitionMoved), moved, "{comparison:#?}");
     assert_eq!((comparison.coverage().tables, comparison.coverage().rows), (9, 9064));
@@ -103,7 +103,7 @@ fn partitions_whose_files_were_swapped_are_damaged() -> Result<()> {
     let restored = postgres(&server, "restored")?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     assert_eq!(comparison.verdict(), Verdict::Fail, "{comparison:#?}");
-    assert!(told(&comparison).contains(&"row.missing public.parcels_0".to_owned()), "{comparison:#?}");
+    assert!(summary(&comparison).contains(&"row.missing public.parcels_0".to_owned()), "{comparison:#?}");
     assert_eq!(finding(&comparison, Code::PartitionMoved), Vec::<String>::new());
     Ok(())
 }
@@ -126,7 +126,7 @@ fn functions_of_the_database_are_not_run_to_look_where_rows_belong() -> Result<(
     }
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    let found = (comparison.verdict(), told(&comparison));
+    let found = (comparison.verdict(), summary(&comparison));
     assert_eq!(found, (Verdict::Inconclusive, vec!["partition.moved public.t".into()]), "{comparison:#?}");
     assert!(format!("{comparison:?}").contains("which are not run"), "{comparison:#?}");
     Ok(())

@@ -19,7 +19,7 @@ use verify_core::verify::verify;
 use verify_local::scratch::Scratch;
 use verify_local::server::{self, Server, StartOptions, Wait};
 
-use crate::measure::{postgres, told};
+use crate::measure::{postgres, summary};
 
 const SCHEMA: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, note text);
@@ -157,7 +157,7 @@ fn exact_under_load(major: u32) -> Result<()> {
     let clone = start_clone(&loaded.server, &scratch, &data)?;
     let comparison = travel(&clone, "one", &manifest)?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Pass, vec![]),
         "{major}: {comparison:#?}"
     );
@@ -258,7 +258,7 @@ fn a_row_lost_in_the_copy_is_named() -> Result<()> {
     let clone = start_clone(&loaded.server, &scratch, &data)?;
     let comparison = travel(&clone, "one", &manifest)?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Fail, vec!["row.missing public.accounts".into()])
     );
     let rows = comparison.findings().iter().find_map(|finding| finding.rows.clone()).context("rows")?;
@@ -282,7 +282,7 @@ fn the_package_database_of_this_machine_survives_a_base_backup() -> Result<()> {
     drop(snapshot);
     let clone = start_clone(&server, &scratch, &data)?;
     let comparison = travel(&clone, "packages", &manifest)?;
-    assert_eq!((comparison.verdict(), told(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
     assert!(comparison.coverage().rows >= rows as u64, "{rows} of {:?}", comparison.coverage());
     Ok(())
 }
@@ -362,7 +362,7 @@ fn older_copies_fail(major: u32) -> Result<()> {
     let clone = start_clone(&server, &for_whole, &whole)?;
     let comparison = travel(&clone, "one", &manifest)?;
     assert_eq!(
-        (comparison.verdict(), told(&comparison)),
+        (comparison.verdict(), summary(&comparison)),
         (Verdict::Pass, vec![]),
         "{major}: {comparison:#?}"
     );
@@ -372,7 +372,7 @@ fn older_copies_fail(major: u32) -> Result<()> {
         let clone = start_clone(&server, scratch, data)?;
         let comparison = travel(&clone, "one", &manifest)?;
         assert_eq!(
-            (comparison.verdict(), told(&comparison)),
+            (comparison.verdict(), summary(&comparison)),
             (Verdict::Fail, stale.clone()),
             "{major}: {comparison:#?}"
         );
@@ -397,7 +397,7 @@ fn older_copies_fail(major: u32) -> Result<()> {
         }
         let comparison = travel(&clone, "one", &manifest)?;
         assert_eq!(
-            (comparison.verdict(), told(&comparison)),
+            (comparison.verdict(), summary(&comparison)),
             (Verdict::Fail, stale.clone()),
             "{major}: {comparison:#?}"
         );

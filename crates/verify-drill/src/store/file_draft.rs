@@ -193,12 +193,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let draft = Box::new(FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap());
         let full = draft.keep(&mut |_| Err(io::Error::from(io::ErrorKind::StorageFull).into())).unwrap_err();
-        let told = format!("{full:#}");
+        let text = format!("{full:#}");
         assert!(
-            told.ends_with(
+            text.ends_with(
                 "there is not enough space for it; nothing of it was left behind: no storage space"
             ),
-            "{told}"
+            "{text}"
         );
         assert_eq!(names(directory.path()), <[&str; 0]>::default());
         let draft = Box::new(FileDraft::new(&directory.path().join("m"), Existing::Refuse).unwrap());

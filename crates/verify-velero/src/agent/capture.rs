@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::message::{Message, parts};
 use super::order::{CaptureOrder, Order};
 use super::orders::Orders;
-use super::output::{tell, watched};
+use super::output::{send, watched};
 use verify_drill::backup_record::BackupRecord;
 use verify_local::capture_around;
 
@@ -13,7 +13,7 @@ use verify_local::capture_around;
 pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
     let CaptureOrder { name, access, plan } = order;
     let hold = |stop: &dyn Fn() -> bool| {
-        tell(&Message::Held);
+        send(&Message::Held);
         match orders.next_unless(stop)? {
             Order::Release => Ok(()),
             _ => bail!("failed to wait for the copy: unexpected order"),
@@ -27,10 +27,10 @@ pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
 
 /// Hands the record and the files of its manifests to the caller.
 pub(super) fn deliver(record: BackupRecord, files: &[Vec<u8>]) {
-    tell(&Message::Backup(Box::new(record)));
+    send(&Message::Backup(Box::new(record)));
     for (index, file) in files.iter().enumerate() {
         for part in parts(index, file) {
-            tell(&Message::Manifest(part));
+            send(&Message::Manifest(part));
         }
     }
 }

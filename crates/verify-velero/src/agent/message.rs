@@ -112,9 +112,11 @@ mod tests {
         assert!(matches!(Message::read(&line(&Message::hello())), Ok(Message::Hello { .. })));
         assert!(matches!(Message::read(&line(&Message::Alive)), Ok(Message::Alive)));
         let other = Message::Hello { version: "0.0.9".to_owned() };
-        for (line, told) in [(line(&other), "it is state-lab 0.0.9"), ("{}".to_owned(), "another version")] {
+        for (line, expected) in
+            [(line(&other), "it is state-lab 0.0.9"), ("{}".to_owned(), "another version")]
+        {
             let error = Message::read(&line).unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

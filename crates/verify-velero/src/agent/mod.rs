@@ -52,7 +52,7 @@ pub fn work() -> Result<Option<Failure>> {
     };
     match done {
         Ok(()) => {
-            output::tell(&Message::Done);
+            output::send(&Message::Done);
             Ok(None)
         }
         Err(error) => {
@@ -60,7 +60,7 @@ pub fn work() -> Result<Option<Failure>> {
                 true => Failure::interruption(&error),
                 false => Failure::of(&error, recognise),
             };
-            output::tell(&Message::Failed(failure.clone()));
+            output::send(&Message::Failed(failure.clone()));
             Ok(Some(failure))
         }
     }

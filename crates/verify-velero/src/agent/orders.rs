@@ -25,10 +25,10 @@ pub(super) struct Orders {
 impl Orders {
     /// Begins to listen. The work is interrupted when the caller is gone.
     pub(super) fn listen() -> Self {
-        let (heard, hear) = channel();
+        let (sender, lines) = channel();
         let (forward, received) = channel();
-        thread::spawn(move || read(&heard));
-        thread::spawn(move || watch(&hear, &forward));
+        thread::spawn(move || read(&sender));
+        thread::spawn(move || watch(&lines, &forward));
         Self { received }
     }
 
@@ -54,18 +54,18 @@ impl Orders {
 }
 
 /// Reads lines until there are no more. What is no order ends it as well: nothing after it can be trusted.
-fn read(heard: &Sender<Order>) {
+fn read(sender: &Sender<Order>) {
     for line in io::stdin().lock().lines() {
         let order = line.ok().and_then(|line| serde_json::from_str(&line).ok());
-        if order.is_none_or(|order| heard.send(order).is_err()) {
+        if order.is_none_or(|order| sender.send(order).is_err()) {
             return;
         }
     }
 }
 
 /// Passes orders on, and asks the work to stop once none comes any more.
-fn watch(hear: &Receiver<Order>, forward: &Sender<Order>) {
-    while let Ok(order) = hear.recv_timeout(SILENCE_MAX) {
+fn watch(lines: &Receiver<Order>, forward: &Sender<Order>) {
+    while let Ok(order) = lines.recv_timeout(SILENCE_MAX) {
         if !matches!(order, Order::GoOn) && forward.send(order).is_err() {
             return;
         }

@@ -19,16 +19,16 @@ const PERIOD: Duration = Duration::from_millis(250);
 
 /// Tells who speaks, and from then on that somebody does.
 pub(super) fn begin() {
-    tell(&Message::hello());
+    send(&Message::hello());
     thread::spawn(|| {
         while !pause(SIGN_OF_LIFE, never) {
-            tell(&Message::Alive);
+            send(&Message::Alive);
         }
     });
 }
 
 /// Tells a message. Where nobody hears it the work is interrupted.
-pub(super) fn tell(message: &Message) {
+pub(super) fn send(message: &Message) {
     let line = serde_json::to_string(message).map(|json| format!("{json}\n"));
     if line.is_err() || line.is_ok_and(|line| print(&line).is_err()) {
         interrupt::ask();
@@ -78,12 +78,12 @@ impl Events {
                     *pending = Pending { rows: 0, bytes: 0, estimate_done: 0, since: Instant::now() };
                     drop(pending);
                     let read = event::Event::Read { rows, bytes, estimate_done };
-                    tell(&Message::Event(Event::Measure(read)));
+                    send(&Message::Event(Event::Measure(read)));
                 }
             }
             // One of each of a hundred thousand tables is more than anybody reads.
             Event::Measure(event::Event::TableRead { .. }) => {}
-            other => tell(&Message::Event(other)),
+            other => send(&Message::Event(other)),
         }
     }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
 use super::message::{Message, parts};
-use super::output::tell;
+use super::output::send;
 use crate::failover::{self, Begun, ProbeOrder, Record, Tail, standing};
 use verify_drill::interrupt::{self, interrupted};
 use verify_drill::until::{Check, Pace, Waited, never, pause, until};
@@ -56,7 +56,7 @@ pub(super) fn begin(order: &ProbeOrder) -> Result<()> {
     if begun != Waited::Done(true) {
         bail!("failed to start the probe: {}", log_of(order));
     }
-    tell(&Message::Probing(Begun { standing, now: Timestamp::now() }));
+    send(&Message::Probing(Begun { standing, now: Timestamp::now() }));
     Ok(())
 }
 
@@ -71,7 +71,7 @@ pub fn probe() -> Result<()> {
 pub(super) fn follow(order: &ProbeOrder) -> Result<()> {
     let mut tail = Tail::open(&order.record)?;
     while !pause(POLL, interrupt::asked) {
-        tell(&Message::Progress(tail.read()?));
+        send(&Message::Progress(tail.read()?));
     }
     Ok(())
 }
@@ -81,10 +81,10 @@ pub(super) fn read_back(order: &ProbeOrder) -> Result<()> {
     end(order)?;
     let record = fs::read(&order.record).context("failed to read the probe's record")?;
     for part in parts(0, &record) {
-        tell(&Message::Manifest(part));
+        send(&Message::Manifest(part));
     }
     let stored = persistently(READ_TIMEOUT, || Ok(order.table().read(&mut order.connect()?)?));
-    tell(&Message::Stored(stored.with_context(|| format!("failed to read {} back", order.table().name()))?));
+    send(&Message::Stored(stored.with_context(|| format!("failed to read {} back", order.table().name()))?));
     Ok(())
 }
 

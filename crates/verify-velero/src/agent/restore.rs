@@ -7,7 +7,7 @@ use super::manifests::Assembly;
 use super::message::{Message, Verified};
 use super::order::{Order, RestoreOrder};
 use super::orders::Orders;
-use super::output::{tell, watched};
+use super::output::{send, watched};
 use verify_local::{Proven, restore_in_place};
 
 /// Receives the manifests, holds the copy against them, and tells what was found.
@@ -35,6 +35,6 @@ pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {
         }
         _ => None,
     };
-    tell(&Message::Verified(Box::new(Verified { found, timeline, conninfo })));
+    send(&Message::Verified(Box::new(Verified { found, timeline, conninfo })));
     Ok(())
 }

@@ -87,7 +87,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// The error as it is reported.
-pub(super) fn told(error: kube::Error, doing: &str, server: &str) -> Error {
+pub(super) fn describe(error: kube::Error, doing: &str, server: &str) -> Error {
     let passing = is_passing(&error);
     let refusal = status(&error).map(|status| match status.message.as_str() {
         message if is_absent(&error) && message.contains("could not find the requested resource") => {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_failed_to_come_is_told_from_a_refusal() {
+    fn a_missing_answer_is_distinguished_from_a_refusal() {
         let refusal = |code: u16| {
             let status =
                 serde_json::json!({ "status": "Failure", "message": "no", "reason": "", "code": code });
@@ -153,8 +153,8 @@ mod tests {
         };
         for (error, unanswered) in [
             (silent(Duration::from_secs(30), "read it", "s"), true),
-            (told(refusal(503), "read it", "s"), true),
-            (told(refusal(403), "read it", "s"), false),
+            (describe(refusal(503), "read it", "s"), true),
+            (describe(refusal(403), "read it", "s"), false),
         ] {
             assert_eq!(error.context("failed to wait").is::<Unanswered>(), unanswered);
         }
@@ -202,7 +202,7 @@ mod tests {
             let status =
                 serde_json::json!({ "status": "Failure", "message": message, "reason": "", "code": code });
             let error = kube::Error::Api(serde_json::from_value(status).unwrap());
-            let error = told(error, "create it", "s");
+            let error = describe(error, "create it", "s");
             let refusal = error.chain().find_map(|cause| cause.downcast_ref::<Refusal>()).unwrap();
             let found = refusal.hint.unwrap_or_default();
             assert!(found.contains(hint) && found.is_empty() == hint.is_empty(), "{message}: {found}");
@@ -222,9 +222,9 @@ mod tests {
             (kube::Error::Api(Box::new(refusal)).into(), ""),
         ] {
             let known = recognise(&error).unwrap();
-            let told = known.hint.unwrap_or_default();
+            let found = known.hint.unwrap_or_default();
             assert_eq!(known.kind, Kind::Cluster, "{error:?}");
-            assert!(told.contains(hint) && told.is_empty() == hint.is_empty(), "{error:?}: {told}");
+            assert!(found.contains(hint) && found.is_empty() == hint.is_empty(), "{error:?}: {found}");
         }
         assert_eq!(recognise(&anyhow!("no")), None);
     }

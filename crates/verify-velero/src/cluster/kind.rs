@@ -146,7 +146,7 @@ where
                     "failed to {doing}: an object of this name already exists, created by another owner"
                 ),
             },
-            Err(refusal) => Err(error::told(refusal, &doing, &self.server.url)),
+            Err(refusal) => Err(error::describe(refusal, &doing, &self.server.url)),
         }
     }
 
@@ -209,9 +209,9 @@ impl Kind<Pod> {
             Ok(Ok(_)) => Ok(Evicted::Going),
             Ok(Err(refusal)) if error::is_absent(&refusal) => Ok(Evicted::Going),
             Ok(Err(refusal)) if error::is_passing(&refusal) => {
-                Ok(Evicted::Refused(format!("{:#}", error::told(refusal, &doing, &self.server.url))))
+                Ok(Evicted::Refused(format!("{:#}", error::describe(refusal, &doing, &self.server.url))))
             }
-            Ok(Err(refusal)) => Err(error::told(refusal, &doing, &self.server.url)),
+            Ok(Err(refusal)) => Err(error::describe(refusal, &doing, &self.server.url)),
             Err(_) => Err(error::silent(self.server.request, &doing, &self.server.url)),
         }
     }
@@ -228,7 +228,7 @@ impl<K> Kind<K> {
     where
         F: Future<Output = Result<T, kube::Error>>,
     {
-        self.ask(doing, question)?.map_err(|refusal| error::told(refusal, doing, &self.server.url))
+        self.ask(doing, question)?.map_err(|refusal| error::describe(refusal, doing, &self.server.url))
     }
 
     /// The same; `None` for a refusal that is no error here.
@@ -244,7 +244,7 @@ impl<K> Kind<K> {
         match self.ask(doing, question)? {
             Ok(answer) => Ok(Some(answer)),
             Err(refusal) if expected(&refusal) => Ok(None),
-            Err(refusal) => Err(error::told(refusal, doing, &self.server.url)),
+            Err(refusal) => Err(error::describe(refusal, doing, &self.server.url)),
         }
     }
 

@@ -42,13 +42,13 @@ pub struct LiveRun {
     cluster: Cluster,
     namespace: String,
     name: String,
-    heard: Arc<Mutex<Heard>>,
+    state: Arc<Mutex<RenewalState>>,
     renewal: JoinHandle<()>,
 }
 
 /// Results of the last renewals.
 #[derive(Clone, Copy, Debug)]
-struct Heard {
+struct RenewalState {
     last: Instant,
     /// Somebody else holds the lease, or has removed it.
     taken: bool,
@@ -64,20 +64,20 @@ impl LiveRun {
         let leases = cluster.of::<Lease>(namespace);
         let lease = lease(namespace, run, component, Timestamp::now());
         leases.create(&lease)?;
-        let heard = Arc::new(Mutex::new(Heard { last: Instant::now(), taken: false }));
-        let renewal = runtime().spawn(renew(leases.api().clone(), name(run), Arc::clone(&heard)));
+        let state = Arc::new(Mutex::new(RenewalState { last: Instant::now(), taken: false }));
+        let renewal = runtime().spawn(renew(leases.api().clone(), name(run), Arc::clone(&state)));
         Ok(Self {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             name: name(run),
-            heard,
+            state,
             renewal,
         })
     }
 
     /// Returns whether others may consider this run dead, or have: then it must not create anything.
     pub fn lost(&self) -> bool {
-        is_lost(*lock(&self.heard), Instant::now())
+        is_lost(*lock(&self.state), Instant::now())
     }
 
     /// Removes the lease of a run that has nothing left to be removed.
@@ -87,7 +87,7 @@ impl LiveRun {
     /// If it cannot be removed. The next sweep does.
     pub fn end(self) -> Result<()> {
         self.renewal.abort();
-        if !lock(&self.heard).taken {
+        if !lock(&self.state).taken {
             self.cluster.of::<Lease>(&self.namespace).delete(&self.name)?;
         }
         Ok(())
@@ -135,8 +135,8 @@ pub fn seize(cluster: &Cluster, lease: &Lease) -> Result<bool> {
     cluster.of::<Lease>(namespace).merge_unless_changed(name, &fields)
 }
 
-fn is_lost(heard: Heard, now: Instant) -> bool {
-    heard.taken || now.saturating_duration_since(heard.last) > DURATION
+fn is_lost(state: RenewalState, now: Instant) -> bool {
+    state.taken || now.saturating_duration_since(state.last) > DURATION
 }
 
 fn lease(namespace: &str, run: &Run, component: Component, now: Timestamp) -> Lease {
@@ -158,7 +158,7 @@ fn lease(namespace: &str, run: &Run, component: Component, now: Timestamp) -> Le
 }
 
 /// Renews the lease until it is taken away.
-async fn renew(leases: Api<Lease>, name: String, heard: Arc<Mutex<Heard>>) {
+async fn renew(leases: Api<Lease>, name: String, state: Arc<Mutex<RenewalState>>) {
     let mut version = None;
     let mut renewals = interval(RENEWAL_PERIOD);
     renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -170,9 +170,9 @@ async fn renew(leases: Api<Lease>, name: String, heard: Arc<Mutex<Heard>>) {
         let asked = Instant::now();
         let renewed = tokio::time::timeout(RENEWAL_TIMEOUT, renew_once(&leases, &name, &mut version)).await;
         match renewed {
-            Ok(Renewal::Renewed) => lock(&heard).last = asked,
+            Ok(Renewal::Renewed) => lock(&state).last = asked,
             Ok(Renewal::Taken) => {
-                lock(&heard).taken = true;
+                lock(&state).taken = true;
                 return;
             }
             Ok(Renewal::Failed) | Err(_) => {}
@@ -216,9 +216,9 @@ fn held_by(lease: &Lease, holder: &str) -> bool {
     lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(holder)
 }
 
-fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+fn lock(state: &Mutex<RenewalState>) -> MutexGuard<'_, RenewalState> {
     // Both fields are whole after every statement.
-    heard.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
             [(false, 0, false), (false, 60, false), (false, 61, true), (true, 0, true)]
         {
             assert_eq!(
-                is_lost(Heard { last, taken }, last + Duration::from_secs(seconds)),
+                is_lost(RenewalState { last, taken }, last + Duration::from_secs(seconds)),
                 lost,
                 "{seconds} {taken}"
             );

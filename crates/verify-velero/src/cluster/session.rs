@@ -76,7 +76,7 @@ impl Session {
         })?;
         let mut process = started.with_context(doing)?;
         let (orders, to_send) = unbounded_channel();
-        let (tell, said) = channel();
+        let (sender, said) = channel();
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let (input, output, error) = (process.stdin(), process.stdout(), process.stderr());
         let Some(((input, output), error)) = input.zip(output).zip(error) else {
@@ -93,14 +93,14 @@ impl Session {
             true
         }));
         runtime().spawn(async move {
-            let tell_line = tell.clone();
-            read_lines(output, move |line| tell_line.send(Said::Line(line)).is_ok()).await;
+            let line_sender = sender.clone();
+            read_lines(output, move |line| line_sender.send(Said::Line(line)).is_ok()).await;
             let _ = drained.await;
             let status = match process.take_status() {
                 Some(status) => status.await,
                 None => None,
             };
-            let _ = tell.send(Said::Ended(match status {
+            let _ = sender.send(Said::Ended(match status {
                 Some(status) if status.status.as_deref() == Some("Success") => None,
                 Some(status) => Some(status.message.unwrap_or_else(|| "it failed".to_owned())),
                 None => Some("the connection to it broke".to_owned()),
@@ -164,16 +164,16 @@ pub fn output_of(
     timeout: Duration,
 ) -> Result<String> {
     let session = Session::start_in(pods, pod, container, command)?;
-    let (mut output, mut heard_at) = (String::new(), Instant::now());
+    let (mut output, mut received_at) = (String::new(), Instant::now());
     loop {
         match session.next(POLL) {
             Said::Line(line) => {
                 output.push_str(&line);
                 output.push('\n');
-                heard_at = Instant::now();
+                received_at = Instant::now();
             }
             Said::Nothing if interrupt::asked() => return Err(interrupted().into()),
-            Said::Nothing if heard_at.elapsed() < timeout => {}
+            Said::Nothing if received_at.elapsed() < timeout => {}
             Said::Nothing => {
                 bail!("{} in the pod {pod} sent nothing for {} s", command.join(" "), timeout.as_secs())
             }

@@ -99,7 +99,7 @@ impl<'a> Drill<'a> {
         live: &'a LiveRun,
         watch: &'a Watch<'a>,
     ) -> Result<Self> {
-        watch.tell(&format!(
+        watch.report(&format!(
             "the primary is {} on {}; writing through the Service {}",
             target.primary.pod, target.primary.node, target.service
         ));
@@ -120,16 +120,16 @@ impl<'a> Drill<'a> {
                  may patch leases (docs/failover.md), then run it again"
             );
         }
-        self.watch.tell("starting the event");
+        self.watch.report("starting the event");
         let event_at = Timestamp::now();
         // Undone, should anything fail, before the probe goes.
         let event = self.event()?;
         let during = self.fail_over(event_at)?;
-        self.watch.tell("bringing the node back");
+        self.watch.report("bringing the node back");
         // What was acknowledged is looked for all the same: the rows go with the probe.
         let undone = event.undo();
         if let Err(error) = &undone {
-            self.watch.tell(&format!("the node is not back: {error:#}"));
+            self.watch.report(&format!("the node is not back: {error:#}"));
         }
         let whole_after_ms = self.recover(&before, event_at)?;
         let reading = self.read_back(event_at);
@@ -194,7 +194,7 @@ impl<'a> Drill<'a> {
         if self.watching.until(request.deadline.duration(), over)? {
             self.watching.rest(request.settle.duration())?;
         } else {
-            self.watch.tell(&format!("no new primary accepts writes after {}", request.deadline));
+            self.watch.report(&format!("no new primary accepts writes after {}", request.deadline));
         }
         Ok(self.watching.now.primary.clone())
     }
@@ -214,7 +214,7 @@ impl<'a> Drill<'a> {
 
     /// Ends the probe's writing, and reads what it wrote.
     fn read_back(&self, event_at: Timestamp) -> ReadBackState {
-        self.watch.tell("reading all writes back");
+        self.watch.report("reading all writes back");
         match self.probe.read_back() {
             Ok(ReadBack { record, stored }) => {
                 let event_us = record.offset_us(event_at + self.ahead);
@@ -298,14 +298,14 @@ fn is_over(watching: &Watching<'_>, before: &Primary, event_at: Timestamp, ahead
     // The old primary may have taken writes until it was gone.
     let since = watching.primary_changed_at.map_or(event_at, |at| at.max(event_at));
     let written = watching.progress.last_acknowledged_at.is_some_and(|at| at > since + ahead);
-    moved && ready && (written || !watching.hears())
+    moved && ready && (written || !watching.is_connected())
 }
 
 /// Returns whether the probe is reachable, and has not written for a second.
 fn is_behind(watching: &Watching<'_>, ahead: SignedDuration) -> bool {
     let late = SignedDuration::from_secs(1);
     let last = watching.progress.last_acknowledged_at;
-    watching.hears() && last.is_none_or(|at| (Timestamp::now() + ahead).duration_since(at) > late)
+    watching.is_connected() && last.is_none_or(|at| (Timestamp::now() + ahead).duration_since(at) > late)
 }
 
 /// Waits until nothing is missing any more, and it stays so for a while; when that began.

@@ -80,20 +80,20 @@ impl FailoverOutcome {
             let noticed = impact.errors + impact.retries > 0 || impact.outage_ms >= NOTICED_MS;
             return if noticed { "transient retry spike (under 30s)" } else { "none" }.to_owned();
         }
-        let mut told = vec![format!("{} s without writes", impact.outage_ms.div_ceil(1_000))];
+        let mut parts = vec![format!("{} s without writes", impact.outage_ms.div_ceil(1_000))];
         if !resumed {
-            told = vec![format!("no writes since, for {} s", impact.outage_ms.div_ceil(1_000))];
+            parts = vec![format!("no writes since, for {} s", impact.outage_ms.div_ceil(1_000))];
         }
         for (spans, what) in [(&impact.lost, "lost"), (&impact.duplicated, "duplicated")] {
             let number = writes(spans);
             if number > 0 {
-                told.push(format!(
+                parts.push(format!(
                     "{} {what}",
                     verify_drill::quantity::counted(number, "acknowledged write")
                 ));
             }
         }
-        told.join(", ")
+        parts.join(", ")
     }
 }
 

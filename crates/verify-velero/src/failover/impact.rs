@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_that_made_a_second_row_is_told_apart_from_a_row_that_is_there_twice() {
+    fn a_second_row_of_a_retry_is_distinguished_from_a_duplicate_row() {
         let retried = |copies, attempts| {
             let mut rows = stored(&[(1, 50, 1), (51, 51, copies), (52, 61, 1)]);
             rows[1].attempts = attempts;

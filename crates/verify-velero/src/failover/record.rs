@@ -173,8 +173,8 @@ mod tests {
             "the last line is not whole"
         );
         let damaged = text.replace("\"n\":7", "\"n\":?");
-        for (text, told) in [("", "no first line"), (damaged.as_str(), "line 3")] {
-            assert!(Record::parse(text).unwrap_err().to_string().contains(told), "{text}");
+        for (text, expected) in [("", "no first line"), (damaged.as_str(), "line 3")] {
+            assert!(Record::parse(text).unwrap_err().to_string().contains(expected), "{text}");
         }
     }
 }

@@ -75,15 +75,15 @@ impl Sample {
         if self.node.cordoned != now.node.cordoned {
             changes.push(format!("node: {}", if now.node.cordoned { "cordoned" } else { "uncordoned" }));
         }
-        let told =
+        let shown =
             |primary: &Option<Primary>| primary.as_ref().map_or("nobody".to_owned(), Primary::to_string);
-        if told(&self.primary) != told(&now.primary) {
-            changes.push(format!("primary: {} → {}", told(&self.primary), told(&now.primary)));
+        if shown(&self.primary) != shown(&now.primary) {
+            changes.push(format!("primary: {} → {}", shown(&self.primary), shown(&now.primary)));
         }
         let names: BTreeSet<&String> = self.members.keys().chain(now.members.keys()).collect();
         for name in names {
-            let told = |sample: &Self| sample.members.get(name).map_or("gone".to_owned(), Member::told);
-            let (was, is) = (told(self), told(now));
+            let shown = |sample: &Self| sample.members.get(name).map_or("gone".to_owned(), Member::summary);
+            let (was, is) = (shown(self), shown(now));
             if was != is {
                 changes.push(format!("{name}: {was} → {is}"));
             }
@@ -166,7 +166,7 @@ impl Member {
         }
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let state = if self.going {
             "going"
         } else if self.ready {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_and_nothing_else() {
+    fn only_changes_are_reported() {
         assert_eq!(healthy().changes_to(&healthy()), Vec::<String>::new());
         let mut now = healthy();
         now.primary = Some(now.members["pg-1"].primary.clone());

@@ -37,7 +37,7 @@ pub(super) struct Watching<'a> {
     node: &'a str,
     watch: &'a Watch<'a>,
     following: Option<Following>,
-    heard: Instant,
+    last_message_at: Instant,
     pub progress: Progress,
     /// The newest sample.
     pub now: Sample,
@@ -61,7 +61,7 @@ impl<'a> Watching<'a> {
             node,
             watch,
             following: Some(probe.follow()?),
-            heard: Instant::now(),
+            last_message_at: Instant::now(),
             progress: Progress::default(),
             now: Sample::take(cluster, target, node)?,
             changes: Vec::new(),
@@ -70,13 +70,13 @@ impl<'a> Watching<'a> {
     }
 
     /// Returns whether the probe is reachable.
-    pub(super) fn hears(&self) -> bool {
-        self.heard.elapsed() < SILENCE_MAX
+    pub(super) fn is_connected(&self) -> bool {
+        self.last_message_at.elapsed() < SILENCE_MAX
     }
 
     /// Listens to the probe anew, after it could not be heard.
     pub(super) fn listen_again(&mut self, probe: &ProbePod<'_>) {
-        if !self.hears() {
+        if !self.is_connected() {
             self.following = probe.follow().ok();
         }
     }
@@ -108,13 +108,13 @@ impl<'a> Watching<'a> {
             following.go_on();
             if let Some(progress) = following.newest() {
                 self.progress = progress;
-                self.heard = Instant::now();
+                self.last_message_at = Instant::now();
             }
         }
         let Ok(now) = Sample::take(self.cluster, self.target, self.node) else { return };
         let at = Timestamp::now();
         for what in self.now.changes_to(&now) {
-            self.watch.tell(&what);
+            self.watch.report(&what);
             self.changes.push(Change { at, what });
         }
         if self.now.primary != now.primary {

@@ -18,7 +18,7 @@ use verify_drill::watch::Watch;
 /// Interval at which the request to stop is polled.
 const POLL: Duration = Duration::from_millis(100);
 /// After so long a silence is told; agents say more often that they live.
-const SILENCE_TOLD: Duration = Duration::from_secs(15);
+const SILENCE_REPORTED: Duration = Duration::from_secs(15);
 
 /// Time limit for the cluster to report that a pod has terminated after its agent has.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ impl<'a> AgentCall<'a> {
     pub(super) fn check(&self) -> Result<()> {
         let done = || matches!(self.answers.borrow().back(), Some(Message::Done));
         while !done() {
-            let Some(message) = self.heard(Duration::ZERO)? else { return Ok(()) };
+            let Some(message) = self.next_message(Duration::ZERO)? else { return Ok(()) };
             if let Some(answer) = self.pass_on(message) {
                 self.answers.borrow_mut().push_back(answer);
             }
@@ -120,27 +120,27 @@ impl<'a> AgentCall<'a> {
         if let Some(answer) = self.answers.borrow_mut().pop_front() {
             return Ok(answer);
         }
-        let mut heard_at = Instant::now();
-        let mut told = false;
+        let mut received_at = Instant::now();
+        let mut reported = false;
         loop {
             if (self.watch.asked)() {
                 return Err(interrupted().into());
             }
-            match self.heard(POLL)? {
+            match self.next_message(POLL)? {
                 Some(message) => {
-                    (heard_at, told) = (Instant::now(), false);
+                    (received_at, reported) = (Instant::now(), false);
                     if let Some(answer) = self.pass_on(message) {
                         return Ok(answer);
                     }
                 }
-                None if heard_at.elapsed() > SILENCE_MAX => {
+                None if received_at.elapsed() > SILENCE_MAX => {
                     let why = format!("no message for {} s", SILENCE_MAX.as_secs());
                     let error = format!("stopped waiting for the agent in the pod {}: {why}", self.pod);
                     return Err(self.end().unwrap_or_else(|| Hinted::new(error, UNHEARD).into()));
                 }
-                None if !told && heard_at.elapsed() > SILENCE_TOLD => {
-                    self.watch.tell(&format!("no message from the agent in the pod {}", self.pod));
-                    told = true;
+                None if !reported && received_at.elapsed() > SILENCE_REPORTED => {
+                    self.watch.report(&format!("no message from the agent in the pod {}", self.pod));
+                    reported = true;
                 }
                 None => {}
             }
@@ -148,7 +148,7 @@ impl<'a> AgentCall<'a> {
     }
 
     /// A message within some time.
-    fn heard(&self, timeout: Duration) -> Result<Option<Message>> {
+    fn next_message(&self, timeout: Duration) -> Result<Option<Message>> {
         match self.session.next(timeout) {
             Said::Nothing => Ok(None),
             Said::Line(line) => match Message::read(&line)? {

@@ -40,7 +40,7 @@ pub(super) fn announce(
     let event = said.event(backup, run, Timestamp::now());
     let namespace = backup.namespace().unwrap_or_default();
     if let Err(error) = cluster.of::<Event>(&namespace).create(&event) {
-        watch.tell(&format!("could not record an Event on the Backup: {error:#}"));
+        watch.report(&format!("could not record an Event on the Backup: {error:#}"));
     }
 }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_verdict_and_tells_lost_rows_from_lost_time() {
+    fn the_reason_is_the_verdict_and_distinguishes_lost_rows_from_lost_time() {
         use Verdict::{Fail, Inconclusive, Pass};
         for (verdict, integrity, reason) in [
             (Pass, Pass, "RestoreProven"),

@@ -81,7 +81,7 @@ pub(super) fn backup(
     preflight::check(&cluster, velero, &source, method, settings.basebackup_claim.as_deref())?;
     let claims = cluster.of::<PersistentVolumeClaim>(&source.namespace).list("")?;
     // What could not be removed is no obstacle.
-    sweep(&cluster, velero, KeptServers::Spare, watch)?.tell_left(watch);
+    sweep(&cluster, velero, KeptServers::Spare, watch)?.report_left(watch);
     let run = Run::new();
     let live = LiveRun::begin(&cluster, velero, &run, Component::Backup)?;
     let taking = Taking {
@@ -97,13 +97,13 @@ pub(super) fn backup(
     };
     let taken = taking.take(plan, &claims);
     if let Err(error) = &taken {
-        watch.tell(&format!("failed ({error}); removing what was created for the backup"));
+        watch.report(&format!("failed ({error}); removing what was created for the backup"));
     }
     // Also a Backup that was never judged: nobody is to take it for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch);
     drop(live);
     if taken.is_err() {
-        removal.tell_left(watch);
+        removal.report_left(watch);
     }
     Ok(TakenBackup { left: removal.left, ..taken? })
 }
@@ -260,7 +260,7 @@ impl Taking<'_> {
         let ended = self.followed().to_the_end(self.evidence, self.watch, |snapshots, backup| {
             call.check()?;
             if !released && (is_cut(snapshots, &self.source.data.claim) || backup.observed().phase.ended()) {
-                self.watch.tell("the storage snapshot has been taken; ending the database's transaction");
+                self.watch.report("the storage snapshot has been taken; ending the database's transaction");
                 call.order(&Order::Release)?;
                 released = true;
             }
@@ -379,7 +379,7 @@ fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
     let problem = |volume: &ExpectedVolume| {
         let ExpectedVolume { namespace, pod, volume: name, .. } = volume;
         // Whether a server runs on the volume is not ours to guess: many images have PostgreSQL in their name.
-        Problem::failure(volume.to_string(), "is not in the backup").way_out(format!(
+        Problem::failure(volume.to_string(), "is not in the backup").with_hint(format!(
             "annotate the pod {namespace}/{pod} with {OPT_IN}={name}, or, if a server runs on the volume (a copy of \
              changing files is not restorable) or its data are not needed, with {OPT_OUT}={name}; annotate its template, \
              so that the annotation persists"

@@ -43,13 +43,13 @@ impl BasebackupClaim<'_> {
             // What a run left that died goes once its lease is over.
             if swept_at.elapsed() > SWEEP_PERIOD {
                 let velero = self.settings.velero_namespace();
-                sweep(self.cluster, velero, KeptServers::Spare, self.watch)?.tell_left(self.watch);
+                sweep(self.cluster, velero, KeptServers::Spare, self.watch)?.report_left(self.watch);
                 swept_at = Instant::now();
             }
             let what = format!("is used by another backup, by its pod {}", other.name_any());
             let on = Problem::failure(format!("the claim {}", self.name), what);
             Ok(Check::Waiting(Pending {
-                on: on.way_out("try again when that one has finished"),
+                on: on.with_hint("try again when that one has finished"),
                 state: String::new(),
             }))
         })

@@ -60,7 +60,7 @@ fn unprovisioned(claim: &PersistentVolumeClaim, events: &[Event]) -> Option<Prob
     let message = newest.message.as_deref().unwrap_or("no reason is given");
     let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
     let object = format!("the claim {name} of {}", storage_class(class));
-    Some(Problem::failure(object, format!("gets no volume: {message}")).way_out(
+    Some(Problem::failure(object, format!("gets no volume: {message}")).with_hint(
         "check `kubectl get storageclasses`, and that the provisioner runs; if the class has another name in this cluster, \
          let Velero map it (a ConfigMap with the label velero.io/change-storage-class)",
     ))

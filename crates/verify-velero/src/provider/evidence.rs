@@ -37,7 +37,7 @@ impl Evidence {
         let velero = settings.velero_namespace();
         let location = find(cluster, velero, settings.location.as_deref())?;
         if let Some(problem) = location_problem(&location) {
-            bail!("failed to use the BackupStorageLocation: {}", problem.told());
+            bail!("failed to use the BackupStorageLocation: {}", problem.text_with_hint());
         }
         let s3 = s3_location(cluster, velero, &location)?;
         Ok(Self { store: open(&s3)?, location })

@@ -58,8 +58,8 @@ pub(super) fn check(
     if problems.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = problems.iter().map(Problem::told).collect();
-    bail!("the backup would not be restorable: {}", told.join("\n"))
+    let texts: Vec<String> = problems.iter().map(Problem::text_with_hint).collect();
+    bail!("the backup would not be restorable: {}", texts.join("\n"))
 }
 
 /// Every reason why a backup would be worthless.
@@ -89,7 +89,7 @@ fn live_files(source: &Source) -> Option<Problem> {
          they change. Such copies were corrupt in 5 tests of 5, although the server started",
         source.data.volume
     );
-    Some(Problem::failure(format!("the pod {pod}"), what).way_out(
+    Some(Problem::failure(format!("the pod {pod}"), what).with_hint(
         "remove the annotation; --method csi takes a snapshot of the volume, and --method fs copies a base backup from \
          a volume of its own",
     ))
@@ -105,14 +105,14 @@ fn server(seen: &Seen<'_>) -> Option<Problem> {
     let Some(velero) = seen.deployments.iter().find(|deployment| deployment.name_any() == "velero") else {
         return Some(
             Problem::failure("Velero", "is not installed in that namespace")
-                .way_out("install it, or name its namespace (`velero_namespace` in [velero])"),
+                .with_hint("install it, or name its namespace (`velero_namespace` in [velero])"),
         );
     };
     let available = velero.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
     if available == 0 {
         return Some(
             Problem::failure("the Velero server", "does not run")
-                .way_out("check the pods of its Deployment velero"),
+                .with_hint("check the pods of its Deployment velero"),
         );
     }
     if !seen.method.is_snapshot() {
@@ -127,7 +127,7 @@ fn server(seen: &Seen<'_>) -> Option<Problem> {
             "the Velero server",
             "does not take CSI snapshots: it runs without the feature EnableCSI",
         )
-        .way_out("start it with --features=EnableCSI, or use --method fs")
+        .with_hint("start it with --features=EnableCSI, or use --method fs")
     })
 }
 
@@ -136,7 +136,7 @@ fn node_agent(seen: &Seen<'_>) -> Option<Problem> {
     let ready = agent.and_then(|set| set.status.as_ref()).map_or(0, |status| status.number_ready);
     (ready == 0).then(|| {
         Problem::failure("Velero's node agent", "is not running; it copies files and moves snapshots")
-            .way_out("install Velero with --use-node-agent, or check the pods of its DaemonSet node-agent")
+            .with_hint("install Velero with --use-node-agent, or check the pods of its DaemonSet node-agent")
     })
 }
 
@@ -146,7 +146,9 @@ fn wal_elsewhere(source: &Source) -> Option<Problem> {
     let what = format!(
         "has its pg_wal in {wal}, outside the data directory, and snapshots of two volumes are not taken at the same time"
     );
-    Some(Problem::failure(format!("the pod {}", source.primary.name_any()), what).way_out("use --method fs"))
+    Some(
+        Problem::failure(format!("the pod {}", source.primary.name_any()), what).with_hint("use --method fs"),
+    )
 }
 
 /// A storage that takes no snapshots, or for which Velero finds no class.
@@ -158,7 +160,7 @@ fn no_snapshots(seen: &Seen<'_>) -> Option<Problem> {
     let Some(class) = class else {
         return Some(
             Problem::failure(object, "has no storage class, so no driver takes snapshots of it")
-                .way_out("use --method fs"),
+                .with_hint("use --method fs"),
         );
     };
     let class = seen.storage_classes.iter().find(|found| found.name_any() == class);
@@ -166,7 +168,7 @@ fn no_snapshots(seen: &Seen<'_>) -> Option<Problem> {
     let snapshot_class = snapshot_class::for_driver(&seen.snapshot_classes, driver);
     snapshot_class.is_none().then(|| {
         let what = format!("is on the storage driver {driver:?}, for which there is no VolumeSnapshotClass that Velero uses");
-        Problem::failure(object, what).way_out(format!(
+        Problem::failure(object, what).with_hint(format!(
             "create a VolumeSnapshotClass for the driver, with the label {VELERO_LABEL}=true; or use --method fs"
         ))
     })
@@ -181,19 +183,19 @@ fn basebackup_claim(seen: &Seen<'_>) -> Option<Problem> {
                 "a claim for base backups",
                 "is not configured, and Velero must not copy the files of a running server",
             )
-            .way_out(missing),
+            .with_hint(missing),
         );
     };
     let object = format!("the claim {name}");
     if !seen.claims.iter().any(|claim| claim.name_any() == name) {
         return Some(
             Problem::failure(object, format!("is not in the namespace {}", seen.source.namespace))
-                .way_out(missing),
+                .with_hint(missing),
         );
     }
     let mounting = seen.source.cluster.pods.iter().find(|pod| mounts(pod, name))?;
     let what = format!("belongs to the database: its pod {} mounts it", mounting.name_any());
-    Some(Problem::failure(object, what).way_out(missing))
+    Some(Problem::failure(object, what).with_hint(missing))
 }
 
 /// Returns whether a pod mounts a claim.

@@ -54,7 +54,7 @@ pub(super) fn restore(
     let velero = settings.velero_namespace();
     let cluster = settings.connect()?;
     // What could not be removed is no obstacle.
-    sweep(&cluster, velero, KeptServers::Spare, watch)?.tell_left(watch);
+    sweep(&cluster, velero, KeptServers::Spare, watch)?.report_left(watch);
     let (clock, started_at) = (Instant::now(), Timestamp::now());
     let evidence = Evidence::open(&cluster, settings, *open_store)?;
     watch.step("reading the record of the backup")?;
@@ -82,14 +82,14 @@ pub(super) fn restore(
         live.end()?;
         return restored;
     }
-    watch.tell(&match &restored {
+    watch.report(&match &restored {
         Ok(_) => "removing what was created for the restore".to_owned(),
         Err(error) => format!("failed ({error}); removing what was created for the restore"),
     });
     let removal = removal::remove(&cluster, velero, &run, watch);
     drop(live);
     if restored.is_err() {
-        removal.tell_left(watch);
+        removal.report_left(watch);
     }
     let restored = restored?;
     Ok(RestoredCopy { left: removal.left, ..restored })
@@ -254,7 +254,7 @@ impl Restoring<'_> {
                  every new namespace",
             );
             let what = refusal.map_or_else(|| "has no pod".to_owned(), |why| format!("has no pod: {why}"));
-            let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).way_out(hint);
+            let on = Problem::failure(format!("the job {}", lease::name(self.run)), what).with_hint(hint);
             Ok(Check::Waiting(Pending { on, state: String::new() }))
         })?;
         let claim = ClaimState::new(self.cluster, namespace, &self.record.volume.claim);
@@ -301,13 +301,13 @@ impl Restoring<'_> {
 
     /// Fails if a volume that was bound is, or may be, one of the source's: PostgreSQL must never start on that.
     fn check_volumes(&self, place: &Place) -> Result<()> {
-        let way_out = format!(
+        let hint = format!(
             "`velero -n {} backup describe {} --details` lists the volumes that the backup has copies of",
             self.settings.velero_namespace(),
             self.record.backup.name
         );
         if let Some(foreign) = place.foreign_volumes(self.cluster)?.first() {
-            bail!("failed to use the restored volume: {foreign}. Nothing was started on it; {way_out}");
+            bail!("failed to use the restored volume: {foreign}. Nothing was started on it; {hint}");
         }
         let namespace = place.name();
         let namespace = namespace.as_str();
@@ -320,7 +320,7 @@ impl Restoring<'_> {
         if handle.as_ref().is_none_or(|handle| self.record.source_handles.contains(handle)) {
             bail!(
                 "failed to use the restored volume {volume}: it is, or may be, the source's own volume, which Velero \
-                 restores unchanged if it has no copy of it. Nothing was started on it; {way_out}"
+                 restores unchanged if it has no copy of it. Nothing was started on it; {hint}"
             );
         }
         Ok(())
@@ -328,19 +328,19 @@ impl Restoring<'_> {
 
     fn keep_reports(&self, reports: &[Report], databases: &[String]) -> Vec<String> {
         if self.evidence.is_read_only() {
-            self.watch.tell("the report is not stored: the location is read only");
+            self.watch.report("the report is not stored: the location is read only");
             return Vec::new();
         }
         let (name, now) = (&self.request.name, Timestamp::now());
         let (store, folder) = (self.evidence.store(), Evidence::folder(name));
         if let Err(error) = write_metrics(store, &folder, name, databases, reports, now) {
-            self.watch.tell(&format!("the metrics were not stored: {error:#}"));
+            self.watch.report(&format!("the metrics were not stored: {error:#}"));
         }
         match write_reports(store, &folder, databases, reports, now) {
             Ok(keys) => keys.iter().map(|key| format!("{}/{key}", store.place())).collect(),
             Err(error) => {
                 // It takes nothing away from the verdict.
-                self.watch.tell(&format!("the report was not stored: {error:#}"));
+                self.watch.report(&format!("the report was not stored: {error:#}"));
                 Vec::new()
             }
         }

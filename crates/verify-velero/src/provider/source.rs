@@ -124,7 +124,7 @@ fn ready_primary(found: &PostgresCluster, namespace: &str) -> Result<Pod, Proble
     if !is_ready(primary) {
         let name = primary.name_any();
         let on = Problem::failure(object, format!("has a primary, {name}, that is not ready"));
-        return Err(on.way_out(format!("`kubectl -n {namespace} describe pod {name}` shows why")));
+        return Err(on.with_hint(format!("`kubectl -n {namespace} describe pod {name}` shows why")));
     }
     Ok(primary.clone())
 }
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_container_tells_is_understood_or_refused() {
+    fn the_output_of_a_container_is_parsed_or_refused() {
         let inspected = |text: &str| text.parse::<Inspected>().map_err(|error| error.to_string());
         for (text, wal) in
             [("/data/pg\n999 998\n\n", None), ("/data/pg\n999 998\n/wal/pg_wal\n", Some("/wal/pg_wal"))]

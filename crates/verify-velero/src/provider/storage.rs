@@ -83,9 +83,9 @@ mod tests {
             ),
         ];
         for (one, other, expected) in same {
-            let told = format!("{one} {other}");
+            let case = format!("{one} {other}");
             let of = |spec: Value| storage(&read::<PersistentVolumeSpec>(spec)).expect("known");
-            assert_eq!(of(one) == of(other), expected, "{told}");
+            assert_eq!(of(one) == of(other), expected, "{case}");
         }
         assert_eq!(storage(&read(json!({ "iscsi": { "iqn": "i", "lun": 0, "targetPortal": "p" } }))), None);
     }

@@ -48,7 +48,7 @@ pub(super) fn sweep(
     let now = Timestamp::now();
     let dead = dead(found, &leases, now);
     if dead.iter().any(|(run, lease)| lease.is_some() && !kept.contains(run)) {
-        watch.tell("waiting to confirm that a run has been aborted: its lease may still be renewed");
+        watch.report("waiting to confirm that a run has been aborted: its lease may still be renewed");
         if pause(lease::OBSERVATION, interrupt::asked) {
             return Err(interrupted().into());
         }
@@ -63,7 +63,7 @@ pub(super) fn sweep(
             lease.and_then(|lease| lease.metadata.namespace.as_deref()).unwrap_or(velero_namespace);
         match lease.map_or(Ok(true), |lease| lease::seize(cluster, lease)) {
             Ok(true) => {
-                watch.tell(&format!("removing leftovers of the run {run}"));
+                watch.report(&format!("removing leftovers of the run {run}"));
                 done.add(remove(cluster, namespace, &run, watch));
             }
             // It lives after all, or another sweep is at it.

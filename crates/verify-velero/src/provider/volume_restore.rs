@@ -88,8 +88,8 @@ impl VolumeRestore<'_> {
         let (failures, warnings): (Vec<Problem>, Vec<Problem>) =
             problems.into_iter().partition(Problem::is_failure);
         if !failures.is_empty() {
-            let told: Vec<String> = failures.iter().map(Problem::told).collect();
-            bail!("failed to restore the backup {name}: {}", told.join("\n"));
+            let texts: Vec<String> = failures.iter().map(Problem::text_with_hint).collect();
+            bail!("failed to restore the backup {name}: {}", texts.join("\n"));
         }
         if !self.record.method.is_snapshot() {
             self.remove_holding_pod()?;

@@ -15,7 +15,7 @@ use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
 
 /// Interval at which a wait is reported again.
-const TELL_PERIOD: Duration = Duration::from_secs(10);
+const SHOW_PERIOD: Duration = Duration::from_secs(10);
 
 /// Time for which a registry's refusal is tolerated: the kubelet retries after 10 s, and after 20 s more.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
@@ -40,7 +40,7 @@ pub(super) fn wait<T>(
     mut check: impl FnMut() -> Result<Check<T, Pending>>,
 ) -> Result<T> {
     let longest = patience.duration();
-    let (mut moved, mut last, mut told, mut told_at) =
+    let (mut moved, mut last, mut shown, mut shown_at) =
         (Instant::now(), String::new(), String::new(), Instant::now());
     let waited = until(Duration::MAX, Pace::REMOTE, watch.asked, || {
         let Pending { on, state } = match check() {
@@ -56,12 +56,12 @@ pub(super) fn wait<T>(
             (moved, last) = (Instant::now(), state);
         }
         if moved.elapsed() > longest {
-            return Err(hinted(format!("no progress for {patience}: {on}"), on.way_out));
+            return Err(hinted(format!("no progress for {patience}: {on}"), on.hint));
         }
         let text = on.to_string();
-        if text != told && (told.is_empty() || told_at.elapsed() >= TELL_PERIOD) {
-            watch.tell(&text);
-            (told, told_at) = (text, Instant::now());
+        if text != shown && (shown.is_empty() || shown_at.elapsed() >= SHOW_PERIOD) {
+            watch.report(&text);
+            (shown, shown_at) = (text, Instant::now());
         }
         Ok(Check::Waiting(()))
     })?;
@@ -98,7 +98,7 @@ pub(super) fn running(
                     return Err(hinted(format!("failed to start the pod {name}: it {on}"), hint));
                 }
                 let problem = Problem::failure(format!("the pod {name}"), on);
-                let problem = Problem { way_out: hint.map(str::to_owned), ..problem };
+                let problem = Problem { hint: hint.map(str::to_owned), ..problem };
                 let of_claim = claim.as_mut().and_then(ClaimState::problem);
                 Check::Waiting(Pending { on: of_claim.unwrap_or(problem), state: stage })
             }
@@ -118,7 +118,7 @@ mod tests {
     fn what_does_not_move_is_given_up_and_what_moves_is_not() {
         let watch = Watch::silent();
         let patience = Period::from_ms(300);
-        let on = || Problem::failure("Backup b", "is New").way_out("look at Velero");
+        let on = || Problem::failure("Backup b", "is New").with_hint("look at Velero");
         let stuck =
             wait::<()>(patience, &watch, || Ok(Check::Waiting(Pending { on: on(), state: String::new() })));
         let stuck = Failure::of(&stuck.unwrap_err(), |_| None);

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_tells_where_it_stands_and_when_it_was() {
+    fn a_backup_has_its_location_and_its_time() {
         let file = json!({"kind": "Backup", "metadata": {"name": "n"}, "status": {
             "phase": "PartiallyFailed", "startTimestamp": "2026-11-21T01:00:00Z", "completionTimestamp": "2026-11-21T01:05:00Z"}});
         let record = VeleroBackup::parse("n", file.to_string().as_bytes()).unwrap();

@@ -161,7 +161,7 @@ impl Survey<'_> {
         let originals: Vec<Object> = self.a.list(folder)?.into_iter().filter(needed).collect();
         let copies = self.b.list(folder)?.into_iter().filter(needed);
         let mut copies: BTreeMap<String, Object> = copies.map(|copy| (copy.key.clone(), copy)).collect();
-        self.watch.tell(&format!("comparing {folder}: {} objects", originals.len()));
+        self.watch.report(&format!("comparing {folder}: {} objects", originals.len()));
         let pairs: Vec<Pair> =
             originals.into_iter().map(|object| (object.clone(), copies.remove(&object.key))).collect();
         let outcomes = outcomes(self.a, self.b, &pairs, self.reading)?;

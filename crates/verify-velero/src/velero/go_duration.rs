@@ -13,7 +13,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_told_in_seconds() {
+    fn days_are_written_in_seconds() {
         for (text, expected) in [("30d", "2592000s"), ("10m", "600s"), ("1s500ms", "1500ms"), ("0s", "0s")] {
             assert_eq!(go_duration(text.parse().unwrap()), expected);
         }

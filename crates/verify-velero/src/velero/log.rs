@@ -104,7 +104,7 @@ mod tests {
     use crate::velero::artefact::pack;
 
     #[test]
-    fn lines_that_complain_are_told_apart() {
+    fn lines_with_errors_are_recognised() {
         let table = [
             (r#"time="2026-11-21T08:17:31Z" level=info msg="all is well""#, None),
             (

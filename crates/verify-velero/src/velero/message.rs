@@ -21,7 +21,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// A status's message, if there is one.
-pub(super) fn told(message: &str) -> Option<String> {
+pub(super) fn non_empty(message: &str) -> Option<String> {
     (!message.trim().is_empty()).then(|| shown(message))
 }
 
@@ -36,6 +36,6 @@ mod tests {
         let shown = shown(&long);
         assert_eq!(shown.chars().count(), SHOWN_LEN_MAX + 3);
         assert!(shown.starts_with("could not open: because") && shown.ends_with("BLOB not found"), "{shown}");
-        assert_eq!((told(" \n"), told("x")), (None, Some("x".to_owned())));
+        assert_eq!((non_empty(" \n"), non_empty("x")), (None, Some("x".to_owned())));
     }
 }

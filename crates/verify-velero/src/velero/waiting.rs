@@ -60,7 +60,7 @@ pub fn restore(
         let what = format!("is New, and waits until the {} has finished", named(ahead));
         return Some(
             Problem::failure(named(restore), what)
-                .way_out("if that one makes no progress either, restart the Velero server"),
+                .with_hint("if that one makes no progress either, restart the Velero server"),
         );
     }
     let operations = Operations {
@@ -94,10 +94,11 @@ fn queued(object: String, backup: &Backup, ahead: &[Backup]) -> Problem {
             object,
             format!("is Queued at position {position}, behind no visible backup"),
         )
-        .way_out("a backup that Velero no longer tracks blocks its queue: restart the Velero server");
+        .with_hint("a backup that Velero no longer tracks blocks its queue: restart the Velero server");
     }
-    Problem::failure(object, format!("is Queued behind {}", ahead.join(", ")))
-        .way_out("if the one ahead makes no progress either, restart the Velero server; that frees its queue")
+    Problem::failure(object, format!("is Queued behind {}", ahead.join(", "))).with_hint(
+        "if the one ahead makes no progress either, restart the Velero server; that frees its queue",
+    )
 }
 
 /// A snapshot that the storage has not taken, which Velero waits for.
@@ -113,7 +114,7 @@ fn unready(snapshots: &[VolumeSnapshot], now: Timestamp) -> Option<Problem> {
         None => format!("{claim}is not ready{said}"),
     };
     let problem = Problem::failure(named(snapshot), what);
-    Some(problem.way_out("check that the snapshot controller and the storage's CSI driver are running"))
+    Some(problem.with_hint("check that the snapshot controller and the storage's CSI driver are running"))
 }
 
 /// The transfer that has stood still for longest, of those that have not ended.
@@ -143,12 +144,12 @@ fn transfer(transfers: &[Transfer<'_>], now: Timestamp) -> Option<Problem> {
     let problem = Problem::failure(oldest.object.clone(), what);
     Some(match (rank(phase), oldest.node) {
         (Stage::Untouched, None) => {
-            problem.way_out("no node agent accepts it: check the pods of the DaemonSet node-agent")
+            problem.with_hint("no node agent accepts it: check the pods of the DaemonSet node-agent")
         }
         (Stage::Untouched | Stage::Preparing, Some(node)) => {
-            problem.way_out(format!("if it remains so, restart the node agent on {node}"))
+            problem.with_hint(format!("if it remains so, restart the node agent on {node}"))
         }
-        (Stage::Preparing, None) => problem.way_out("if it remains so, restart the node agents"),
+        (Stage::Preparing, None) => problem.with_hint("if it remains so, restart the node agents"),
         (Stage::Moving, _) => problem,
     })
 }
@@ -193,8 +194,9 @@ fn whole<K: Resource<DynamicType = ()>>(
         let created = resource.meta().creation_timestamp.as_ref().map(|time| elapsed(time.0, now));
         let is_new = created.map_or("is New".to_owned(), |time| format!("has been New for {time}"));
         return Some(
-            Problem::failure(object, format!("{is_new}: Velero has not processed it"))
-                .way_out("check that the Velero server is running, and that the object is in its namespace"),
+            Problem::failure(object, format!("{is_new}: Velero has not processed it")).with_hint(
+                "check that the Velero server is running, and that the object is in its namespace",
+            ),
         );
     }
     let mut what = format!("is {phase}");
@@ -221,16 +223,16 @@ mod tests {
         format!("2026-11-21T{time}Z").parse().unwrap()
     }
 
-    fn told(waiting: Option<Problem>) -> Option<(String, bool)> {
-        waiting.map(|problem| (problem.to_string(), problem.way_out.is_some()))
+    fn summary(waiting: Option<Problem>) -> Option<(String, bool)> {
+        waiting.map(|problem| (problem.to_string(), problem.hint.is_some()))
     }
 
-    fn some(text: &str, way_out: bool) -> Option<(String, bool)> {
-        Some((text.to_owned(), way_out))
+    fn some(text: &str, hint: bool) -> Option<(String, bool)> {
+        Some((text.to_owned(), hint))
     }
 
     #[test]
-    fn a_backup_tells_what_it_hangs_on() {
+    fn a_backup_names_what_it_waits_for() {
         let table = [
             ("none.1", some("Backup big-1 has been New for 34s: Velero has not processed it", true)),
             ("ReadyToStart.1", some("Backup big-1 is ReadyToStart", false)),
@@ -244,7 +246,7 @@ mod tests {
         ];
         for (name, expected) in table {
             let object: Backup = sample::load(&format!("Backup/{name}"));
-            assert_eq!(told(backup(&object, &[], &[], &[], at("08:24:00"))), expected, "{name}");
+            assert_eq!(summary(backup(&object, &[], &[], &[], at("08:24:00"))), expected, "{name}");
         }
     }
 
@@ -254,7 +256,7 @@ mod tests {
         let waiting_for = |names: &[&str]| {
             let snapshots: Vec<VolumeSnapshot> =
                 names.iter().map(|name| sample::load(&format!("VolumeSnapshot/readyToUse={name}"))).collect();
-            told(backup(&object, &[], &snapshots, &[], at("08:24:00"))).unwrap().0
+            summary(backup(&object, &[], &snapshots, &[], at("08:24:00"))).unwrap().0
         };
         let alone = waiting_for(&[]);
         assert!(alone.starts_with("Backup "), "{alone}");
@@ -286,14 +288,14 @@ mod tests {
         ];
         ahead.retain(|other| is_backup_ahead(other, &own));
         let now = at("08:24:00");
-        let queued = told(backup(&own, &[], &[], &ahead, now));
+        let queued = summary(backup(&own, &[], &[], &ahead, now));
         assert_eq!(queued, some("Backup own is Queued behind running, earlier", true));
-        let alone = told(backup(&own, &[], &[], &[], now));
+        let alone = summary(backup(&own, &[], &[], &[], now));
         assert_eq!(alone, some("Backup own is Queued at position 2, behind no visible backup", true));
     }
 
     #[test]
-    fn the_transfer_that_is_least_far_is_told() {
+    fn the_transfer_with_the_least_progress_is_reported() {
         let restored: Restore = sample::load("Restore/Completed.1");
         let table: [(&[&str], &str, bool); 5] = [
             (
@@ -321,41 +323,41 @@ mod tests {
             ),
             (&["Completed.1", "Failed.1"], "", false),
         ];
-        for (names, text, way_out) in table {
+        for (names, text, hint) in table {
             let objects: Vec<crate::velero::pod_volume::PodVolumeRestore> =
                 names.iter().map(|name| sample::load(&format!("PodVolumeRestore/{name}"))).collect();
             let transfers: Vec<Transfer<'_>> = objects.iter().map(Transfer::from).collect();
             // The restore says Completed, and still has to be waited for.
-            let expected = if text.is_empty() { None } else { some(text, way_out) };
-            assert_eq!(told(restore(&restored, &transfers, &[], at("08:57:00"))), expected, "{names:?}");
+            let expected = if text.is_empty() { None } else { some(text, hint) };
+            assert_eq!(summary(restore(&restored, &transfers, &[], at("08:57:00"))), expected, "{names:?}");
         }
     }
 
     #[test]
-    fn bytes_are_told_and_time_never_runs_backwards() {
+    fn bytes_are_reported_and_time_never_runs_backwards() {
         let object: crate::velero::pod_volume::PodVolumeBackup = sample::load("PodVolumeBackup/Canceling.1");
         let backed_up: Backup = sample::load("Backup/Failed.1");
         let waiting = backup(&backed_up, &[Transfer::from(&object)], &[], &[], at("08:00:00"));
         let text = "PodVolumeBackup big-4-7dpmq of volume d of pod big/big has been Canceling on worker-3 for 0s, \
                     1.1 GiB of 1.1 GiB";
-        assert_eq!(told(waiting), some(text, false));
+        assert_eq!(summary(waiting), some(text, false));
     }
 
     #[test]
     fn a_restore_that_was_not_begun_waits_for_the_server() {
         let fresh: Restore = sample::load("Restore/none.1");
         let text = "Restore csi-085525 has been New for 12s: Velero has not processed it";
-        assert_eq!(told(restore(&fresh, &[], &[], at("08:58:00"))), some(text, true));
+        assert_eq!(summary(restore(&fresh, &[], &[], at("08:58:00"))), some(text, true));
         let mut ahead: Restore = sample::load("Restore/InProgress.1");
         ahead.metadata.name = Some("earlier".to_owned());
         let behind =
             some("Restore csi-085525 is New, and waits until the Restore earlier has finished", true);
         assert!(is_restore_ahead(&ahead, &fresh));
-        assert_eq!(told(restore(&fresh, &[], &[ahead], at("08:58:00"))), behind);
+        assert_eq!(summary(restore(&fresh, &[], &[ahead], at("08:58:00"))), behind);
         let mut begun = fresh.clone();
         begun.status.get_or_insert_default().phase = "InProgress".into();
         assert!(!is_restore_ahead(&begun, &fresh), "it has begun since it was looked at");
         let ended: Restore = sample::load("Restore/FailedValidation.1");
-        assert_eq!(told(restore(&ended, &[], &[], at("08:58:00"))), None);
+        assert_eq!(summary(restore(&ended, &[], &[], at("08:58:00"))), None);
     }
 }

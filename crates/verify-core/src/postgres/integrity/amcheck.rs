@@ -47,7 +47,7 @@ impl Amcheck {
             let rows = connection
                 .query_with(&statements::check_table(&self.0.schema), &[(&relation.oid, Type::OID)])?;
             if let Some(faults) = counted(&rows, |row| Some(fault(row)), "; ")? {
-                found.damaged(relation, &format!("faults in its pages: {faults}"), &advice(relation));
+                found.damaged(relation, &format!("faults in its pages: {faults}"), &hint(relation));
             }
             return Ok(());
         }
@@ -80,7 +80,7 @@ impl Amcheck {
     }
 
     /// What amcheck has no eyes for.
-    pub(super) fn tell_gaps(&self, control: &mut Connection, found: &mut Integrity) -> Result<()> {
+    pub(super) fn report_gaps(&self, control: &mut Connection, found: &mut Integrity) -> Result<()> {
         if !self.checks_tables() {
             let reason = "before PostgreSQL 14 amcheck checks indexes alone, and tables only as far as their rows must \
                           be in an index";
@@ -104,7 +104,7 @@ impl Amcheck {
 }
 
 /// What to do about damage that amcheck found, or that kept a relation from being read.
-pub(super) fn advice(relation: &Relation) -> String {
+pub(super) fn hint(relation: &Relation) -> String {
     let function = if relation.is_index { "bt_index_check" } else { "verify_heapam" };
     let call = if relation.is_index { "('…', true)" } else { "('…', check_toast => true)" };
     let remedy =

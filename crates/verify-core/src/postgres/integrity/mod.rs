@@ -132,7 +132,7 @@ impl Checks {
             return Ok(());
         }
         if let Some(amcheck) = &self.amcheck {
-            amcheck.tell_gaps(control, found)?;
+            amcheck.report_gaps(control, found)?;
         }
         let mut relations =
             control.query(statements::CHECKED)?.iter().map(Relation::read).collect::<Result<Vec<_>>>()?;
@@ -230,10 +230,10 @@ impl Relation {
 }
 
 impl Integrity {
-    fn damaged(&mut self, relation: &Relation, said: &str, advice: &str) {
+    fn damaged(&mut self, relation: &Relation, said: &str, hint: &str) {
         let message = format!("{}: {said}", relation.described());
         let finding = Finding::new(Code::IntegrityDamaged, &relation.name, message);
-        self.findings.push(finding.advise(advice));
+        self.findings.push(finding.with_hint(hint));
     }
 
     /// What a check of `relation` came to; one that was ended says nothing of it, only that somebody wants us to end.
@@ -253,11 +253,11 @@ impl Integrity {
         }
         match (obstacle(error)?, relation) {
             (Obstacle::Damaged(_), Some(relation)) => {
-                self.damaged(relation, &said(error), &amcheck::advice(relation));
+                self.damaged(relation, &said(error), &amcheck::hint(relation));
             }
             (Obstacle::Damaged(_), None) => self.findings.push(
                 Finding::new(Code::IntegrityDamaged, object, said(error))
-                    .advise("take another backup; if it happens again, look at the source"),
+                    .with_hint("take another backup; if it happens again, look at the source"),
             ),
             _ => self.unknown(object, format!("not checked: {}", said(error))),
         }

@@ -38,30 +38,32 @@ impl Visibility {
         let table = [(&relation.oid as _, Type::OID)];
         let doubtful = !connection.query_with(&statements::check_visible(schema), &table)?.is_empty();
         let unseen = if doubtful {
-            told(&connection.query_with(&statements::check_seen(schema, &relation.name), &table)?)?
+            faults_text(&connection.query_with(&statements::check_seen(schema, &relation.name), &table)?)?
         } else {
             None
         };
-        if let Some(told) = unseen {
+        if let Some(faults_text) = unseen {
             let what = "rows that its visibility map calls visible to all and that nobody sees, so that an index-only scan \
                         returns them";
-            found.damaged(relation, &format!("{what}: {told}"), &advice("pg_check_visible"));
+            found.damaged(relation, &format!("{what}: {faults_text}"), &hint("pg_check_visible"));
         }
-        if let Some(told) = told(&connection.query_with(&statements::check_frozen(schema), &table)?)? {
+        if let Some(faults_text) =
+            faults_text(&connection.query_with(&statements::check_frozen(schema), &table)?)?
+        {
             let what = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until \
                         transaction ids run out";
-            found.damaged(relation, &format!("{what}: {told}"), &advice("pg_check_frozen"));
+            found.damaged(relation, &format!("{what}: {faults_text}"), &hint("pg_check_frozen"));
         }
         Ok(())
     }
 }
 
 /// How many rows there are, and where the first ones lie.
-fn told(rows: &[Row]) -> Result<Option<String>> {
+fn faults_text(rows: &[Row]) -> Result<Option<String>> {
     counted(rows, |row| row.get(1).map(str::to_owned), ", ")
 }
 
-fn advice(function: &str) -> String {
+fn hint(function: &str) -> String {
     format!(
         "look whether the source has it too: CREATE EXTENSION pg_visibility; SELECT * FROM {function}('…'); if so, \
          SELECT pg_truncate_visibility_map('…') and VACUUM there, and take another backup; if not, the copy came out damaged: \

@@ -49,7 +49,7 @@ impl Work<'_> {
         // What must survive the namespace is made to before it goes. If that fails, it has to stay.
         let Some(survivors) = self.spare(&name) else { return };
         if found.is_some() {
-            self.watch.tell(&format!("removing the namespace {name}"));
+            self.watch.report(&format!("removing the namespace {name}"));
             if self.tried(&format!("Namespace {name}"), kind.delete(&name)).is_none()
                 || !self.await_gone(&kind, &name, found.as_ref().map_or(NAMESPACE_TIMEOUT, timeout))
             {
@@ -219,7 +219,7 @@ impl Work<'_> {
             && reclaim_policy(&volume) == "Retain"
         {
             let deleted = kind.delete_as_read(&volume);
-            self.watch.tell(&format!("the storage of the PersistentVolume {name} is kept: {reason}"));
+            self.watch.report(&format!("the storage of the PersistentVolume {name} is kept: {reason}"));
             self.gone(&format!("{what}, whose storage is kept: {reason}"), deleted);
             dealt_with.insert(name.to_owned());
         }
@@ -302,7 +302,7 @@ mod tests {
     use crate::cluster::object as read;
 
     #[test]
-    fn what_holds_a_namespace_is_told() {
+    fn what_blocks_a_namespace_is_reported() {
         let namespace: Namespace = read(json!({ "status": { "conditions": [
             { "type": "NamespaceDeletionContentFailure", "status": "False", "message": "All content deleted" },
             { "type": "NamespaceContentRemaining", "status": "True", "message": "Some resources are remaining: pods. has 1 resource instances" },

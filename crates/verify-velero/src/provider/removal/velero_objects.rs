@@ -95,11 +95,11 @@ impl Work<'_> {
                     ));
                 }
                 Some(BackupOwnership::NotOurs(reason)) => {
-                    self.watch.tell(&format!("the {what} is kept: {reason}"));
+                    self.watch.report(&format!("the {what} is kept: {reason}"));
                 }
                 Some(BackupOwnership::Going) => self.await_backup_gone(&backup, &what),
                 Some(BackupOwnership::Delete) => {
-                    self.watch.tell(&format!(
+                    self.watch.report(&format!(
                         "asking Velero to delete the backup {}, which is not verifiable",
                         backup.name_any()
                     ));
@@ -115,7 +115,7 @@ impl Work<'_> {
     fn end_backups(&mut self) -> Option<Vec<Backup>> {
         let kind = self.cluster.of::<Backup>(self.velero_namespace);
         let unproven = format!("{},{UNPROVEN}=true", self.run.selector());
-        let mut told = false;
+        let mut reported = false;
         let ended = until(BACKUP_TIMEOUT, Pace::REMOTE, never, || {
             let found = kind.list_if_known(&unproven)?;
             let open: BTreeSet<String> = found
@@ -130,9 +130,9 @@ impl Work<'_> {
             if open.is_empty() {
                 return anyhow::Ok(Check::Done(found));
             }
-            if !told {
-                self.watch.tell("waiting for Velero to finish the backup before it can be deleted");
-                told = true;
+            if !reported {
+                self.watch.report("waiting for Velero to finish the backup before it can be deleted");
+                reported = true;
             }
             self.cancel::<PodVolumeBackup>(&open);
             self.cancel::<DataUpload>(&open);

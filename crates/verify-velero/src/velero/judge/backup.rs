@@ -79,7 +79,7 @@ fn snapshots(backup: &Backup) -> Option<Problem> {
         (status.csi_volume_snapshots_attempted, status.csi_volume_snapshots_completed);
     (status.phase.ended() && completed < attempted).then(|| {
         Problem::failure(named(backup), format!("took {completed} of {attempted} snapshots"))
-            .way_out("check the snapshot controller's and the storage driver's logs of that time")
+            .with_hint("check the snapshot controller's and the storage driver's logs of that time")
     })
 }
 
@@ -89,7 +89,7 @@ fn empty(transfer: &Transfer<'_>) -> Option<Problem> {
     let nothing = status.snapshot_id.as_deref().unwrap_or_default().is_empty();
     (status.phase.progress() == Progress::Succeeded && nothing).then(|| {
         Problem::failure(&transfer.object, "is Completed but empty: the volume had no data")
-            .way_out("check that the hook that writes its data ran, and that it is the right volume")
+            .with_hint("check that the hook that writes its data ran, and that it is the right volume")
     })
 }
 
@@ -115,7 +115,7 @@ fn missing(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &ExpectedVolume)
         None if seen.volumes.is_empty() => "is in no known object of the backup".to_owned(),
         None => "is not in the backup".to_owned(),
     };
-    Some(Problem::failure(volume.to_string(), what).way_out(way_in(method, volume)))
+    Some(Problem::failure(volume.to_string(), what).with_hint(way_in(method, volume)))
 }
 
 /// Returns what Velero needs to copy this volume.
@@ -213,7 +213,7 @@ mod tests {
             backup_problems(&seen, self.method, &self.volume)
         }
 
-        fn told(&self) -> Vec<String> {
+        fn texts(&self) -> Vec<String> {
             self.problems().iter().map(Problem::to_string).collect()
         }
     }
@@ -249,10 +249,10 @@ mod tests {
         for (name, expected) in table {
             // Its volume is complete all the same, as it was beside `Failed.1`.
             let case = Case::healthy().with(|case| case.backup = sample::load(&format!("Backup/{name}")));
-            assert_eq!(case.told().join("; "), expected, "{name}");
+            assert_eq!(case.texts().join("; "), expected, "{name}");
         }
         let refused =
-            Case::healthy().with(|case| case.backup = sample::load("Backup/Failed.2")).told().join("; ");
+            Case::healthy().with(|case| case.backup = sample::load("Backup/Failed.2")).texts().join("; ");
         assert!(
             refused.starts_with("Backup s3down-1 finished as Failed: backup execution failed: "),
             "{refused}"
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_count_of_the_status_is_told() {
+    fn every_count_of_the_status_is_reported() {
         type Damage = fn(&mut Case);
         let table: [(Damage, &[&str]); 5] = [
             (
@@ -292,14 +292,14 @@ mod tests {
             ),
         ];
         for (damage, expected) in table {
-            let mut told = Case::snapshot().with(damage).told();
-            told.dedup();
-            assert_eq!(told, expected);
+            let mut texts = Case::snapshot().with(damage).texts();
+            texts.dedup();
+            assert_eq!(texts, expected);
         }
     }
 
     #[test]
-    fn a_warning_is_told_and_does_not_decide() {
+    fn a_warning_is_reported_and_does_not_decide() {
         let case = Case::healthy().with(|case| case.backup.status.get_or_insert_default().warnings = 1);
         let problems = case.problems();
         assert_eq!(problems.len(), 1);
@@ -315,7 +315,7 @@ mod tests {
             case.backup.status.get_or_insert_default().phase = Phase::from("Finalizing");
             case.backup.status.get_or_insert_default().csi_volume_snapshots_completed = 0;
         });
-        assert_eq!(case.told(), ["Backup csi-001 has not finished: it is Finalizing"]);
+        assert_eq!(case.texts(), ["Backup csi-001 has not finished: it is Finalizing"]);
     }
 
     #[test]
@@ -327,9 +327,10 @@ mod tests {
             "PodVolumeBackup big-3-p4glv of volume d of pod big/big",
             "finished as Canceled on worker-3, and Velero gives no reason",
         )
-        .way_out("this happens after an outage of the object store of minutes: check the location, and the node agent's log");
+        .with_hint("this happens after an outage of the object store of minutes: check the location, and the node agent's log");
         assert_eq!(canceled, [expected]);
-        let prepared = Case::healthy().with(|case| case.pod_volume_backups = vec![load("Prepared.1")]).told();
+        let prepared =
+            Case::healthy().with(|case| case.pod_volume_backups = vec![load("Prepared.1")]).texts();
         let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big has not finished: it is Prepared on worker-3";
         assert_eq!(prepared, [text]);
         let upload = Case::moved().with(|case| {
@@ -338,7 +339,7 @@ mod tests {
         });
         let text =
             "DataUpload move-001-5bl4k of claim appcsi/data-pg-0 finished as Failed on worker-1: no space";
-        assert_eq!(upload.told(), [text]);
+        assert_eq!(upload.texts(), [text]);
     }
 
     #[test]
@@ -347,7 +348,7 @@ mod tests {
             .with(|case| case.pod_volume_backups[0].status.get_or_insert_default().snapshot_id = None);
         let text = "PodVolumeBackup big-1-ztpjf of volume d of pod big/big is Completed but empty: the volume had no \
                     data";
-        assert_eq!(case.told(), [text]);
+        assert_eq!(case.texts(), [text]);
     }
 
     #[test]
@@ -376,17 +377,17 @@ mod tests {
         for (claim, method, what) in table {
             let problems = wanted(claim, method).problems();
             let object = format!("volume {claim} of pod app/pg-0 (claim app/{claim})");
-            let way_out = way_in(method, &sample::expected_volume("app", claim));
-            assert_eq!(problems, [Problem::failure(object, what).way_out(way_out)], "{claim}");
+            let hint = way_in(method, &sample::expected_volume("app", claim));
+            assert_eq!(problems, [Problem::failure(object, what).with_hint(hint)], "{claim}");
         }
-        let unknown = wanted("gone", VolumeMethod::Files).with(|case| case.volumes.clear()).told();
+        let unknown = wanted("gone", VolumeMethod::Files).with(|case| case.volumes.clear()).texts();
         assert_eq!(
             unknown,
             ["volume gone of pod app/pg-0 (claim app/gone) is in no known object of the backup"]
         );
-        let way_out = way_in(VolumeMethod::Files, &sample::expected_volume("app", "basebackup"));
+        let hint = way_in(VolumeMethod::Files, &sample::expected_volume("app", "basebackup"));
         assert!(
-            way_out.starts_with("annotate the pod app/pg-0 with backup.velero.io/backup-volumes=basebackup ")
+            hint.starts_with("annotate the pod app/pg-0 with backup.velero.io/backup-volumes=basebackup ")
         );
     }
 
@@ -394,7 +395,7 @@ mod tests {
     fn the_copy_of_another_pods_volume_is_not_taken_for_ours() {
         let case = Case::healthy().with(|case| case.volume.pod = "big-0".to_owned());
         assert_eq!(
-            case.told(),
+            case.texts(),
             ["volume d of pod big/big-0 (claim big/d) is in no known object of the backup"]
         );
     }

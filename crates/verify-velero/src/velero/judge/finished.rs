@@ -1,7 +1,7 @@
 //! Problems that a Backup, a Restore and a transfer report in the same way.
 
 use crate::velero::backup::HookStatus;
-use crate::velero::message::{shown, told};
+use crate::velero::message::{non_empty, shown};
 use crate::velero::phase::{Phase, Progress};
 use crate::velero::results::{Messages, Results};
 use crate::velero::transfer::Transfer;
@@ -44,16 +44,20 @@ impl Finished<'_> {
     /// Returns why it is not `Completed`, with the reason in its status.
     fn phase(&self) -> Option<Problem> {
         let mut what = ending(self.phase)?;
-        let reasons: Vec<String> =
-            self.validation_errors.iter().map(|text| shown(text)).chain(told(self.failure_reason)).collect();
+        let reasons: Vec<String> = self
+            .validation_errors
+            .iter()
+            .map(|text| shown(text))
+            .chain(non_empty(self.failure_reason))
+            .collect();
         if !reasons.is_empty() {
             what = format!("{what}: {}", reasons.join("; "));
         }
-        let way_out = self.phase_way_out().map(str::to_owned);
-        Some(Problem { way_out, ..Problem::failure(&self.object, what) })
+        let hint = self.phase_hint().map(str::to_owned);
+        Some(Problem { hint, ..Problem::failure(&self.object, what) })
     }
 
-    fn phase_way_out(&self) -> Option<&'static str> {
+    fn phase_hint(&self) -> Option<&'static str> {
         if self.failure_reason.contains("during the server starting") {
             return Some(
                 "the Velero server was restarted meanwhile; run it again, and find out why it restarted",
@@ -70,8 +74,9 @@ impl Finished<'_> {
         let HookStatus { hooks_attempted, hooks_failed } = self.hooks;
         (*hooks_failed > 0).then(|| {
             let what = format!("ran {hooks_attempted} hooks, of which {hooks_failed} failed");
-            Problem::failure(&self.object, what)
-                .way_out("the errors below, or its log, list them; run the hook's command in the pod by hand")
+            Problem::failure(&self.object, what).with_hint(
+                "the errors below, or its log, list them; run the hook's command in the pod by hand",
+            )
         })
     }
 
@@ -105,13 +110,13 @@ fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<P
     let problem = |what| Problem { weight, ..Problem::failure(object, what) };
     let mut problems: Vec<Problem> =
         messages.shown().take(TEXTS_MAX).map(|text| problem(format!("has the {noun}: {text}"))).collect();
-    let told = problems.len() as u64;
+    let listed = problems.len() as u64;
     let all = count.max(messages.shown().count() as u64);
-    if all > told {
-        let more = if told == 0 { "" } else { "more " };
-        let plural = if all - told == 1 { "" } else { "s" };
-        let what = format!("has {} {more}{noun}{plural}", all - told);
-        problems.push(problem(what).way_out("its log has the text"));
+    if all > listed {
+        let more = if listed == 0 { "" } else { "more " };
+        let plural = if all - listed == 1 { "" } else { "s" };
+        let what = format!("has {} {more}{noun}{plural}", all - listed);
+        problems.push(problem(what).with_hint("its log has the text"));
     }
     problems
 }
@@ -122,16 +127,16 @@ pub(super) fn transfer(transfer: &Transfer<'_>) -> Option<Problem> {
     let ending = ending(&status.phase)?;
     let place = transfer.node.map(|node| format!(" on {node}")).unwrap_or_default();
     let mut what = format!("{ending}{place}");
-    match told(&status.message) {
+    match non_empty(&status.message) {
         Some(why) => what.push_str(&format!(": {why}")),
         None if status.phase.ended() => what.push_str(", and Velero gives no reason"),
         None => {}
     }
-    let way_out = transfer_way_out(transfer).map(str::to_owned);
-    Some(Problem { way_out, ..Problem::failure(&transfer.object, what) })
+    let hint = transfer_hint(transfer).map(str::to_owned);
+    Some(Problem { hint, ..Problem::failure(&transfer.object, what) })
 }
 
-fn transfer_way_out(transfer: &Transfer<'_>) -> Option<&'static str> {
+fn transfer_hint(transfer: &Transfer<'_>) -> Option<&'static str> {
     let status = &transfer.status;
     if status.message.contains("BLOB not found") || status.message.contains("unexpected content error") {
         return Some(

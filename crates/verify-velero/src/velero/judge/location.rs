@@ -43,17 +43,15 @@ pub fn location_problem(location: &BackupStorageLocation) -> Option<Problem> {
     }
     let object = named(location);
     if !status.phase.is("Unavailable") {
-        return Some(
-            Problem::failure(object, "has never been validated by Velero").way_out(
-                "check that the Velero server is running, and that the location is in its namespace",
-            ),
-        );
+        return Some(Problem::failure(object, "has never been validated by Velero").with_hint(
+            "check that the Velero server is running, and that the location is in its namespace",
+        ));
     }
     let place = shown(&location.spec.in_words());
     let cause = CAUSES.iter().find(|(sign, _, _)| status.message.contains(sign));
     Some(match cause {
-        Some((sign, meaning, way_out)) => {
-            Problem::failure(object, format!("cannot use {place}: {meaning} ({sign})")).way_out(*way_out)
+        Some((sign, meaning, hint)) => {
+            Problem::failure(object, format!("cannot use {place}: {meaning} ({sign})")).with_hint(*hint)
         }
         None => Problem::failure(object, format!("cannot use {place}: {}", shown(&status.message))),
     })
@@ -82,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_says_is_told_in_words() {
+    fn messages_of_the_client_are_explained() {
         let unavailable: BackupStorageLocation = sample::load("BackupStorageLocation/Unavailable.1");
         let expected = Problem::failure(
             "BackupStorageLocation default",
             "cannot use bucket velero at http://10.89.0.254:9100: no server listens there (connection refused)",
         )
-        .way_out("start the store, or correct the location's s3Url");
+        .with_hint("start the store, or correct the location's s3Url");
         assert_eq!(location_problem(&unavailable), Some(expected));
         let table = [
             ("api error NoSuchBucket: no", "there is no such bucket (NoSuchBucket)"),
@@ -96,11 +94,11 @@ mod tests {
             ("StatusCode: 403, Forbidden", "the store refuses the access key (StatusCode: 403)"),
             ("something\u{1b}[2J\nelse", r"something\u{1b}[2J else"),
         ];
-        for (message, told) in table {
+        for (message, meaning) in table {
             let what = location_problem(&location(message)).unwrap().what;
             assert_eq!(
                 what,
-                format!("cannot use bucket velero at http://10.89.0.254:9100: {told}"),
+                format!("cannot use bucket velero at http://10.89.0.254:9100: {meaning}"),
                 "{message}"
             );
         }

@@ -105,7 +105,7 @@ fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> 
     let Some(copy) = volume_info::of(seen.volumes, volume).and_then(VolumeInfo::copy) else {
         return Some(
             Problem::failure(object, "was not restored: the backup does not contain its data")
-                .way_out("an empty volume is created instead; use a backup that contains it"),
+                .with_hint("an empty volume is created instead; use a backup that contains it"),
         );
     };
     let target = seen.target(&volume.namespace);
@@ -122,7 +122,7 @@ fn unfilled(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Option<Problem> 
             format!("was restored by {} objects of kind {}, one over the other", several.len(), kind(copy))
         }
     };
-    Some(Problem::failure(object, what).way_out(
+    Some(Problem::failure(object, what).with_hint(
         "an existing claim is not restored: restore into a new namespace, and check that no volume of an earlier \
          restore is left with the policy Retain",
     ))
@@ -214,7 +214,7 @@ mod tests {
         for case in [Case::files(), Case::moved(), Case::snapshot()] {
             let warning = Problem {
                 weight: Weight::Warning,
-                ..Problem::failure("Restore csi-085525", "has 1 warning").way_out("its log has the text")
+                ..Problem::failure("Restore csi-085525", "has 1 warning").with_hint("its log has the text")
             };
             assert_eq!(case.problems(), [warning], "{}", case.volume);
             assert_eq!(
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filling_that_failed_says_why_and_the_way_out() {
+    fn a_volume_restore_that_failed_has_its_cause_and_a_hint() {
         let case = Case::files().with(|case| {
             case.restore = sample::load("Restore/PartiallyFailed.1");
             case.pod_volume_restores = vec![sample::load("PodVolumeRestore/Failed.1")];
@@ -285,12 +285,10 @@ mod tests {
         let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
         assert_eq!(texts.len(), 4, "{texts:?}");
         assert_eq!(texts[0], "Restore miss-085525 finished as PartiallyFailed");
-        let told = "PodVolumeRestore miss-085525-tccd6 of volume basebackup of pod miss-085525/pg-0 finished as Failed on \
+        let start = "PodVolumeRestore miss-085525-tccd6 of volume basebackup of pod miss-085525/pg-0 finished as Failed on \
                     worker-2: data path restore failed: ";
-        assert!(texts[1].starts_with(told) && texts[1].ends_with("BLOB not found"), "{}", texts[1]);
-        assert!(
-            problems[1].way_out.as_deref().is_some_and(|way_out| way_out.contains("restore an older backup"))
-        );
+        assert!(texts[1].starts_with(start) && texts[1].ends_with("BLOB not found"), "{}", texts[1]);
+        assert!(problems[1].hint.as_deref().is_some_and(|hint| hint.contains("restore an older backup")));
         assert_eq!(texts[2..], ["Restore miss-085525 has 1 error", "Restore miss-085525 has 1 warning"]);
     }
 

@@ -1,11 +1,11 @@
-//! Suggested next step for a finding without advice of its own.
+//! Suggested next step for a finding without one of its own.
 
 use verify_core::finding::{Code, Finding};
 
-/// The way out; empty where there is none to give.
-pub(super) fn advice(finding: &Finding) -> &str {
-    if !finding.advice.is_empty() {
-        return &finding.advice;
+/// Returns the suggested next step of a finding; empty if there is none.
+pub(super) fn next_step(finding: &Finding) -> &str {
+    if !finding.hint.is_empty() {
+        return &finding.hint;
     }
     match finding.code() {
         Code::TableUnreadable | Code::SequenceUnreadable => {

@@ -1,15 +1,13 @@
-//! Comparison of sequences, invariants and the heartbeat.
+//! Comparison of sequences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::ComparisonDraft;
-use crate::finding::{Code, Finding, Rows};
+use crate::finding::{Code, Finding};
 use crate::heartbeat;
-use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::Manifest;
 use crate::not_covered::Check;
 use crate::sequence::{Sequence, SequenceValue, Standing};
-use crate::table::TableName;
 
 impl ComparisonDraft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
@@ -37,16 +35,16 @@ impl ComparisonDraft<'_> {
         };
         self.coverage.sequences += 1;
         if (ours.increment, ours.cycles) != (theirs.increment, theirs.cycles) {
-            let told = |sequence: &Sequence| {
+            let options = |sequence: &Sequence| {
                 let cycles = if sequence.cycles { "CYCLE" } else { "NO CYCLE" };
                 format!("its options are INCREMENT {} {cycles}", sequence.increment)
             };
-            let message = format!("{}; on the source {}", told(theirs), told(ours));
+            let message = format!("{}; on the source {}", options(theirs), options(ours));
             self.find(Code::SequenceChanged, &ours.name, message);
             return;
         }
         let next = |value: SequenceValue| value.next(ours.increment);
-        let advice = |furthest: i64| format!("SELECT setval('{}', {furthest})", ours.name);
+        let hint = |furthest: i64| format!("SELECT setval('{}', {furthest})", ours.name);
         let name = &ours.name;
         if name.schema == heartbeat::SCHEMA && name.name == heartbeat::SEQUENCE {
             // It goes on between a capture and a backup, and nobody's keys depend on it.
@@ -60,7 +58,8 @@ impl ComparisonDraft<'_> {
                     next(earliest)
                 );
                 self.findings.push(
-                    Finding::new(Code::SequenceBehind, &ours.name, message).advise(advice(latest.last_value)),
+                    Finding::new(Code::SequenceBehind, &ours.name, message)
+                        .with_hint(hint(latest.last_value)),
                 );
                 return;
             }
@@ -82,60 +81,8 @@ impl ComparisonDraft<'_> {
             // Where the source had it the same way, the restore is not to blame.
             let on_source = ours.owned_by.as_ref().and_then(|owner| owner.furthest);
             let inherited = on_source.is_some_and(|furthest| ours.collides(earliest, furthest));
-            let finding = Finding::new(Code::SequenceCollides, &ours.name, message).advise(advice(furthest));
+            let finding = Finding::new(Code::SequenceCollides, &ours.name, message).with_hint(hint(furthest));
             self.findings.push(if inherited { finding.excused() } else { finding });
-        }
-    }
-
-    pub(crate) fn invariants(&mut self, source: &Manifest, restored: &Manifest) {
-        for evaluated in &restored.invariants {
-            let same = |ours: &&Evaluated| ours.invariant == evaluated.invariant;
-            let ours = source.invariants.iter().find(same).map(|ours| &ours.outcome);
-            let invariant = &evaluated.invariant;
-            match invariant.judge(ours, &evaluated.outcome) {
-                Judgement::Holds => self.coverage.invariants += 1,
-                Judgement::Broken(message) => {
-                    self.coverage.invariants += 1;
-                    let before = ours.filter(|_| invariant.expect != Expect::Same);
-                    let already = before.is_some_and(|outcome| {
-                        matches!(invariant.judge(None, outcome), Judgement::Broken(_))
-                    });
-                    let (code, message) = if already {
-                        (
-                            Code::InvariantBrokenOnSource,
-                            format!("{message}; it was already broken on the source"),
-                        )
-                    } else {
-                        (Code::InvariantBroken, message)
-                    };
-                    let mut finding = Finding::new(code, &invariant.name, message);
-                    finding.rows = offenders(&evaluated.outcome);
-                    self.findings.push(finding);
-                }
-                Judgement::Unknown(message) => {
-                    self.not_covered(Check::Invariants, &invariant.name, message.clone());
-                    self.find(Code::InvariantUnknown, &invariant.name, message);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn pulse(&mut self, source: &Manifest, restored: &Manifest) {
-        if let Some(age) = source.pulse.stale() {
-            let message = format!(
-                "its writer had been silent for {} s when the source was captured, so it cannot bound the recovery point",
-                age.as_secs()
-            );
-            self.findings.push(
-                Finding::new(Code::HeartbeatStale, "heartbeat", message)
-                    .advise("run `state-lab heartbeat run` for the source"),
-            );
-        }
-        let table = restored.table(&TableName::new(heartbeat::SCHEMA, heartbeat::TABLE));
-        // That it could not be read is said of the table.
-        let unread = table.is_some_and(|entry| !entry.is_measured());
-        if source.pulse.beat.is_some() && restored.pulse.beat.is_none() && !unread {
-            self.find(Code::HeartbeatMissing, "heartbeat", "the heartbeat of the source is missing");
         }
     }
 }
@@ -148,17 +95,4 @@ fn unread(ours: &Sequence, theirs: &Sequence) -> String {
     });
     let why: Vec<String> = why.collect();
     if why.is_empty() { "its value could not be read on both sides".to_owned() } else { why.join("; ") }
-}
-
-fn offenders(outcome: &Outcome) -> Option<Rows> {
-    let Outcome::Result(result) = outcome else { return None };
-    let shown = result.rows.iter().map(|row| {
-        let values = result.columns.iter().zip(row).map(|(column, value)| {
-            let value = value.as_deref().map_or("NULL".to_owned(), crate::table::shown_text);
-            format!("{}={value}", crate::table::shown_identifier(column))
-        });
-        values.collect::<Vec<_>>().join(", ")
-    });
-    // In the order of the result, which its author may have chosen.
-    Some(Rows { named: shown.collect(), at_least: result.row_count, more: false, estimate: None })
 }
