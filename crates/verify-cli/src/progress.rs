@@ -160,16 +160,25 @@ impl Progress {
                 self.shared.lock().paused = true;
                 terminal::print_note(&format!("{step}\n"));
             }
-            (watch::Event::Warning(warning), Mode::Json) => LineEvent::Warning(&warning).print(),
-            (watch::Event::Warning(warning), _) => terminal::print_note(&format!("{warning}\n")),
+            (watch::Event::Warning(warning), _) => self.warn(&warning),
             (watch::Event::Measure(event), _) => {
                 let _ = self.take(event);
             }
         }
     }
 
+    fn warn(&self, warning: &str) {
+        match self.mode {
+            Mode::Json => LineEvent::Warning(warning).print(),
+            _ => terminal::print_note(&format!("{warning}\n")),
+        }
+    }
+
     /// Takes an event, and answers with the user's wish to stop.
     pub(crate) fn take(&self, event: Event) -> ControlFlow<()> {
+        if let Event::ServerWarning { message } = &event {
+            self.warn(&format!("the server warns: {message}"));
+        }
         let mut state = self.shared.lock();
         let reason = match &event {
             Event::Waiting { reason } => Some(reason.clone()),

@@ -17,6 +17,11 @@ pub enum Event {
         /// Reason of the wait.
         reason: String,
     },
+    /// The server sent a warning: of the collation's version, for example.
+    ServerWarning {
+        /// Its text, printable and of limited size.
+        message: String,
+    },
     /// The snapshot is fixed; reading begins.
     Started {
         /// Tables to read.

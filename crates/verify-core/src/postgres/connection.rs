@@ -20,6 +20,7 @@ use super::settings::Settings;
 use super::statements;
 use super::wire::{RESULT_LIMIT, Wire};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, Event, OnEvent};
 use crate::raw_text;
 
 /// A session. After an I/O error or a breach of the protocol it is closed, and every call says so.
@@ -126,6 +127,18 @@ impl Connection {
     /// A parameter that the server reported, such as `server_version`.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.link.parameter(name)
+    }
+
+    /// Returns the server's warnings since the last call: at most eight, each of at most 500 characters.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        self.link.take_warnings()
+    }
+
+    /// Sends the server's warnings as events.
+    pub(super) fn report_warnings(&mut self, on_event: OnEvent<'_>) -> Result<()> {
+        let warnings = self.take_warnings().into_iter();
+        let mut events = warnings.map(|message| Event::ServerWarning { message });
+        events.try_for_each(|event| event::send(on_event, event))
     }
 
     /// The process of this session on the server; zero where it gave none.

@@ -5,8 +5,16 @@ use std::pin::pin;
 use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 
+use tokio_postgres::AsyncMessage;
+use tokio_postgres::error::Severity;
+
 use super::wire::{Handle, Wire};
 use crate::error::{Error, ErrorKind, Result};
+use crate::table::shown_text;
+
+/// A hostile server may send warnings without end.
+const WARNINGS_MAX: usize = 8;
+const WARNING_CHARS_MAX: usize = 500;
 
 /// Reason why work with tokio-postgres failed.
 pub(super) enum Failure {
@@ -33,11 +41,12 @@ pub(super) struct Link {
     handle: Handle,
     /// Until it failed.
     connection: Option<tokio_postgres::Connection<Handle, Handle>>,
+    warnings: Vec<String>,
 }
 
 impl Link {
     pub(super) fn new(handle: Handle, connection: tokio_postgres::Connection<Handle, Handle>) -> Self {
-        Self { handle, connection: Some(connection) }
+        Self { handle, connection: Some(connection), warnings: Vec::new() }
     }
 
     pub(super) fn wire(&self) -> MutexGuard<'_, Wire> {
@@ -51,6 +60,11 @@ impl Link {
     /// A parameter that the server reported.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.connection.as_ref()?.parameter(name)
+    }
+
+    /// Returns the server's warnings since the last call, the first few of them.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Runs `work` to its end, and reads what is left of its answer. After what was not understood the session is closed.
@@ -80,11 +94,18 @@ impl Link {
         })
     }
 
-    /// Lets bytes move, as far as they do. Notices are of no interest to anybody.
+    /// Moves bytes until the connection has nothing more to do. Of the server's messages, warnings are kept.
     fn turn(&mut self) {
         let mut context = Context::from_waker(Waker::noop());
         while let Some(connection) = &mut self.connection {
             match connection.poll_message(&mut context) {
+                Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                    let warning = notice.parsed_severity() == Some(Severity::Warning);
+                    if warning && self.warnings.len() < WARNINGS_MAX {
+                        let text = notice.message().chars().take(WARNING_CHARS_MAX).collect::<String>();
+                        self.warnings.push(shown_text(&text));
+                    }
+                }
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(None | Some(Err(_))) => {
                     self.connection = None;

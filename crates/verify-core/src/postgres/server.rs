@@ -94,6 +94,7 @@ impl Postgres {
                 relation.found.unreadable.take().or_else(|| reason.map(|(_, reason)| reason.clone()));
         }
         catalogue::measure(&mut control, &mut relations, &locked.oids, identity.server_version)?;
+        control.report_warnings(on_event)?;
         let (oids, tables) = unzip(relations);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let source = identity.source;

@@ -96,6 +96,7 @@ impl TimeTraveller {
             |relation: &&catalogue::Relation| relation.oid != 0 && relation.found.unreadable.is_none();
         let oids: Vec<u32> = relations.iter().filter(readable).map(|relation| relation.oid).collect();
         catalogue::measure(&mut control, &mut relations, &oids, identity.server_version)?;
+        control.report_warnings(on_event)?;
         let (oids, tables) = unzip(relations);
         let Instant { exported, snapshot, lsn, captured_at } = instant;
         let consistency = Consistency::SharedSnapshot;

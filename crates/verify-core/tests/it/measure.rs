@@ -1,10 +1,13 @@
 //! Capturing and comparing real databases: silent on copies, and each kind of damage named.
 
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result};
 use fixtures::{TestServer, datasets};
 use verify_core::capture::capture;
 use verify_core::compare::Comparison;
-use verify_core::event;
+use verify_core::event::{self, Event};
 use verify_core::finding::{Code, Severity, Verdict};
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
@@ -55,6 +58,30 @@ fn a_copy_of_every_type_and_every_odd_table_passes_on_all_majors() -> Result<()>
             "{major}: {comparison:#?}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_warning_of_the_server_is_an_event_of_the_capture() -> Result<()> {
+    let server = fixtures::server(15)?;
+    server.psql(
+        "postgres",
+        "CREATE DATABASE source TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en'",
+    )?;
+    let warnings = || -> Result<Vec<String>> {
+        let warnings = Mutex::new(Vec::new());
+        capture(&postgres(&server, "source")?, &Plan::default(), &|event| {
+            if let Event::ServerWarning { message } = event {
+                warnings.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(warnings.into_inner().unwrap_or_else(PoisonError::into_inner))
+    };
+    assert!(warnings()?.is_empty());
+    server.psql("postgres", "UPDATE pg_database SET datcollversion = '0' WHERE datname = 'source'")?;
+    let warnings = warnings()?;
+    assert!(warnings.len() == 1 && warnings[0].contains("collation version mismatch"), "{warnings:?}");
     Ok(())
 }
 
