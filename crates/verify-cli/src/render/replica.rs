@@ -23,7 +23,7 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
         let _ = writeln!(
             text,
             "{}: {}: {}{} [{}]",
-            style.paint(finding.severity.into(), severity_name(finding.severity)),
+            style.paint(finding.severity().into(), severity_name(finding.severity())),
             sentence(&finding.key),
             sentence(&finding.message),
             sentence(&replication),
@@ -80,7 +80,7 @@ fn newest(newest: &NewestComplete, style: &Style) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use verify_core::finding::{Severity, Verdict};
+    use verify_core::finding::Verdict;
     use verify_core::not_covered::{Check, NotCovered};
     use verify_velero::replicas::{Depth, ObjectCode, ObjectFinding, VeleroBackup};
 
@@ -98,13 +98,12 @@ pub(crate) mod tests {
             from: "s3://velero/ at http://a:9000".to_owned(),
             to: "s3://velero/ at http://b:9000".to_owned(),
             depth: Depth { objects: 1_012, bytes: 5 << 30, by_checksum: 12, by_reading: 999 },
-            findings: vec![ObjectFinding {
-                code: ObjectCode::Missing,
-                severity: Severity::Fail,
-                key: "kopia/shop/p1".to_owned(),
-                message: "the copy lacks it; the original is of 2026-11-21T01:00:00Z".to_owned(),
-                replication: Some("PENDING".to_owned()),
-            }],
+            findings: vec![ObjectFinding::new(
+                ObjectCode::Missing,
+                "kopia/shop/p1",
+                "the copy lacks it; the original is of 2026-11-21T01:00:00Z".to_owned(),
+                Some("PENDING".to_owned()),
+            )],
             not_covered: vec![NotCovered::new(Check::Replica, "volume shop/cache", "elsewhere")],
             extra: 1,
             newest_complete: NewestComplete::Found {

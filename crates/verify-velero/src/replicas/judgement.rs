@@ -53,8 +53,8 @@ pub struct Depth {
 pub struct ObjectFinding {
     /// Code.
     pub code: ObjectCode,
-    /// Severity.
-    pub severity: Severity,
+    /// Severity, which the code fixes; a difference that no restore needs is a notice.
+    severity: Severity,
     /// The key below the prefix.
     pub key: String,
     /// A sentence.
@@ -62,6 +62,30 @@ pub struct ObjectFinding {
     /// Replication status of the original.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication: Option<String>,
+}
+
+impl ObjectFinding {
+    /// A finding of the code's severity, with the replication status of the original.
+    pub fn new(code: ObjectCode, key: &str, message: String, replication: Option<String>) -> Self {
+        let severity = match code {
+            ObjectCode::Missing | ObjectCode::Stale | ObjectCode::Different => Severity::Fail,
+            ObjectCode::Later | ObjectCode::Unreadable => Severity::Inconclusive,
+        };
+        Self { code, severity, key: key.to_owned(), message, replication }
+    }
+
+    /// Returns its severity.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// The same as a notice, if it is of an object that was written later and that no restore needs.
+    fn excused(self) -> Self {
+        match self.code {
+            ObjectCode::Later => Self { severity: Severity::Notice, ..self },
+            _ => self,
+        }
+    }
 }
 
 /// The code of a finding. Its text never changes its meaning.
@@ -166,46 +190,38 @@ pub(super) fn finding(
     replication: Option<String>,
 ) -> Option<ObjectFinding> {
     let written = object.modified;
-    let (code, severity, message) = match (outcome, absence) {
+    let (code, message) = match (outcome, absence) {
         (
             ObjectComparison::EqualByChecksum | ObjectComparison::EqualByReading | ObjectComparison::Gone,
             _,
         ) => return None,
         (ObjectComparison::Missing, Absence::Needed) => {
-            (ObjectCode::Missing, Severity::Fail, format!("the copy lacks it; the original is of {written}"))
+            (ObjectCode::Missing, format!("the copy lacks it; the original is of {written}"))
         }
         (ObjectComparison::Missing, Absence::MayBeNeeded) => (
             ObjectCode::Later,
-            Severity::Inconclusive,
             format!(
                 "the copy lacks it; it was written after the backup, at {written}, and maintenance may have moved data into it"
             ),
         ),
-        (ObjectComparison::Missing, Absence::OfLaterBackup) => (
-            ObjectCode::Later,
-            Severity::Notice,
-            format!("the copy lacks it; it was written after the backup, at {written}"),
-        ),
+        (ObjectComparison::Missing, Absence::OfLaterBackup) => {
+            (ObjectCode::Later, format!("the copy lacks it; it was written after the backup, at {written}"))
+        }
         (ObjectComparison::Missing, Absence::OfRestore) => (
             ObjectCode::Later,
-            Severity::Notice,
             format!("the copy lacks it; it is a restore's report of {written}, which no restore reads"),
         ),
-        (ObjectComparison::Stale, _) => (
-            ObjectCode::Stale,
-            Severity::Fail,
-            format!("the copy is older than the original of {written}, and different"),
-        ),
-        (ObjectComparison::Different, _) => (
-            ObjectCode::Different,
-            Severity::Fail,
-            format!("the copy is not the original of {written}, and not older"),
-        ),
-        (ObjectComparison::Unreadable(reason), _) => {
-            (ObjectCode::Unreadable, Severity::Inconclusive, reason.clone())
+        (ObjectComparison::Stale, _) => {
+            (ObjectCode::Stale, format!("the copy is older than the original of {written}, and different"))
         }
+        (ObjectComparison::Different, _) => {
+            (ObjectCode::Different, format!("the copy is not the original of {written}, and not older"))
+        }
+        (ObjectComparison::Unreadable(reason), _) => (ObjectCode::Unreadable, reason.clone()),
     };
-    Some(ObjectFinding { code, severity, key: object.key.clone(), message, replication })
+    let found = ObjectFinding::new(code, &object.key, message, replication);
+    let needed = matches!(absence, Absence::Needed | Absence::MayBeNeeded);
+    Some(if needed { found } else { found.excused() })
 }
 
 /// The verdict: nothing that was not looked at is a pass.

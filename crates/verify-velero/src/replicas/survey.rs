@@ -131,7 +131,7 @@ impl Survey<'_> {
                 absence(object.modified, record.completed_at, compared.last_maintenance)
             });
         }
-        view.findings.sort_by(|one, other| (other.severity, &one.key).cmp(&(one.severity, &other.key)));
+        view.findings.sort_by(|one, other| (other.severity(), &one.key).cmp(&(one.severity(), &other.key)));
         Ok(view)
     }
 
@@ -235,7 +235,7 @@ impl View {
 
     /// Returns whether everything that the backup needs is in the copy: false for one whose volumes are elsewhere.
     fn is_complete(&self) -> bool {
-        let sound = self.findings.iter().all(|finding| finding.severity == Severity::Notice);
+        let sound = self.findings.iter().all(|finding| finding.severity() == Severity::Notice);
         sound && self.not_covered.is_empty() && self.depth.objects > 0
     }
 }
