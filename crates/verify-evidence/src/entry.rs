@@ -99,6 +99,11 @@ pub fn number(name: &str) -> Option<u64> {
     name.parse().ok().filter(|number| *number > 0 && folder(*number) == name)
 }
 
+/// Returns whether an object is an unfinished file of a folder of this machine.
+pub(crate) fn is_draft(key: &str) -> bool {
+    key.rsplit('/').next().unwrap_or_default().starts_with(DRAFT)
+}
+
 /// SHA-256, in hexadecimal.
 pub fn sha256(content: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, content).as_ref())
@@ -120,8 +125,7 @@ impl Listing {
     pub(crate) fn read(store: &dyn Store) -> Result<Self> {
         let mut listing = Self::default();
         for object in store.list("")? {
-            let name = object.key.rsplit('/').next().unwrap_or_default();
-            if name.starts_with(DRAFT) {
+            if is_draft(&object.key) {
                 continue;
             }
             match object.key.split_once('/').and_then(|(folder, name)| Some((number(folder)?, name))) {

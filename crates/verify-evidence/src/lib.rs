@@ -4,6 +4,13 @@
 //! Writing `report.json`, which must not exist yet, claims the number and stores the report in one step; the signatures
 //! follow. Each report has the SHA-256 of the report before it, so that the newest one fixes all others.
 
+pub mod bundle;
+pub mod chain;
 pub mod document;
 pub mod entry;
 pub mod envelope;
+pub mod key;
+pub mod problem;
+pub mod signers;
+pub mod sshsig;
+pub mod verify;

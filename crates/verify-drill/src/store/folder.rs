@@ -52,7 +52,12 @@ impl Folder {
             let name = entry.file_name();
             // A name that is not UTF-8 cannot be a key.
             let Some(name) = name.to_str() else { continue };
-            let found = entry.metadata().with_context(|| doing("inspect", &entry.path()))?;
+            let found = match entry.metadata() {
+                Ok(found) => found,
+                // Another process has finished or removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| doing("inspect", &entry.path())),
+            };
             let key = format!("{before}{name}");
             if found.is_dir() {
                 self.add(&entry.path(), &format!("{key}/"), objects)?;

@@ -1,0 +1,8 @@
+//! Evidence with real keys, stores and tools.
+
+mod keys;
+mod memory;
+mod samples;
+mod signatures;
+mod tampering;
+mod writers;
