@@ -37,9 +37,9 @@ impl ComparisonDraft<'_> {
         if (ours.increment, ours.cycles) != (theirs.increment, theirs.cycles) {
             let options = |sequence: &Sequence| {
                 let cycles = if sequence.cycles { "CYCLE" } else { "NO CYCLE" };
-                format!("its options are INCREMENT {} {cycles}", sequence.increment)
+                format!("INCREMENT {} {cycles}", sequence.increment)
             };
-            let message = format!("{}; on the source {}", options(theirs), options(ours));
+            let message = format!("its options are {}, on the source {}", options(theirs), options(ours));
             self.find(Code::SequenceChanged, &ours.name, message);
             return;
         }
@@ -94,5 +94,5 @@ fn unread(ours: &Sequence, theirs: &Sequence) -> String {
         Some(format!("could not be read {side}: {}", sequence.unreadable.as_ref()?))
     });
     let why: Vec<String> = why.collect();
-    if why.is_empty() { "its value could not be read on both sides".to_owned() } else { why.join("; ") }
+    if why.is_empty() { "its value could not be read".to_owned() } else { why.join("; ") }
 }

@@ -31,7 +31,7 @@ fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
              (`--jobs`, `Plan::jobs`), raise its pool_size, or connect to the server itself"
         }
         ErrorKind::Blocked => {
-            "end it (SELECT pg_terminate_backend(PROCESS), or COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
+            "end what blocks it (SELECT pg_terminate_backend(PROCESS), or COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
              wait longer (`--wait`, `Limits::anchor_timeout_ms`)"
         }
         _ => return None,
@@ -57,7 +57,7 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
              timeout (`--lock-timeout`, `Limits::lock_timeout_ms`)"
         }
         "57014" => {
-            "the server cancelled the statement: another session cancelled it, or statement_timeout is too short"
+            "try again, or raise statement_timeout: it expired, or another session cancelled the statement"
         }
         "57P01" | "57P02" => {
             "an administrator ended the session or stopped the server: run it again when a primary accepts connections"
@@ -69,8 +69,8 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
             "use a server that accepts writes: this one is a standby, or default_transaction_read_only is on"
         }
         "08P01" => {
-            "is that a connection pooler (PgBouncer)? It needs session or transaction pooling, and accepts no `options` \
-             (PGOPTIONS); or connect to the server itself"
+            "through a connection pooler (PgBouncer), use session or transaction pooling and no `options` (PGOPTIONS), or \
+             connect to the server itself"
         }
         "40001" | "72000" => {
             "a standby cancelled the query for its recovery: set hot_standby_feedback or max_standby_streaming_delay"
@@ -93,5 +93,76 @@ pub fn file_hint(error: &io::Error) -> Option<&'static str> {
             Some("run as a user that may do this, or change the permissions of the file or its directory")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kind of an error without a SQLSTATE; a new one does not compile until it is listed.
+    fn kinds() -> Vec<ErrorKind> {
+        let all = [
+            ErrorKind::Settings,
+            ErrorKind::Connection,
+            ErrorKind::Timeout,
+            ErrorKind::Authentication,
+            ErrorKind::Privilege,
+            ErrorKind::Protocol,
+            ErrorKind::Version,
+            ErrorKind::Unsuitable,
+            ErrorKind::Manifest,
+            ErrorKind::File,
+            ErrorKind::PoolExhausted,
+            ErrorKind::Blocked,
+            ErrorKind::Cancelled,
+        ];
+        let listed = |kind: &ErrorKind| match kind {
+            ErrorKind::Settings
+            | ErrorKind::Connection
+            | ErrorKind::Timeout
+            | ErrorKind::Authentication
+            | ErrorKind::Privilege
+            | ErrorKind::Protocol
+            | ErrorKind::Version
+            | ErrorKind::Unsuitable
+            | ErrorKind::Manifest
+            | ErrorKind::File
+            | ErrorKind::PoolExhausted
+            | ErrorKind::Blocked
+            | ErrorKind::Cancelled => true,
+            ErrorKind::Server { .. } => false,
+        };
+        all.into_iter().filter(listed).collect()
+    }
+
+    #[test]
+    fn every_kind_and_sqlstate_has_its_hint() {
+        let mut lines = Vec::new();
+        let mut line =
+            |name: &str, hint: Option<&str>| lines.push(format!("{name}: {}", hint.unwrap_or("-")));
+        for kind in kinds() {
+            let name = format!("{kind:?}");
+            line(&name, Error::new(kind, "do it").hint());
+        }
+        for sqlstate in [
+            "42501", "28P01", "28000", "3D000", "53300", "53100", "55P03", "57014", "57P01", "57P02",
+            "57P03", "25006", "08P01", "40001", "72000", "42P01",
+        ] {
+            let kind = ErrorKind::Server { sqlstate: sqlstate.to_owned() };
+            line(sqlstate, Error::new(kind, "do it").hint());
+        }
+        for kind in [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+            io::ErrorKind::ReadOnlyFilesystem,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::NotFound,
+        ] {
+            let error = Error::with_source(ErrorKind::File, "do it", io::Error::from(kind));
+            line(&format!("File, {kind:?}"), error.hint());
+        }
+        insta::assert_snapshot!(lines.join("\n"));
     }
 }

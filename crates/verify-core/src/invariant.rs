@@ -130,7 +130,7 @@ impl Invariant {
         match &self.expect {
             Expect::NoRows if restored.row_count == 0 => Judgement::Holds,
             Expect::NoRows => {
-                Judgement::Broken(format!("returned {} rows where none may be", restored.row_count))
+                Judgement::Broken(format!("returned {}, expected none", rows(restored.row_count)))
             }
             Expect::Value(value) => match &restored.rows[..] {
                 [row] if restored.row_count == 1 && row.len() == 1 => match &row[0] {
@@ -139,8 +139,8 @@ impl Invariant {
                     None => Judgement::Broken(format!("is NULL, expected {value}")),
                 },
                 _ => Judgement::Broken(format!(
-                    "returned {} rows of {} columns, expected the one value {value}",
-                    restored.row_count,
+                    "returned {} of {} columns, expected the single value {value}",
+                    rows(restored.row_count),
                     restored.columns.len()
                 )),
             },
@@ -160,10 +160,14 @@ impl Invariant {
     }
 }
 
+fn rows(count: u64) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
 fn displayed(result: &ResultSet) -> String {
     match &result.rows[..] {
         [row] if row.len() == 1 => row[0].clone().unwrap_or_else(|| "NULL".to_owned()),
-        _ => format!("{} rows (digest {:.12})", result.row_count, result.digest),
+        _ => format!("{} (digest {:.12})", rows(result.row_count), result.digest),
     }
 }
 
@@ -189,7 +193,7 @@ mod tests {
         assert_eq!(judge(Expect::NoRows, None, &none), Judgement::Holds);
         assert_eq!(
             judge(Expect::NoRows, None, &one),
-            Judgement::Broken("returned 1 rows where none may be".into())
+            Judgement::Broken("returned 1 row, expected none".into())
         );
         assert_eq!(judge(value(), None, &one), Judgement::Holds);
         assert_eq!(judge(value(), None, &two), Judgement::Broken("is 2, expected 1".into()));

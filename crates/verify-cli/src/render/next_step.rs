@@ -21,7 +21,7 @@ pub(super) fn next_step(finding: &Finding) -> &str {
         Code::SequenceMissing | Code::TableColumns => {
             "compare the schemas: pg_dump --schema-only of both sides"
         }
-        Code::HeartbeatMissing => "was the right backup restored, including its schema state_lab?",
+        Code::HeartbeatMissing => "check that the right backup was restored, including its schema state_lab",
         Code::CoverageNone => "check that this is the right database, and that the role may read its tables",
         Code::InvariantUnknown => "run the statement by hand as the same role",
         Code::ObjectiveUnknown => {

@@ -216,8 +216,8 @@ fn wrong_map(major: u32) -> Result<()> {
         .iter()
         .map(|finding| format!("{} {}: {}", finding.code(), finding.object, finding.message))
         .collect();
-    let unseen = "rows that its visibility map calls visible to all and that nobody sees, so that an index-only scan returns them";
-    let thawed = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until transaction ids run out";
+    let unseen = "rows that its visibility map marks all-visible although no transaction sees them, so that an index-only scan returns them";
+    let thawed = "rows that its visibility map marks all-frozen although they are not, so that VACUUM skips them until transaction IDs run out";
     assert_eq!(
         messages,
         [
@@ -304,7 +304,7 @@ fn damage(major: u32) -> Result<()> {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     assert!(integrity.findings.iter().all(|finding| finding.severity() == Severity::Fail
-        && finding.hint.starts_with("look whether the source has it too")));
+        && finding.hint.starts_with("check whether the source has the same damage")));
     assert_eq!(traces(&server, "source")?, "");
     Ok(())
 }

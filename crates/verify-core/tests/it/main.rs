@@ -10,6 +10,7 @@ mod login;
 mod manifest;
 mod measure;
 mod memory;
+mod messages;
 mod not_covered;
 mod obstacles;
 mod partitions;

@@ -79,11 +79,10 @@ impl Amcheck {
         Ok(())
     }
 
-    /// What amcheck has no eyes for.
+    /// Reports relations that amcheck cannot check.
     pub(super) fn report_gaps(&self, control: &mut Connection, found: &mut Integrity) -> Result<()> {
         if !self.checks_tables() {
-            let reason = "before PostgreSQL 14 amcheck checks indexes alone, and tables only as far as their rows must \
-                          be in an index";
+            let reason = "before PostgreSQL 14 amcheck checks indexes alone: of a table, only that its rows are in them";
             found.gap("pages of tables", reason);
         }
         for row in control.query(statements::UNCHECKED)? {
@@ -92,11 +91,11 @@ impl Amcheck {
                 let object = format!("indexes of access method {method}");
                 found.gap(
                     &object,
-                    format!("{count} of them: amcheck checks b-trees; REINDEX builds these anew"),
+                    format!("{count} of them: amcheck checks only b-trees; REINDEX rebuilds these indexes"),
                 );
             } else {
                 let object = format!("pages of tables of access method {method}");
-                found.gap(&object, format!("{count} of them: amcheck checks those of heap"));
+                found.gap(&object, format!("{count} of them: amcheck checks only heap tables"));
             }
         }
         Ok(())
@@ -110,8 +109,8 @@ pub(super) fn hint(relation: &Relation) -> String {
     let remedy =
         if relation.is_index { "REINDEX it there and take another backup" } else { "repair it there" };
     format!(
-        "look whether the source has it too: CREATE EXTENSION amcheck; SELECT * FROM {function}{call}; if so, {remedy}; \
-         if not, the copy came out damaged: take another backup and look at how and where it is stored"
+        "check whether the source has the same damage: CREATE EXTENSION amcheck; SELECT * FROM {function}{call}; if so, {remedy}; \
+         if not, the copy was damaged: take another backup, and check how and where it is stored"
     )
 }
 

@@ -257,7 +257,7 @@ impl Integrity {
             }
             (Obstacle::Damaged(_), None) => self.findings.push(
                 Finding::new(Code::IntegrityDamaged, object, said(error))
-                    .with_hint("take another backup; if it happens again, look at the source"),
+                    .with_hint("take another backup; if it happens again, check the source"),
             ),
             _ => self.unknown(object, format!("not checked: {}", said(error))),
         }
@@ -350,4 +350,72 @@ fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
     let mut connection = snapshot::open_with(settings, limits, &session)?;
     connection.execute(statements::UNDISTURBED)?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An index, a TOAST table, and a table.
+    fn relations() -> [Relation; 3] {
+        let table = || Some(TableName::new("public", "orders"));
+        [
+            ("public", "orders_pkey", true, table()),
+            ("pg_toast", "pg_toast_7", false, table()),
+            ("public", "orders", false, None),
+        ]
+        .map(|(schema, name, is_index, table)| Relation {
+            oid: 7,
+            is_index,
+            name: TableName::new(schema, name),
+            table,
+            bytes: 0,
+        })
+    }
+
+    #[test]
+    fn every_finding_and_gap_has_its_text() {
+        let mut found = Integrity::default();
+        let server = |sqlstate: &str, text: &str| {
+            Error::new(ErrorKind::Server { sqlstate: sqlstate.to_owned() }, text)
+        };
+        for relation in &relations() {
+            found.damaged(relation, "2: one; two", &amcheck::hint(relation));
+            found
+                .trouble("unused", Some(relation), &server("XX001", "ERROR: invalid page in block 7"))
+                .unwrap();
+        }
+        found.damaged(&relations()[2], visibility::NOT_VISIBLE, &visibility::hint("pg_check_visible"));
+        found.damaged(&relations()[2], visibility::NOT_FROZEN, &visibility::hint("pg_check_frozen"));
+        found.trouble("catalogue", None, &server("XX001", "ERROR: invalid page in block 7")).unwrap();
+        found.trouble("catalogue", None, &server("42501", "ERROR: permission denied")).unwrap();
+        insta::assert_snapshot!(text(&found));
+        assert!(found.trouble("catalogue", None, &Error::new(ErrorKind::Connection, "read")).is_err());
+    }
+
+    #[test]
+    fn more_findings_and_gaps_than_are_named_are_counted() {
+        let mut found = Integrity::default();
+        for i in 0..NAMED_MAX + 2 {
+            found.unknown(&format!("public.t{i:03}"), "not checked: locked".to_owned());
+        }
+        found.shorten();
+        assert_eq!((found.findings.len(), found.not_covered.len()), (NAMED_MAX + 1, NAMED_MAX + 1));
+        found.findings.drain(..NAMED_MAX);
+        found.not_covered.drain(..NAMED_MAX);
+        insta::assert_snapshot!(text(&found), @r"
+        integrity.unknown: indexes and pages: 2 more indexes and tables, not named here
+        not covered: indexes and pages: 2 more, not named here
+        ");
+    }
+
+    fn text(found: &Integrity) -> String {
+        let findings = found.findings.iter().map(|finding| {
+            let hint =
+                if finding.hint.is_empty() { String::new() } else { format!("\n    hint: {}", finding.hint) };
+            format!("{}: {}: {}{hint}", finding.code(), finding.object, finding.message)
+        });
+        let gaps = found.not_covered.iter().map(|gap| format!("not covered: {}: {}", gap.object, gap.reason));
+        findings.chain(gaps).collect::<Vec<_>>().join("\n")
+    }
 }

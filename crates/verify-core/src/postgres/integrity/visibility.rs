@@ -15,6 +15,12 @@ const FUNCTIONS: [Function; 2] = [
     Function { name: "pg_check_frozen", arguments: "2205", since: 0 },
 ];
 
+/// Faults of a visibility map.
+pub(super) const NOT_VISIBLE: &str = "rows that its visibility map marks all-visible although no transaction sees them, so that an index-only scan \
+     returns them";
+pub(super) const NOT_FROZEN: &str = "rows that its visibility map marks all-frozen although they are not, so that VACUUM skips them until \
+     transaction IDs run out";
+
 /// The extension, where it can be called.
 pub(super) struct Visibility(Extension);
 
@@ -42,17 +48,12 @@ impl Visibility {
         } else {
             None
         };
-        if let Some(faults_text) = unseen {
-            let what = "rows that its visibility map calls visible to all and that nobody sees, so that an index-only scan \
-                        returns them";
-            found.damaged(relation, &format!("{what}: {faults_text}"), &hint("pg_check_visible"));
+        if let Some(faults) = unseen {
+            found.damaged(relation, &format!("{NOT_VISIBLE}: {faults}"), &hint("pg_check_visible"));
         }
-        if let Some(faults_text) =
-            faults_text(&connection.query_with(&statements::check_frozen(schema), &table)?)?
+        if let Some(faults) = faults_text(&connection.query_with(&statements::check_frozen(schema), &table)?)?
         {
-            let what = "rows that its visibility map calls frozen and that are not, so that VACUUM passes over them until \
-                        transaction ids run out";
-            found.damaged(relation, &format!("{what}: {faults_text}"), &hint("pg_check_frozen"));
+            found.damaged(relation, &format!("{NOT_FROZEN}: {faults}"), &hint("pg_check_frozen"));
         }
         Ok(())
     }
@@ -63,10 +64,10 @@ fn faults_text(rows: &[Row]) -> Result<Option<String>> {
     counted(rows, |row| row.get(1).map(str::to_owned), ", ")
 }
 
-fn hint(function: &str) -> String {
+pub(super) fn hint(function: &str) -> String {
     format!(
-        "look whether the source has it too: CREATE EXTENSION pg_visibility; SELECT * FROM {function}('…'); if so, \
-         SELECT pg_truncate_visibility_map('…') and VACUUM there, and take another backup; if not, the copy came out damaged: \
-         take another backup and look at how and where it is stored"
+        "check whether the source has the same damage: CREATE EXTENSION pg_visibility; SELECT * FROM {function}('…'); if so, \
+         SELECT pg_truncate_visibility_map('…') and VACUUM there, and take another backup; if not, the copy was damaged: take \
+         another backup, and check how and where it is stored"
     )
 }
