@@ -167,6 +167,10 @@ enum Command {
     Replicas(commands::replicas::Replicas),
     #[cfg(not(feature = "velero"))]
     Replicas(commands::lacking::Lacking),
+    #[cfg(feature = "report")]
+    Report(commands::report::Report),
+    #[cfg(not(feature = "report"))]
+    Report(commands::lacking::Lacking),
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
@@ -201,13 +205,17 @@ impl Command {
             Self::Failover(command) => command.run(globals),
             #[cfg(feature = "velero")]
             Self::Replicas(command) => command.run(globals),
+            #[cfg(feature = "report")]
+            Self::Report(command) => command.run(globals),
+            #[cfg(not(feature = "report"))]
+            Self::Report(command) => command.run("report"),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(globals),
             #[cfg(feature = "velero")]
             Self::Agent(command) => command.run(),
             #[cfg(not(feature = "velero"))]
-            Self::Failover(command) | Self::Replicas(command) | Self::Agent(command) => command.run(),
+            Self::Failover(command) | Self::Replicas(command) | Self::Agent(command) => command.run("velero"),
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::render::document::{BackupDocument, RestoreDocument};
 use crate::render::manifest::Summary;
 use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
+#[cfg(feature = "report")]
+use verify_report::history::History;
 #[cfg(feature = "velero")]
 use verify_velero::replicas::Replica;
 
@@ -78,6 +80,11 @@ impl Document for Replica {
     const FORMAT: &'static str = "state-lab-replicas";
 }
 
+#[cfg(feature = "report")]
+impl Document for History {
+    const FORMAT: &'static str = "state-lab-history";
+}
+
 impl Document for Removal {
     const FORMAT: &'static str = "state-lab-cleanup";
 }
@@ -107,6 +114,8 @@ pub fn schema() -> Value {
         framed::<FailoverDocument<'static>>(&mut generator, "`failover`"),
         #[cfg(feature = "velero")]
         framed::<Replica>(&mut generator, "`replicas`"),
+        #[cfg(feature = "report")]
+        framed::<History>(&mut generator, "`report`"),
         framed::<Removal>(&mut generator, "`cleanup`"),
         framed::<Benchmark>(&mut generator, "`bench`"),
         framed::<Demonstration>(&mut generator, "`demo`"),

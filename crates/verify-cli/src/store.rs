@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
 
+#[cfg(feature = "report")]
+use verify_drill::store::Folder;
 use verify_drill::store::{Address, Draft, Existing, FileDraft, Location, S3Table, Store, refuse_remote};
 
 /// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
@@ -21,6 +23,16 @@ pub(crate) fn draft(path: &Path, s3: &S3Table, existing: Existing) -> Result<Box
     match Address::of_path(path)? {
         Some(address) => open(&s3.location(&address)?)?.draft(&address.key, existing),
         None => Ok(Box::new(FileDraft::new(path, existing)?)),
+    }
+}
+
+/// Opens a directory, or the bucket and prefix of `s3://bucket/prefix`.
+#[cfg(feature = "report")]
+pub(crate) fn folder_or_bucket(path: &Path, s3: &S3Table) -> Result<Box<dyn Store>> {
+    match path.to_str().filter(|text| text.starts_with("s3://")) {
+        Some(text) => open(&s3.prefix(&text.parse()?)?),
+        None if path.is_dir() => Ok(Box::new(Folder::new(path))),
+        None => bail!("failed to open {}: it is not a directory", path.display()),
     }
 }
 

@@ -54,6 +54,12 @@ impl Terminal {
         printed
     }
 
+    /// How text is set.
+    #[cfg(feature = "report")]
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
     /// Progress display of work that measures.
     pub(crate) fn progress(&self, doing: &str) -> Progress {
         Progress::new(doing, self.progress)

@@ -3,7 +3,7 @@
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::Rpo;
 use verify_core::report::Report;
-use verify_core::timeline::Rto;
+use verify_core::timeline::{Milestone, Rto};
 
 use crate::duration::Period;
 
@@ -15,6 +15,19 @@ const RPO_IN_FUTURE: &str =
     "unknown (the incident is earlier than the recovered data: is --incident right, or did a clock jump?)";
 /// The recovery point of a copy whose rows were not verified, and which has no evidence of its own.
 const RPO_UNKNOWN: &str = "unknown (the copy has no heartbeat or commit timestamp from before the incident, and its rows are not verified)";
+
+/// The phase that ends with a milestone.
+pub fn phase(milestone: Milestone) -> &'static str {
+    match milestone {
+        Milestone::Prepared => "prepare",
+        Milestone::Fetched => "fetch",
+        Milestone::Started => "start",
+        Milestone::Recovered => "recover",
+        Milestone::Ready => "open",
+        Milestone::Compared => "compare",
+        Milestone::Verified => "verify",
+    }
+}
 
 /// `7m12s`; below ten seconds `3.4s`. Never less than it was.
 pub fn recovery_time(rto: &Rto) -> String {

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::exit::Exit;
 use crate::lacking;
 
-/// A command of the feature `velero`, whatever its arguments
+/// A command that this program was built without, whatever its arguments
 #[derive(Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Lacking {
@@ -17,8 +17,8 @@ pub(crate) struct Lacking {
 }
 
 impl Lacking {
-    pub(crate) fn run(self) -> Result<Exit> {
+    pub(crate) fn run(self, feature: &str) -> Result<Exit> {
         let Self { arguments: _ } = self;
-        Err(lacking::error("velero", "failed to run the command"))
+        Err(lacking::error(feature, "failed to run the command"))
     }
 }

@@ -13,13 +13,15 @@ pub(crate) mod demo;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;
-#[cfg(not(feature = "velero"))]
+#[cfg(any(not(feature = "report"), not(feature = "velero")))]
 pub(crate) mod lacking;
 pub(crate) mod measuring;
 #[cfg(feature = "velero")]
 mod replica_sides;
 #[cfg(feature = "velero")]
 pub(crate) mod replicas;
+#[cfg(feature = "report")]
+pub(crate) mod report;
 pub(crate) mod restore;
 pub(crate) mod show;
 pub(crate) mod storing;

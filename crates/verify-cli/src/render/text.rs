@@ -10,13 +10,13 @@ use verify_core::heartbeat::Evidence;
 use verify_core::manifest::{Consistency, Source};
 use verify_core::not_covered::NotCovered;
 use verify_core::report::{Instant, Report, Side};
-use verify_core::timeline::{Milestone, Rto};
+use verify_core::timeline::Rto;
 
 use super::next_step::next_step;
 use super::style::{Ink, Style, sentence};
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, count, counted};
-use verify_drill::recovery::{recovery_point, recovery_time};
+use verify_drill::recovery::{phase, recovery_point, recovery_time};
 
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {
@@ -238,15 +238,7 @@ fn evidence(evidence: Evidence) -> &'static str {
 
 fn parts(rto: &Rto) -> String {
     let part = |part: &verify_core::timeline::Reached| {
-        let name = match part.milestone {
-            Milestone::Prepared => "prepare",
-            Milestone::Fetched => "fetch",
-            Milestone::Started => "start",
-            Milestone::Recovered => "recover",
-            Milestone::Ready => "open",
-            Milestone::Compared => "compare",
-            Milestone::Verified => "verify",
-        };
+        let name = phase(part.milestone);
         format!("{name} {}", recovery_time(&Rto { total_ms: part.after_ms, parts: Vec::new() }))
     };
     rto.parts.iter().map(part).collect::<Vec<_>>().join(", ")

@@ -5,7 +5,7 @@ use verify_core::compare::Comparison;
 use verify_core::finding::{Code, Verdict};
 use verify_core::not_covered::Check;
 use verify_core::report::{Circumstances, Objectives, Recovery};
-use verify_core::timeline::Reached;
+use verify_core::timeline::{Milestone, Reached};
 
 use super::*;
 use verify_core::heartbeat::Rpo;

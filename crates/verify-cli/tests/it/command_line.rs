@@ -62,6 +62,7 @@ fn every_command_has_help_with_examples() {
                    measure outage, errors and lost acknowledged writes
       replicas     Check by content that another region's copy of a Velero backup is
                    complete and equal
+      report       Print the history of stored reports, or one of them
       cleanup      Remove what earlier runs left behind
       bench        Measure the speed of a verification, compared with the raw COPY
                    floor

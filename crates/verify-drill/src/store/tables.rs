@@ -56,6 +56,11 @@ impl S3Table {
         self.clone().into_location(address.bucket.clone(), "")
     }
 
+    /// The part of a bucket whose keys begin with the address's key.
+    pub fn prefix(&self, address: &Address) -> Result<Location> {
+        self.clone().into_location(address.bucket.clone(), &address.key)
+    }
+
     fn into_location(self, bucket: String, prefix: &str) -> Result<Location> {
         let Self { endpoint, region, path_style, ca_file, profile, retain } = self;
         let ca_pem = match ca_file {
