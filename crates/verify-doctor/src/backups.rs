@@ -1,0 +1,241 @@
+//! Stored backups, whoever made them, and the restores that proved them.
+
+use jiff::Timestamp;
+use verify_core::finding::Verdict;
+use verify_drill::duration::Period;
+use verify_drill::quantity::bytes;
+
+use crate::archive;
+use crate::check::{Answer, Fact, Found, Gap, Missing, known};
+use crate::facts::Facts;
+
+/// A restore proves a backup, and the way to restore, for so long unless `[doctor]` says otherwise.
+pub const PROVEN_WITHIN: Period = Period::from_ms(30 * 24 * 60 * 60 * 1_000);
+/// Backups before the newest whose sizes it is compared with.
+const EARLIER_MAX: usize = 7;
+
+/// A place that holds backups: a store of this machine, or Velero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub name: String,
+    /// The backups that hold this database, in any order.
+    pub backups: Fact<Vec<Backup>>,
+}
+
+/// A backup, whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    pub name: String,
+    pub started_at: Timestamp,
+    pub state: State,
+    /// The bytes of its data, where they are known.
+    pub bytes: Option<u64>,
+    pub content: Content,
+    /// The newest attempt to restore and verify it.
+    pub proof: Option<Proof>,
+}
+
+/// How a backup ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    Good,
+    /// Complete, with complaints.
+    Complained(String),
+    /// Not restorable as a whole.
+    Bad(String),
+    Running,
+}
+
+/// What a backup is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The files of the whole server, in a store of their own.
+    Server,
+    /// Dumps of databases.
+    Dumps {
+        /// Whether roles and other globals are with them.
+        globals: bool,
+    },
+    /// A snapshot that is only in the storage of its volume.
+    LocalSnapshot,
+}
+
+/// A restore that was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub at: Timestamp,
+    pub verdict: Verdict,
+}
+
+impl Backup {
+    fn is_restorable(&self) -> bool {
+        matches!(self.state, State::Good | State::Complained(_))
+    }
+}
+
+/// All backups, and gaps for the places that could not be looked at.
+fn all(facts: &Facts) -> Result<(Vec<&Backup>, Vec<Gap>), Missing> {
+    let (mut backups, mut gaps, mut last) = (Vec::new(), Vec::new(), None);
+    for place in &facts.backups {
+        match &place.backups {
+            Ok(found) => {
+                last = None.or(last);
+                backups.extend(found);
+            }
+            Err(Missing::Unknown { reason, needs }) => {
+                gaps.push(Gap { object: place.name.clone(), reason: reason.clone(), needs: needs.clone() })
+            }
+            Err(missing) => last = Some(missing.clone()),
+        }
+    }
+    let any = facts.backups.iter().any(|place| !matches!(place.backups, Err(Missing::NotApplicable(_))));
+    if !any {
+        return Err(last.unwrap_or_else(|| {
+            Missing::unknown(
+                "no place of backups was given",
+                "--store, [backup] or [velero] in the configuration",
+            )
+        }));
+    }
+    backups.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+    Ok((backups, gaps))
+}
+
+pub(crate) fn none(facts: &Facts) -> Result<Answer, Missing> {
+    let (backups, gaps) = all(facts)?;
+    let newest = backups.iter().find(|backup| backup.is_restorable());
+    let rpo = facts.objectives.rpo;
+    let found = match newest {
+        None if gaps.is_empty() => Some(Found::new("backups", "no restorable backup is stored")),
+        None => None,
+        Some(newest) => rpo.filter(|rpo| facts.age(newest.started_at) > *rpo).map(|rpo| {
+            let age = facts.age(newest.started_at).rounded_up();
+            let message = format!("the newest restorable backup is {age} old, and the RPO is {rpo}");
+            archive::lesser_if_covered(Found::new(&newest.name, message), facts, rpo)
+        }),
+    };
+    // Whatever the other places hold, they cannot make a good backup bad.
+    let gaps = if newest.is_some() && found.is_none() { Vec::new() } else { gaps };
+    let found = if gaps.is_empty() { found } else { None };
+    Ok(Answer { found: Vec::from_iter(found), gaps })
+}
+
+pub(crate) fn shrunk(facts: &Facts) -> Result<Answer, Missing> {
+    let mut answer = Answer::default();
+    let mut compared = false;
+    for place in &facts.backups {
+        let Ok(backups) = known(&place.backups) else { continue };
+        let mut backups: Vec<&Backup> = backups.iter().filter(|backup| backup.is_restorable()).collect();
+        backups.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+        let Some((newest, earlier)) = backups.split_first() else { continue };
+        // Sizes of a dump and of a server's files cannot be compared.
+        let alike = earlier.iter().filter(|backup| {
+            std::mem::discriminant(&backup.content) == std::mem::discriminant(&newest.content)
+        });
+        let mut sizes: Vec<u64> = alike.filter_map(|backup| backup.bytes).take(EARLIER_MAX).collect();
+        sizes.sort_unstable();
+        let Some((now, usual)) = newest.bytes.zip(sizes.get(sizes.len() / 2).copied()) else { continue };
+        compared = true;
+        if now < usual / 2 {
+            let message =
+                format!("holds {}; the backups before it usually held {}", bytes(now), bytes(usual));
+            answer.found.push(Found::new(&newest.name, message));
+        }
+    }
+    if !compared {
+        all(facts)?;
+        return Err(Missing::not_applicable("there are no two backups of known size to compare"));
+    }
+    Ok(answer)
+}
+
+pub(crate) fn partial(facts: &Facts) -> Result<Answer, Missing> {
+    let (backups, gaps) = all(facts)?;
+    let newest = backups.iter().find(|backup| backup.state != State::Running);
+    let found = newest.and_then(|newest| match &newest.state {
+        State::Bad(how) => Some(Found::new(&newest.name, format!("the newest backup {how}"))),
+        State::Complained(how) => {
+            Some(Found::new(&newest.name, format!("the newest backup {how}")).as_notice())
+        }
+        State::Good | State::Running => None,
+    });
+    if newest.is_none() && gaps.is_empty() {
+        return Err(Missing::not_applicable("there is no backup that has finished"));
+    }
+    Ok(Answer { found: Vec::from_iter(found), gaps })
+}
+
+pub(crate) fn globals(facts: &Facts) -> Result<Answer, Missing> {
+    let (backups, gaps) = all(facts)?;
+    let restorable = || backups.iter().filter(|backup| backup.is_restorable());
+    let Some(newest) = restorable().next() else {
+        return if gaps.is_empty() {
+            Err(Missing::not_applicable("there is no restorable backup"))
+        } else {
+            Ok(Answer { found: Vec::new(), gaps })
+        };
+    };
+    let with = restorable().any(|backup| backup.content != Content::Dumps { globals: false });
+    let found = (!with).then(|| {
+        Found::new(&newest.name, "holds dumps without roles, and no other restorable backup holds the roles")
+    });
+    let gaps = if with { Vec::new() } else { gaps };
+    Ok(Answer { found: Vec::from_iter(found), gaps })
+}
+
+pub(crate) fn same_storage(facts: &Facts) -> Result<Answer, Missing> {
+    let (backups, gaps) = all(facts)?;
+    let restorable = || backups.iter().filter(|backup| backup.is_restorable());
+    let Some(newest) = restorable().next() else {
+        return Err(Missing::not_applicable("there is no restorable backup"));
+    };
+    let outside = restorable().any(|backup| backup.content != Content::LocalSnapshot);
+    let found = (!outside).then(|| {
+        Found::new(&newest.name, "is a snapshot in the storage of its volume, as is every other backup")
+    });
+    let gaps = if outside { Vec::new() } else { gaps };
+    Ok(Answer { found: Vec::from_iter(found), gaps })
+}
+
+pub(crate) fn replication_only(facts: &Facts) -> Result<Answer, Missing> {
+    let server = known(&facts.server)?;
+    let standbys = *known(&server.standbys)?;
+    if standbys == 0 && !server.in_recovery {
+        return Err(Missing::not_applicable("the server has no standby"));
+    }
+    let (backups, gaps) = all(facts)?;
+    if backups.iter().any(|backup| backup.is_restorable()) {
+        return Ok(Answer::default());
+    }
+    let found = gaps.is_empty().then(|| {
+        Found::new(
+            "replication",
+            "copies every change to a standby, damage too, and there is no restorable backup",
+        )
+    });
+    Ok(Answer { found: Vec::from_iter(found), gaps })
+}
+
+pub(crate) fn unproven(facts: &Facts) -> Result<Answer, Missing> {
+    let (backups, gaps) = all(facts)?;
+    let proofs = backups.iter().filter_map(|backup| Some((backup, backup.proof?)));
+    let limit = facts.objectives.proven_within.unwrap_or(PROVEN_WITHIN);
+    let found = match proofs.max_by_key(|(_, proof)| proof.at) {
+        None if !gaps.is_empty() => None,
+        None => Some(Found::new("restores", "no restore of a stored backup was ever verified")),
+        Some((backup, proof)) if proof.verdict != Verdict::Pass => {
+            let message =
+                format!("its restore of {} ended as {}, and none has passed since", proof.at, proof.verdict);
+            Some(Found::new(&backup.name, message))
+        }
+        Some((backup, proof)) => {
+            let age = facts.age(proof.at);
+            (age > limit).then(|| {
+                let message =
+                    format!("the last verified restore was {} ago, the limit is {limit}", age.rounded_up());
+                Found::new(&backup.name, message)
+            })
+        }
+    };
+    Ok(Answer { found: Vec::from_iter(found), gaps })
+}

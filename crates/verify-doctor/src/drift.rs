@@ -1,0 +1,180 @@
+//! What changed since a state that was known to be good.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use verify_core::finding::Severity;
+
+use crate::check::{Fact, Missing};
+use crate::facts::Facts;
+use crate::server::{Server, Settings};
+
+/// Value of `format` in the file of a state.
+const FORMAT: &str = "state-lab-doctor-state";
+const VERSION: u32 = 1;
+
+/// Settings that may hold a secret: only a hash of their value is kept.
+const SECRET: [&str; 6] = [
+    "archive_command",
+    "archive_cleanup_command",
+    "restore_command",
+    "recovery_end_command",
+    "primary_conninfo",
+    "ssl_passphrase_command",
+];
+
+/// Settings that change by themselves.
+const PASSING: [&str; 4] =
+    ["in_hot_standby", "transaction_read_only", "transaction_isolation", "transaction_deferrable"];
+
+/// Settings, versions, schedules, classes and policies, as values by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    format: String,
+    version: u32,
+    /// The time when it was taken.
+    #[schemars(with = "String")]
+    pub taken_at: Timestamp,
+    /// Values by name, in parts; a part that could not be looked at is absent.
+    parts: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The changes since a known state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[must_use]
+pub struct Drift {
+    /// The time of the known state.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    pub changes: Vec<Change>,
+    /// Parts that could not be looked at now, or were not looked at then.
+    pub not_compared: Vec<NotCompared>,
+}
+
+/// A value that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Change {
+    /// Where: `settings`, `extensions`, …
+    pub part: String,
+    pub name: String,
+    /// The value then; none if it is new.
+    pub before: Option<String>,
+    /// The value now; none if it is gone.
+    pub after: Option<String>,
+}
+
+/// A part that was not compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NotCompared {
+    pub part: String,
+    pub reason: String,
+}
+
+impl Drift {
+    pub(crate) fn severities(&self) -> impl Iterator<Item = Severity> {
+        let changes = self.changes.iter().map(|_| Severity::Fail);
+        changes.chain(self.not_compared.iter().map(|_| Severity::Inconclusive))
+    }
+}
+
+/// A part of a state.
+type Part = Fact<BTreeMap<String, String>>;
+
+impl State {
+    /// The state that the facts show.
+    pub fn of(facts: &Facts) -> Self {
+        let parts = parts(facts).into_iter().filter_map(|(name, part)| Some((name, part.ok()?)));
+        Self { format: FORMAT.to_owned(), version: VERSION, taken_at: facts.now, parts: parts.collect() }
+    }
+
+    /// Whether the file is one of this program.
+    pub fn is_readable(&self) -> bool {
+        self.format == FORMAT && self.version == VERSION
+    }
+
+    /// Returns whether there is anything to compare with.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// What has changed since.
+    pub fn changes(&self, facts: &Facts) -> Drift {
+        let mut drift = Drift { since: self.taken_at, changes: Vec::new(), not_compared: Vec::new() };
+        let now = parts(facts);
+        for (part, before) in &self.parts {
+            match now.get(part) {
+                Some(Ok(after)) => compare(part, before, after, &mut drift.changes),
+                Some(Err(Missing::NotApplicable(reason) | Missing::Unknown { reason, .. })) => {
+                    drift.not_compared.push(NotCompared { part: part.clone(), reason: reason.clone() });
+                }
+                None => drift.not_compared.push(NotCompared {
+                    part: part.clone(),
+                    reason: "this version of state-lab does not look at it".to_owned(),
+                }),
+            }
+        }
+        for (part, now) in &now {
+            if now.is_ok() && !self.parts.contains_key(part) {
+                let reason = "the saved state does not have it".to_owned();
+                drift.not_compared.push(NotCompared { part: part.clone(), reason });
+            }
+        }
+        drift
+    }
+}
+
+fn compare(
+    part: &str,
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+    changes: &mut Vec<Change>,
+) {
+    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+    for name in names {
+        let (before, after) = (before.get(name), after.get(name));
+        if before != after {
+            let (part, name) = (part.to_owned(), name.clone());
+            changes.push(Change { part, name, before: before.cloned(), after: after.cloned() });
+        }
+    }
+}
+
+/// Everything that is kept of the facts.
+fn parts(facts: &Facts) -> BTreeMap<String, Part> {
+    let mut parts = BTreeMap::new();
+    let server = |read: fn(&Server) -> Part| facts.server.as_ref().map_err(Clone::clone).and_then(read);
+    parts.insert("settings".to_owned(), server(|server| settings(&server.settings)));
+    parts.insert(
+        "server".to_owned(),
+        server(|server| {
+            let shown = |value: &dyn ToString| value.to_string();
+            Ok(BTreeMap::from([("version".to_owned(), shown(&server.version))]))
+        }),
+    );
+    parts.insert("extensions".to_owned(), server(|server| server.extensions.clone()));
+    parts.insert("collations".to_owned(), server(|server| server.collation_versions.clone()));
+    parts
+}
+
+fn settings(settings: &Settings) -> Part {
+    if !settings.all_visible {
+        let needs = "GRANT pg_read_all_settings";
+        return Err(Missing::unknown("the role may not see all settings", needs));
+    }
+    let kept = settings
+        .values
+        .iter()
+        .filter(|(name, _)| !PASSING.contains(&name.as_str()) && !settings.of_session.contains(*name));
+    let value = |name: &str, value: &str| {
+        // A setting of an extension may hold anything.
+        if SECRET.contains(&name) || name.contains('.') {
+            format!("(hash) {}", &blake3::hash(value.as_bytes()).to_hex()[..16])
+        } else {
+            value.to_owned()
+        }
+    };
+    Ok(kept.map(|(name, text)| (name.clone(), value(name, text))).collect())
+}

@@ -1,0 +1,208 @@
+//! All checks over the facts, and the verdict.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use verify_core::finding::{Severity, Verdict};
+
+use crate::check::{Check, Found, Gap, Missing};
+use crate::code::CHECKS;
+use crate::drift::Drift;
+use crate::facts::Facts;
+
+/// The checks that are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only these; all if there is none.
+    pub only: BTreeSet<String>,
+    /// All but these.
+    pub skip: BTreeSet<String>,
+}
+
+impl Selection {
+    /// The names in it that no check has.
+    pub fn unknown(&self) -> Vec<&str> {
+        let names = self.only.iter().chain(&self.skip).map(String::as_str);
+        names.filter(|name| !CHECKS.iter().any(|check| matches(name, check.code))).collect()
+    }
+
+    /// Whether a check is asked for.
+    pub fn has(&self, code: &str) -> bool {
+        let among = |names: &BTreeSet<String>| names.iter().any(|name| matches(name, code));
+        (self.only.is_empty() || among(&self.only)) && !among(&self.skip)
+    }
+}
+
+/// A code, or the part of it before its point: `archive` stands for all of `archive.…`.
+fn matches(name: &str, code: &str) -> bool {
+    name == code || code.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// What an examination found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[must_use]
+pub struct Examination {
+    pub verdict: Verdict,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+    /// What could not be looked at.
+    pub inconclusive: Vec<Unknown>,
+    /// Checks for things that are not here.
+    pub not_applicable: Vec<NotApplicable>,
+    /// Codes of the checks that found nothing wrong.
+    pub passed: Vec<&'static str>,
+    /// Codes of the checks that were not asked for.
+    pub skipped: Vec<&'static str>,
+    /// What changed since a known state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[must_use]
+pub struct Finding {
+    pub code: &'static str,
+    pub severity: Severity,
+    /// The setting, table, schedule, volume.
+    pub object: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What that does to the next restore.
+    pub effect: &'static str,
+    /// How to fix it.
+    pub remedy: &'static str,
+}
+
+/// Something that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Unknown {
+    pub code: &'static str,
+    /// One of several objects; none if the whole check could not be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    pub reason: String,
+    /// The right, grant or setting that lets it be looked at.
+    pub needs: String,
+}
+
+/// A check for something that is not here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NotApplicable {
+    pub code: &'static str,
+    pub reason: String,
+}
+
+impl Finding {
+    fn new(check: &Check, found: Found) -> Self {
+        let Found { object, message, lesser } = found;
+        let severity = lesser.map_or(check.severity, |lesser| lesser.min(check.severity));
+        Self { code: check.code, severity, object, message, effect: check.effect, remedy: check.remedy }
+    }
+}
+
+/// Makes the checks that are asked for, and settles the verdict.
+pub fn examine(facts: &Facts, selection: &Selection) -> Examination {
+    let mut examined = Examination {
+        verdict: Verdict::Pass,
+        findings: Vec::new(),
+        inconclusive: Vec::new(),
+        not_applicable: Vec::new(),
+        passed: Vec::new(),
+        skipped: Vec::new(),
+        drift: None,
+    };
+    for check in &CHECKS {
+        let code = check.code;
+        if !selection.has(code) {
+            examined.skipped.push(code);
+            continue;
+        }
+        match (check.judge)(facts) {
+            Ok(answer) => {
+                if answer.found.is_empty() && answer.gaps.is_empty() {
+                    examined.passed.push(code);
+                }
+                let unknown =
+                    |Gap { object, reason, needs }| Unknown { code, object: Some(object), reason, needs };
+                examined.findings.extend(answer.found.into_iter().map(|found| Finding::new(check, found)));
+                examined.inconclusive.extend(answer.gaps.into_iter().map(unknown));
+            }
+            Err(Missing::NotApplicable(reason)) => {
+                examined.not_applicable.push(NotApplicable { code, reason })
+            }
+            Err(Missing::Unknown { reason, needs }) => {
+                examined.inconclusive.push(Unknown { code, object: None, reason, needs });
+            }
+        }
+    }
+    examined.findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    examined.settle();
+    examined
+}
+
+impl Examination {
+    /// Adds what changed since a known state.
+    pub fn with_drift(mut self, drift: Drift) -> Self {
+        self.drift = Some(drift);
+        self.settle();
+        self
+    }
+
+    /// The worst findings, at most so many: failures, then notices.
+    pub fn worst(&self, at_most: usize) -> &[Finding] {
+        &self.findings[..self.findings.len().min(at_most)]
+    }
+
+    fn settle(&mut self) {
+        let findings = self.findings.iter().map(|finding| finding.severity);
+        let unknown = self.inconclusive.iter().map(|_| Severity::Inconclusive);
+        let drift = self.drift.iter().flat_map(Drift::severities);
+        let answered = !self.findings.is_empty() || !self.passed.is_empty() || self.drift.is_some();
+        // Where no check could be made, nothing passed.
+        let nothing = (!answered).then_some(Severity::Inconclusive);
+        self.verdict = Verdict::of(findings.chain(unknown).chain(drift).chain(nothing));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Objectives;
+
+    fn selection(only: &[&str], skip: &[&str]) -> Selection {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Selection { only: names(only), skip: names(skip) }
+    }
+
+    #[test]
+    fn a_selection_names_checks_or_groups_of_them() {
+        let codes = |selection: &Selection| {
+            CHECKS.iter().map(|check| check.code).filter(|code| selection.has(code)).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&Selection::default()).len(), CHECKS.len());
+        let archive = codes(&selection(&["archive"], &["archive.gap"]));
+        assert!(archive.contains(&"archive.failing") && !archive.contains(&"archive.gap"), "{archive:?}");
+        assert!(archive.iter().all(|code| code.starts_with("archive.")), "{archive:?}");
+        assert_eq!(
+            selection(&["arch", "archive"], &["heartbeat.gone"]).unknown(),
+            ["arch", "heartbeat.gone"]
+        );
+    }
+
+    #[test]
+    fn where_nothing_was_looked_at_nothing_passed() {
+        let now = "2026-11-29T12:00:00Z".parse().unwrap();
+        for (why, inconclusive) in [
+            (Missing::not_applicable("no database was given"), false),
+            (Missing::unknown("the server does not answer", "a server"), true),
+        ] {
+            let facts = Facts::none(now, Objectives::default(), &why);
+            let examined = examine(&facts, &selection(&["fsync"], &[]));
+            assert_eq!((examined.verdict, examined.passed.len()), (Verdict::Inconclusive, 0));
+            assert_eq!(examined.inconclusive.len() + examined.not_applicable.len(), 1);
+            assert_eq!(examined.inconclusive.len() == 1, inconclusive);
+        }
+    }
+}

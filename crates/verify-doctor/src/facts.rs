@@ -1,0 +1,61 @@
+//! Everything that the checks judge, and when it was looked at.
+
+use jiff::Timestamp;
+use verify_drill::duration::Period;
+
+use crate::backups::Place;
+use crate::check::{Fact, Missing};
+use crate::machine::Machine;
+use crate::restore_side::RestoreSide;
+use crate::server::Server;
+
+/// What was looked at.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The time, by this machine's clock.
+    pub now: Timestamp,
+    /// What is asked of a recovery.
+    pub objectives: Objectives,
+    /// The database server.
+    pub server: Fact<Server>,
+    /// The machine of the server.
+    pub machine: Fact<Machine>,
+    /// Where backups are restored to.
+    pub restore_side: Fact<RestoreSide>,
+    /// Major version of the newest `pg_dump` of this machine.
+    pub dump_major: Fact<u32>,
+    /// The places that hold backups of it.
+    pub backups: Vec<Place>,
+}
+
+/// What is asked of a recovery.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Objectives {
+    /// The longest time whose writes may be lost.
+    pub rpo: Option<Period>,
+    /// The longest time since a restore was last proven.
+    pub proven_within: Option<Period>,
+    /// The time for which backups are needed.
+    pub retention: Option<Period>,
+}
+
+impl Facts {
+    /// Nothing was looked at, for this reason.
+    pub fn none(now: Timestamp, objectives: Objectives, why: &Missing) -> Self {
+        Self {
+            now,
+            objectives,
+            server: Err(why.clone()),
+            machine: Err(why.clone()),
+            restore_side: Err(why.clone()),
+            dump_major: Err(why.clone()),
+            backups: Vec::new(),
+        }
+    }
+
+    /// The time since `then`; zero for one in the future.
+    pub(crate) fn age(&self, then: Timestamp) -> Period {
+        let age_ms = self.now.duration_since(then).as_millis().max(0);
+        Period::from_ms(u64::try_from(age_ms).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,144 @@
+//! The file systems under the data directory and the WAL of a server on this machine.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::statfs;
+
+use crate::check::{Answer, Fact, Found, Missing, known};
+use crate::facts::Facts;
+
+/// A file system that is fuller leaves a restore, a checkpoint or a growing slot no room.
+const USED_PERCENT_MAX: u64 = 70;
+
+/// The file systems of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// That of the data directory.
+    pub data: FileSystem,
+    /// That of the WAL, which may be another.
+    pub wal: FileSystem,
+}
+
+/// A file system, as seen from a directory in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    pub directory: PathBuf,
+    /// Its device, which tells it from others.
+    pub device: u64,
+    /// The name of its type, if it is one over a network.
+    pub network: Option<&'static str>,
+    pub used_bytes: u64,
+    /// What is used and what an ordinary user may still use.
+    pub total_bytes: u64,
+}
+
+/// Magic numbers of `statfs` of file systems over a network.
+const NETWORK: [(u64, &str); 8] = [
+    (0x6969, "nfs"),
+    (0x517B, "smb"),
+    (0xFF53_4D42, "cifs"),
+    (0xFE53_4D42, "smb2"),
+    (0x00C3_6400, "ceph"),
+    (0x0102_1997, "9p"),
+    (0x6573_5546, "fuse"),
+    (0x0BD0_0BD0, "lustre"),
+];
+
+impl Machine {
+    /// Looks at the file systems of the server with this data directory, if it is on this machine.
+    pub fn look(data_directory: &str, system_identifier: &Fact<u64>) -> Fact<Self> {
+        let directory = Path::new(data_directory);
+        let identifier = known(system_identifier)?;
+        let needs = "run it on the server's machine, as the server's user or root";
+        let mut control = [0_u8; 8];
+        let read = File::open(directory.join("global/pg_control"))
+            .and_then(|mut file| file.read_exact(&mut control));
+        if let Err(error) = read {
+            let reason = format!("{data_directory} is not readable here: {error}");
+            return Err(Missing::unknown(reason, needs));
+        }
+        if u64::from_ne_bytes(control) != *identifier {
+            let reason = format!("{data_directory} of this machine is another server's");
+            return Err(Missing::unknown(reason, needs));
+        }
+        let look = |directory: &Path| {
+            FileSystem::of(directory).map_err(|error| {
+                Missing::unknown(format!("failed to look at {}: {error}", directory.display()), needs)
+            })
+        };
+        Ok(Self { data: look(directory)?, wal: look(&directory.join("pg_wal"))? })
+    }
+}
+
+impl FileSystem {
+    fn of(directory: &Path) -> std::io::Result<Self> {
+        let directory = directory.canonicalize()?;
+        let device = rustix::fs::stat(&directory)?.st_dev;
+        let found = statfs(&directory)?;
+        let block = u64::try_from(found.f_bsize).unwrap_or(1);
+        let used = found.f_blocks.saturating_sub(found.f_bfree);
+        #[expect(clippy::cast_sign_loss, reason = "a magic number is a pattern of 32 bits")]
+        let kind = found.f_type as u64 & 0xFFFF_FFFF;
+        Ok(Self {
+            directory,
+            device,
+            network: NETWORK.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name),
+            used_bytes: used.saturating_mul(block),
+            total_bytes: (used + found.f_bavail).saturating_mul(block),
+        })
+    }
+
+    /// The used part, as `df` rounds it: upwards.
+    fn used_percent(&self) -> u64 {
+        let (used, total) = (u128::from(self.used_bytes), u128::from(self.total_bytes.max(1)));
+        u64::try_from((used * 100).div_ceil(total)).unwrap_or(100)
+    }
+
+    fn shown(&self) -> String {
+        self.directory.display().to_string()
+    }
+}
+
+pub(crate) fn full(facts: &Facts) -> Result<Answer, Missing> {
+    let machine = known(&facts.machine)?;
+    let mut systems = vec![&machine.data];
+    if machine.wal.device != machine.data.device {
+        systems.push(&machine.wal);
+    }
+    let full = systems.into_iter().filter(|system| system.used_percent() > USED_PERCENT_MAX);
+    let found = full.map(|system| {
+        Found::new(system.shown(), format!("its file system is {} % full", system.used_percent()))
+    });
+    Ok(found.collect::<Vec<_>>().into())
+}
+
+pub(crate) fn network_data(facts: &Facts) -> Result<Answer, Missing> {
+    let system = &known(&facts.machine)?.data;
+    Ok(system
+        .network
+        .map(|name| Found::new(system.shown(), format!("is on a network file system ({name})")))
+        .into())
+}
+
+pub(crate) fn network_wal(facts: &Facts) -> Result<Answer, Missing> {
+    let system = &known(&facts.machine)?.wal;
+    Ok(system
+        .network
+        .map(|name| Found::new(system.shown(), format!("is on a network file system ({name})")))
+        .into())
+}
+
+pub(crate) fn wal_elsewhere(facts: &Facts) -> Result<Answer, Missing> {
+    let machine = known(&facts.machine)?;
+    let elsewhere = machine.wal.device != machine.data.device;
+    let name = machine.wal.directory.file_name().and_then(OsStr::to_str).unwrap_or("pg_wal");
+    Ok(elsewhere
+        .then(|| {
+            let message = format!("{name} is on another file system than {}", machine.data.shown());
+            Found::new(machine.wal.shown(), message)
+        })
+        .into())
+}
