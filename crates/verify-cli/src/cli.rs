@@ -171,6 +171,7 @@ enum Command {
     Report(commands::report::Report),
     #[cfg(not(feature = "report"))]
     Report(commands::lacking::Lacking),
+    Doctor(commands::doctor::Doctor),
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
@@ -209,6 +210,7 @@ impl Command {
             Self::Report(command) => command.run(globals),
             #[cfg(not(feature = "report"))]
             Self::Report(command) => command.run("report"),
+            Self::Doctor(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(globals),

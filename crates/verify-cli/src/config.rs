@@ -43,6 +43,9 @@ pub struct Config {
     /// Backups.
     #[serde(default)]
     backup: BackupTable,
+    /// What `doctor` cannot find out by itself.
+    #[serde(default)]
+    doctor: DoctorTable,
     /// A database in Kubernetes that Velero backs up.
     velero: Option<VeleroTable>,
     /// Limits on what a server is asked to bear.
@@ -106,6 +109,29 @@ struct LimitsTable {
     stall_timeout: Option<Period>,
     /// Time that a backup waits for transactions that began before it, prepared ones included; 60s unless given.
     wait: Option<Period>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DoctorTable {
+    /// Where WAL is archived, if `archive_command` does not show it: a directory or `s3://bucket/prefix`.
+    wal_archive: Option<PathBuf>,
+    /// A database on the server that backups are restored to: a connection string or a name from `[databases]`.
+    restore_side: Option<DatabaseName>,
+    /// The time for which backups are needed.
+    retention: Option<Period>,
+    /// The longest time since a verified restore; 30d unless given.
+    proven_within: Option<Period>,
+}
+
+/// A connection string, which may hold a password, or a name.
+#[derive(Clone, Deserialize, JsonSchema)]
+struct DatabaseName(String);
+
+impl fmt::Debug for DatabaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseName(…)")
+    }
 }
 
 impl fmt::Debug for DatabaseTable {
@@ -198,6 +224,27 @@ impl Config {
     pub fn objectives(&self) -> Objectives {
         let ObjectivesTable { rto, rpo, outage: _ } = self.objectives;
         Objectives { rto_ms: rto.map(Period::ms), rpo_ms: rpo.map(Period::ms) }
+    }
+
+    /// The objectives of what `doctor` looks at.
+    pub(crate) fn doctor_objectives(&self) -> verify_doctor::Objectives {
+        let DoctorTable { retention, proven_within, .. } = self.doctor;
+        verify_doctor::Objectives { rpo: self.objectives.rpo, proven_within, retention }
+    }
+
+    /// Where WAL is archived.
+    pub(crate) fn wal_archive(&self) -> Option<&Path> {
+        self.doctor.wal_archive.as_deref()
+    }
+
+    /// A database on the server that backups are restored to.
+    pub(crate) fn restore_side(&self) -> Option<&str> {
+        self.doctor.restore_side.as_ref().map(|DatabaseName(name)| name.as_str())
+    }
+
+    /// The names of `[databases]`.
+    pub(crate) fn database_names(&self) -> impl Iterator<Item = &str> {
+        self.databases.keys().map(String::as_str)
     }
 
     /// The longest outage of a failover.

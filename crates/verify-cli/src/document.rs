@@ -14,6 +14,7 @@ use crate::framing::{Document, VERSION};
 use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
 use crate::render::manifest::Summary;
+use verify_doctor::Examination;
 use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
 #[cfg(feature = "report")]
@@ -85,6 +86,10 @@ impl Document for History {
     const FORMAT: &'static str = "state-lab-history";
 }
 
+impl Document for Examination {
+    const FORMAT: &'static str = "state-lab-doctor";
+}
+
 impl Document for Removal {
     const FORMAT: &'static str = "state-lab-cleanup";
 }
@@ -116,6 +121,7 @@ pub fn schema() -> Value {
         framed::<Replica>(&mut generator, "`replicas`"),
         #[cfg(feature = "report")]
         framed::<History>(&mut generator, "`report`"),
+        framed::<Examination>(&mut generator, "`doctor`"),
         framed::<Removal>(&mut generator, "`cleanup`"),
         framed::<Benchmark>(&mut generator, "`bench`"),
         framed::<Demonstration>(&mut generator, "`demo`"),

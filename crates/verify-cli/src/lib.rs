@@ -14,6 +14,7 @@ mod globals;
 mod json_schema;
 #[cfg(any(not(feature = "report"), not(feature = "s3"), not(feature = "velero")))]
 mod lacking;
+mod posture;
 mod progress;
 mod providers;
 pub mod render;

@@ -3,7 +3,7 @@
 use verify_core::finding::Severity::{Fail, Notice};
 
 use crate::check::{Check, Source};
-use crate::{
+use crate::judge::{
     archive, backups, catalogue, durability, heartbeat, machine, outgoing, replication, restore_side,
 };
 
@@ -116,7 +116,7 @@ pub const CHECKS: [Check; 45] = [
         about: "pgBackRest may drop WAL (archive-push-queue-max).",
         effect: "When the archive is slow or away, WAL is dropped and reported as archived: the next point-in-time restore ends there.",
         remedy: "Remove archive-push-queue-max, and watch the disk of pg_wal instead.",
-        reads: "the setting archive_command; pgBackRest's configuration by pg_read_file (EXECUTE on it, or pg_read_server_files)",
+        reads: "the setting archive_command; pgBackRest's configuration by pg_read_file (EXECUTE on it, and pg_read_server_files)",
         judge: archive::drops,
     },
     Check {
@@ -136,7 +136,7 @@ pub const CHECKS: [Check; 45] = [
         about: "The WAL archive lacks files between others, or the one that the server archived last.",
         effect: "The next point-in-time restore ends before the gap, whatever follows it.",
         remedy: "Take a new base backup now: no backup from before the gap can be rolled forward over it.",
-        reads: "the archive: the directory of archive_command by pg_ls_dir (EXECUTE on it), or `wal_archive` in [doctor]",
+        reads: "the archive: the directory of archive_command by pg_ls_dir (EXECUTE on it, and pg_read_server_files), or `wal_archive` in [doctor]",
         judge: archive::gaps,
     },
     Check {
@@ -473,9 +473,7 @@ mod tests {
         assert_eq!(codes.len(), CHECKS.len());
         for check in &CHECKS {
             for text in [check.about, check.effect, check.remedy] {
-                let first = text.chars().next().unwrap();
-                let begins = first.is_uppercase() || text.starts_with("pg") || text.contains('_');
-                assert!(begins && text.ends_with('.'), "{}: {text}", check.code);
+                assert!(text.ends_with('.') && text.contains(' '), "{}: {text}", check.code);
             }
             assert!(!check.reads.is_empty() && !check.reads.ends_with('.'), "{}", check.code);
         }

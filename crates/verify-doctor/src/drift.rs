@@ -7,9 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use verify_core::finding::Severity;
 
-use crate::check::{Fact, Missing};
-use crate::facts::Facts;
-use crate::server::{Server, Settings};
+use crate::fact::{Fact, Missing};
+use crate::facts::{Facts, Server, Settings};
 
 /// Value of `format` in the file of a state.
 const FORMAT: &str = "state-lab-doctor-state";

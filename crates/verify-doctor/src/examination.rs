@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::finding::{Severity, Verdict};
 
-use crate::check::{Check, Found, Gap, Missing};
+use crate::check::{Check, Found, Gap};
 use crate::code::CHECKS;
 use crate::drift::Drift;
+use crate::fact::Missing;
 use crate::facts::Facts;
 
 /// The checks that are asked for.
@@ -130,14 +131,14 @@ pub fn examine(facts: &Facts, selection: &Selection) -> Examination {
                 examined.inconclusive.extend(answer.gaps.into_iter().map(unknown));
             }
             Err(Missing::NotApplicable(reason)) => {
-                examined.not_applicable.push(NotApplicable { code, reason })
+                examined.not_applicable.push(NotApplicable { code, reason });
             }
             Err(Missing::Unknown { reason, needs }) => {
                 examined.inconclusive.push(Unknown { code, object: None, reason, needs });
             }
         }
     }
-    examined.findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+    examined.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     examined.settle();
     examined
 }

@@ -5,28 +5,19 @@
 //! What could not be looked at is never silently absent: it is inconclusive, with the right that it needs.
 #![expect(missing_docs, reason = "an internal crate of the program, whose names say what they are")]
 
-pub mod archive;
-pub mod backups;
-pub mod catalogue;
 mod check;
 mod code;
 mod document;
 pub mod drift;
-mod durability;
 mod examination;
-mod facts;
-mod heartbeat;
-pub mod machine;
-mod outgoing;
+mod fact;
+pub mod facts;
+mod judge;
 pub mod postgres;
-pub mod replication;
-pub mod restore_side;
-mod server;
-mod shell;
 
-pub use check::{Answer, Check, Fact, Found, Gap, Missing, Source};
+pub use check::{Answer, Check, Found, Gap, Source};
 pub use code::CHECKS;
 pub use document::markdown;
 pub use examination::{Examination, Finding, NotApplicable, Selection, Unknown, examine};
+pub use fact::{Fact, Missing};
 pub use facts::{Facts, Objectives};
-pub use server::{Server, Settings};

@@ -20,6 +20,11 @@ pub(super) const DUMPS: &str = "dumps";
 /// The file of roles.
 pub(super) const GLOBALS: &str = "globals.sql";
 
+/// Returns whether the backup in this directory holds the roles.
+pub fn holds_globals(backup: &Path) -> bool {
+    backup.join(GLOBALS).is_file()
+}
+
 /// Dumps the databases into `to`, one after the other, while they are captured.
 pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Manifest>> {
     let plan = plan.clone().with_mode(Mode::SharedSnapshot);

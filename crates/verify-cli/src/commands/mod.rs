@@ -10,6 +10,7 @@ pub(crate) mod cluster_flags;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;

@@ -21,12 +21,19 @@ pub(crate) struct StoreFlag {
 }
 
 impl StoreFlag {
+    /// The directory of the store: the flag's, else the configuration's, else the user's.
+    pub(crate) fn path(&self, config: &Config) -> Result<PathBuf> {
+        self.store.as_deref().or(config.store()).map_or_else(Store::default_path, |path| Ok(path.to_owned()))
+    }
+
+    /// Returns whether the command line or the configuration names a store.
+    pub(crate) fn is_given(&self, config: &Config) -> bool {
+        self.store.is_some() || config.store().is_some()
+    }
+
     /// The store: the flag's, else the configuration's, else the user's.
     pub(crate) fn open(&self, config: &Config) -> Result<Store> {
-        match self.store.as_deref().or(config.store()) {
-            Some(path) => Store::open(path),
-            None => Store::open(&Store::default_path()?),
-        }
+        Store::open(&self.path(config)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(all(test, feature = "velero"))]
 mod claims_tests;
+pub(crate) mod doctor;
 pub(crate) mod document;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;

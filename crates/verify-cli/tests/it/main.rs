@@ -4,6 +4,7 @@ mod backup;
 mod command_line;
 mod databases;
 mod demo;
+mod doctor;
 mod drill;
 mod files;
 mod hints;

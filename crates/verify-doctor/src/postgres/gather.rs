@@ -10,12 +10,12 @@ use verify_core::postgres::{Connection, Row, Type, heartbeat};
 use verify_core::table::{TableName, shown_identifier, shown_text};
 
 use super::statements;
-use crate::archive::{self, ArchiveFiles, Archiver};
-use crate::catalogue::{Constraint, Index, OwnedSequence, SequenceValues, Tablespace};
-use crate::check::{Fact, Missing};
-use crate::replication::{PreparedTransaction, Slot};
-use crate::restore_side::{RestoreSide, libraries};
-use crate::server::{Server, Settings};
+use crate::fact::{Fact, Missing};
+use crate::facts::{
+    ArchiveFiles, Archiver, Constraint, Index, OwnedSequence, PreparedTransaction, RestoreSide,
+    SequenceValues, Server, Settings, Slot, Tablespace, libraries,
+};
+use crate::judge::archive;
 
 /// Files in which pgBackRest looks for its options, unless its command names one.
 const PGBACKREST: [&str; 2] = ["/etc/pgbackrest/pgbackrest.conf", "/etc/pgbackrest.conf"];
@@ -83,16 +83,16 @@ pub fn gather(connection: &mut Connection) -> Result<Server, Error> {
             Ok(Tablespace { name: shown(row, 0)?, location: shown(row, 1)? })
         }),
         pulse: pulse(connection),
-        subscriptions: rows(connection, statements::SUBSCRIPTIONS, MONITOR, |row| shown_all(row)).map(names),
+        subscriptions: rows(connection, statements::SUBSCRIPTIONS, MONITOR, shown_all).map(names),
         cron_jobs: cron_jobs(connection),
         foreign_servers: rows(connection, statements::FOREIGN_SERVERS, MONITOR, |row| {
             Ok(format!("{} ({})", shown_identifier(row.text(0)?), shown_identifier(row.text(1)?)))
         }),
-        collations: collations(connection, major).map(|collations| {
+        collations: collations(connection, major, true).map(|collations| {
             let drifted = collations.iter().filter(|(_, recorded, actual)| recorded != actual);
             drifted.map(|(name, _, _)| name.clone()).collect()
         }),
-        collation_versions: collations(connection, major)
+        collation_versions: collations(connection, major, true)
             .map(|collations| collations.into_iter().map(|(name, _, actual)| (name, actual)).collect()),
         extensions: rows(connection, statements::EXTENSIONS, MONITOR, |row| {
             Ok((shown(row, 0)?, shown(row, 1)?))
@@ -113,14 +113,13 @@ pub fn restore_side(connection: &mut Connection) -> Result<RestoreSide, Error> {
     let identity = identity.first().ok_or_else(no_row)?;
     let version: u32 = identity.number(0)?;
     let settings = settings(connection, identity.flag(4)?)?;
-    let all = statements::collations(version / 10_000, false);
     Ok(RestoreSide {
         version,
         available: rows(connection, statements::AVAILABLE_EXTENSIONS, MONITOR, |row| shown(row, 0))
             .map(|names| names.into_iter().collect()),
         loadable: settings.get("shared_preload_libraries").map(libraries),
-        collations: rows(connection, &all, MONITOR, |row| Ok((shown(row, 0)?, value(row, 2))))
-            .map(BTreeMap::from_iter),
+        collations: collations(connection, version / 10_000, false)
+            .map(|collations| collations.into_iter().map(|(name, _, actual)| (name, actual)).collect()),
         settings,
     })
 }
@@ -154,7 +153,8 @@ fn archiver(row: &Row) -> Result<Archiver, Error> {
 fn archive_files(connection: &mut Connection, command: &str, settings: &Settings) -> Fact<ArchiveFiles> {
     let segment_bytes = settings.number("wal_segment_size")?;
     let directory = archive::directory(command).ok_or_else(archive::no_directory)?;
-    let needs = "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean)";
+    let needs =
+        "GRANT pg_read_server_files, and EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean)";
     let listed = connection
         .query_with(statements::LIST_DIRECTORY, &[(&directory, Type::TEXT)])
         .map_err(|error| refused(&error, needs))?;
@@ -249,11 +249,13 @@ fn cron_jobs(connection: &mut Connection) -> Fact<Vec<String>> {
     }
 }
 
-/// Collations in use: name, recorded version, version of the operating system.
-fn collations(connection: &mut Connection, major: u32) -> Fact<Vec<(String, String, String)>> {
-    rows(connection, &statements::collations(major, true), MONITOR, |row| {
-        Ok((shown(row, 0)?, value(row, 1), value(row, 2)))
-    })
+/// Collations, or those in use: name, recorded version, version of the operating system. One that has no version now, as `C.UTF-8`,
+/// sorts by code points.
+fn collations(connection: &mut Connection, major: u32, used: bool) -> Fact<Vec<(String, String, String)>> {
+    let all = rows(connection, &statements::collations(major, used), MONITOR, |row| {
+        row.get(2).map(|actual| Ok((shown(row, 0)?, value(row, 1), shown_text(actual)))).transpose()
+    })?;
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// The rows of a statement, each as `read` reads it; the fact is missing where the server refuses it.

@@ -116,15 +116,7 @@ impl Installation {
 ///
 /// A newer `pg_dump`, `pg_restore`, `psql` or `pg_basebackup` serves older servers too, never the other way round.
 pub fn client_program(name: &str, major_min: u32) -> Result<PathBuf> {
-    // Of the same version the program itself goes before a script around it, such as Debian's, which would choose
-    // another version by rules of its own.
-    let newest = program_dirs()
-        .iter()
-        .map(|dir| dir.join(name))
-        .filter(|path| path.is_file())
-        .filter_map(|path| Some((version_of(&path).ok()?, path)))
-        .max_by_key(|(version, path)| (version_key(version), !is_script(path)));
-    match newest {
+    match newest_client(name) {
         Some((version, path)) if major_of(&version).is_some_and(|major| major >= major_min) => Ok(path),
         Some((version, path)) => bail!(
             "`{name}` of version {major_min} or newer is needed, but the newest found is {} of version {version}; \
@@ -137,6 +129,23 @@ pub fn client_program(name: &str, major_min: u32) -> Result<PathBuf> {
             searched()
         ),
     }
+}
+
+/// The major version of the newest client program of this name; none where this machine has none.
+pub fn newest_client_major(name: &str) -> Option<u32> {
+    major_of(&newest_client(name)?.0)
+}
+
+/// The newest client program of this name, with its version.
+fn newest_client(name: &str) -> Option<(String, PathBuf)> {
+    // Of the same version the program itself goes before a script around it, such as Debian's, which would choose
+    // another version by rules of its own.
+    program_dirs()
+        .iter()
+        .map(|dir| dir.join(name))
+        .filter(|path| path.is_file())
+        .filter_map(|path| Some((version_of(&path).ok()?, path)))
+        .max_by_key(|(version, path)| (version_key(version), !is_script(path)))
 }
 
 fn searched() -> String {

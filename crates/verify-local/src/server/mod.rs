@@ -13,7 +13,7 @@ mod running;
 
 pub use account::{ServerUser, create_server_dir, give_to_server_user, run_as_server_user, server_user};
 pub use data_directory::InitOptions;
-pub use installation::{Installation, client_program};
+pub use installation::{Installation, client_program, newest_client_major};
 pub use options::{Listen, StartOptions, Stop, Wait};
 pub use postmaster::stop_servers_below;
 pub use running::Server;

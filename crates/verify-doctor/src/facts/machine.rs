@@ -1,17 +1,12 @@
 //! The file systems under the data directory and the WAL of a server on this machine.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
 
-use crate::check::{Answer, Fact, Found, Missing, known};
-use crate::facts::Facts;
-
-/// A file system that is fuller leaves a restore, a checkpoint or a growing slot no room.
-const USED_PERCENT_MAX: u64 = 70;
+use crate::fact::{Fact, Missing, known};
 
 /// The file systems of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,53 +87,13 @@ impl FileSystem {
     }
 
     /// The used part, as `df` rounds it: upwards.
-    fn used_percent(&self) -> u64 {
+    pub fn used_percent(&self) -> u64 {
         let (used, total) = (u128::from(self.used_bytes), u128::from(self.total_bytes.max(1)));
         u64::try_from((used * 100).div_ceil(total)).unwrap_or(100)
     }
 
-    fn shown(&self) -> String {
+    /// Its directory.
+    pub fn shown(&self) -> String {
         self.directory.display().to_string()
     }
-}
-
-pub(crate) fn full(facts: &Facts) -> Result<Answer, Missing> {
-    let machine = known(&facts.machine)?;
-    let mut systems = vec![&machine.data];
-    if machine.wal.device != machine.data.device {
-        systems.push(&machine.wal);
-    }
-    let full = systems.into_iter().filter(|system| system.used_percent() > USED_PERCENT_MAX);
-    let found = full.map(|system| {
-        Found::new(system.shown(), format!("its file system is {} % full", system.used_percent()))
-    });
-    Ok(found.collect::<Vec<_>>().into())
-}
-
-pub(crate) fn network_data(facts: &Facts) -> Result<Answer, Missing> {
-    let system = &known(&facts.machine)?.data;
-    Ok(system
-        .network
-        .map(|name| Found::new(system.shown(), format!("is on a network file system ({name})")))
-        .into())
-}
-
-pub(crate) fn network_wal(facts: &Facts) -> Result<Answer, Missing> {
-    let system = &known(&facts.machine)?.wal;
-    Ok(system
-        .network
-        .map(|name| Found::new(system.shown(), format!("is on a network file system ({name})")))
-        .into())
-}
-
-pub(crate) fn wal_elsewhere(facts: &Facts) -> Result<Answer, Missing> {
-    let machine = known(&facts.machine)?;
-    let elsewhere = machine.wal.device != machine.data.device;
-    let name = machine.wal.directory.file_name().and_then(OsStr::to_str).unwrap_or("pg_wal");
-    Ok(elsewhere
-        .then(|| {
-            let message = format!("{name} is on another file system than {}", machine.data.shown());
-            Found::new(machine.wal.shown(), message)
-        })
-        .into())
 }

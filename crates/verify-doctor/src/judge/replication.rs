@@ -1,32 +1,13 @@
 //! Replication slots and prepared transactions, which hold back WAL and the removal of dead rows.
 
-use jiff::Timestamp;
 use verify_drill::duration::Period;
 
-use crate::check::{Answer, Found, Missing, known};
-use crate::facts::Facts;
+use crate::check::{Answer, Found};
+use crate::fact::{Missing, known};
+use crate::facts::{Facts, PreparedTransaction};
 
 /// A prepared transaction that is older is forgotten.
 const PREPARED_AGE_MAX: Period = Period::from_ms(60 * 60 * 1_000);
-
-/// A replication slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    pub name: String,
-    /// `reserved`, `extended`, `unreserved` or `lost`; none where it reserves no WAL.
-    pub wal_status: Option<String>,
-    pub active: bool,
-    /// WAL that it holds back, in bytes.
-    pub held_bytes: Option<u64>,
-}
-
-/// A transaction that was prepared for a two-phase commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreparedTransaction {
-    pub id: String,
-    pub database: String,
-    pub prepared_at: Timestamp,
-}
 
 pub(crate) fn lost_slots(facts: &Facts) -> Result<Answer, Missing> {
     let slots = known(&known(&facts.server)?.slots)?;

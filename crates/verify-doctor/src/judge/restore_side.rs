@@ -1,10 +1,8 @@
 //! What the side that backups are restored to lacks.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::check::{Answer, Fact, Found, Missing, known};
-use crate::facts::Facts;
-use crate::server::Settings;
+use crate::check::{Answer, Found};
+use crate::fact::{Missing, known};
+use crate::facts::{Facts, libraries};
 
 /// Settings that a standby or a restored copy needs at least as high as its source had them.
 const AT_LEAST: [&str; 5] = [
@@ -14,20 +12,6 @@ const AT_LEAST: [&str; 5] = [
     "max_prepared_transactions",
     "max_locks_per_transaction",
 ];
-
-/// The server that backups are restored to.
-#[derive(Clone, Debug)]
-pub struct RestoreSide {
-    /// `server_version_num`.
-    pub version: u32,
-    pub settings: Settings,
-    /// The extensions that can be created there.
-    pub available: Fact<BTreeSet<String>>,
-    /// The libraries that are loaded or can be, of those that the source preloads; none where that is not known.
-    pub loadable: Fact<BTreeSet<String>>,
-    /// Versions of collations of the operating system, by provider and locale.
-    pub collations: Fact<BTreeMap<String, String>>,
-}
 
 pub(crate) fn extensions(facts: &Facts) -> Result<Answer, Missing> {
     let side = known(&facts.restore_side)?;
@@ -41,15 +25,6 @@ pub(crate) fn extensions(facts: &Facts) -> Result<Answer, Missing> {
         )
     });
     Ok(found.collect::<Vec<_>>().into())
-}
-
-/// The names of a list of libraries, without directories and suffixes.
-pub fn libraries(list: &str) -> BTreeSet<String> {
-    let name = |library: &str| {
-        let library = library.trim().trim_matches('"');
-        library.rsplit('/').next().unwrap_or_default().trim_end_matches(".so").to_owned()
-    };
-    list.split(',').map(name).filter(|library| !library.is_empty()).collect()
 }
 
 pub(crate) fn preloads(facts: &Facts) -> Result<Answer, Missing> {

@@ -1,6 +1,7 @@
 //! Settings by which a server, or a copy of it, survives a crash.
 
-use crate::check::{Answer, Found, Missing, known};
+use crate::check::{Answer, Found};
+use crate::fact::{Missing, known};
 use crate::facts::Facts;
 
 /// Reports a setting that is off.

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use verify_core::finding::Severity;
 use verify_drill::duration::Period;
 use verify_drill::quantity::counted;
 
-use crate::check::{Answer, Fact, Found, Missing, known};
-use crate::facts::Facts;
-use crate::server::Server;
-use crate::shell::{Operator, Simple, split};
+use super::shell::{Operator, Simple, split};
+use crate::check::{Answer, Found};
+use crate::fact::{Fact, Missing, known};
+use crate::facts::{Facts, Server};
 
 /// Commands that succeed whatever happened before.
 const NEUTRAL: [&str; 6] = ["true", ":", "exit", "echo", "logger", "printf"];
@@ -18,34 +17,6 @@ const NEUTRAL: [&str; 6] = ["true", ":", "exit", "echo", "logger", "printf"];
 const LOCAL: [&str; 10] = ["test", "[", "cp", "install", "gzip", "zstd", "lz4", "xz", "cat", "dd"];
 /// Gaps that are named; of more only the number is.
 const GAPS_SHOWN: usize = 3;
-
-/// `pg_stat_archiver`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Archiver {
-    pub archived: u64,
-    pub last_archived_file: Option<String>,
-    pub last_archived_at: Option<Timestamp>,
-    pub failed: u64,
-    pub last_failed_file: Option<String>,
-    pub last_failed_at: Option<Timestamp>,
-}
-
-impl Archiver {
-    /// Whether its latest attempt failed.
-    pub fn is_failing(&self) -> bool {
-        self.last_failed_at.is_some() && self.last_failed_at > self.last_archived_at
-    }
-}
-
-/// The names of the files in a WAL archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchiveFiles {
-    /// The archive, for people.
-    pub place: String,
-    pub names: Vec<String>,
-    /// `wal_segment_size` of the server.
-    pub segment_bytes: u64,
-}
 
 /// Whether the server archives its WAL by itself, and how.
 enum Archiving<'a> {
@@ -256,7 +227,9 @@ pub(crate) fn no_directory() -> Missing {
 
 pub(crate) fn gaps(facts: &Facts) -> Result<Answer, Missing> {
     let server = known(&facts.server)?;
-    archiving(server)?;
+    if let Archiving::Unset = archiving(server)? {
+        return Err(Missing::not_applicable("archive_command is empty"));
+    }
     let archiver = known(&server.archiver)?;
     let archive = known(&server.archive_files)?;
     let place = format!("archive {}", archive.place);
@@ -326,6 +299,12 @@ fn parse(name: &str, per_log: u64) -> Option<(u32, u64)> {
 
 fn file_name(timeline: u32, segment: u64, per_log: u64) -> String {
     format!("{timeline:08X}{:08X}{:08X}", segment / per_log, segment % per_log)
+}
+
+/// The tool that archives, and may keep backups of its own.
+pub(crate) fn other_tool(facts: &Facts) -> Option<&'static str> {
+    let command = facts.server.as_ref().ok()?.settings.get("archive_command").ok()?;
+    ["pgbackrest", "wal-g", "wal-e", "barman", "pghoard"].into_iter().find(|tool| command.contains(tool))
 }
 
 /// Whether the WAL archive is known to reach to within the objective of now.

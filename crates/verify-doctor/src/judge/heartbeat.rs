@@ -2,7 +2,8 @@
 
 use verify_drill::duration::Period;
 
-use crate::check::{Answer, Found, Missing, known};
+use crate::check::{Answer, Found};
+use crate::fact::{Missing, known};
 use crate::facts::Facts;
 
 pub(crate) fn absent(facts: &Facts) -> Result<Answer, Missing> {

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use verify_core::heartbeat::Pulse;
 
-use crate::archive::{ArchiveFiles, Archiver};
-use crate::catalogue::{Constraint, Index, OwnedSequence, Tablespace};
-use crate::check::{Fact, Missing};
-use crate::replication::{PreparedTransaction, Slot};
+use crate::fact::{Fact, Missing};
 
 /// A database server, as one of its databases shows it.
 #[derive(Clone, Debug)]
@@ -112,4 +109,100 @@ impl Settings {
     pub fn is_on(&self, name: &str) -> Result<bool, Missing> {
         Ok(self.get(name)? == "on")
     }
+}
+
+/// `pg_stat_archiver`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Archiver {
+    pub archived: u64,
+    pub last_archived_file: Option<String>,
+    pub last_archived_at: Option<Timestamp>,
+    pub failed: u64,
+    pub last_failed_file: Option<String>,
+    pub last_failed_at: Option<Timestamp>,
+}
+
+impl Archiver {
+    /// Whether its latest attempt failed.
+    pub fn is_failing(&self) -> bool {
+        self.last_failed_at.is_some() && self.last_failed_at > self.last_archived_at
+    }
+}
+
+/// The names of the files in a WAL archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveFiles {
+    /// The archive, for people.
+    pub place: String,
+    pub names: Vec<String>,
+    /// `wal_segment_size` of the server.
+    pub segment_bytes: u64,
+}
+
+/// A replication slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub name: String,
+    /// `reserved`, `extended`, `unreserved` or `lost`; none where it reserves no WAL.
+    pub wal_status: Option<String>,
+    pub active: bool,
+    /// WAL that it holds back, in bytes.
+    pub held_bytes: Option<u64>,
+}
+
+/// A transaction that was prepared for a two-phase commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedTransaction {
+    pub id: String,
+    pub database: String,
+    pub prepared_at: Timestamp,
+}
+
+/// An index that is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// With its schema.
+    pub name: String,
+    /// Its table, with its schema.
+    pub table: String,
+    /// Whether a session holds the lock of CREATE INDEX CONCURRENTLY on the table, so that it may be in the making.
+    pub maybe_building: bool,
+}
+
+/// A constraint that was not checked against the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constraint {
+    pub name: String,
+    /// Its table, with its schema.
+    pub table: String,
+    /// Whether the server checks it on writes at all.
+    pub enforced: bool,
+}
+
+/// A sequence that feeds a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedSequence {
+    /// With its schema.
+    pub name: String,
+    /// The table and the column.
+    pub column: String,
+    /// The value that it returns next, and the greatest (for a descending one the least) of the column; or why they could
+    /// not be read, and the grant that is missing.
+    pub values: Result<SequenceValues, (String, String)>,
+}
+
+/// The values of a sequence and its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceValues {
+    pub next: i128,
+    /// The furthest value of the column, in the direction of the sequence; none where it is empty.
+    pub furthest: Option<i128>,
+    pub increment: i64,
+}
+
+/// A tablespace outside the data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tablespace {
+    pub name: String,
+    pub location: String,
 }

@@ -1,89 +1,29 @@
 //! Stored backups, whoever made them, and the restores that proved them.
 
-use jiff::Timestamp;
+use std::cmp::Reverse;
+
 use verify_core::finding::Verdict;
 use verify_drill::duration::Period;
 use verify_drill::quantity::bytes;
 
-use crate::archive;
-use crate::check::{Answer, Fact, Found, Gap, Missing, known};
-use crate::facts::Facts;
+use super::archive;
+use crate::check::{Answer, Found, Gap};
+use crate::fact::{Missing, known};
+use crate::facts::{Backup, Content, Facts, State};
 
 /// A restore proves a backup, and the way to restore, for so long unless `[doctor]` says otherwise.
-pub const PROVEN_WITHIN: Period = Period::from_ms(30 * 24 * 60 * 60 * 1_000);
+const PROVEN_WITHIN: Period = Period::from_ms(30 * 24 * 60 * 60 * 1_000);
 /// Backups before the newest whose sizes it is compared with.
 const EARLIER_MAX: usize = 7;
-
-/// A place that holds backups: a store of this machine, or Velero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub name: String,
-    /// The backups that hold this database, in any order.
-    pub backups: Fact<Vec<Backup>>,
-}
-
-/// A backup, whoever made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
-    pub name: String,
-    pub started_at: Timestamp,
-    pub state: State,
-    /// The bytes of its data, where they are known.
-    pub bytes: Option<u64>,
-    pub content: Content,
-    /// The newest attempt to restore and verify it.
-    pub proof: Option<Proof>,
-}
-
-/// How a backup ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    Good,
-    /// Complete, with complaints.
-    Complained(String),
-    /// Not restorable as a whole.
-    Bad(String),
-    Running,
-}
-
-/// What a backup is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The files of the whole server, in a store of their own.
-    Server,
-    /// Dumps of databases.
-    Dumps {
-        /// Whether roles and other globals are with them.
-        globals: bool,
-    },
-    /// A snapshot that is only in the storage of its volume.
-    LocalSnapshot,
-}
-
-/// A restore that was verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proof {
-    pub at: Timestamp,
-    pub verdict: Verdict,
-}
-
-impl Backup {
-    fn is_restorable(&self) -> bool {
-        matches!(self.state, State::Good | State::Complained(_))
-    }
-}
 
 /// All backups, and gaps for the places that could not be looked at.
 fn all(facts: &Facts) -> Result<(Vec<&Backup>, Vec<Gap>), Missing> {
     let (mut backups, mut gaps, mut last) = (Vec::new(), Vec::new(), None);
     for place in &facts.backups {
         match &place.backups {
-            Ok(found) => {
-                last = None.or(last);
-                backups.extend(found);
-            }
+            Ok(found) => backups.extend(found),
             Err(Missing::Unknown { reason, needs }) => {
-                gaps.push(Gap { object: place.name.clone(), reason: reason.clone(), needs: needs.clone() })
+                gaps.push(Gap { object: place.name.clone(), reason: reason.clone(), needs: needs.clone() });
             }
             Err(missing) => last = Some(missing.clone()),
         }
@@ -97,7 +37,7 @@ fn all(facts: &Facts) -> Result<(Vec<&Backup>, Vec<Gap>), Missing> {
             )
         }));
     }
-    backups.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+    backups.sort_by_key(|backup| Reverse(backup.started_at));
     Ok((backups, gaps))
 }
 
@@ -106,8 +46,16 @@ pub(crate) fn none(facts: &Facts) -> Result<Answer, Missing> {
     let newest = backups.iter().find(|backup| backup.is_restorable());
     let rpo = facts.objectives.rpo;
     let found = match newest {
-        None if gaps.is_empty() => Some(Found::new("backups", "no restorable backup is stored")),
-        None => None,
+        None if !gaps.is_empty() => None,
+        None => match archive::other_tool(facts) {
+            Some(tool) => {
+                return Err(Missing::unknown(
+                    format!("archive_command runs {tool}, whose backups are not looked at"),
+                    "a backup by state-lab",
+                ));
+            }
+            None => Some(Found::new("backups", "no restorable backup is stored")),
+        },
         Some(newest) => rpo.filter(|rpo| facts.age(newest.started_at) > *rpo).map(|rpo| {
             let age = facts.age(newest.started_at).rounded_up();
             let message = format!("the newest restorable backup is {age} old, and the RPO is {rpo}");
@@ -126,7 +74,7 @@ pub(crate) fn shrunk(facts: &Facts) -> Result<Answer, Missing> {
     for place in &facts.backups {
         let Ok(backups) = known(&place.backups) else { continue };
         let mut backups: Vec<&Backup> = backups.iter().filter(|backup| backup.is_restorable()).collect();
-        backups.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+        backups.sort_by_key(|backup| Reverse(backup.started_at));
         let Some((newest, earlier)) = backups.split_first() else { continue };
         // Sizes of a dump and of a server's files cannot be compared.
         let alike = earlier.iter().filter(|backup| {

@@ -1,13 +1,21 @@
 //! Everything that the checks judge, and when it was looked at.
 
+mod backup;
+mod machine;
+mod restore_side;
+mod server;
+
 use jiff::Timestamp;
 use verify_drill::duration::Period;
 
-use crate::backups::Place;
-use crate::check::{Fact, Missing};
-use crate::machine::Machine;
-use crate::restore_side::RestoreSide;
-use crate::server::Server;
+pub use self::backup::{Backup, Content, Place, Proof, State};
+pub use self::machine::{FileSystem, Machine};
+pub use self::restore_side::{RestoreSide, libraries};
+pub use self::server::{
+    ArchiveFiles, Archiver, Constraint, Index, OwnedSequence, PreparedTransaction, SequenceValues, Server,
+    Settings, Slot, Tablespace,
+};
+use crate::fact::{Fact, Missing};
 
 /// What was looked at.
 #[derive(Clone, Debug)]

@@ -1,56 +1,8 @@
 //! Objects of the database that a restore loses, cannot rebuild, or brings back damaged.
 
-use crate::check::{Answer, Found, Gap, Missing, known};
-use crate::facts::Facts;
-
-/// An index that is not valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
-    /// With its schema.
-    pub name: String,
-    /// Its table, with its schema.
-    pub table: String,
-    /// Whether a session holds the lock of CREATE INDEX CONCURRENTLY on the table, so that it may be in the making.
-    pub maybe_building: bool,
-}
-
-/// A constraint that was not checked against the rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Constraint {
-    pub name: String,
-    /// Its table, with its schema.
-    pub table: String,
-    /// Whether the server checks it on writes at all.
-    pub enforced: bool,
-}
-
-/// A sequence that feeds a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedSequence {
-    /// With its schema.
-    pub name: String,
-    /// The table and the column.
-    pub column: String,
-    /// The value that it returns next, and the greatest (for a descending one the least) of the column; or why they could
-    /// not be read, and the grant that is missing.
-    pub values: Result<SequenceValues, (String, String)>,
-}
-
-/// The values of a sequence and its column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SequenceValues {
-    pub next: i128,
-    /// The furthest value of the column, in the direction of the sequence; none where it is empty.
-    pub furthest: Option<i128>,
-    pub increment: i64,
-}
-
-/// A tablespace outside the data directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tablespace {
-    pub name: String,
-    pub location: String,
-}
+use crate::check::{Answer, Found, Gap};
+use crate::fact::{Missing, known};
+use crate::facts::{Facts, SequenceValues};
 
 pub(crate) fn unlogged(facts: &Facts) -> Result<Answer, Missing> {
     let tables = known(&known(&facts.server)?.unlogged)?;

@@ -1,6 +1,7 @@
 //! Parts of a database by which a restored copy acts on other systems.
 
-use crate::check::{Answer, Fact, Found, Missing, known};
+use crate::check::{Answer, Found};
+use crate::fact::{Fact, Missing, known};
 use crate::facts::Facts;
 
 fn each(names: &Fact<Vec<String>>, message: &str) -> Result<Answer, Missing> {

@@ -1,0 +1,247 @@
+//! Gathers the facts that `doctor` judges, from the configuration, the server, this machine and the places of backups.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use verify_core::manifest::Source;
+use verify_core::report::Report;
+use verify_doctor::facts::{
+    ArchiveFiles, Backup, Content, Machine, Place, Proof, RestoreSide, Server, State,
+};
+use verify_doctor::{Fact, Facts, Missing, postgres};
+use verify_drill::backup_record::{BackupRecord, CopyMethod};
+use verify_drill::hint::Hinted;
+use verify_drill::store::{Address, Folder, Store as _};
+use verify_drill::watch::Watch;
+use verify_local::Store;
+use verify_local::server::newest_client_major;
+
+use crate::commands::cluster_flags::ClusterFlags;
+use crate::commands::storing::StoreFlag;
+use crate::config::Config;
+use crate::connect::Target;
+use crate::store;
+
+/// The manifests of so many backups, the newest, are read to see whose they are.
+const MANIFESTS_MAX: usize = 8;
+/// The largest report that is read.
+const REPORT_BYTES_MAX: u64 = 256 << 20;
+
+/// What is to be looked at.
+pub(crate) struct Request<'a> {
+    pub(crate) database: Option<&'a str>,
+    pub(crate) store: &'a StoreFlag,
+    #[expect(dead_code, reason = "for what is in a cluster")]
+    pub(crate) cluster: &'a ClusterFlags,
+    pub(crate) config: &'a Config,
+}
+
+/// Gathers everything.
+///
+/// # Errors
+///
+/// If a database that was named cannot be reached.
+pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
+    let Request { database, store, cluster: _, config } = request;
+    if database.is_none() && config.database_names().next().is_none() && !store.is_given(config) {
+        let told = "failed to examine anything: neither a database nor a store of backups was given";
+        let hint = "set --database or --store, or add [databases.NAME] to the configuration";
+        return Err(Hinted::new(told, hint).into());
+    }
+    let nothing =
+        Missing::not_applicable("no database was given: --database, or [databases] of the configuration");
+    let mut facts = Facts::none(Timestamp::now(), config.doctor_objectives(), &nothing);
+    let names: Vec<&str> = config.database_names().collect();
+    let name = match (*database, names.as_slice()) {
+        (Some(name), _) => Some(name),
+        (None, [only]) => Some(*only),
+        (None, []) => None,
+        (None, [..]) => {
+            let several = Missing::unknown("the configuration has several databases", "--database NAME");
+            facts = Facts::none(facts.now, facts.objectives, &several);
+            None
+        }
+    };
+    if let Some(name) = name {
+        look_at_server(&mut facts, name, config, watch)?;
+    }
+    if facts.server.is_ok() || store.is_given(config) {
+        watch.step("looking at the stored backups")?;
+        let server = facts.server.as_ref().ok();
+        let place = store.path(config)?;
+        let backups = backups(&place, server)
+            .map_err(|error| Missing::unknown(format!("{error:#}"), "a store that this user may read"));
+        facts.backups.push(Place { name: place.display().to_string(), backups });
+    }
+    Ok(facts)
+}
+
+/// Gathers what the server, its machine and its counterpart show.
+fn look_at_server(facts: &mut Facts, name: &str, config: &Config, watch: &Watch<'_>) -> Result<()> {
+    let target = Target::find(name, config)?;
+    watch.step(&format!("looking at {}", target.place))?;
+    let doing = || format!("failed to examine {}", target.place);
+    let mut connection = target.connect().with_context(doing)?;
+    let mut server = postgres::gather(&mut connection).with_context(doing)?;
+    drop(connection);
+    if let Some(place) = config.wal_archive() {
+        watch.step(&format!("listing the WAL archive {}", place.display()))?;
+        server.archive_files = archive_files(place, &server, config);
+    }
+    facts.machine = match server.settings.get("data_directory") {
+        Ok(directory) => Machine::look(directory, &server.system_identifier),
+        Err(missing) => Err(missing),
+    };
+    facts.restore_side = match config.restore_side() {
+        None => Err(Missing::not_applicable("[doctor] of the configuration has no restore_side")),
+        Some(name) => restore_side(name, config, watch)?,
+    };
+    facts.dump_major =
+        newest_client_major("pg_dump").ok_or_else(|| Missing::not_applicable("this machine has no pg_dump"));
+    facts.server = Ok(server);
+    Ok(())
+}
+
+fn restore_side(name: &str, config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>> {
+    let target = Target::find(name, config)?;
+    watch.step(&format!("looking at the restore side {}", target.place))?;
+    let looked = target.connect().and_then(|mut connection| postgres::restore_side(&mut connection));
+    Ok(looked.map_err(|error| Missing::unknown(error.to_string(), "a server that answers at `restore_side`")))
+}
+
+/// The files of the archive that the configuration names.
+fn archive_files(place: &Path, server: &Server, config: &Config) -> Fact<ArchiveFiles> {
+    let segment_bytes = u64::try_from(server.settings.number("wal_segment_size")?).unwrap_or_default();
+    let list = || -> Result<Vec<String>> {
+        let objects = match Address::of_path(place)? {
+            Some(address) => store::open(&config.s3().location(&address)?)?.list(&address.key)?,
+            None => Folder::new(place).list("")?,
+        };
+        Ok(objects.into_iter().map(|object| object.key).collect())
+    };
+    let names = list().map_err(|error| {
+        Missing::unknown(format!("{error:#}"), "the right to list `wal_archive` of [doctor]")
+    })?;
+    Ok(ArchiveFiles { place: place.display().to_string(), names, segment_bytes })
+}
+
+/// The backups of a store that hold this database, the newest first; all of them where no database is known.
+fn backups(path: &Path, server: Option<&Server>) -> Result<Vec<Backup>> {
+    // To look must not create it.
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open(path)?;
+    let mut records = Vec::new();
+    for name in store.names()? {
+        let path = store.path().join(name.as_str());
+        records.push((BackupRecord::read(&path)?, path));
+    }
+    records.sort_by_key(|(record, _)| std::cmp::Reverse(record.started_at));
+    let mut backups = Vec::new();
+    for (record, path) in &records {
+        let reports = reports(path)?;
+        let owner = owner(record, path, &reports, server, backups.len() < MANIFESTS_MAX);
+        let (is_own, state) = match owner {
+            Ok(source) => {
+                (source.is_none_or(|source| server.is_none_or(|server| is_of(&source, server))), State::Good)
+            }
+            // Not restorable by state-lab, whoever's it is.
+            Err(error) => (true, State::Bad(format!("is damaged: {error:#}"))),
+        };
+        let holds =
+            server.is_none_or(|server| record.databases.iter().any(|one| one.name == server.database));
+        if holds && is_own {
+            backups.push(backup(record, path, &reports, state, server));
+        }
+    }
+    Ok(backups)
+}
+
+/// Whose database a backup holds, from its newest report or its manifest; none where that is not known.
+fn owner(
+    record: &BackupRecord,
+    path: &Path,
+    reports: &[Report],
+    server: Option<&Server>,
+    read_manifest: bool,
+) -> Result<Option<Source>> {
+    let Some(server) = server else { return Ok(None) };
+    let Some(database) = record.databases.iter().find(|one| one.name == server.database) else {
+        return Ok(None);
+    };
+    if read_manifest {
+        let file = std::fs::read(path.join(&database.manifest))
+            .with_context(|| format!("failed to read the manifest {}", database.manifest))?;
+        return Ok(Some(database.open(&file)?.header.source));
+    }
+    let sources = reports.iter().filter_map(|report| report.source.database.clone());
+    Ok(sources.into_iter().find(|source| source.database == server.database))
+}
+
+/// Whether a database is one of this server; what is unknown does not speak against it.
+fn is_of(source: &Source, server: &Server) -> bool {
+    match &server.system_identifier {
+        Ok(identifier) if !source.system_identifier.is_empty() => {
+            source.system_identifier == identifier.to_string()
+        }
+        _ => true,
+    }
+}
+
+/// The newest restore of this database; where none is known, the worst of the newest of all.
+fn proof(reports: &[Report], server: Option<&Server>) -> Option<Proof> {
+    let mut newest = BTreeMap::<&str, Proof>::new();
+    for report in reports {
+        let database = report.source.database.as_ref().map_or("", |source| source.database.as_str());
+        if server.is_some_and(|server| server.database != database) {
+            continue;
+        }
+        let proof = Proof { at: report.started_at, verdict: report.verdict() };
+        let known = newest.entry(database).or_insert(proof);
+        if proof.at > known.at {
+            *known = proof;
+        }
+    }
+    let verdict = newest.values().map(|proof| proof.verdict).max()?;
+    Some(Proof { at: newest.values().map(|proof| proof.at).min()?, verdict })
+}
+
+fn backup(
+    record: &BackupRecord,
+    path: &Path,
+    reports: &[Report],
+    state: State,
+    server: Option<&Server>,
+) -> Backup {
+    let content = match record.method {
+        CopyMethod::Physical | CopyMethod::Snapshot => Content::Server,
+        CopyMethod::Logical => Content::Dumps { globals: verify_local::holds_globals(path) },
+    };
+    Backup {
+        name: record.name.to_string(),
+        started_at: record.started_at,
+        state,
+        bytes: Some(record.bytes),
+        content,
+        proof: proof(reports, server),
+    }
+}
+
+/// The reports of restores beside a backup.
+fn reports(backup: &Path) -> Result<Vec<Report>> {
+    let folder = backup.join("reports");
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut reports = Vec::new();
+    let store = Folder::new(&folder);
+    for object in store.list("")?.into_iter().filter(|object| object.key.ends_with(".json")) {
+        if let Some(text) = store.get(&object.key, REPORT_BYTES_MAX)? {
+            reports.push(Report::from_json(&text).with_context(|| format!("failed to read {}", object.key))?);
+        }
+    }
+    Ok(reports)
+}

@@ -1,0 +1,154 @@
+//! `doctor`: on a real server with real backups and restores.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::run;
+
+#[test]
+fn a_store_is_judged_by_its_backups_and_by_the_restores_that_proved_them() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let server = fixtures::server(15).unwrap();
+    server.psql("postgres", "CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 9) i").unwrap();
+    let store = directory.path().join("store");
+    let text = format!(
+        "[databases.shop]\nconninfo = \"{}\"\n[backup]\nstore = \"{}\"\n[objectives]\nrpo = \"1h\"\n",
+        server.conninfo("postgres"),
+        store.display()
+    );
+    fs::write(directory.path().join("state-lab.toml"), text).unwrap();
+    let doctor = |status: i32| {
+        let backups = "backup,restore.unproven";
+        let outcome = run(directory.path(), &["doctor", "--only", backups, "--output", "json", "-q"]);
+        assert_eq!(outcome.status, Some(status), "{outcome:?}");
+        let document: Value = serde_json::from_str(&outcome.out).unwrap();
+        let schema = state_lab::document::schema();
+        crate::json_schema::validate(&schema, &document)
+            .unwrap_or_else(|error| panic!("{error}\n{document}"));
+        let codes = document["findings"].as_array().unwrap().iter();
+        codes.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(doctor(1), ["backup.none", "restore.unproven"]);
+    assert!(!store.exists(), "to look creates nothing");
+    let ran = |arguments: &[&str]| {
+        let outcome = run(directory.path(), &[arguments, &["-q"]].concat());
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    };
+    ran(&["backup", "--name", "one", "--method", "logical", "shop"]);
+    assert_eq!(doctor(1), ["restore.unproven"]);
+    ran(&["restore", "--snapshot", "one"]);
+    assert_eq!(doctor(0), Vec::<String>::new());
+    // Without its roles a dump is half a backup.
+    let globals = store.join("one/globals.sql");
+    fs::rename(&globals, store.join("one/elsewhere")).unwrap();
+    assert_eq!(doctor(1), ["backup.globals"]);
+    fs::rename(store.join("one/elsewhere"), &globals).unwrap();
+    // The backups of another server are none of this one.
+    let other = fixtures::TestServer::initdb(
+        &fixtures::majors::installation(15).unwrap(),
+        &verify_local::server::InitOptions::default(),
+        &[],
+    )
+    .unwrap();
+    let database = other.conninfo("postgres");
+    let foreign = run(directory.path(), &["doctor", "--only", "backup.none", "--database", &database, "-q"]);
+    assert!(foreign.out.contains("no restorable backup is stored [backup.none]"), "{foreign:?}");
+    // A manifest that was modified cannot prove anything.
+    let manifest = fs::read_dir(store.join("one/manifests")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&manifest, "modified").unwrap();
+    assert_eq!(doctor(1), ["backup.none", "backup.partial"]);
+}
+
+#[test]
+fn what_changed_since_a_known_state_is_named_and_no_secret_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = fixtures::server(15).unwrap();
+    let database = server.conninfo("postgres");
+    let command = "ALTER SYSTEM SET restore_command = 'pull --token=s3cret-1 %p'; SELECT pg_reload_conf()";
+    server.psql("postgres", command).unwrap();
+    let doctor = |flags: &[&str], status: i32| {
+        let outcome = run(
+            directory.path(),
+            &[&["doctor", "--database", &database, "--only", "wal-level", "-q"][..], flags].concat(),
+        );
+        assert_eq!(outcome.status, Some(status), "{outcome:?}");
+        outcome.out
+    };
+    doctor(&["--save", "good.json"], 0);
+    let saved = fs::read_to_string(directory.path().join("good.json")).unwrap();
+    assert!(saved.contains("\"max_connections\": \"40\"") && !saved.contains("s3cret"), "{saved}");
+    let unchanged = doctor(&["--against", "good.json"], 0);
+    assert!(unchanged.contains(": 0 values\n"), "{unchanged}");
+    server
+        .psql(
+            "postgres",
+            "ALTER SYSTEM SET restore_command = 'pull --token=s3cret-2 %p'; ALTER SYSTEM SET work_mem = '9MB';
+             SELECT pg_reload_conf(); UPDATE pg_extension SET extversion = '9' WHERE extname = 'plpgsql'",
+        )
+        .unwrap();
+    let changed = doctor(&["--against", "good.json"], 1);
+    let lines: Vec<&str> = changed.lines().filter(|line| line.contains(" -> ")).map(str::trim).collect();
+    assert_eq!(lines.len(), 3, "{changed}");
+    assert_eq!(lines[0], "extensions: plpgsql: 1.0 -> 9");
+    assert!(
+        lines[1].starts_with("settings: restore_command: (hash) ") && !changed.contains("s3cret"),
+        "{changed}"
+    );
+    assert_eq!(lines[2], "settings: work_mem: 4096 -> 9216");
+    // A role that sees less cannot say that nothing changed.
+    server
+        .psql("postgres", "ALTER SYSTEM RESET ALL; SELECT pg_reload_conf(); CREATE ROLE low LOGIN")
+        .unwrap();
+    let low = database.replace("user=postgres", "user=low");
+    let flags = ["doctor", "--database", &low, "--only", "wal-level", "-q", "--against", "good.json"];
+    let outcome = run(directory.path(), &flags);
+    assert!(outcome.out.contains("settings: not compared: the role may not see all settings"), "{outcome:?}");
+
+    fs::write(directory.path().join("bad.json"), "{}").unwrap();
+    for (flags, expected) in [
+        (["--against", "bad.json"], "write one with `state-lab doctor --save FILE`"),
+        (["--against", "none.json"], "No such file"),
+        (["--only", "archiv"], "there is no code \"archiv\""),
+    ] {
+        let outcome = run(directory.path(), &[&["doctor", "--database", &database][..], &flags].concat());
+        assert_eq!(outcome.status, Some(2), "{outcome:?}");
+        assert!(outcome.err.contains(expected), "{outcome:?}");
+    }
+}
+
+#[test]
+fn people_read_what_is_wrong_what_it_means_and_what_could_not_be_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = fixtures::server(15).unwrap();
+    server
+        .psql("postgres", "CREATE ROLE low LOGIN; CREATE SCHEMA cron; CREATE TABLE cron.job (active bool)")
+        .unwrap();
+    let low = server.conninfo("postgres").replace("user=postgres", "user=low");
+    let only = "fsync,synchronous-commit,clone.cron,archive.failing,wal-level";
+    let outcome = run(directory.path(), &["doctor", "--database", &low, "--only", only]);
+    assert_eq!(outcome.status, Some(1), "{outcome:?}");
+    let shown: Vec<&str> = outcome.out.lines().filter(|line| !line.starts_with("skipped: ")).collect();
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    doctor: fail
+
+    fail: fsync: is off [fsync]
+        next restore: After a crash of the machine the data may be damaged beyond repair, and every later backup with them.
+        fix: Set fsync = on.
+    notice: synchronous_commit: is off [synchronous-commit]
+        next restore: A crash loses commits that were acknowledged, up to three times wal_writer_delay.
+        fix: Set synchronous_commit = on, and off only in the sessions that can bear the loss.
+
+    not looked at:
+        clone.cron: the role may not read cron.job
+            needs GRANT USAGE ON SCHEMA cron and SELECT ON cron.job
+
+    checks: 1 passed; 1 failure, 1 notice; 1 not looked at
+    not applicable:
+        archive_mode is off: archive.failing
+    ");
+    assert!(outcome.err.starts_with("looking at low@"), "{outcome:?}");
+    let silent = run(directory.path(), &["doctor", "-q"]);
+    assert_eq!(silent.status, Some(2), "{silent:?}");
+}

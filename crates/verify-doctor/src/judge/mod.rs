@@ -1,0 +1,12 @@
+//! Judgements: pure functions from facts to what is wrong, one for each check.
+
+pub(crate) mod archive;
+pub(crate) mod backups;
+pub(crate) mod catalogue;
+pub(crate) mod durability;
+pub(crate) mod heartbeat;
+pub(crate) mod machine;
+pub(crate) mod outgoing;
+pub(crate) mod replication;
+pub(crate) mod restore_side;
+mod shell;
