@@ -31,7 +31,7 @@ const DEFAULT_PATH: &str = "state-lab.toml";
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Databases, by the name that stands for them on the command line.
+    /// Databases, by their name on the command line.
     #[serde(default)]
     databases: BTreeMap<String, DatabaseTable>,
     /// Rules of the application, checked on the source and on what was restored.
@@ -54,7 +54,7 @@ pub struct Config {
     /// The service that s3://bucket/key means.
     #[serde(default)]
     s3: S3Table,
-    /// Places where backups are, by the name that stands for them on the command line.
+    /// Places where backups are, by their name on the command line.
     #[serde(default)]
     regions: BTreeMap<String, RegionTable>,
 }
@@ -180,7 +180,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The connection string that `database` stands for: itself, or that of the table of this name.
+    /// The connection string of `database`: itself, or that of the table of this name.
     pub fn conninfo<'a>(&'a self, database: &'a str) -> Result<&'a str> {
         if let Some(table) = self.databases.get(database) {
             return Ok(&table.conninfo);
@@ -281,7 +281,7 @@ impl Config {
         self.velero.is_some()
     }
 
-    /// Where Velero backs up, if it does.
+    /// Settings of Velero, if the configuration has any.
     #[cfg(feature = "velero")]
     pub(crate) fn velero(&self) -> Option<&VeleroTable> {
         self.velero.as_ref()
@@ -320,13 +320,13 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// The error with its line, yet without the line's text, which may hold a password.
+/// The error with its line, but without the line's text, which may hold a password.
 fn located(text: &str, error: &toml::de::Error) -> Invalid {
     let message = without_values(error.message());
     match error.span() {
         None => Invalid(message),
         Some(span) => {
-            // A span lies between characters; should it not, the whole text is counted.
+            // A span is between characters; otherwise the whole text is counted.
             let before = text.get(..span.start).unwrap_or(text);
             let line = before.matches('\n').count() + 1;
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;

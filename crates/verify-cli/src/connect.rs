@@ -23,7 +23,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The database that `name` stands for; nothing is connected yet.
+    /// The database of this name; not connected yet.
     pub(crate) fn find(name: &str, config: &Config) -> Result<Self> {
         let settings = Settings::parse(config.conninfo(name)?, &environment())?.with_stop(interrupt::asked);
         Ok(Self { place: settings.describe(), settings })
@@ -55,7 +55,7 @@ impl Target {
     }
 }
 
-/// The process's environment, for the library, which does not look at it itself.
+/// The process's environment, for the library, which does not read it.
 fn environment() -> Environment {
     // What is not UTF-8 cannot be sent to a server and is left out.
     let variables: BTreeMap<String, String> = std::env::vars_os()

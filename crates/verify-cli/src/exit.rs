@@ -10,7 +10,7 @@ use verify_core::finding::Verdict;
 pub struct Exit(u8);
 
 impl Exit {
-    /// Everything that was to be checked was checked, and matches; or the command did what it was told.
+    /// Everything that was to be checked was checked, and matches; or the command succeeded.
     pub const PASS: Self = Self(0);
     /// Data differ, a check found damage, an invariant broke, or an objective (RTO, RPO) was missed.
     pub const FAIL: Self = Self(1);

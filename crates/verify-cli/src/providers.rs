@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) about: &'static str,
     /// The values of `--method` that it takes.
     pub(crate) methods: &'static [Method],
-    /// Returns whether this entry is the default with a configuration (a later entry that is one too comes first).
+    /// Returns whether this entry is the default with a configuration (of several, the last one).
     pub(crate) is_default: fn(&Config) -> bool,
     /// Makes it.
     pub(crate) open: fn(&Options<'_>) -> Result<Box<dyn Provider>>,
@@ -36,7 +36,7 @@ pub(crate) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Those of a command that takes no databases.
+    /// Options of a command that takes no databases.
     pub(crate) fn new(config: &'a Config, store: &'a StoreFlag, cluster: &'a ClusterFlags) -> Self {
         Self { config, store, cluster, databases: None, basebackup_claim: None }
     }

@@ -1,5 +1,5 @@
 //! Manifests and reports in files and in S3: written whole or not at all, and never over one that is there
-//! unless told to.
+//! unless asked to.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};

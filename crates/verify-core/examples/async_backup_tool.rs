@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let runtime = tokio::runtime::Runtime::new().expect("the system gives no threads");
-    match runtime.block_on(prove(source, restored)) {
+    match runtime.block_on(verify_restore(source, restored)) {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
         Ok(Verdict::Inconclusive) => ExitCode::from(3),
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 /// Takes a manifest of the source, and compares the restored database with it.
-pub(crate) async fn prove(source: &Config, restored: &Config) -> verify_core::Result<Verdict> {
+pub(crate) async fn verify_restore(source: &Config, restored: &Config) -> verify_core::Result<Verdict> {
     let plan = Plan::default().with_invariants([Invariant {
         name: "every table has a name".to_owned(),
         sql: "SELECT oid FROM pg_class WHERE relname = ''".to_owned(),
@@ -90,7 +90,7 @@ async fn again<T, F: Future<Output = verify_core::Result<T>>>(
     }
 }
 
-/// Whom an error is for, and what to do about it.
+/// Returns who has to act on an error, and the remedy.
 pub(crate) fn hint(error: &Error) -> String {
     let whom = match error.kind() {
         ErrorKind::Settings | ErrorKind::Authentication => "correct the connection settings",
@@ -99,11 +99,11 @@ pub(crate) fn hint(error: &Error) -> String {
             "try again later"
         }
         ErrorKind::Version | ErrorKind::Unsuitable => "choose another server",
-        ErrorKind::Server { sqlstate } => return format!("look at the server's log for {sqlstate}"),
-        ErrorKind::Manifest | ErrorKind::File => "look at the file",
+        ErrorKind::Server { sqlstate } => return format!("check the server's log for {sqlstate}"),
+        ErrorKind::Manifest | ErrorKind::File => "check the file",
         ErrorKind::Protocol => "report a defect",
         ErrorKind::Cancelled => "nothing: it was asked for",
-        _ => "look at the text",
+        _ => "read the text",
     };
     match error.hint() {
         Some(hint) => format!("{whom}: {hint}"),

@@ -1,4 +1,4 @@
-//! A backup tool that proves its restores: it captures a manifest beside the backup, and holds the restored database against it.
+//! A backup tool that verifies its restores: it captures a manifest beside the backup, and compares the restored database with it.
 //!
 //! `cargo run -p verify-core --example backup_tool -- 'host=db dbname=shop' 'host=restored dbname=shop'`
 
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         eprintln!("usage: backup_tool SOURCE RESTORED");
         return ExitCode::from(2);
     };
-    match prove(source, restored) {
+    match verify_restore(source, restored) {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
         Ok(Verdict::Inconclusive) => ExitCode::from(3),
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// Takes a manifest of the source, and compares the restored database with it.
-pub(crate) fn prove(source: &str, restored: &str) -> verify_core::Result<Verdict> {
+pub(crate) fn verify_restore(source: &str, restored: &str) -> verify_core::Result<Verdict> {
     let plan = Plan::default();
     let manifest = stored_with_backup(source, &plan)?;
     // … restore the backup …

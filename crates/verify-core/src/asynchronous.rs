@@ -69,7 +69,7 @@ pub async fn compare_databases(
     .await
 }
 
-/// Ends the work that nobody waits for any more.
+/// Ends the work when its caller no longer waits for it.
 struct Abandoned(Cancellation);
 
 impl Drop for Abandoned {

@@ -18,7 +18,7 @@ use crate::table::{Table, TableKind};
 /// # Errors
 ///
 /// If the database cannot be reached or cannot be verified as it is. A table that cannot be read is
-/// no error: it stands in the manifest with its reason.
+/// not an error: it is in the manifest with its reason.
 pub fn capture(database: &dyn Database, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
     let snapshot = database.snapshot(plan, on_event)?;
     let mut manifest = capture_snapshot(&*snapshot, plan, on_event)?;
@@ -110,7 +110,7 @@ fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
 ///
 /// # Errors
 ///
-/// If the connection broke; then the manifest proves nothing.
+/// If the connection broke; then the manifest is not usable.
 pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> {
     let now = snapshot.sequences_now()?;
     let now: BTreeMap<_, _> = now.iter().map(|later| (&later.name, later.latest)).collect();

@@ -114,14 +114,14 @@ pub(crate) struct ComparisonDraft<'a> {
     pub findings: Vec<Finding>,
     pub coverage: Coverage,
     /// True if the differences of the restored side count: it shows the manifest's snapshot, or is known to be older.
-    proven: bool,
+    confirmed: bool,
     pub differing: Vec<Differing<'a>>,
     /// Partitioned tables whose rows may only have moved, until [`ComparisonDraft::settle`] decides.
     pub moved: Vec<Moved<'a>>,
 }
 
 impl<'a> ComparisonDraft<'a> {
-    /// `deviation` is why the restored side is not the instant that was asked for, where its reader says so.
+    /// `deviation` is the reason why the restored side is not the requested snapshot, if its reader gives one.
     pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, deviation: Option<Deviation>) -> Self {
         let mut draft = Self::empty();
         let older = matches!(deviation, Some(Deviation::Older(_)));
@@ -155,21 +155,21 @@ impl<'a> ComparisonDraft<'a> {
         Self {
             findings: Vec::new(),
             coverage: Coverage::default(),
-            proven: true,
+            confirmed: true,
             differing: Vec::new(),
             moved: Vec::new(),
         }
     }
 
-    /// The restored side is not proven to be the instant of the manifest: no difference is a failure.
+    /// The restored side is not confirmed to show the snapshot of the manifest: no difference is a failure.
     fn unproven(&mut self, reason: &str) {
-        self.proven = false;
+        self.confirmed = false;
         self.findings.push(Finding::new(Code::SnapshotUnproven, "snapshot", reason).with_hint(
             "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
         ));
     }
 
-    /// A restored table changed while it was read: what differs in it is not proven.
+    /// A restored table changed while it was read: its differences are not confirmed.
     pub(crate) fn disturbed(&mut self, source: &Manifest, name: &TableName, reason: &str) {
         self.differing.retain(|differing| differing.table.name != *name);
         // That it was dropped when it was to be read is the same cause.
@@ -202,7 +202,7 @@ impl<'a> ComparisonDraft<'a> {
                 "no table was compared, so nothing is verified",
             ));
         }
-        if !self.proven {
+        if !self.confirmed {
             self.findings.iter_mut().for_each(Finding::doubt);
         }
         Comparison::new(self.findings, self.coverage)
@@ -375,7 +375,7 @@ impl<'a> ComparisonDraft<'a> {
         self.findings.push(finding);
     }
 
-    /// Rows of different keys or layouts: a different count is damage, an equal one proves nothing.
+    /// Rows of different keys or layouts: a different count is damage, an equal one verifies nothing.
     fn counts_only(&mut self, ours: &TableEntry, theirs: &TableEntry, circumstances: Circumstances) {
         let (source, restored) = (ours.rows(), theirs.rows());
         if source != restored {

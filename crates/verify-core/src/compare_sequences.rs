@@ -47,7 +47,7 @@ impl ComparisonDraft<'_> {
         let hint = |furthest: i64| format!("SELECT setval('{}', {furthest})", ours.name);
         let name = &ours.name;
         if name.schema == heartbeat::SCHEMA && name.name == heartbeat::SEQUENCE {
-            // It goes on between a capture and a backup, and nobody's keys depend on it.
+            // It continues between a capture and a backup, and no other keys depend on it.
             return;
         }
         match ours.standing(value) {

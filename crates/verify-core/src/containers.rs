@@ -2,7 +2,7 @@
 
 use crate::value::decode;
 
-/// Larger values, which nobody reads, are not taken apart: their parts take more memory than they do.
+/// Larger values, which would not be readable, are not parsed: their parts take more memory than they do.
 pub(crate) const BYTES_MAX: usize = 8 << 10;
 /// Longer names, which only a forged manifest has, would nest too deep.
 const NAME_MAX: usize = 200;

@@ -1,6 +1,6 @@
 //! The seam to the outside: a database that can be read under one snapshot by several readers.
 //!
-//! Two implementations stand behind it: PostgreSQL servers ([`crate::postgres`]) and, in the tests, tables in memory.
+//! It has two implementations: PostgreSQL servers ([`crate::postgres`]) and, in the tests, tables in memory.
 
 use crate::digest::HashKey;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::table::{Table, TableName};
 
 /// A database that can be measured.
 pub trait Database: Send + Sync {
-    /// Fixes one instant, which everything read through the result sees.
+    /// Takes a snapshot, which everything read through the result sees.
     ///
     /// # Errors
     ///
@@ -22,12 +22,12 @@ pub trait Database: Send + Sync {
     fn snapshot<'a>(&'a self, plan: &Plan, on_event: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>>;
 }
 
-/// A database at one instant. Dropping it lets the instant go.
+/// A snapshot of a database. Dropping it releases it.
 pub trait Snapshot: Send + Sync {
     /// Origin of the snapshot.
     fn origin(&self) -> &Origin;
 
-    /// A key for the rows' hash, drawn after the instant was fixed.
+    /// A key for the rows' hash, drawn after the snapshot was taken.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ pub trait Snapshot: Send + Sync {
     /// Every relation that holds rows, sorted by name.
     fn tables(&self) -> &[Found];
 
-    /// Every sequence as it was right after the instant was fixed, sorted by name.
+    /// Every sequence as it was right after the snapshot was taken, sorted by name.
     fn sequences(&self) -> &[Sequence];
 
     /// Every sequence as it is now.
@@ -47,7 +47,7 @@ pub trait Snapshot: Send + Sync {
     /// If the connection breaks.
     fn sequences_now(&self) -> Result<Vec<Sequence>>;
 
-    /// The newest sign of life that was visible at the instant.
+    /// The newest heartbeat or commit that the snapshot sees.
     ///
     /// # Errors
     ///
@@ -68,8 +68,8 @@ pub trait Snapshot: Send + Sync {
     /// If there can be none.
     fn reader(&self) -> Result<Box<dyn Reader + '_>>;
 
-    /// The connection that fixed the instant, as a reader. It holds locks, so that it reads where others would have to
-    /// wait behind somebody who waits for those.
+    /// The connection that took the snapshot, as a reader. It holds locks, so that it reads where others would have to
+    /// wait behind a session that waits for those.
     fn coordinator(&self) -> Box<dyn Reader + '_>;
 
     /// Returns whether the rows of a partition satisfy its bound.
@@ -79,7 +79,7 @@ pub trait Snapshot: Send + Sync {
     /// If the connection breaks.
     fn placement(&self, partition: &TableName) -> Result<Placement>;
 
-    /// The tables that were truncated, rewritten or dropped since the instant was fixed, and how: what is read of
+    /// The tables that were truncated, rewritten or dropped since the snapshot was taken, and how: what is read of
     /// them is not what was there.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ const _: fn() = || {
 pub enum Deviation {
     /// The snapshot could not be confirmed, for this reason.
     Unproven(String),
-    /// The copy ends before that instant, as this shows.
+    /// The copy ends before that snapshot, as this shows.
     Older(String),
 }
 
@@ -118,7 +118,7 @@ pub struct Found {
     pub bytes_estimate: u64,
     /// Its size in pages, where ranges of pages can be read by themselves; otherwise 0.
     pub pages: u32,
-    /// `relfilenode` when the instant was fixed; 0 where it has none.
+    /// `relfilenode` when the snapshot was taken; 0 if it has none.
     pub filenode: u32,
     /// Reason why its rows cannot be read.
     pub unreadable: Option<String>,
@@ -156,7 +156,7 @@ pub trait Sink {
     ///
     /// # Errors
     ///
-    /// If the bytes are no tuple of the table, or the work is to stop.
+    /// If the bytes are not a tuple of the table, or the work is to stop.
     fn row(&mut self, tuple: &mut [u8]) -> Result<()>;
 
     /// A piece of a tuple that is larger than the reader's buffer; `last` ends the tuple.
@@ -202,7 +202,7 @@ pub enum Obstacle {
     Damaged(String),
     /// The table was dropped or renamed after the catalogue was read.
     Dropped(String),
-    /// Somebody holds a lock on it, or waits for one ahead of us.
+    /// Another session holds a lock on it, or waits for one ahead of this one.
     Locked(String),
     /// A row is too large for the server to send whole.
     TooLarge(String),

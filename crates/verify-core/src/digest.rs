@@ -109,7 +109,7 @@ impl fmt::Display for Sum {
 }
 
 impl fmt::Debug for HashKey {
-    /// The key stands in the manifest, yet has no business in a log.
+    /// The key is in the manifest, but must not appear in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HashKey(…)")
     }

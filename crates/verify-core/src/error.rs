@@ -22,7 +22,7 @@ pub enum ErrorKind {
         /// The five characters of the SQLSTATE.
         sqlstate: String,
     },
-    /// The server said something that the protocol, or a limit of ours, does not allow.
+    /// A message of the server violates the protocol or exceeds a limit of this crate.
     Protocol,
     /// The server's version is not supported.
     Version,
@@ -49,8 +49,8 @@ impl ErrorKind {
 
 /// An error: its kind, what was being done on what, the cause, and a hint where the cause has a known remedy.
 ///
-/// The text is a lower-case fragment that reads after "failed to", and tells the whole chain of causes. It never holds a
-/// secret, and neither does the hint. Since the text tells them, [`std::error::Error::source`] gives no causes;
+/// The text is a lower-case fragment that reads after "failed to", and contains the whole chain of causes. It never holds a
+/// secret, and neither does the hint. Since the text has them, [`std::error::Error::source`] gives no causes;
 /// [`Error::cause`] does.
 pub struct Error {
     kind: ErrorKind,
@@ -89,7 +89,7 @@ impl Error {
         Self { source: Some(source.into()), ..Self::new(kind, context) }
     }
 
-    /// The same error, told from one step further out: what was being done when it happened.
+    /// The same error with an outer context: what was being done when it happened.
     #[must_use]
     pub fn while_doing(self, context: impl Into<String>) -> Self {
         let (kind, sqlstate) = (self.kind.clone(), self.sqlstate.clone());
@@ -166,7 +166,7 @@ impl fmt::Display for Error {
         let mut next = self.cause();
         while let Some(cause) = next {
             write!(f, ": {cause}")?;
-            // One of ours tells its causes itself.
+            // An error of this crate displays its causes itself.
             next = cause.source();
         }
         Ok(())

@@ -35,7 +35,7 @@ pub enum Event {
         rows: u64,
         /// Bytes of canonical rows since the last such event.
         bytes: u64,
-        /// The part of the table's estimated disk bytes that these stand for.
+        /// The part of the table's estimated disk bytes that these represent.
         estimate_done: u64,
     },
     /// A table is done.

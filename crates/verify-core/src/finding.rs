@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 pub enum Verdict {
     /// Everything that should be checked was checked, and matches.
     Pass,
-    /// Nothing that was checked differs, but not everything could be checked.
+    /// No difference was found, but not everything could be checked.
     Inconclusive,
     /// Something differs.
     Fail,
 }
 
 impl Verdict {
-    /// Settles a verdict, here and nowhere else: one failure fails, one gap leaves it open.
+    /// Returns the verdict of severities; the only place that decides one: one failure fails, one gap is inconclusive.
     pub fn of(severities: impl IntoIterator<Item = Severity>) -> Self {
         severities.into_iter().map(Self::from).max().unwrap_or(Self::Pass)
     }
@@ -170,7 +170,7 @@ pub enum Code {
     /// Indexes or pages could not be checked.
     #[serde(rename = "integrity.unknown")]
     IntegrityUnknown,
-    /// Nothing was compared.
+    /// No table was compared.
     #[serde(rename = "coverage.none")]
     CoverageNone,
     /// A recovery objective was missed.

@@ -63,7 +63,7 @@ pub enum Evidence {
     LastCommit,
     /// The newest row of the heartbeat table.
     Heartbeat,
-    /// The instant of the capture, where the verification passed: every row as of it is there.
+    /// The time of the capture, if the verification passed: every row as of it is present.
     Capture,
 }
 
@@ -76,7 +76,7 @@ pub struct Rpo {
     pub clock_error_ms: u64,
     /// Source of the recovery point.
     pub evidence: Evidence,
-    /// The latest instant known to be recovered, by the source's clock.
+    /// The latest time known to be recovered, by the source's clock.
     #[schemars(with = "String")]
     pub recovered_until: Timestamp,
     /// Time at which the database was lost.
@@ -84,7 +84,7 @@ pub struct Rpo {
     pub incident: Timestamp,
 }
 
-/// By how much the source's clock is ahead of ours, and how sure that is.
+/// Lead of the source's clock over this machine's, with its uncertainty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockOffset {
     /// Milliseconds that the source's clock is ahead.
@@ -95,10 +95,10 @@ pub struct ClockOffset {
 
 impl Rpo {
     /// Returns the bound, from the latest of what restored databases, all recovered to one position, still hold, and
-    /// the instant of the capture, which counts only where its rows were verified.
+    /// the time of the capture, which counts only if its rows were verified.
     ///
     /// `incident` is by our clock and moved onto the source's by `offset`. `None` where nothing is known, or where a
-    /// clock jumped, so that the incident lies before what was recovered.
+    /// clock jumped, so that the incident is before what was recovered.
     pub fn derive(
         restored: &[Pulse],
         verified_capture: Option<Timestamp>,

@@ -56,7 +56,7 @@ pub const VALUE_CHARS_MAX: usize = 120;
 /// A result of more rows is refused: an invariant is a rule, not an export.
 pub const ROWS_MAX: u64 = 100_000;
 
-/// An invariant with what came of it, as a manifest keeps it.
+/// An invariant with its outcome, as a manifest keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluated {
     /// The rule.

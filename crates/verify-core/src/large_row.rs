@@ -36,7 +36,7 @@ impl LargeRow {
     ///
     /// # Errors
     ///
-    /// If the bytes are no tuple of the table.
+    /// If the bytes are not a tuple of the table.
     pub fn piece(&mut self, mut piece: &[u8]) -> Result<()> {
         self.bytes += piece.len() as u64;
         while !piece.is_empty() {

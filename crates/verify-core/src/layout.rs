@@ -103,7 +103,7 @@ pub(crate) fn field_count(tuple: &[u8]) -> Option<usize> {
     tuple.first_chunk().map(|bytes| usize::from(u16::from_be_bytes(*bytes)))
 }
 
-/// The field whose length stands at `at` (`None` for NULL), and where the next one's stands.
+/// The field whose length is at `at` (`None` for NULL), and the position of the next one's.
 #[inline]
 pub(crate) fn next_field(tuple: &[u8], at: usize) -> Option<(Option<std::ops::Range<usize>>, usize)> {
     let length = i32::from_be_bytes(*tuple.get(at..)?.first_chunk()?);

@@ -6,7 +6,7 @@
 //!
 //! The library prints nothing, never exits, and reads neither the environment nor a clock.
 //!
-//! # A backup tool that proves its restores
+//! # A backup tool that verifies its restores
 //!
 //! ```no_run
 //! use std::ops::ControlFlow;
@@ -58,7 +58,7 @@
 //! # Errors, progress, ending
 //!
 //! An [`Error`] has a [kind](ErrorKind) to act on, says whether to [try again](Error::is_retryable), and often what to
-//! [do about it](Error::hint). Its text tells the whole chain of causes. An [`event::Event`] callback shows progress and can end the work;
+//! [do about it](Error::hint). Its text contains the whole chain of causes. An [`event::Event`] callback shows progress and can end the work;
 //! a [`cancellation::Cancellation`] ends it from another thread, within a running statement too.
 //!
 //! # Features

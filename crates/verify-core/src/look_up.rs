@@ -25,7 +25,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// Returns whether an entry is one that this side has and the other lacks.
+    /// Returns whether this side has an entry that the other lacks.
     fn holds(self, count: i64) -> bool {
         match self {
             Self::Source => count > 0,

@@ -28,7 +28,7 @@ pub struct Manifest {
     pub sequences: Vec<Sequence>,
     /// The invariants, in the plan's order.
     pub invariants: Vec<Evaluated>,
-    /// The newest sign of life under the snapshot.
+    /// The newest heartbeat or commit that the snapshot sees.
     pub pulse: Pulse,
 }
 
@@ -47,7 +47,7 @@ pub struct Header {
     pub key: HashKey,
     /// The measured database.
     pub source: Source,
-    /// `pg_current_snapshot()` of the measured instant.
+    /// `pg_current_snapshot()` of the measured snapshot.
     pub snapshot: String,
     /// The write-ahead log's insert position when the snapshot was fixed.
     pub lsn: String,
@@ -78,7 +78,7 @@ pub struct Source {
     pub encoding: String,
     /// Other databases of the same cluster, which this manifest does not cover.
     pub other_databases: Vec<String>,
-    /// Foreign tables, whose rows lie elsewhere.
+    /// Foreign tables, whose rows are on another server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_tables: Vec<TableName>,
     /// Number of prepared transactions of this database that were neither committed nor rolled back.
@@ -94,7 +94,7 @@ impl Source {
         let same_cluster = self.system_identifier == other.system_identifier
             || self.system_identifier.is_empty()
             || other.system_identifier.is_empty();
-        // What is unknown on one side proves nothing.
+        // A value that is unknown on one side is no evidence.
         let identity = |source: &Self| source.database_oid.zip(source.postmaster_started_at);
         same_cluster && identity(self).is_some() && identity(self) == identity(other)
     }
@@ -132,7 +132,7 @@ pub struct TableEntry {
     /// The columns that the catalogue showed, where the rows were read by another table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns_found: Option<Vec<Column>>,
-    /// Measurement of the table, or the reason why there is none.
+    /// Measurement of the table, or the reason for its absence.
     pub content: Content,
 }
 

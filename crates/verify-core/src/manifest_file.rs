@@ -1,7 +1,7 @@
 //! The manifest's file: JSON Lines behind zstd, sealed so that nothing cut or changed is accepted.
 //!
 //! A header, one line an object in sorted order, and a trailer with the number of lines and the BLAKE3
-//! of all before it; compressed with zstd. Behind the compressed frame stands a zstd skippable frame
+//! of all before it; compressed with zstd. Behind the compressed frame is a zstd skippable frame
 //! (RFC 8878 §3.1.2) with the BLAKE3 of the compressed bytes, so that a file with any byte cut or
 //! flipped is refused, while `zstd -d` still reads it.
 

@@ -199,7 +199,7 @@ impl Sketched {
 }
 
 /// Of a table that was not decoded completely, the rows that are certain to be missing, added or changed: all of a
-/// sample by key, and those of which both versions were found. Of any other row a second version may lie hidden.
+/// sample by key, and those of which both versions were found. Any other row may have a second version that is not among them.
 fn certain(found: &[(Entry, i64)], mut sample: Vec<(Entry, i64)>) -> Vec<(Entry, i64)> {
     let keys = |sign: i64| -> HashSet<RowKey> {
         found.iter().filter(|(_, count)| count.signum() == sign).map(|(entry, _)| entry.key).collect()

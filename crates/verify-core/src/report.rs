@@ -1,4 +1,4 @@
-//! The report: what was compared with what, the verdict, and how the recovery stands against its objectives.
+//! The report: what was compared with what, the verdict, and the recovery against its objectives.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -38,7 +38,7 @@ pub struct Report {
     /// The restored database; absent if the restore failed before there was a database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Side>,
-    /// The manifest that the restored side was held against; absent where two live databases were compared.
+    /// The manifest that the restored side was compared with; absent if two live databases were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Instant>,
     /// Result of the comparison.
@@ -67,13 +67,13 @@ pub struct Side {
     pub database: Option<Source>,
 }
 
-/// The instant of a manifest.
+/// The snapshot of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Instant {
     /// The source's clock when its snapshot was fixed.
     #[schemars(with = "String")]
     pub captured_at: Timestamp,
-    /// `pg_current_snapshot()` of that instant.
+    /// `pg_current_snapshot()` of that snapshot.
     pub snapshot: String,
     /// Relation of the snapshot to a backup.
     pub consistency: Consistency,
@@ -114,7 +114,7 @@ pub struct Circumstances {
     pub source: Side,
     /// The restored database.
     pub restored: Option<Side>,
-    /// The manifest's instant.
+    /// The manifest's snapshot.
     pub manifest: Option<Instant>,
 }
 
@@ -180,7 +180,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Manifest`] if `text` is no report of this version, or if its verdict is not the one that its
+    /// [`ErrorKind::Manifest`] if `text` is not a report of this version, or if its verdict is not the one that its
     /// own findings give.
     pub fn from_json(text: &[u8]) -> Result<Self> {
         let broken = |error| Error::with_source(ErrorKind::Manifest, "read the report", error);
@@ -209,7 +209,7 @@ struct Version {
 }
 
 impl Objectives {
-    /// Returns whether there are none.
+    /// Returns whether no objective is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -74,7 +74,7 @@ impl RowHasher {
     ///
     /// # Errors
     ///
-    /// If the bytes are no tuple of the table.
+    /// If the bytes are not a tuple of the table.
     #[inline]
     pub fn row(&mut self, layout: &Layout, measure: &mut Measure, tuple: &mut [u8]) -> Result<()> {
         measure.bytes += tuple.len() as u64;
@@ -113,7 +113,7 @@ impl RowHasher {
     ///
     /// # Errors
     ///
-    /// If the bytes are no tuple of the table.
+    /// If the bytes are not a tuple of the table.
     pub(crate) fn piece(
         &self,
         row: &mut Option<LargeRow>,

@@ -85,7 +85,7 @@ struct Sides {
 }
 
 impl<'a> Differing<'a> {
-    /// The difference between two measured tables; `None` where there is none.
+    /// The difference between two measured tables; `None` if they are equal.
     pub(crate) fn new(ours: &'a TableEntry, theirs: &'a TableEntry) -> Option<Self> {
         let (
             Content::Rows { digest: source, names: ours_names, .. },
@@ -120,7 +120,7 @@ impl<'a> Differing<'a> {
         Self { table, parts, keyed, counts, difference, seen: BTreeMap::new(), excuse: None }
     }
 
-    /// The two sides may rightly differ, for this reason if there is one.
+    /// The same, with a reason why the two sides may differ.
     pub(crate) fn excused(mut self, excuse: Option<Excuse>) -> Self {
         self.excuse = excuse;
         self

@@ -15,7 +15,7 @@ use crate::row::RowHasher;
 use crate::table::{CellWidth, Table};
 use crate::work::{self, Load, Part, Task};
 
-/// Progress is told about so often, in bytes of rows.
+/// Interval of progress events, in bytes of rows.
 const REPORT_BYTES: u64 = 4 << 20;
 
 /// The hash of a capture.

@@ -16,14 +16,14 @@ use crate::table::CellWidth;
 
 /// The Mersenne prime in whose field cells add.
 const P: u64 = (1 << 61) - 1;
-/// Partitions of the table: every entry lies in one cell of each.
+/// Partitions of the table: every entry is in one cell of each.
 const PARTITIONS: usize = 3;
 /// The largest partition, as a power of two: 3 million narrow cells are 201 MB.
 pub const PARTITION_LOG2_MAX: u8 = 20;
 
 /// Fewer cache lines than this are not worth another thread.
 const LINES_MIN: usize = 8_192;
-/// Nor are fewer cells that may hold one entry alone; telling takes longer than adding.
+/// Nor are fewer cells that may hold one entry alone; the check takes longer than adding.
 const CELLS_MIN: usize = 1_024;
 
 /// A row as the sketch sees it: 122 bits of its hash, and its key.
@@ -187,7 +187,7 @@ impl Sketch {
         Cow::Owned(folded)
     }
 
-    /// Takes out every entry that can be told, until none is left or the rest hide each other.
+    /// Takes out every entry that can be decoded, until none is left or the rest hide each other.
     pub fn peel(self) -> Peeled {
         match self.width {
             CellWidth::Narrow => self.peel_lanes::<8, 4, 1>(),
@@ -195,7 +195,7 @@ impl Sketch {
         }
     }
 
-    /// In rounds, so that the cells of one are looked at side by side: in which order entries are taken out changes nothing.
+    /// In rounds, so that the cells of one are examined together: in which order entries are taken out changes nothing.
     fn peel_lanes<const LANES: usize, const LIMBS: usize, const LINES: usize>(mut self) -> Peeled {
         let mut entries: Vec<(Entry, i64)> = Vec::new();
         let mut pending: Vec<usize> = (0..PARTITIONS << self.log2).collect();
@@ -304,7 +304,7 @@ fn lanes<const LANES: usize, const LIMBS: usize>(entry: &Entry) -> [u64; LANES] 
     lanes
 }
 
-/// A function of hash and key that is no linear one.
+/// A non-linear function of hash and key.
 #[inline]
 fn check(hash: [u64; 2], limbs: &[u64]) -> u64 {
     let check = mixed(mix(hash[0] ^ 0xa076_1d64_78bd_642f, hash[1] ^ 0xe703_7ed1_a0b4_28db), limbs) & P;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::raw_text::raw_byte;
 
-/// A qualified name. Sorted by schema, then name, bytewise. A byte that is no UTF-8, as a database without an encoding may
+/// A qualified name. Sorted by schema, then name, bytewise. A byte that is not UTF-8, as a database without an encoding may
 /// hold, is one of the characters U+10FE80 to U+10FEFF.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct TableName {
@@ -25,20 +25,20 @@ impl TableName {
 }
 
 impl fmt::Display for TableName {
-    /// As it would stand in SQL: quoted where it must be, control characters escaped for the terminal.
+    /// As in SQL: quoted where it must be, control characters escaped for the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", shown_identifier(&self.schema), shown_identifier(&self.name))
     }
 }
 
-/// An identifier as people read it: bare where SQL allows that, else quoted, and printable.
+/// An identifier for display: bare where SQL allows that, else quoted, and printable.
 pub fn shown_identifier(name: &str) -> String {
     let bare = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if bare { name.to_owned() } else { format!("\"{}\"", shown_text(&name.replace('"', "\"\""))) }
 }
 
-/// Text of a database as people read it: control characters, bidirectional overrides and bytes that are no UTF-8 escaped,
+/// Text of a database for display: control characters, bidirectional overrides and bytes that are not UTF-8 escaped,
 /// so that a restored name cannot rewrite the terminal.
 pub fn shown_text(text: &str) -> String {
     let hostile = |c: char| {

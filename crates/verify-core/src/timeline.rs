@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The instants of a restore.
+/// The times of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Milestone {
-    /// The place to restore into is there, and reaches nobody.
+    /// The place to restore into is ready, without network access.
     Prepared,
     /// The backup's bytes are where the server will run.
     Fetched,

@@ -1,4 +1,4 @@
-//! A key's value from its binary form back to the text that people know it by.
+//! A key's value from its binary form to text.
 
 use crate::containers::{self, Container};
 use crate::order::{Order, order};
@@ -11,7 +11,7 @@ const CHARS_MAX: usize = 100;
 /// Number of characters of its end that are kept then.
 const TAIL_CHARS: usize = 36;
 
-/// A row as people name it, and before that its place among others.
+/// Name of a row, and its place in the order of keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowName {
     order: Vec<Order>,
@@ -54,7 +54,7 @@ pub fn shown_value(column: &Column, bytes: &[u8]) -> String {
     };
     let text = text.unwrap_or_else(|| format!("\\x{}", crate::digest::to_hex(bytes)));
     let cut = cut(&text);
-    // What a reader could not tell apart otherwise: nothing, spaces at an end, a comma between keys.
+    // Values that a reader could not distinguish otherwise: nothing, spaces at an end, a comma between keys.
     let quoted = text.is_empty() || text.trim() != text || text.contains(", ");
     if quoted { format!("'{}'", shown_text(&cut)) } else { shown_text(&cut) }
 }

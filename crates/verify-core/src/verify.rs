@@ -86,7 +86,7 @@ pub fn compare_databases(
     Ok(draft.finish())
 }
 
-/// Looks whether rows that are in other partitions than on the source are where the restored server wants them.
+/// Checks whether rows that are in other partitions than on the source are where the restored server wants them.
 fn settle(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, on_event: OnEvent<'_>) -> Result<()> {
     for moved in std::mem::take(&mut draft.moved) {
         event::send(on_event, Event::SecondPass { table: moved.root.clone() })?;

@@ -45,7 +45,7 @@ pub(crate) fn split(loads: &[Load], jobs: usize) -> VecDeque<Task> {
         tasks.extend(parts(load, total, jobs).into_iter().map(|part| vec![part]));
     }
     let mut task = Task::new();
-    // Many to a task, yet not so many that one connection gets them all.
+    // Many to a task, but not so many that one connection gets them all.
     let share = (loads.len() - small).div_ceil(jobs).clamp(1, TASK_TABLES_MAX);
     for load in &loads[small..] {
         task.push(Part { index: load.index, pages: None, bytes: load.bytes });

@@ -26,7 +26,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// Half a MiB for a large table.
 const MANIFEST_BYTES_MAX: u64 = 8 << 30;
 
-/// How the copy was taken.
+/// Method of the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CopyMethod {
@@ -48,7 +48,7 @@ pub struct BackupRecord {
     pub tool_version: String,
     /// Its name.
     pub name: BackupName,
-    /// How it was taken.
+    /// Method of the copy.
     pub method: CopyMethod,
     /// The major version of the program that copied, which a dump needs to be read again.
     pub copied_by: u32,
@@ -70,13 +70,13 @@ pub struct BackupRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerRecord {
-    /// `server_version`, for people.
+    /// `server_version`, as text.
     pub version: String,
     /// The major version.
     pub major: u32,
     /// A superuser of it, as whom a physical copy is read.
     pub superuser: String,
-    /// By how much its clock was ahead of ours.
+    /// Lead of its clock over this machine's.
     pub clock: ClockOffset,
     /// The settings without which a physical copy does not start, or forgets its commit times.
     pub settings: BTreeMap<String, String>,

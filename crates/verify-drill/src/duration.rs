@@ -1,4 +1,4 @@
-//! Lengths of time as people write them: `500ms`, `10s`, `7m12s`, `1h30m`, `2d`.
+//! Lengths of time as text: `500ms`, `10s`, `7m12s`, `1h30m`, `2d`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,7 +38,7 @@ impl Period {
         Duration::from_millis(self.ms)
     }
 
-    /// To whole seconds, upwards, so that no time is told shorter than it was.
+    /// To whole seconds, upwards, so that no time is shown shorter than it was.
     pub const fn rounded_up(self) -> Self {
         Self { ms: self.ms.div_ceil(1_000) * 1_000 }
     }

@@ -1,4 +1,4 @@
-//! The request to stop and clean up: the process's one flag, set by a signal or by whoever loses its caller.
+//! The request to stop and clean up: the process's one flag, set by a signal, or when the caller is lost.
 //!
 //! Whatever waits has to notice within a second. Sessions with PostgreSQL do by `Settings::with_stop`, child programs by
 //! the function that runs them, waits and pauses by [`until`](crate::until).

@@ -13,7 +13,7 @@ struct Labels<'a> {
     backup: &'a str,
 }
 
-/// The outcome of a restore, whose reports stand in the databases' order. A value that was not measured is left out.
+/// The outcome of a restore, whose reports are in the databases' order. A value that was not measured is left out.
 pub fn metrics(backup: &str, databases: &[String], reports: &[Report]) -> String {
     let of: Vec<(Labels<'_>, &Report)> = databases
         .iter()

@@ -1,4 +1,4 @@
-//! A reason why a backup or a restore is no success.
+//! A reason why a backup or a restore did not succeed.
 
 use std::fmt;
 
@@ -12,31 +12,31 @@ pub struct Problem {
     pub object: String,
     /// A predicate that reads after the object: `is not in the backup`.
     pub what: String,
-    /// The way out, where we know one.
+    /// Remedy, if there is a known one.
     pub hint: Option<String>,
 }
 
 /// Effect of a problem on the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
-    /// The backup or restore did not do what we need.
+    /// The backup or restore did not do what is needed.
     Failure,
-    /// Velero complained; healthy restores have such complaints too. People see it, and it decides nothing.
+    /// A warning of Velero, which healthy restores have too: shown, without effect on the verdict.
     Warning,
 }
 
 impl Problem {
-    /// A failure without a way out.
+    /// A failure without a hint.
     pub fn failure(object: impl Into<String>, what: impl Into<String>) -> Self {
         Self { weight: Weight::Failure, object: object.into(), what: what.into(), hint: None }
     }
 
-    /// The same, with a way out.
+    /// The same, with a hint.
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The sentence, followed by the way out.
+    /// The sentence, followed by the hint.
     pub fn text_with_hint(&self) -> String {
         match &self.hint {
             Some(hint) => format!("{self}; {hint}"),
@@ -51,7 +51,7 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// One sentence without its full stop; the way out is for the caller to set off.
+    /// One sentence without its full stop and without the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.object, self.what)
     }

@@ -23,14 +23,14 @@ pub trait Provider {
     ///
     /// # Errors
     ///
-    /// If it could not be taken, or its outcome could not be learnt. That it is not restorable is no error.
+    /// If it could not be taken, or its outcome could not be learnt. That it is not restorable is not an error.
     fn backup(&self, request: &BackupRequest, watch: &Watch<'_>) -> Result<TakenBackup>;
 
     /// Restores a backup where no client reaches it, verifies it, and removes what was created for it.
     ///
     /// # Errors
     ///
-    /// If it could not be restored, or not be compared. A difference is no error.
+    /// If it could not be restored, or not be compared. A difference is not an error.
     fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy>;
 
     /// The name of the newest verifiable backup.
@@ -44,7 +44,7 @@ pub trait Provider {
     ///
     /// # Errors
     ///
-    /// If it could not be found out what there is. What could not be removed is no error.
+    /// If it could not be found out what there is. That something could not be removed is not an error.
     fn remove_leftovers(&self, watch: &Watch<'_>) -> Result<Removal>;
 }
 
@@ -78,7 +78,7 @@ pub struct TakenBackup {
     pub method: String,
     /// Further lines about the copy: its size, its volume.
     pub details: Vec<String>,
-    /// Where it is stored.
+    /// Place of the backup.
     pub place: StoredAt,
     /// Every reason why it is not restorable, and what the provider warns of.
     pub problems: Vec<Problem>,
@@ -88,7 +88,7 @@ pub struct TakenBackup {
     pub left: Vec<String>,
 }
 
-/// Where a backup is stored.
+/// Place of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredAt {
     /// A directory of this machine.
@@ -118,13 +118,13 @@ pub struct RestoredCopy {
     pub databases: Vec<String>,
     /// A report for each, in the same order.
     pub reports: Vec<Report>,
-    /// Where the reports are stored.
+    /// Files of the reports.
     pub report_files: Vec<String>,
     /// Warnings of the provider.
     pub warnings: Vec<String>,
     /// Objects that could not be removed.
     pub left: Vec<String>,
-    /// How to connect to the restored server and how to remove it, where it was left running.
+    /// Instructions to connect to the restored server and to remove it, if it was left running.
     pub kept: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers as text.
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 

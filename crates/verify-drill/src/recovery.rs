@@ -39,7 +39,7 @@ pub fn recovery_time(rto: &Rto) -> String {
     }
 }
 
-/// `<=5m`, of all databases together: in whole seconds, upwards, so that the bound stays one; why there is none.
+/// `<=5m`, of all databases together: in whole seconds, upwards, so that the bound stays one; otherwise the reason for its absence.
 pub fn recovery_point(reports: &[Report]) -> String {
     if let Some(rpo) = bound(reports) {
         return format!("<={}", Period::from_ms(rpo.at_most_ms.max(1)).rounded_up());

@@ -20,7 +20,7 @@ pub enum Event {
     Measure(event::Event),
 }
 
-/// Where events go, and whether the work is to stop.
+/// Sink of events, and the request to stop.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
     /// Takes events.

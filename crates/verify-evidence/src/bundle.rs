@@ -18,7 +18,7 @@ const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// What is signed about a report.
+/// Signed statement about a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
@@ -58,14 +58,14 @@ pub struct Predicate {
     pub stored_at: Timestamp,
     /// The verdict.
     pub verdict: Verdict,
-    /// What was compared; absent if the run compared no databases.
+    /// The compared databases; absent if the run compared no databases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
     /// Circumstances of the run.
     pub run: Run,
 }
 
-/// What was compared, all databases together.
+/// Totals of the comparison of all databases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scope {

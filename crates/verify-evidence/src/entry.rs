@@ -50,7 +50,7 @@ pub struct StoredReport {
 ///
 /// # Errors
 ///
-/// If the store cannot be listed or read. A report that is not one is no error.
+/// If the store cannot be listed or read. A file that is not a report is not an error.
 pub fn entries(store: &dyn Store) -> Result<Vec<Entry>> {
     Listing::read(store)?.numbers().map(|(sequence, names)| entry(store, sequence, names)).collect()
 }

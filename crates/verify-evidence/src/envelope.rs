@@ -53,7 +53,7 @@ pub struct Run {
     pub id: String,
     /// The command: `verify`, `compare`, `restore`, `failover` or `replicas`.
     pub command: String,
-    /// What started the run, if that was stated.
+    /// Trigger of the run, if it was stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
     /// The person who ran it, if that was stated.
@@ -77,7 +77,7 @@ pub struct Run {
     pub finished_at: Timestamp,
 }
 
-/// What started a run.
+/// Trigger of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {

@@ -19,7 +19,7 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey};
 use verify_drill::hint::Hinted;
 use verify_drill::store::Secret;
 
-/// A larger file is no key.
+/// A larger file is not a key.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// Permissions that only a user other than the owner needs.
 const OTHERS: u32 = 0o077;

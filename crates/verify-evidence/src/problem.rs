@@ -24,7 +24,7 @@ pub struct Problem {
 /// Code of a problem. The meaning of a code never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub enum Code {
-    /// There is no report at all.
+    /// The store has no report at all.
     #[serde(rename = "store.empty")]
     StoreEmpty,
     /// An object belongs to no report.
@@ -54,7 +54,7 @@ pub enum Code {
     /// A signature was modified, or its key is not allowed for this name, purpose and time.
     #[serde(rename = "signature.refused")]
     SignatureRefused,
-    /// What was signed is not what the report says.
+    /// The signed statement does not match the report.
     #[serde(rename = "signature.disagrees")]
     SignatureDisagrees,
     /// A report was moved or copied: its own number is not that of its place.

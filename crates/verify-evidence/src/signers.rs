@@ -168,7 +168,7 @@ fn options_of(mut text: &str) -> Result<Vec<(&str, Option<&str>)>> {
 /// Reads `YYYYMMDD[HHMM[SS]]Z`.
 fn time_of(text: &str) -> Result<Timestamp> {
     let Some(digits) = text.strip_suffix(['Z', 'z']) else {
-        // ssh-keygen would take the time zone of whoever verifies.
+        // ssh-keygen would take the verifier's time zone.
         bail!("the time {text:?} has no Z at its end; give it in UTC")
     };
     let format = match digits.len() {

@@ -46,7 +46,7 @@ pub struct Verification {
 ///
 /// # Errors
 ///
-/// If the store cannot be listed or read. What is wrong with its content is no error.
+/// If the store cannot be listed or read. A problem of its content is not an error.
 pub fn verify(
     store: &dyn Store,
     signers: Option<&Signers>,

@@ -1,4 +1,4 @@
-//! A backup in the making: under a hidden name until it is whole, and gone if it never is.
+//! A backup that is being written: under a hidden name until it is complete, and deleted if it never is.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ use verify_drill::watch::Watch;
 /// Runs `copy` while every snapshot is measured, and completes the manifests when both are done. Meanwhile `server` is asked
 /// now and then whether it still answers: the programs that copy would wait for a silent one for ever.
 ///
-/// `copy` is given what tells it to stop.
+/// `copy` gets the function that asks whether to stop.
 pub(super) fn copy_and_capture(
     server: &Settings,
     snapshots: &[PostgresSnapshot],
@@ -71,9 +71,9 @@ pub(super) fn copy_and_capture(
     Ok(manifests)
 }
 
-/// Asks a server, as often as silence is looked into, whether it still answers, until `ended`.
+/// Asks a server at the interval of the stall timeout whether it still answers, until `ended`.
 fn ask_while(server: &Settings, plan: &Plan, ended: &dyn Fn() -> bool) -> Result<()> {
-    // 0 means that silence is not looked into.
+    // 0 means that silence is not checked.
     let period = Some(plan.limits.stall_timeout_ms).filter(|&ms| ms > 0);
     let period = period.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
     while !pause(period, ended) {

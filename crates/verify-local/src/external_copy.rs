@@ -1,4 +1,4 @@
-//! The captures of a copy that somebody else takes, such as a volume snapshot.
+//! The captures of an external copy, such as a volume snapshot.
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use verify_drill::watch::Watch;
 /// Captures databases of one server while `copy` waits until somebody has cut a copy of its whole data directory; the
 /// record of it, and the files of the manifests in the record's order.
 ///
-/// `copy` is called when every instant is fixed, and is given what tells it to give up.
+/// `copy` is called when every snapshot is fixed, and gets the function that asks whether to stop.
 ///
 /// # Errors
 ///

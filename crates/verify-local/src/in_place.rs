@@ -1,4 +1,4 @@
-//! Restoring a backup whose bytes lie where they are to run, on a volume that is ours to change.
+//! Restoring a backup in place, on a volume that state-lab may change.
 
 use std::path::PathBuf;
 
@@ -47,11 +47,11 @@ pub struct Proven {
     pub timeline: Timeline,
 }
 
-/// Brings a backup up and holds it against its manifests.
+/// Starts a server on a backup and compares it with its manifests.
 ///
 /// # Errors
 ///
-/// If it could not be brought up, or not be compared. What was found is no error.
+/// If it could not be started, or not be compared. A finding is not an error.
 pub fn restore_in_place(
     record: BackupRecord,
     manifests: Vec<Manifest>,

@@ -1,7 +1,7 @@
 //! Backups of servers that this machine reaches, kept in a directory, and restored into servers on this machine.
 //!
 //! [`backup`] copies databases and captures their manifests at the same instant; [`restore`] brings a copy up where it
-//! can reach nobody, holds it against the manifests, and measures how long it took and how much time was lost.
+//! has no network access, compares it with the manifests, and measures how long it took and how much time was lost.
 //!
 //! A store holds one directory a backup:
 //!
@@ -11,7 +11,7 @@
 //!            data/  tablespaces/OID/   physical: a base backup
 //!            dumps/DB/  globals.sql    logical: dumps in directory format, and the roles
 //!            reports/TIME[-DB].json    what restores found
-//! STORE/.NAME.partial-PID-…/           a backup in the making, or what a dead run left of one
+//! STORE/.NAME.partial-PID-…/           a backup that is being written, or the rest of an aborted one
 //! ```
 
 mod backup;

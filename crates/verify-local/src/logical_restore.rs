@@ -137,7 +137,7 @@ impl FreshServer {
     }
 }
 
-/// Creates the roles, and says which statements failed: that the superuser is there already is no failure.
+/// Creates the roles, and says which statements failed: that the superuser exists already is not a failure.
 fn create_roles(
     backup: &StoredBackup,
     maintenance: &Settings,

@@ -18,7 +18,7 @@ pub struct Restored {
     // Dropped in this order: the server stops before its directory is removed.
     /// The server, which takes writes by now. It listens on a private socket alone.
     pub server: Server,
-    /// The directory that it lies in.
+    /// The directory that contains it.
     pub scratch: Scratch,
     /// Record of the restored backup.
     pub record: BackupRecord,
@@ -49,7 +49,7 @@ impl Restored {
         self.server.conninfo_as(role, database)
     }
 
-    /// Leaves the server running, for somebody to look at; gives its directory.
+    /// Leaves the server running for inspection; returns its directory.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! Connection parameters of our own connections and of those of the programs that we run.
+//! Connection parameters of state-lab's connections and of the programs that it runs.
 
-/// A server whose machine dies without a word is given up: with data under way, and while we wait for it.
+/// A server whose machine fails silently is given up: with unacknowledged data, and while waiting for it.
 pub const PATIENCE: [(&str, &str); 4] = [
     ("keepalives_idle", "10"),
     ("keepalives_interval", "5"),

@@ -19,7 +19,7 @@ pub(super) const DATA: &str = "data";
 /// Directory of tablespaces, by OID.
 pub(super) const TABLESPACES: &str = "tablespaces";
 
-/// A manifest, and why its instant will not be provable, where that shows already.
+/// A manifest, and the reason why its snapshot will not be verifiable, if that is known.
 pub(super) struct Captured {
     pub(super) manifest: Manifest,
     pub(super) unproven: Option<String>,
@@ -35,7 +35,7 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
     })
 }
 
-/// Captures the databases while `copy` runs, which is given what tells it to stop; the row versions of the manifests
+/// Captures the databases while `copy` runs, which gets the function that asks whether to stop; the row versions of the manifests
 /// are kept until it is done.
 pub(super) fn hold(
     survey: &Survey,

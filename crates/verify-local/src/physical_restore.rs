@@ -34,7 +34,7 @@ pub(super) struct BroughtUp {
     pub(super) server: Server,
     pub(super) databases: Vec<Settings>,
     pub(super) comparisons: Vec<Comparison>,
-    /// The signs of life of each database, read before anything of ours is written to it.
+    /// The heartbeat of each database, read before state-lab writes to it.
     pub(super) pulses: Vec<Pulse>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn restore(
     bring_up(backup, &data, &files, &options, plan, stopwatch, watch)
 }
 
-/// Brings up a copy that lies where it is to run, and is ours to change.
+/// Starts a server on a copy in place, which state-lab may change.
 pub(super) fn restore_in_place(
     backup: &StoredBackup,
     copy: &CopiedFiles<'_>,
@@ -135,7 +135,7 @@ fn bring_up(
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
     if !files.are_proven() {
-        // The copy is in use by now, as it would be after a disaster: this is no part of the recovery time.
+        // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
         for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
             check_integrity(files, comparison, settings, plan, watch)?;
         }
@@ -156,7 +156,7 @@ fn check_integrity(
         integrity::check(settings, plan, &|event| watch.event(event))
             .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
     if matches!(files, Files::Unknown(_)) {
-        // That the list of files could not be used is only a gap. So is what amcheck could not look at in its place.
+        // That the list of files could not be used is only a gap. So is what amcheck could not check instead.
         findings.retain(|finding| finding.code() != Code::IntegrityUnknown);
     }
     if indexes_checked {

@@ -14,7 +14,7 @@ const TERM_TIMEOUT: Duration = Duration::from_millis(500);
 /// have been waited for, so that the group is still its own.
 pub fn signal(child: &Child, signal: Signal) {
     if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
-        // One that is gone needs no signal.
+        // One that has ended needs no signal.
         let _ = kill_process_group(group, signal);
     }
 }

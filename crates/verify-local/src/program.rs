@@ -1,4 +1,4 @@
-//! PostgreSQL's client programs as children: connected through their environment alone, stoppable, heard.
+//! PostgreSQL's client programs as children: connected through their environment alone, stoppable, with captured output.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -126,7 +126,7 @@ impl Program {
 }
 
 impl Ended {
-    /// The last line that tells an error, else the last one.
+    /// The last line with an error, else the last one.
     pub(super) fn last_error(&self) -> &str {
         let lines = || self.said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
         let error =

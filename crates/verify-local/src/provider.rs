@@ -18,7 +18,7 @@ use super::{backup, restore};
 /// Backups in a directory, of servers that this machine reaches.
 #[derive(Clone, Debug)]
 pub struct LocalProvider {
-    /// Where backups are stored.
+    /// Store of the backups.
     pub store: Store,
     /// The databases to back up, all of one server. A physical copy holds the others too, without manifests.
     pub databases: Vec<Settings>,

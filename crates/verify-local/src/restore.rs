@@ -1,4 +1,4 @@
-//! Restoring a backup where it can reach nobody, holding it against its manifests, and measuring RTO and RPO.
+//! Restoring a backup without network access, comparing it with its manifests, and measuring RTO and RPO.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ use verify_drill::watch::Watch;
 ///
 /// # Errors
 ///
-/// If it could not be restored, or not be compared. What was found is no error.
+/// If it could not be restored, or not be compared. A finding is not an error.
 pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
     let RestoreRequest { name, plan, objectives, incident, keep: _ } = request;
     for swept in scratch::sweep().into_iter().chain(store.sweep()) {

@@ -23,7 +23,7 @@ const CLEARED: [&str; 2] = ["pg_replslot", "pg_snapshots"];
 
 /// File in which a copy records the WAL files that it looks for elsewhere, one per line, in its data directory.
 const LOOKED_FOR: &str = "state-lab.looked-for";
-/// A file that was looked for so often, one after the other, will not come; a pause of the next setting lies between.
+/// Number of polls for a file before it counts as absent; the next setting is the pause between them.
 const LOOKED_FOR_MAX: usize = 6;
 /// The server's word that all of the backup's WAL was replayed.
 const CONSISTENT: &str = "consistent recovery state reached";

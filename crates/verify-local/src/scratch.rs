@@ -1,8 +1,8 @@
 //! Temporary directories that belong to a run, and end with it: at its end, at Ctrl-C, or at the next run's start.
 //!
 //! A directory is locked (flock on the directory itself) as long as the process that made it lives. The kernel frees
-//! the lock however the process ends, so a directory whose lock can be had belongs to a dead run. Before a directory
-//! is removed, every PostgreSQL server whose data directory lies in it is stopped.
+//! the lock however the process ends, so a directory whose lock is free belongs to an aborted run. Before a directory
+//! is removed, every PostgreSQL server whose data directory is in it is stopped.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -20,7 +20,7 @@ use crate::server;
 /// The scratch directories of this process: path and lock.
 static LIVE: Mutex<Vec<(PathBuf, File)>> = Mutex::new(Vec::new());
 
-/// Marks a directory that its run was told to keep.
+/// Marks a directory that its run was asked to keep.
 const KEPT: &str = "kept";
 
 /// A removal races with servers and threads that still write; it is tried as often as this.
@@ -61,7 +61,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Leaves the directory, and the servers in it, for somebody to look at; returns its path.
+    /// Leaves the directory, and the servers in it, for inspection; returns its path.
     ///
     /// No [`sweep`] removes it, [`sweep_with_kept`] does.
     pub fn keep(self) -> Result<PathBuf> {
@@ -102,12 +102,12 @@ pub fn remove_all() -> Vec<PathBuf> {
     entries.into_iter().filter_map(|(path, _lock)| remove(&path).is_ok().then_some(path)).collect()
 }
 
-/// Removes what dead runs of this user left behind; returns the directories that it removed.
+/// Removes the leftovers of aborted runs of this user; returns the directories that it removed.
 pub fn sweep() -> Vec<PathBuf> {
     sweep_in(&root(), Kept::Leave)
 }
 
-/// Removes what dead runs of this user left behind, and what they were told to keep.
+/// Removes the leftovers of aborted runs of this user, and what they were asked to keep.
 pub fn sweep_with_kept() -> Vec<PathBuf> {
     sweep_in(&root(), Kept::Remove)
 }
@@ -125,12 +125,12 @@ fn sweep_in(root: &Path, kept: Kept) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The directories of dead runs, each with its lock, so that of two sweeps one has it.
+/// The directories of aborted runs, each with its lock, so that of two sweeps one has it.
 fn dead_runs(root: &Path, kept: Kept) -> Vec<(PathBuf, File)> {
     if !root.is_dir() {
         return Vec::new();
     }
-    // Nobody is between creating and locking a directory while we hold this.
+    // No other run is between creating and locking a directory while this is held.
     let Ok(_root_lock) = lock_root(root) else { return Vec::new() };
     let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
     entries
@@ -177,7 +177,7 @@ fn lock_root(root: &Path) -> Result<File> {
         }
         _ => {}
     }
-    // The temporary directory is open to everybody: somebody else may have made this name first.
+    // The temporary directory is open to all users: another one may have created this name first.
     let metadata =
         fs::symlink_metadata(root).with_context(|| format!("failed to inspect {}", root.display()))?;
     if !metadata.is_dir() || metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {

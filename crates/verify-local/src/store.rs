@@ -110,9 +110,9 @@ impl Store {
         Ok(StoredBackup { path, record, manifests })
     }
 
-    /// Removes what dead runs left of backups in the making; returns what it removed.
+    /// Removes unfinished backups of aborted runs; returns what it removed.
     pub fn sweep(&self) -> Vec<PathBuf> {
-        // Nobody is between creating and locking a directory while we hold this.
+        // No other run is between creating and locking a directory while this is held.
         let Ok(_root) = self.lock() else { return Vec::new() };
         let partial = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -122,7 +122,7 @@ impl Store {
         entries.filter(|path| try_lock(path).ok().flatten().is_some_and(|_lock| remove(path))).collect()
     }
 
-    /// Begins a backup, and removes what dead runs left of theirs.
+    /// Begins a backup, and removes unfinished ones of aborted runs.
     pub(super) fn begin(&self, name: &BackupName) -> Result<BackupDraft<'_>> {
         self.sweep();
         let _root = self.lock()?;
@@ -158,7 +158,7 @@ impl Store {
     }
 }
 
-/// Removes a directory into which a program of the dead run may still write, for a moment.
+/// Removes a directory into which a program of the aborted run may still write, for a moment.
 fn remove(directory: &Path) -> bool {
     let removed = until(REMOVE_TIMEOUT, Pace::LOCAL, never, || {
         Ok::<_, Infallible>(fs::remove_dir_all(directory).map_or_else(Check::Waiting, Check::Done))
@@ -177,7 +177,7 @@ mod tests {
         let name: BackupName = "nightly".parse().unwrap();
         let draft = store.begin(&name).unwrap();
         let partial = draft.path().to_owned();
-        assert_eq!(store.sweep(), Vec::<PathBuf>::new(), "a living run's backup is spared");
+        assert_eq!(store.sweep(), Vec::<PathBuf>::new(), "an active run's backup is spared");
         assert_eq!(store.names().unwrap(), []);
         drop(draft);
         assert!(!partial.exists());

@@ -50,7 +50,7 @@ const NAME_BYTES_MAX: usize = 63;
 const TABLESPACES: &str = "SELECT t.oid, pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace t \
     WHERE pg_catalog.pg_tablespace_location(t.oid) LIKE '/%' ORDER BY t.oid";
 
-/// Databases that a backup can be made of. An interrupted DROP DATABASE leaves one with -2, which nobody can connect to.
+/// Databases that a backup can be made of. An interrupted DROP DATABASE leaves one with -2, which accepts no connections.
 const DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate \
     AND d.datconnlimit <> -2 ORDER BY d.datname";
 
@@ -73,7 +73,7 @@ pub(super) struct Tablespace {
 }
 
 impl Survey {
-    /// Looks at the server of the databases; all of them have to be of one.
+    /// Examines the server of the databases; all of them have to be of one.
     pub(super) fn of(databases: &[Settings]) -> Result<Self> {
         let Some((one, others)) = databases.split_first() else {
             bail!("failed to back up: no database given")
@@ -132,7 +132,7 @@ impl Survey {
 
     /// The method that is asked for; unless one is, physical where the role and the server allow it.
     ///
-    /// The second value says why it is not physical, where nobody asked for that.
+    /// The second value is the reason why it is not physical, if that was not requested.
     pub(super) fn method(&self, asked: Option<CopyMethod>) -> Result<(CopyMethod, Option<&str>)> {
         match (asked, &self.not_physical) {
             (Some(CopyMethod::Physical), Some(reason)) => {

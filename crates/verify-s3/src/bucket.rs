@@ -33,7 +33,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Makes the client. Nothing is asked of the bucket yet, but its region where nobody names it.
+    /// Makes the client. Sends no request yet, except for the bucket's region if it is not configured.
     pub fn open(location: &Location) -> Result<Self> {
         Self::open_within(location, Limits::default())
     }
@@ -102,7 +102,7 @@ impl Bucket {
                 let doing = self.doing("inspect", key);
                 Err(Failure::no_such_bucket(&self.location.bucket)).context(doing)
             }
-            // Who may read objects need not be allowed to look at buckets.
+            // A client that may read objects need not be allowed to list buckets.
             _ => Ok(None),
         }
     }

@@ -33,7 +33,7 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_millis(500);
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Timeouts of a service. None of these limits the time in which an object is read: as long as bytes arrive, a slow
-/// line is no failure.
+/// line is not a failure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// From a request to the first byte of its answer, each time that it is tried.
@@ -176,7 +176,7 @@ fn http_client(location: &Location) -> Result<SharedHttpClient> {
     }))
 }
 
-/// The HTTP client panics at what is no certificate.
+/// The HTTP client panics at an invalid certificate.
 fn check_authorities(pem: &[u8]) -> Result<()> {
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {

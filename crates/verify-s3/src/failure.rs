@@ -80,7 +80,7 @@ impl Failure {
         self.code.as_deref()
     }
 
-    /// The way out, where there is a general one.
+    /// Hint for a failure of this kind, if there is one.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let refused = "the credentials lack a permission, or the bucket's policy denies it: docs/s3.md lists what is needed";
         Some(match (self.code.as_deref(), self.status) {
@@ -218,8 +218,8 @@ mod tests {
 
     #[test]
     fn an_absent_object_an_absent_bucket_and_a_taken_name_are_distinguished() {
-        let gone = answer(Some("NoSuchKey"), Some(404), "");
-        assert!(gone.is_absence() && answer(None, Some(404), "").is_absence());
+        let absent = answer(Some("NoSuchKey"), Some(404), "");
+        assert!(absent.is_absence() && answer(None, Some(404), "").is_absence());
         assert!(!answer(Some("NoSuchBucket"), Some(404), "").is_absence());
         assert!(answer(Some("PreconditionFailed"), Some(412), "").is_condition());
         assert!(answer(Some("ConditionalRequestConflict"), Some(409), "").is_passing());

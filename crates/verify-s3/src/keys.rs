@@ -14,7 +14,7 @@ pub(crate) struct Keys {
 impl Keys {
     /// The keys of a profile in an AWS credentials file.
     ///
-    /// Nothing else of the file is followed: whoever may write a Secret would otherwise run programs here
+    /// Nothing else of the file is followed: anyone who may write a Secret could otherwise run programs here
     /// (`credential_process`), or have files read (`web_identity_token_file`).
     pub(crate) fn of_file(ini: &Secret, profile: &str) -> Result<Self> {
         let doing = format!("failed to find credentials in the profile {profile:?} of Velero's Secret");

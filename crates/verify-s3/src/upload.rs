@@ -1,4 +1,4 @@
-//! Writing an object: whole or not at all, and never over one that is there unless told to.
+//! Writing an object: whole or not at all, and never over an existing one unless asked to.
 
 use std::io::Read;
 use std::time::SystemTime;
@@ -24,7 +24,7 @@ const PART_BYTES: usize = 16 << 20;
 const ATTEMPTS_MAX: u32 = 4;
 const ANY: &str = "*";
 
-/// The way out for one who finds the name taken.
+/// Hint for a name that is taken.
 const TAKEN: &str = "it already exists, and evidence is never overwritten; use another key";
 
 impl Bucket {

@@ -87,7 +87,7 @@ fn answer(status: &str, headers: &str, length: usize, body: &str) -> String {
 }
 
 fn refused(status: &str, code: &str) -> String {
-    let body = format!("<Error><Code>{code}</Code><Message>told</Message></Error>");
+    let body = format!("<Error><Code>{code}</Code><Message>refused</Message></Error>");
     answer(status, "", body.len(), &body)
 }
 
@@ -133,7 +133,7 @@ fn a_put_whose_answer_was_lost_is_ours_where_the_object_is() {
         assert_eq!(put, expected, "{head}");
         assert_eq!(script.asked(), [conditional, conditional, "HEAD /b/k"]);
     }
-    // Without a lost answer the object is somebody else's, whatever it is.
+    // Without a lost answer the object belongs to another writer, whatever it is.
     let script = Script::new(&[&taken]);
     assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).contains("it already exists"));
     assert_eq!(script.asked(), [conditional]);
@@ -150,12 +150,12 @@ fn transient_failures_are_retried_and_others_reported_at_once() {
     let script = Script::new(&[&refused("403 Forbidden", "AccessDenied")]);
     let error = format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err());
     assert!(
-        error.ends_with(&format!("failed to write s3://b/k at {}: AccessDenied: told", script.endpoint)),
+        error.ends_with(&format!("failed to write s3://b/k at {}: AccessDenied: refused", script.endpoint)),
         "{error}"
     );
     assert_eq!(script.asked().len(), 1);
     let script = Script::new(&[&busy, &busy, &busy, &busy]);
-    assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).ends_with("SlowDown: told"));
+    assert!(format!("{:#}", script.bucket().put_new("k", b"1").unwrap_err()).ends_with("SlowDown: refused"));
     assert_eq!(script.asked().len(), 4);
 }
 

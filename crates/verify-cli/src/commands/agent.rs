@@ -1,4 +1,4 @@
-//! `agent`: what state-lab runs in the pods that it makes; nobody else needs it.
+//! `agent`: the command that state-lab runs in its pods.
 
 use std::path::PathBuf;
 
@@ -21,13 +21,13 @@ pub(crate) struct Agent {
 enum Role {
     /// Copy this program to a path
     Install { path: PathBuf },
-    /// Wait until the pod reaches nobody
+    /// Wait until the pod has no network access
     Gate,
     /// Wait to be ended
     Wait,
     /// Do what standard input says
     Work,
-    /// Write, as the order on standard input says, until told to end
+    /// Write, as the order on standard input says, until the order to end
     Probe,
 }
 

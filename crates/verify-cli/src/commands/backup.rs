@@ -1,4 +1,4 @@
-//! `backup`: a copy of databases with the manifests that prove it.
+//! `backup`: a copy of databases with the manifests that verify it.
 
 use anyhow::Result;
 use clap::Args;

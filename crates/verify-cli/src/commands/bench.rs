@@ -59,7 +59,7 @@ pub(crate) struct Benchmark {
     percent_of_floor: u64,
 }
 
-/// A median time, and what it comes to.
+/// A median time, and the speed.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Speed {
     median_us: u64,
@@ -72,7 +72,7 @@ impl Bench {
         let Self { database, rounds, hash, effort } = self;
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
-        // Rules take as long as their authors want; they are no part of the pass.
+        // Invariants take as long as their authors want; they are not part of the scan.
         let plan = effort.plan(&config, hash.into()).with_invariants([]);
         let benchmark = measure(&target, &plan, rounds, globals)
             .with_context(|| format!("failed to measure {}", target.place))?;

@@ -1,4 +1,4 @@
-//! `show`: a manifest or a report, for people or as JSON.
+//! `show`: a manifest or a report, as text or as JSON.
 
 use std::path::PathBuf;
 

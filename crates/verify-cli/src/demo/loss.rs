@@ -1,4 +1,4 @@
-//! The recovery point's bound against the truth: what the writers were told, and what the restored copy still has.
+//! The recovery point's bound against the truth: the acknowledged writes, and those that the restored copy still has.
 
 use std::collections::HashSet;
 
@@ -37,7 +37,7 @@ impl Loss {
             let us = incident.duration_since(at).as_micros().max(0);
             u64::try_from(us).unwrap_or(u64::MAX).div_ceil(1_000)
         };
-        let (there, gone): (Vec<_>, Vec<_>) =
+        let (there, lost): (Vec<_>, Vec<_>) =
             acknowledged.iter().partition(|write| restored.contains(&write.id));
         let newest = |writer: i64| restored.iter().copied().filter(|id| id % writers == writer).max();
         let newest: Vec<Option<i64>> = (0..writers).map(newest).collect();
@@ -46,10 +46,10 @@ impl Loss {
         };
         Self {
             restored: there.len() as u64,
-            lost: gone.len() as u64,
-            holes: gone.iter().filter(hole).count() as u64,
+            lost: lost.len() as u64,
+            holes: lost.iter().filter(hole).count() as u64,
             last_restored_ms: there.iter().map(|write| write.at).max().map(before),
-            first_lost_ms: gone.iter().map(|write| write.at).min().map(before),
+            first_lost_ms: lost.iter().map(|write| write.at).min().map(before),
         }
     }
 

@@ -17,7 +17,7 @@ use verify_drill::quantity::count;
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Demonstration")]
 pub(crate) struct DemoOutcome {
-    /// Pass where the restore was proven, the bound held, and every damage and nothing else was found.
+    /// Pass where the restore was verified, the bound held, and every damage and nothing else was found.
     pub(crate) verdict: Verdict,
     /// Results that were not as expected.
     pub(crate) surprises: Vec<String>,

@@ -62,7 +62,7 @@ CREATE TABLE payments (
     order_id bigint NOT NULL,
     ordered_on date NOT NULL,
     amount numeric(12, 2) NOT NULL,
-    -- Between 1 and 2, where neighbouring float8 values lie 2.2e-16 apart.
+    -- Between 1 and 2, where neighbouring float8 values are 2.2e-16 apart.
     fx_rate float8 NOT NULL,
     paid_at timestamptz NOT NULL
 );
@@ -91,7 +91,7 @@ CREATE UNLOGGED TABLE search_cache (
     term text PRIMARY KEY,
     product_ids int[] NOT NULL
 );
--- What the writers were told is committed: the truth that the recovery point is held against.
+-- The acknowledged commits, with which the recovery point is compared.
 CREATE TABLE acknowledged (
     id bigint PRIMARY KEY,
     writer int NOT NULL,

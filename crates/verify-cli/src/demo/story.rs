@@ -1,4 +1,4 @@
-//! The story: a shop is backed up while it is used, lost, restored and proven; then the copy is damaged on purpose.
+//! The story: a shop is backed up while it is used, lost, restored and verified; then the copy is damaged on purpose.
 
 use std::collections::HashSet;
 use std::fs;
@@ -41,7 +41,7 @@ const USED_AFTER: Duration = Duration::from_millis(2_500);
 /// The undamaged copy of the restored shop.
 const INTACT: &str = "shop_intact";
 
-/// Tells the story as it happens, with the time since it began.
+/// Prints the story as it happens, with the time since it began.
 pub(crate) struct Narrator<'a> {
     began: Instant,
     say: &'a (dyn Fn(&str) + Sync),
@@ -57,7 +57,7 @@ impl<'a> Narrator<'a> {
         self.began.elapsed()
     }
 
-    /// Tells what comes next, unless there is to be no next.
+    /// Prints the next part of the story, unless the demonstration is to stop.
     fn print(&self, text: &str) -> Result<()> {
         if interrupt::asked() {
             return Err(interrupted().into());
@@ -70,7 +70,7 @@ impl<'a> Narrator<'a> {
         (self.say)(&format!("{:5.1} s  {text}\n", self.elapsed().as_secs_f64()));
     }
 
-    /// Tells a step of the backup or the restore.
+    /// Prints a step of the backup or the restore.
     fn print_step(&self, text: &str) {
         self.say(&format!("   {text}"));
     }
@@ -187,7 +187,7 @@ fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
     Ok(Damaged { integrity_checks: comparison.verdict(), judged, unexplained })
 }
 
-/// A server whose log lies in `home`, and whose socket has a short path: systems allow some 100 bytes.
+/// A server whose log is in `home`, and whose socket has a short path: systems allow some 100 bytes.
 fn start_options(home: &Path, socket_dir: PathBuf) -> StartOptions {
     StartOptions { socket_dir, ..StartOptions::in_directory(home) }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Purchase {
 }
 
 impl Purchase {
-    /// The row of `shop.acknowledged` that proves it.
+    /// The row of `shop.acknowledged` that records it.
     pub(crate) fn id(self) -> i64 {
         self.turn * i64::from(WRITERS) + i64::from(self.writer) - 1
     }

@@ -1,4 +1,4 @@
-//! Clients of the shop that write until the server dies, and remember what they were told is committed.
+//! Clients of the shop that write until the server stops, and remember which commits were acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -69,7 +69,7 @@ impl Writers {
     ///
     /// # Errors
     ///
-    /// If the server refused a transaction. That it died is no error.
+    /// If the server refused a transaction. That it stopped is not an error.
     pub(crate) fn end(mut self) -> Result<Vec<Acknowledged>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
@@ -124,7 +124,7 @@ fn write(
         let purchase = traffic::Purchase { writer, turn };
         match purchase.run(connection) {
             Ok(()) => acknowledged.push(Acknowledged { id: purchase.id(), at: Timestamp::now() }),
-            // The server was killed: whether this one is committed nobody was told.
+            // The server was killed: this commit was not acknowledged.
             Err(_) if connection.is_closed() => break,
             Err(error) => {
                 return Err(error).with_context(|| format!("writer {writer} failed in its turn {turn}"));
@@ -147,7 +147,7 @@ fn beat(connection: &mut Connection, stop: &AtomicBool) -> Result<()> {
                 Err(error) => bail!(anyhow::Error::from(error).context("the heartbeat failed")),
             }
         }
-        // Short, so that whoever waits for the end does not wait for a beat.
+        // Short, so that a wait for the end does not wait for a beat.
         pause(PAUSE, never);
     }
     Ok(())

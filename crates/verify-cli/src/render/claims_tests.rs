@@ -182,7 +182,7 @@ fn of_several_databases_one_that_did_not_pass_silences_the_claims_for_all() {
         let both_pass = passes(first) && passes(second);
         let both_met = reports.iter().all(|report| report.verdict() == Verdict::Pass);
         for (name, text) in texts(&reports) {
-            // Each database has a section with its own verdict; what stands before is of all.
+            // Each database has a section with its own verdict; the text before them is about all.
             let sections: Vec<&str> = text.split("\ndatabase ").collect();
             if name == "restore" {
                 assert_eq!(claim(sections[0]), None, "{text}");

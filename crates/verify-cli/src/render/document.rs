@@ -38,7 +38,7 @@ pub(crate) struct BackupDocument<'a> {
     /// Its backup storage location and bucket, with Velero.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<&'a str>,
-    /// What was backed up; null where Velero's backup is not restorable.
+    /// The backup's record; null where Velero's backup is not restorable.
     #[schemars(with = "Option<AnyRecord>")]
     backup: Option<&'a Value>,
     /// Reasons why Velero's backup is not restorable, and Velero's warnings.
@@ -49,7 +49,7 @@ pub(crate) struct BackupDocument<'a> {
     complaints: Option<&'a [String]>,
 }
 
-/// What was backed up, on this machine or by Velero.
+/// Record of a backup, on this machine or by Velero.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "it is the schema of what the provider stored")]

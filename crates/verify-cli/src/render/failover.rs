@@ -1,4 +1,4 @@
-//! A failover drill as text: the two lines first, then what stands behind them.
+//! A failover drill as text: the two lines first, then their details.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Results as people read them: pure functions of what was measured.
+//! Results as text: pure functions of what was measured.
 
 #[cfg(all(test, feature = "velero"))]
 mod claims_tests;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::style::{Ink, Style, sentence};
 use verify_drill::problem::Problem;
 
-/// Each on a line, with its way out below.
+/// Each on a line, with its hint below.
 pub(super) fn problems(problems: &[Problem], style: &Style) -> String {
     let mut text = String::new();
     for problem in problems {

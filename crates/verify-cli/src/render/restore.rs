@@ -41,7 +41,7 @@ pub(crate) fn backup(taken: &TakenBackup, style: &Style) -> String {
     text
 }
 
-/// The databases of a backup, and why what was captured of one proves nothing.
+/// The databases of a backup, and the reason why the capture of one is not verifiable.
 fn captured(databases: &[DatabaseRecord], style: &Style) -> String {
     let mut text = String::new();
     for database in databases {

@@ -20,7 +20,7 @@ fn tmpdir() -> tempfile::TempDir {
 
 fn demo(tmpdir: &Path, arguments: &[&str]) -> Command {
     let mut command = state_lab(tmpdir);
-    // Where another server is, is nothing to a server of our own.
+    // The place of another server does not matter to this one.
     command.arg("demo").args(arguments).env("TMPDIR", tmpdir).env("PGHOST", "127.0.0.1").env("PGPORT", "1");
     command
 }

@@ -39,7 +39,7 @@ const ROLES: &str = "
     CREATE DATABASE closed;
     REVOKE CONNECT ON DATABASE closed FROM PUBLIC;";
 
-/// Makes certificates in the current directory: an authority, a server's and a client's, and one of nobody's.
+/// Makes certificates in the current directory: an authority, a server's and a client's, and an untrusted one.
 const CERTIFICATES: &str = r#"
 set -e
 new() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "$@"; }

@@ -154,11 +154,11 @@ fn every_command_that_cannot_run_prints_its_error_as_a_document() {
             let expected = if command == of { json!("failed") } else { Value::Null };
             assert_eq!(document[field], expected, "{arguments:?}: {document}");
         }
-        // People read the same on standard error.
+        // Standard error has the same as text.
         let first = document["error"]["causes"][0].as_str().unwrap().lines().next().unwrap().to_owned();
         assert!(outcome.err.contains(&first), "{arguments:?}: {outcome:?}");
     }
-    // What could be cleaned up on this machine is told although the cluster cannot be reached.
+    // What was cleaned up on this machine is reported although the cluster cannot be reached.
     let cleaned = run(directory.path(), &["cleanup", "--context", "none", "--output", "json"]);
     assert_eq!(cleaned.status, Some(2), "{cleaned:?}");
     assert_eq!(document(&cleaned)["format"], "state-lab-cleanup");

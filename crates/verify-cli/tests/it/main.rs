@@ -1,4 +1,4 @@
-//! Tests of the commands and of what they stand on.
+//! Tests of the commands and of their foundations.
 
 mod backup;
 mod command_line;

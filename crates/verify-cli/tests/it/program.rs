@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The program in `directory`, with nothing of our own environment that could lead it to a server or a colour.
+/// The program in `directory`, without variables of this process's environment that name a server or a colour.
 pub(crate) fn state_lab(directory: &Path) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("state-lab"));
     command.env_clear().env("HOME", directory).env("TERM", "dumb").current_dir(directory);

@@ -16,7 +16,7 @@ use verify_local::server::Server;
 pub(crate) enum Silence {
     /// From the start.
     Always,
-    /// Instead of handing on what holds this text, towards the server.
+    /// Instead of forwarding a message with this text to the server.
     At(&'static str),
     /// After so many bytes from the server.
     After(u64),

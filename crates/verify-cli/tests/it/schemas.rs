@@ -1,4 +1,4 @@
-//! The JSON Schemas in docs/ are those of the code. `UPDATE_SCHEMAS=1 cargo test -p state-lab schemas` writes them anew.
+//! The JSON Schemas in docs/ are those of the code. `UPDATE_SCHEMAS=1 cargo test -p state-lab schemas` writes them.
 
 use std::path::Path;
 

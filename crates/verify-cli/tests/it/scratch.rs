@@ -1,6 +1,6 @@
 //! Tests that a run leaves nothing behind, also after it was killed.
 //!
-//! The runs are processes of their own: this test program again, told by a variable to play one. Each test has its
+//! The runs are processes of their own: this test program again, with a variable that makes it one. Each test has its
 //! own temporary directory, so that no other test's sweep interferes.
 
 use std::fs;
@@ -122,7 +122,7 @@ fn report_swept(paths: &[PathBuf]) {
     }
 }
 
-/// Blocks until the test that started this process is gone or kills it.
+/// Blocks until the test that started this process has ended or kills it.
 fn wait_for_end() {
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }

@@ -15,12 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
 use crate::plan::Limits;
 
-/// How often the server is asked whether older transactions have ended.
+/// Interval at which the server is polled for the end of older transactions.
 const POLL: Duration = Duration::from_millis(20);
-/// It is told that somebody is waited for once in so many polls; that is also when the wait can be stopped.
+/// Number of polls between two events of the wait, at which it can also be stopped.
 const POLLS_BEFORE_EVENT: u32 = 25;
 
-/// An instant that a transaction's snapshot fixed.
+/// The snapshot of a transaction, with its position and time.
 pub(super) struct Instant {
     pub exported: String,
     pub snapshot: String,
@@ -62,7 +62,7 @@ impl TransactionSnapshot {
     }
 }
 
-/// The transaction, and a second session to look at the server with.
+/// The transaction, and a second session for the server's state.
 pub(super) struct AnchorSession {
     transaction: Connection,
     watch: Connection,
@@ -122,8 +122,8 @@ impl AnchorSession {
         Ok(rows.first().and_then(|row| row.get(0)).unwrap_or("a transaction that cannot be seen").to_owned())
     }
 
-    /// The sub-transactions that the instant's snapshot omits; `None` if one of its transactions ended meanwhile,
-    /// so that they cannot be told any more.
+    /// The sub-transactions that the snapshot omits; `None` if one of its transactions ended meanwhile,
+    /// so that they cannot be determined any more.
     pub(super) fn accept(&mut self, instant: &Instant) -> Result<Option<Vec<u64>>> {
         let snapshot = TransactionSnapshot::parse(&instant.snapshot)?;
         let number = |xid: u64| {

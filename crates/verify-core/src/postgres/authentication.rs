@@ -16,10 +16,10 @@ enum Scram {
     No,
     Begun,
     /// The server sent its proof, which tokio-postgres verifies.
-    Proven,
+    Verified,
 }
 
-/// Looks at each message of the server before tokio-postgres does, and refuses what the settings do not allow.
+/// Examines each message of the server before tokio-postgres does, and refuses what the settings do not allow.
 pub(super) struct Authentication {
     require_auth: RequireAuth,
     channel_binding: ChannelBinding,
@@ -81,7 +81,7 @@ impl Authentication {
             11 => Ok(()),
             12 if self.scram == Scram::No => Err(malformed("SASL ends before it began")),
             12 => {
-                self.scram = Scram::Proven;
+                self.scram = Scram::Verified;
                 Ok(())
             }
             2 | 6 | 7 | 8 | 9 => Err(Error::new(
@@ -98,7 +98,7 @@ impl Authentication {
         if self.scram == Scram::Begun {
             return Err(Error::new(
                 ErrorKind::Authentication,
-                "log in: the server ended SCRAM without proving that it knows the password",
+                "log in: the server ended SCRAM without a signature that shows that it knows the password",
             ));
         }
         self.require_auth.check(self.method)?;
@@ -115,11 +115,9 @@ impl Authentication {
         match cause {
             Some(cause) if asked => self.refused(cause),
             Some(cause) => cause,
-            None if asked && self.method == AuthMethod::ScramSha256 => Error::with_source(
-                ErrorKind::Authentication,
-                "log in: prove the password to each other",
-                error,
-            ),
+            None if asked && self.method == AuthMethod::ScramSha256 => {
+                Error::with_source(ErrorKind::Authentication, "log in: exchange SCRAM proofs", error)
+            }
             None => Error::with_source(ErrorKind::Protocol, "log in", error).with_hint(NOT_POSTGRESQL),
         }
     }

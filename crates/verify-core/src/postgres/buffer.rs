@@ -14,7 +14,7 @@ pub(super) const CAPACITY: usize = 256 << 10;
 pub(super) const HEADER: usize = 5;
 /// The largest message that is believed: a field of PostgreSQL holds at most 1 GiB.
 const MESSAGE_LIMIT: usize = (1 << 30) + (1 << 10);
-/// So often the answer of a session that has no more to say may still be on its way.
+/// Number of checks at which the answer of an idle session may still be in transit.
 const DOUBTS_MAX: u8 = 3;
 /// Timer slack of bulk threads. The kernel's default of 50 µs is as long as a nap.
 const TIMER_SLACK_NS: u64 = 1_000;
@@ -32,11 +32,11 @@ pub(super) enum Found {
     Working,
     /// The session has said all that it had to say, as far as the server knows. Its answer may be on its way.
     Finished(String),
-    /// There is nothing to wait for.
+    /// The session has ended.
     Dead(Error),
 }
 
-/// Cancels the statement where the wait was stopped, and looks at the session where it timed out.
+/// Cancels the statement if the wait was stopped, and checks the session if it timed out.
 pub(super) type Outside = Box<dyn Fn(Ended) -> Result<Found> + Send + Sync>;
 
 /// A blocking reader of messages. After an I/O error it stays closed.
@@ -73,17 +73,17 @@ impl ReadBuffer {
         &self.stream
     }
 
-    /// How long the server is waited for from now on.
+    /// Sets the limit of waits for the server.
     pub(super) fn set_wait(&mut self, wait: Wait) {
         self.wait = wait;
     }
 
-    /// Whether the limit of the wait was reached.
+    /// Returns whether the limit of the wait was reached.
     pub(super) fn timed_out(&self) -> bool {
         self.wait.is_over()
     }
 
-    /// What is done from outside when the wait ends.
+    /// Sets the second connection that acts when the wait ends.
     pub(super) fn set_outside(&mut self, outside: Outside) {
         self.outside = Some(outside);
     }
@@ -135,7 +135,7 @@ impl ReadBuffer {
         length.is_some_and(|length| held.len() > u32::from_be_bytes(*length) as usize)
     }
 
-    /// Whether a message with a body of `length` bytes can be had in one piece.
+    /// Returns whether a message with a body of `length` bytes fits in the buffer.
     #[inline]
     pub(super) const fn fits(length: usize) -> bool {
         HEADER + length <= CAPACITY
@@ -283,7 +283,7 @@ impl ReadBuffer {
         }
         self.closed = true;
         if let (Ended::Stopped, Some(outside)) = (ended, &self.outside) {
-            // Best effort: whoever wants to stop does not wait for it.
+            // Best effort: a caller that wants to stop does not wait for it.
             let _ = outside(ended);
         }
         Err(self.wait.error(ended, doing))

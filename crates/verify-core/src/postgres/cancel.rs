@@ -20,7 +20,7 @@ pub struct CancelHandle {
     settings: Settings,
     address: Option<SocketAddr>,
     tls: bool,
-    /// Whoever knows the key in it may cancel, so it is shown nowhere.
+    /// Its key permits cancelling, so it is never displayed.
     token: CancelToken,
     process_id: i32,
 }

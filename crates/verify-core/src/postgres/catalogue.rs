@@ -1,4 +1,4 @@
-//! What a database's catalogue says of the relations that hold rows: a handful of queries, however many there are.
+//! The relations that hold rows, from the catalogue: a fixed number of queries, however many there are.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ struct Attribute {
     column: Column,
 }
 
-/// What the reader may do, for messages and for splitting.
+/// Privileges and version of the reader, for messages and for splitting.
 pub(super) struct Reading<'a> {
     pub server_version: u32,
     pub role: &'a str,
@@ -101,7 +101,7 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     })
 }
 
-/// Looks up the sizes of the relations `oids`, which somebody must hold locked: it would wait for a lock otherwise.
+/// Looks up the sizes of the relations `oids`, which must be locked: it would wait for a lock otherwise.
 pub(super) fn measure(
     connection: &mut Connection,
     relations: &mut [Relation],

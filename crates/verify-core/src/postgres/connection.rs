@@ -119,7 +119,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether a pooler, such as PgBouncer, is between this client and the server.
+    /// Returns whether a pooler, such as PgBouncer, is between this client and the server.
     pub fn is_pooled(&self) -> bool {
         self.pooled.is_some()
     }
@@ -156,17 +156,17 @@ impl Connection {
         &self.settings
     }
 
-    /// Whether the session runs over TLS.
+    /// Returns whether the session runs over TLS.
     pub fn is_tls(&self) -> bool {
         self.link.wire().buffer.stream().is_tls()
     }
 
-    /// Whether the connection broke.
+    /// Returns whether the connection broke.
     pub fn is_closed(&self) -> bool {
         self.link.is_closed()
     }
 
-    /// What ends the statement of this session from another thread.
+    /// Handle that cancels the statement of this session from another thread.
     pub fn cancel_handle(&self) -> CancelHandle {
         let wire = self.link.wire();
         let stream = wire.buffer.stream();
@@ -228,7 +228,7 @@ impl Connection {
         Ok(self.query_binary(sql, parameters, u32::MAX)?.rows)
     }
 
-    /// Runs one statement, which somebody else wrote: the server refuses a second one behind it. Gives at most
+    /// Runs one statement of an untrusted author: the server refuses a second one behind it. Gives at most
     /// `limit_rows` rows, of the types of [`Self::query_with`].
     ///
     /// # Errors

@@ -10,7 +10,7 @@ pub(super) type Pairs = Vec<(String, String)>;
 /// Reads a connection string in either spelling. Keywords are not checked here.
 pub(super) fn parse(text: &str) -> Result<Pairs> {
     if text.contains('\0') {
-        return Err(refuse("a zero byte cannot stand in it"));
+        return Err(refuse("it contains a zero byte"));
     }
     match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
         Some(rest) => uri(rest),
@@ -192,7 +192,7 @@ fn decode(text: &str) -> Result<String> {
         let mut digit = || rest.next().and_then(|d| char::from(d).to_digit(16));
         match (digit(), digit()) {
             (Some(high), Some(low)) if high + low > 0 => bytes.push((high * 16 + low) as u8),
-            (Some(0), Some(0)) => return Err(refuse("%00 cannot stand in a URI")),
+            (Some(0), Some(0)) => return Err(refuse("a URI cannot contain %00")),
             _ => {
                 return Err(refuse(
                     "a \"%\" is not followed by two hexadecimal digits (write %25 for \"%\")",

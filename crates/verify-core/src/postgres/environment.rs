@@ -1,4 +1,4 @@
-//! What the caller's process knows and the library may look up: variables, home directory, user name.
+//! The caller's environment, as the library may read it: variables, home directory, user name.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

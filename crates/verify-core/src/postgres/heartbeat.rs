@@ -9,7 +9,7 @@ use super::statements;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::{Beat, Pulse};
 
-/// So many beats are kept: an hour at one a second.
+/// Number of beats that are kept: an hour at one a second.
 const KEPT: i64 = 3_600;
 /// Old beats are dropped once in so many.
 const PRUNE_EVERY: i64 = 60;

@@ -7,7 +7,7 @@ use super::options::Options;
 use super::printable::printable;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where servers of Debian and of the PostgreSQL project put their sockets.
+/// Directories in which servers of Debian and of the PostgreSQL project create their sockets.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 const PORT_DEFAULT: u16 = 5432;
 
@@ -53,7 +53,7 @@ impl Host {
                 .parse()
                 .ok()
                 .filter(|port| *port > 0)
-                .ok_or_else(|| refuse("a port is no number between 1 and 65535"))?,
+                .ok_or_else(|| refuse("a port is not a number between 1 and 65535"))?,
         };
         if name.starts_with('@') {
             return Err(refuse("abstract sockets are not supported; use a socket directory or TCP"));
@@ -93,7 +93,7 @@ impl Host {
         self.verified_name()
     }
 
-    /// `host:port` as people write it.
+    /// `host:port` as text.
     pub(super) fn describe(&self) -> String {
         let name = printable(&self.verified_name(), 200);
         match name.contains(':') {

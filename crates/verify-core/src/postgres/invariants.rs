@@ -1,11 +1,11 @@
-//! Runs somebody's SQL so that it can neither write, nor run for ever, nor end our transaction.
+//! Runs the user's SQL so that it can neither write, nor run for ever, nor end our transaction.
 
 use super::connection::Connection;
 use super::statements;
 use crate::error::Result;
 use crate::invariant::{Invariant, Outcome, ROWS_MAX, ResultCollector};
 
-/// Where names without a schema are looked up: the same on both sides, whatever the role, the database and the server
+/// Search path of names without a schema: the same on both sides, whatever the role, the database and the server
 /// say, which a restore need not bring back. Temporary tables come last.
 const SEARCH_PATH: &str = "pg_catalog, public, pg_temp";
 const UNDEFINED_TABLE: &str = "42P01";

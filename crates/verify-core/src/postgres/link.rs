@@ -118,7 +118,7 @@ impl Link {
 }
 
 impl Drop for Link {
-    /// Bids the server farewell, once the client is gone. Without it the server notices the end all the same, and logs it.
+    /// Sends Terminate, once the client is dropped. Without it the server notices the end all the same, and logs it.
     fn drop(&mut self) {
         if !self.is_closed() && self.wire().is_idle() {
             self.turn();

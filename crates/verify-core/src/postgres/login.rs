@@ -1,4 +1,4 @@
-//! The login: what we say first.
+//! The login: the start-up message.
 
 use tokio_postgres::Config;
 use tokio_postgres::config::{self, SslMode, SslNegotiation};
@@ -15,12 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The name that sessions carry where the settings give none.
 const APPLICATION_NAME: &str = "state-lab";
 
-/// Which parameters a session starts with.
+/// Parameters with which a session starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     /// All of them.
     Full,
-    /// Those that a pooler takes too; the others follow as statements in each transaction.
+    /// Parameters that a pooler takes too; the others follow as statements in each transaction.
     Pooled,
 }
 

@@ -63,8 +63,8 @@ fn no_trick_gets_the_password_or_a_login() {
     let table = [
         // After the promise of channel binding, a demand that cannot be bound.
         (vec![plus.clone(), demand(&CLEARTEXT)], require, bound.clone(), "second proof"),
-        (vec![plus.clone(), demand(&OK)], require, bound.clone(), "without proving"),
-        (vec![sasl("SCRAM-SHA-256"), demand(&OK)], "", None, "without proving"),
+        (vec![plus.clone(), demand(&OK)], require, bound.clone(), "without a signature"),
+        (vec![sasl("SCRAM-SHA-256"), demand(&OK)], "", None, "without a signature"),
         (vec![sasl("SCRAM-SHA-256")], require, bound.clone(), "SCRAM-SHA-256-PLUS"),
         (vec![plus.clone()], require, None, "needs TLS"),
         (vec![demand(&CLEARTEXT)], require, bound, "cannot be bound"),

@@ -1,4 +1,4 @@
-//! How long a bulk reader rests between reads, so that each read finds more.
+//! Rests of a bulk reader between reads, so that each read finds more.
 //!
 //! A server sends COPY data in pieces of 8 KiB. A reader that is faster than the server wakes for every piece, and
 //! the two spend their time on waking each other. A short rest lets the socket's buffer fill. The length is found

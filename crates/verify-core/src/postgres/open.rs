@@ -1,4 +1,4 @@
-//! Which server to connect to: each host in turn, each with the protection that sslmode allows.
+//! Connecting to a server: each host in turn, each with the protection that sslmode allows.
 
 use std::net::SocketAddr;
 
@@ -147,7 +147,7 @@ fn open_address(
     }
 }
 
-/// Whether no line of pg_hba.conf let us in, or one rejected us: with other protection another line may.
+/// Returns whether no line of pg_hba.conf admits the login, or one rejects it: with other protection another line may.
 ///
 /// libpq tries again after any error. Here a login that was refused after an exchange is not tried again (see
 /// [`login::log_in`]): a wrong password is no better without TLS, and a failed channel binding is a warning.

@@ -179,7 +179,7 @@ impl Options {
             if value.contains('\0') {
                 return Err(Error::new(
                     ErrorKind::Settings,
-                    format!("use {keyword}: a zero byte cannot stand in it"),
+                    format!("use {keyword}: it contains a zero byte"),
                 ));
             }
             if self.0.contains_key(keyword) {

@@ -1,4 +1,4 @@
-//! A silent session, seen from outside: a second connection cancels its statement, or finds out whether it is still at work.
+//! A silent session, seen from outside: a second connection cancels its statement, or checks whether it is still active.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use super::statements;
 use super::wait::Ended;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A cancel request that takes longer is abandoned: whoever wants to stop does not wait for a server that does not answer.
+/// A cancel request that takes longer is abandoned: a caller that wants to stop does not wait for a server that does not answer.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(600);
 /// A look that takes longer says nothing.
 const LOOK_TIMEOUT_MS: u32 = 10_000;
 
-/// What a second connection can do for a session.
+/// Actions of a second connection on a session.
 pub(super) struct Outside {
     cancel: CancelHandle,
     settings: Settings,
@@ -43,7 +43,7 @@ impl Outside {
         }
     }
 
-    /// Looks at the session over a second connection.
+    /// Checks the session over a second connection.
     ///
     /// # Errors
     ///
@@ -75,14 +75,14 @@ impl Outside {
         connection.limit_total();
         let rows = connection.query_with(statements::ACTIVITY, &[(&process_id, Type::INT4)])?;
         let Some(row) = rows.first() else {
-            let gone = format!("its process {process_id} does not exist any more");
-            return Ok(Found::Dead(Error::new(ErrorKind::Connection, gone)));
+            let message = format!("its process {process_id} does not exist any more");
+            return Ok(Found::Dead(Error::new(ErrorKind::Connection, message)));
         };
         Ok(judge(row.get(0), row.get(1)))
     }
 }
 
-/// What the columns `state` and `wait_event_type` of pg_stat_activity mean for somebody who waits for an answer.
+/// Meaning of the columns `state` and `wait_event_type` of pg_stat_activity for a client that waits for an answer.
 fn judge(state: Option<&str>, wait_event_type: Option<&str>) -> Found {
     match (state, wait_event_type) {
         // It waits until we take what it sends, while nothing reaches us.

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What an entry is looked up by.
+/// Key of an entry.
 pub(super) struct Wanted<'a> {
     pub(super) host: &'a str,
     pub(super) port: &'a str,
@@ -19,7 +19,7 @@ pub(super) struct Wanted<'a> {
 /// The password of the first entry that matches; `None` where no entry does or the file does not exist.
 ///
 /// A file that others may read is refused. libpq ignores it with a warning, and then the login fails for a
-/// reason that nobody sees.
+/// hidden reason.
 pub(super) fn look_up(path: &Path, wanted: &Wanted<'_>) -> Result<Option<Secret>> {
     let doing = || format!("use the password file {}", path.display());
     let metadata = match fs::metadata(path) {

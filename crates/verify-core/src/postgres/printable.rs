@@ -1,4 +1,4 @@
-//! Text of unknown origin, made safe to stand in an error on a terminal.
+//! Text of unknown origin, made safe for an error on a terminal.
 
 /// At most `limit` characters of `text`, on one line, without control or direction-changing characters.
 pub(super) fn printable(text: &str, limit: usize) -> String {

@@ -1,4 +1,4 @@
-//! The bulk reader: many COPY statements a message, their rows handed on from one large buffer.
+//! The bulk reader: many COPY statements a message, their rows passed on from one large buffer.
 
 use std::sync::MutexGuard;
 
@@ -24,13 +24,13 @@ pub(super) struct CopyReader {
     connection: Connection,
     /// The snapshot's exported name.
     exported: String,
-    /// What it shows.
+    /// The snapshot that it reads.
     snapshot: String,
     /// Tables read in the current transaction.
     tables: usize,
 }
 
-/// How a COPY ended.
+/// Result of a COPY.
 enum Answer {
     Done,
     /// The server refused it; the transaction is aborted.
@@ -130,7 +130,7 @@ struct Stream<'c> {
 }
 
 impl Stream<'_> {
-    /// Hands on the rows of slices; gives how many were dealt with, and why the last of them failed.
+    /// Passes on the rows of slices; returns how many were read, and why the last of them failed.
     fn read(
         connection: &mut Connection,
         slices: &[Slice<'_>],
@@ -144,7 +144,7 @@ impl Stream<'_> {
         let read = stream.read_all(slices, first, sink);
         stream.wire.buffer.set_bulk(false);
         if read.is_err() {
-            // What follows belongs to nobody.
+            // No slice owns what follows.
             stream.wire.buffer.close();
         }
         read
@@ -259,7 +259,7 @@ fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("read rows: the server sent {what} malformed"))
 }
 
-/// Why a table cannot be read, told from a connection that ended.
+/// Reason why a table cannot be read, as opposed to a connection that ended.
 pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
     let reason = error.to_string();
     match error.sqlstate() {

@@ -3,7 +3,7 @@
 use super::printable::printable;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How a login was asked for.
+/// Method by which the server asks for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthMethod {
     /// The server asked for nothing.
@@ -43,7 +43,7 @@ impl RequireAuth {
             }
             let name = word.trim_start_matches('!');
             let Some((_, method)) = METHODS.iter().find(|(known, _)| *known == name) else {
-                return Err(refuse(format!("\"{}\" is no method", printable(name, 40))));
+                return Err(refuse(format!("\"{}\" is not a method", printable(name, 40))));
             };
             listed.push(*method);
         }

@@ -10,7 +10,7 @@ use tokio_postgres::types::{FromSql, Type, accepts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::raw_text;
 
-/// One row of text values. A byte that is no UTF-8 is one of the characters U+10FE80 to U+10FEFF, which a statement may
+/// One row of text values. A byte that is not UTF-8 is one of the characters U+10FE80 to U+10FEFF, which a statement may
 /// hold again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -26,7 +26,7 @@ pub struct Rows {
     pub columns: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
-    /// Whether the statement had more rows than were asked for.
+    /// True if the statement had more rows than were requested.
     pub more: bool,
 }
 
@@ -61,7 +61,7 @@ impl Row {
         self.values.len()
     }
 
-    /// Whether there is no value.
+    /// Returns whether the row has no value.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }

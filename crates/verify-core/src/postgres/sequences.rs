@@ -75,7 +75,7 @@ fn each(
     Ok(answers)
 }
 
-/// Why a sequence cannot be read, and what would let the role read it.
+/// Reason why a sequence cannot be read, and the GRANT that permits it.
 fn unreadable(row: &Row, name: &TableName, in_recovery: bool) -> Result<Option<String>> {
     let role = shown_identifier(row.text(12)?);
     Ok(match (row.get(4), row.get(11)) {

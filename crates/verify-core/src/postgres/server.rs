@@ -1,4 +1,4 @@
-//! A PostgreSQL server as a database that can be measured: fixing an instant on a primary.
+//! A PostgreSQL server as a database that can be measured: taking a snapshot on a primary.
 
 use std::sync::Mutex;
 
@@ -20,9 +20,9 @@ use crate::table::{TableKind, TableName};
 
 /// The oldest supported `server_version_num`.
 const VERSION_MIN: u32 = 130_000;
-/// How often a table may turn out locked before the attempt is given up.
+/// Maximum number of attempts to lock the tables.
 const LOCK_ATTEMPTS_MAX: usize = 10;
-/// How often an instant may turn out unusable because one of its transactions ended while it was looked at.
+/// Maximum number of snapshots that are discarded because one of their transactions ended during the check.
 const ANCHORED_ATTEMPTS_MAX: usize = 200;
 
 /// A database on a server that accepts writes.
@@ -31,14 +31,14 @@ pub struct Postgres {
     settings: Settings,
 }
 
-/// What a server says of itself.
+/// Identity and settings that a server reports.
 pub(super) struct Identity {
     pub server_version: u32,
     pub in_recovery: bool,
     pub database_oid: u32,
     pub role: String,
     pub wal_level: String,
-    /// How many locks its shared memory is sized for.
+    /// Number of locks that its shared memory is sized for.
     pub lock_slots: u64,
     pub source: Source,
 }
@@ -128,7 +128,7 @@ impl Fixed {
         Ok(Self { instant, consistency: Consistency::SharedSnapshot, locked, held: None })
     }
 
-    /// Tries until the sub-transactions of an instant can be told.
+    /// Tries until the sub-transactions of a snapshot can be determined.
     fn anchored(control: &mut Connection, identity: &Identity, mut anchor: AnchorSession) -> Result<Self> {
         for _ in 0..ANCHORED_ATTEMPTS_MAX {
             let locked = lock(control, identity)?;
@@ -144,7 +144,7 @@ impl Fixed {
         }
         Err(Error::new(
             ErrorKind::Unsuitable,
-            "capture for a physical copy: transactions end too fast to tell their sub-transactions; try again",
+            "capture for a physical copy: transactions end too fast to determine their sub-transactions; try again",
         ))
     }
 }
@@ -238,7 +238,7 @@ pub(super) fn read_relations(control: &mut Connection, identity: &Identity) -> R
     catalogue::relations(control, &reading).map_err(|error| error.while_doing("read the catalogue"))
 }
 
-/// What came of locking the tables.
+/// Result of locking the tables.
 struct Locked {
     /// The tables that are locked now.
     oids: Vec<u32>,
@@ -279,7 +279,7 @@ fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
         .with_hint("try again when no migration runs"))
 }
 
-/// Locks the tables that were not dropped since they were listed: all at once, and where one is gone, each half.
+/// Locks the tables that were not dropped since they were listed: all at once, and if one was dropped, each half.
 fn lock_those_there(control: &mut Connection, relations: &[Relation], oids: &mut Vec<u32>) -> Result<()> {
     if relations.is_empty() {
         return Ok(());
@@ -301,19 +301,19 @@ fn lock_those_there(control: &mut Connection, relations: &[Relation], oids: &mut
     Ok(())
 }
 
-/// Who keeps us out of which tables.
+/// Sessions that block access to tables.
 fn holders(control: &mut Connection) -> Result<Vec<(TableName, String)>> {
     let holder = |row: &super::Row| {
         let who = if row.flag(3)? { "a prepared transaction" } else { row.text(2)? };
         let reason =
-            format!("{who} holds an ACCESS EXCLUSIVE lock on it, and did not let go within lock_timeout");
+            format!("{who} holds an ACCESS EXCLUSIVE lock on it, and did not release it within lock_timeout");
         Ok((TableName::new(row.text(0)?, row.text(1)?), reason))
     };
     control.query(statements::LOCK_HOLDERS)?.iter().map(holder).collect()
 }
 
 impl Instant {
-    /// Fixes the instant of the open transaction.
+    /// Takes the snapshot of the open transaction.
     pub(super) fn fix(control: &mut Connection) -> Result<Self> {
         let rows = control.query(statements::EXPORT)?;
         let row = first(&rows)?;

@@ -1,4 +1,4 @@
-//! What a server says in an ErrorResponse, as an error of ours.
+//! An ErrorResponse of a server as an error of this crate.
 
 use super::printable::printable;
 use super::server_hint::server_hint;

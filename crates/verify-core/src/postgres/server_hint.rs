@@ -55,7 +55,7 @@ pub(super) fn server_hint(sqlstate: &str, routine: &str, message: &str) -> Optio
 mod tests {
     use super::*;
 
-    /// What servers of 13 to 18 send, here of those that a test server does not easily send.
+    /// Messages of servers of 13 to 18 that a test server does not easily send.
     #[test]
     fn one_sqlstate_has_a_hint_for_each_reason() {
         for (sqlstate, routine, message, hint) in [

@@ -9,7 +9,7 @@ use super::environment::Environment;
 use super::printable::printable;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where Debian's packages look when PGSYSCONFDIR is not set.
+/// Directory of Debian's packages if PGSYSCONFDIR is not set.
 const SYSTEM_DIRECTORY: &str = "/etc/postgresql-common";
 
 /// The settings of a service, from the user's file or else the system's.

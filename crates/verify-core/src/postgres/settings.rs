@@ -1,4 +1,4 @@
-//! Where and as whom to connect: a connection string and the environment, made complete and valid.
+//! Connection settings: a connection string and the environment, made complete and valid.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ use super::wait::{Stop, Wait};
 use crate::cancellation::Cancellation;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where `connect_timeout` is not given. libpq would wait for ever.
+/// Default of `connect_timeout`. libpq would wait for ever.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where no other is given.
+/// Default of the stall timeout.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) enum ChannelBinding {
     Require,
 }
 
-/// Which kind of server will do.
+/// Required kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Any,
@@ -48,7 +48,7 @@ const TARGETS: [(&str, Target); 6] = [
     ("prefer-standby", Target::PreferStandby),
 ];
 
-/// How the kernel watches over an idle TCP connection; `None` leaves the kernel's own value.
+/// Keepalive settings of a TCP connection; `None` leaves the kernel's own value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Keepalive {
     pub(super) enabled: bool,
@@ -58,7 +58,7 @@ pub(super) struct Keepalive {
     pub(super) user_timeout_ms: Option<u32>,
 }
 
-/// Complete connection settings. Made by [`Settings::parse`]; shows its password nowhere.
+/// Complete connection settings. Made by [`Settings::parse`]; never displays its password.
 #[derive(Clone)]
 pub struct Settings {
     pub(super) hosts: Vec<Host>,
@@ -72,7 +72,7 @@ pub struct Settings {
     pub(super) target: Target,
     /// For each address of a host, from the first packet to the answer to the first statement; `None` is no limit.
     pub(super) connect_timeout: Option<Duration>,
-    /// For each silence of an open session, before a second connection looks whether the server is still at work.
+    /// For each silence of an open session, before a second connection checks whether the server is still active.
     stall_timeout: Option<Duration>,
     pub(super) stop: Stop,
     pub(super) options: Option<String>,
@@ -181,7 +181,7 @@ impl Settings {
         &self.user
     }
 
-    /// `user@host:port/database`, for people: no secrets, and safe on a terminal.
+    /// `user@host:port/database`, for display: no secrets, and safe on a terminal.
     pub fn describe(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(Host::describe).collect();
         format!("{}@{}/{}", printable(&self.user, 64), hosts.join(","), printable(&self.database, 64))
@@ -202,7 +202,7 @@ impl Settings {
         passfile::look_up(passfile, &wanted)
     }
 
-    /// Where a password was taken from.
+    /// Source of the password.
     pub(super) fn password_source(&self) -> Option<String> {
         match (&self.password, &self.passfile) {
             (Some(_), _) => Some("the connection string, service file or PGPASSWORD".to_owned()),
@@ -240,7 +240,7 @@ impl Settings {
         add(
             "PGSSLROOTCERT",
             match &self.tls.roots {
-                Roots::Nobody => None,
+                Roots::Any => None,
                 Roots::File(file) => Some(path(file)),
                 Roots::System => Some("system".to_owned()),
             },

@@ -93,11 +93,11 @@ fn what_is_unsupported_is_refused_by_name() {
         ("require_auth=kerberos", &[], "require_auth"),
         ("host=a,b port=1,2,3", &[], "3 ports do not match 2 hosts"),
         ("host=a,b hostaddr=::1", &[], "2 names do not match 1 addresses"),
-        ("port=70000", &[], "a port is no number"),
-        ("port=0", &[], "a port is no number"),
+        ("port=70000", &[], "a port is not a number"),
+        ("port=0", &[], "a port is not a number"),
         ("postgres://u:hunter2/x@h/d", &[], "%40"),
         ("postgres://u:x@hunter2@h/d", &[], "%40"),
-        ("postgres://u:hunter2/x", &[], "a port is no number"),
+        ("postgres://u:hunter2/x", &[], "a port is not a number"),
         ("hostaddr=localhost", &[], "numeric address"),
         ("host=@abstract", &[], "abstract"),
         ("service=none", &[("PGSYSCONFDIR", "/nonexistent")], "service \"none\""),
@@ -175,7 +175,7 @@ fn the_root_file_and_the_client_certificate_are_found_at_home() {
     let mut env = environment(&[]);
     env.home = Some(home.path().to_owned());
     let tls = |text: &str| Settings::parse(text, &env).unwrap().tls;
-    assert_eq!((tls("").roots, tls("").client), (Roots::Nobody, None));
+    assert_eq!((tls("").roots, tls("").client), (Roots::Any, None));
     assert_eq!(tls("sslrootcert=system").mode.name(), "verify-full");
     for name in ["root.crt", "postgresql.crt"] {
         fs::write(directory.join(name), "").unwrap();

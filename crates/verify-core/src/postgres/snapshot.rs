@@ -1,4 +1,4 @@
-//! A PostgreSQL database at one instant: a coordinating session that exports its snapshot, and what it found.
+//! A snapshot of a PostgreSQL database: a coordinating session that exports its snapshot, and what it found.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,11 +21,11 @@ use crate::plan::Limits;
 use crate::sequence::Sequence;
 use crate::table::TableName;
 
-/// How long a reader waits for a lock that the coordinator holds already: who is in its way waits for the coordinator,
+/// Time that a reader waits for a lock that the coordinator holds already: what blocks it waits for the coordinator,
 /// and others queue up behind both. The coordinator reads the table then.
 const READER_LOCK_TIMEOUT_MS: u32 = 200;
 
-/// A database at one instant. Dropping it releases its locks, its snapshot and its anchor.
+/// A snapshot of a database. Dropping it releases its locks, its snapshot and its anchor.
 pub struct PostgresSnapshot {
     pub(super) control: Mutex<Connection>,
     pub(super) exported: String,
@@ -101,7 +101,7 @@ impl Snapshot for PostgresSnapshot {
         // A heartbeat that is locked or damaged is listed as a table that could not be read.
         let none = |_| Pulse { beat: None, last_commit: None, read_at: self.origin.captured_at };
         let pulse = read.unwrap_or_else(none);
-        // The beat is the instant's, so its age is the age that it had then.
+        // The beat is the snapshot's, so its age is the age that it had then.
         Ok(Pulse { read_at: self.origin.captured_at, ..pulse })
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::anchor::TransactionSnapshot;
 
-/// Who offers the snapshot: it can be imported as long as this transaction runs.
+/// The transaction that offers the snapshot: it can be imported as long as this transaction runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offerer {
     /// Process id.
@@ -52,14 +52,14 @@ pub(super) fn lines(
     lines
 }
 
-/// Flags that stand in the file.
+/// Flags in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flags {
     pub read_only: bool,
     pub recovery: bool,
 }
 
-/// Whether this server's own file reads like the ones that [`lines`] writes.
+/// Returns whether this server's own file reads like the ones that [`lines`] writes.
 ///
 /// On a standby the server lists all transactions in progress as sub-transactions; their order is its own, and an
 /// overflow of them leaves the list out.

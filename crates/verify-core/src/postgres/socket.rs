@@ -35,7 +35,7 @@ const UNREACHED: &str = "correct host and port, or open the way to them: a firew
 #[cfg(feature = "tls")]
 const NO_DIRECT_TLS: &str = "leave sslnegotiation=direct out: it needs PostgreSQL 17 or later";
 
-/// Whether an attempt asks for TLS, and what it does when the server has none.
+/// Use of TLS in an attempt, and its fallback if the server has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protection {
     Plain,
@@ -225,7 +225,7 @@ fn start_tls(settings: &Settings, host: &Host, mut socket: TcpStream, wait: &mut
         }
     };
     let doing = match (&settings.tls.roots, settings.tls.mode) {
-        (Roots::Nobody, _) => "start TLS",
+        (Roots::Any, _) => "start TLS",
         (_, SslMode::VerifyFull) => "start TLS and verify the server's certificate and name",
         _ => "start TLS and verify the server's certificate",
     };

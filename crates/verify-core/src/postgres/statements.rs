@@ -16,24 +16,24 @@ pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_ver
     (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
-/// Whether a server follows another, where it does not report that by itself (before PostgreSQL 14).
+/// Selects whether a server is in recovery, if it does not report that by itself (before PostgreSQL 14).
 pub(super) const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
-/// Whether sessions are read-only unless they say otherwise.
+/// Selects whether sessions are read-only by default.
 pub(super) const DEFAULT_READ_ONLY: &str =
     "SELECT pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'";
 
 /// Lets values through as they are stored.
 pub(super) const RAW_ENCODING: &str = "SET client_encoding = 'SQL_ASCII'";
 
-/// Which process serves the session. Where it is `$1`, which the server gave at the login, no pooler is between, and the
+/// Selects the process that serves the session. Where it is `$1`, which the server gave at the login, no pooler is between, and the
 /// session, which may wait for others, is kept from being ended for that. (PostgreSQL 13 does not know the setting, so it
 /// cannot be among those that a session starts with.)
 pub(super) const SESSION: &str = "SELECT pg_catalog.pg_backend_pid(), (SELECT pg_catalog.set_config(s.name, '0', false) \
     FROM pg_catalog.pg_settings s WHERE s.name OPERATOR(pg_catalog.=) 'idle_session_timeout' \
       AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) $1)";
 
-/// What the process `$1` does now: its state, and the kind of event that it waits for; no row if it has ended.
+/// Activity of the process `$1`: its state, and the kind of event that it waits for; no row if it has ended.
 pub(super) const ACTIVITY: &str = "SELECT a.state, a.wait_event_type FROM pg_catalog.pg_stat_activity a \
     WHERE a.pid OPERATOR(pg_catalog.=) $1";
 
@@ -44,10 +44,10 @@ pub(super) fn set_local(name: &str, value: &str) -> String {
     format!("SET LOCAL {name} = {}; ", literal(value))
 }
 
-/// Where the server keeps its data.
+/// The server's data directory.
 pub(super) const DATA_DIRECTORY: &str = "SELECT pg_catalog.current_setting('data_directory')";
 
-/// Names of the other databases, also those that nobody may connect to: whatever they hold is not looked at.
+/// Names of the other databases, including those that accept no connections: their contents are not read.
 pub(super) const OTHER_DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d \
     WHERE NOT d.datistemplate AND d.datname <> pg_catalog.current_database() \
     ORDER BY d.datname COLLATE pg_catalog.\"C\"";
@@ -102,7 +102,7 @@ pub(super) const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname, \
       AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v' \
     ORDER BY a.attrelid, a.attname COLLATE pg_catalog.\"C\"";
 
-/// What types are made of; the row types of tables are left out.
+/// Components of types; the row types of tables are left out.
 pub(super) const TYPES: &str = "SELECT t.oid, t.typname, t.typtype, t.typbasetype, \
     CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, \
     coalesce(r.rngsubtype, m.rngsubtype, 0), t.typsend <> 0, \
@@ -112,7 +112,7 @@ pub(super) const TYPES: &str = "SELECT t.oid, t.typname, t.typtype, t.typbasetyp
 
 /// The join that [`TYPES`] needs from PostgreSQL 14 on, where multiranges came.
 pub(super) const TYPES_MULTIRANGE: &str = " LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid";
-/// Its stand-in before.
+/// Its equivalent before.
 pub(super) const TYPES_NO_MULTIRANGE: &str = " LEFT JOIN (SELECT 0::pg_catalog.oid AS rngsubtype) m ON false";
 /// The end of [`TYPES`].
 pub(super) const TYPES_WHERE: &str = " WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm') \
@@ -155,7 +155,7 @@ pub(super) const SEQUENCES: &str = "SELECT n.nspname, c.relname, s.seqincrement,
     WHERE c.relpersistence <> 't' AND c.oid >= 16384 \
     ORDER BY n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\"";
 
-/// Begins a transaction that sees one instant and cannot write.
+/// Begins a read-only transaction with one snapshot.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Fixes the instant, and describes it: exported name, snapshot, position, microseconds since 1970. The time is the
@@ -198,11 +198,11 @@ pub(super) const ANCHOR: &str = "BEGIN; SET LOCAL idle_in_transaction_session_ti
 /// synchronous standby, which may be down, is not waited for.
 pub(super) const FLUSH_WAL: &str = "SET LOCAL synchronous_commit = local; SELECT pg_catalog.pg_logical_emit_message(true, 'state-lab', 'flush')";
 
-/// Who I am on a standby: process, virtual transaction.
+/// Identity of the session on a standby: process, virtual transaction.
 pub(super) const VIRTUAL_TRANSACTION: &str = "SELECT pg_catalog.pg_backend_pid(), l.virtualtransaction \
     FROM pg_catalog.pg_locks l WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'virtualxid'";
 
-/// The heartbeat's table, if there is one that can be read: relkind and privilege.
+/// The heartbeat's table, if it exists and can be read: relkind and privilege.
 pub(super) const HEARTBEAT_EXISTS: &str = "SELECT c.relkind = 'r' AND c.relpersistence = 'p' \
     AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
     AND 5 = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped \
@@ -218,7 +218,7 @@ pub(super) const HEARTBEAT_LAST: &str = "SELECT h.id, (extract(epoch FROM h.writ
 pub(super) const CLOCK: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8, \
     pg_catalog.current_setting('track_commit_timestamp') = 'on'";
 
-/// When the last transaction committed.
+/// Time of the last commit.
 pub(super) const LAST_COMMIT: &str = "SELECT (extract(epoch FROM x.timestamp) * 1000000)::pg_catalog.int8 \
     FROM pg_catalog.pg_last_committed_xact() x";
 
@@ -245,7 +245,7 @@ pub(super) fn qualified(name: &TableName) -> String {
     format!("{}.{}", identifier(&name.schema), identifier(&name.name))
 }
 
-/// Joins the transaction to an exported instant.
+/// Imports an exported snapshot into the transaction.
 pub(super) fn import(snapshot: &str) -> String {
     format!("SET TRANSACTION SNAPSHOT {}", literal(snapshot))
 }
@@ -266,7 +266,7 @@ pub(super) const SIZES: &str = "SELECT o, coalesce(pg_catalog.pg_table_size(o), 
     coalesce(pg_catalog.pg_relation_size(o), 0) / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
     FROM pg_catalog.unnest($1) o";
 
-/// What file holds each of the tables `$1` at this moment, whatever the snapshot says.
+/// The files that hold the tables `$1` at this moment, regardless of the snapshot.
 pub(super) const FILENODES: &str =
     "SELECT o, coalesce(pg_catalog.pg_relation_filenode(o), 0) FROM pg_catalog.unnest($1) o";
 
@@ -296,15 +296,15 @@ pub(super) fn furthest<'a>(columns: impl Iterator<Item = (usize, &'a TableName, 
 pub(super) const SUBTRANSACTIONS: &str = "SELECT x FROM pg_catalog.generate_series($1, $2 - 1) x \
     WHERE pg_catalog.pg_xact_status(x::pg_catalog.text::pg_catalog.xid8) = 'in progress'";
 
-/// Whether the transaction `$1`, given as text, is still in progress.
+/// Selects whether the transaction `$1`, given as text, is still in progress.
 pub(super) const XACT_STATUS: &str = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)";
 
-/// Whether a copy's WAL ends before the position `$1`, given as text, and where it ends.
+/// Selects whether a copy's WAL ends before the position `$1`, given as text, and where it ends.
 pub(super) const ENDS_BEFORE: &str = "SELECT e.lsn OPERATOR(pg_catalog.<) $1::pg_catalog.pg_lsn, e.lsn::pg_catalog.text \
     FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
                       ELSE pg_catalog.pg_current_wal_insert_lsn() END AS lsn) e";
 
-/// Whether a standby has replayed all WAL that it has, and waits until it may look for more.
+/// Selects whether a standby has replayed all WAL that it has, and waits for more.
 pub(super) const WAITS_FOR_WAL: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a \
     WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup' \
       AND a.wait_event OPERATOR(pg_catalog.=) 'RecoveryRetrieveRetryInterval')";
@@ -325,7 +325,7 @@ pub(super) const BEAT: &str =
 /// Drops the beats up to `$1`.
 pub(super) const PRUNE_BEATS: &str = "DELETE FROM state_lab.heartbeat WHERE id <= $1";
 
-/// Runs somebody else's query behind a cursor: only a single SELECT or VALUES can stand there.
+/// Runs a user's query behind a cursor, which accepts only a single SELECT or VALUES.
 pub(super) fn declare(sql: &str) -> String {
     format!("DECLARE state_lab_invariant NO SCROLL CURSOR FOR {}", sql.trim().trim_end_matches(';'))
 }
@@ -360,8 +360,8 @@ pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
     format!("COPY (SELECT {} FROM ONLY {name}{range}) TO STDOUT (FORMAT binary)", columns.join(", "))
 }
 
-/// What the bound of the partition `$1`, and those of its ancestors, ask of a row; and whether that may call functions that are
-/// neither the server's own nor an extension's, which a restored database may hold for whoever runs them.
+/// Condition of the bounds of the partition `$1` and of its ancestors; and whether it may call functions that are
+/// neither the server's own nor an extension's, which a hostile database may contain.
 pub(super) fn partition_constraint() -> String {
     let of_an_extension = |class: &str, object: &str| {
         format!(
@@ -393,7 +393,7 @@ pub(super) fn partition_constraint() -> String {
     )
 }
 
-/// Whether a partition holds a row that `constraint`, as the server shows it, does not admit.
+/// Selects whether a partition holds a row that `constraint`, as the server shows it, does not admit.
 pub(super) fn holds_misplaced(partition: &TableName, constraint: &str) -> String {
     format!("SELECT EXISTS (SELECT FROM ONLY {} WHERE ({constraint}) IS FALSE)", qualified(partition))
 }
@@ -415,7 +415,7 @@ fn expression(column: &Column) -> String {
 }
 
 /// Large objects with their contents (holes read as zeros), owner and privileges, columns sorted by name. The braces
-/// stand around what may be hashed.
+/// surround what may be hashed.
 const LARGE_OBJECT_ROWS: &str = "SELECT (SELECT pg_catalog.string_agg(i.item, ',' ORDER BY i.item COLLATE pg_catalog.\"C\") \
       FROM (SELECT pg_catalog.format('%s', a) AS item \
             FROM pg_catalog.unnest(coalesce(m.lomacl, pg_catalog.acldefault('L', m.lomowner))) a) i), \

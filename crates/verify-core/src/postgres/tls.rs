@@ -1,4 +1,4 @@
-//! The TLS client: whom it trusts, the certificate it shows, and what ties a login to the channel.
+//! The TLS client: the authorities that it trusts, the certificate it shows, and what ties a login to the channel.
 
 use std::fs;
 use std::path::Path;
@@ -111,14 +111,14 @@ fn load_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
         .collect::<Result<_, _>>()
         .map_err(|error| failed(doing(), error))?;
     if certificates.is_empty() {
-        let none = Error::new(ErrorKind::Settings, format!("{}: there is none", doing()));
+        let none = Error::new(ErrorKind::Settings, format!("{}: it does not exist", doing()));
         return Err(none.with_hint("name a file of certificates in PEM (-----BEGIN CERTIFICATE-----)"));
     }
     Ok(certificates)
 }
 
 /// Checks the server's certificate as far as the settings ask. Signatures of the handshake are always checked:
-/// channel binding is worth nothing without them.
+/// channel binding is useless without them.
 #[derive(Debug)]
 struct Verifier {
     /// None where any certificate will do.
@@ -134,7 +134,7 @@ impl Verifier {
         let mut roots = RootCertStore::empty();
         let mut pinned = Vec::new();
         match &settings.roots {
-            Roots::Nobody => {}
+            Roots::Any => {}
             Roots::File(path) => {
                 pinned = load_certificates(path)?;
                 roots.add_parsable_certificates(pinned.iter().cloned());
@@ -144,11 +144,11 @@ impl Verifier {
             }
         }
         let authorities = match &settings.roots {
-            Roots::Nobody => None,
+            Roots::Any => None,
             _ if roots.is_empty() => {
                 return Err(Error::new(
                     ErrorKind::Settings,
-                    "find a certificate authority to trust: there is none",
+                    "find a certificate authority to trust: the system has none",
                 )
                 .with_hint(
                     "install the package ca-certificates, or name the authority's file in sslrootcert",
@@ -164,7 +164,7 @@ impl Verifier {
         Ok(Self { authorities, pinned, check_name, provider: Arc::clone(provider) })
     }
 
-    /// OpenSSL, and so libpq, trusts a certificate that stands in the root file itself, even when it is no
+    /// OpenSSL, and so libpq, trusts a certificate that is in the root file itself, even if it is no
     /// authority. WebPKI does not, so this is decided here: the same bytes, still valid, for the right name.
     fn verify_pinned(
         &self,
@@ -188,7 +188,7 @@ impl Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// Whether an error is about the name alone, and the name is not checked or stands in the subject.
+    /// Returns whether an error is about the name alone, and the name is not checked or is in the subject.
     fn forgives(&self, error: &rustls::Error, certificate: &[u8], name: &ServerName<'_>) -> bool {
         let about_name = matches!(
             error,
@@ -200,7 +200,7 @@ impl Verifier {
     }
 }
 
-/// Whether the subject's common name is the host's. libpq still looks there when a certificate has no
+/// Returns whether the subject's common name is the host's. libpq still looks there when a certificate has no
 /// alternative names at all, as those made by hand often do; WebPKI does not.
 fn common_name_fits(certificate: &[u8], name: &ServerName<'_>) -> bool {
     const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -216,7 +216,7 @@ fn common_name_fits(certificate: &[u8], name: &ServerName<'_>) -> bool {
     let Ok(pattern) = std::str::from_utf8(common_name.value.value()) else { return false };
     let host = host.as_ref();
     match pattern.strip_prefix("*.") {
-        // A wildcard stands for one label, and never for a whole top-level domain.
+        // A wildcard matches one label, and never for a whole top-level domain.
         Some(parent) => {
             let after = host.split_once('.').map(|(_, after)| after);
             parent.contains('.') && after.is_some_and(|after| after.eq_ignore_ascii_case(parent))

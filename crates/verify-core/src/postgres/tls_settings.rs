@@ -1,4 +1,4 @@
-//! What the settings say about TLS: the mode, whom to trust, which certificate to show.
+//! TLS settings: the mode, the trusted authorities, the client certificate.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use super::environment::Environment;
 use super::options::Options;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How much protection is asked for, with libpq's meaning of the words.
+/// Required protection, with libpq's meaning of the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SslMode {
     Disable,
@@ -34,11 +34,11 @@ impl SslMode {
     }
 }
 
-/// Whom to trust.
+/// Trusted certificate authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Roots {
-    /// Nobody in particular: any certificate is accepted.
-    Nobody,
+    /// Any certificate is accepted.
+    Any,
     File(PathBuf),
     System,
 }
@@ -105,7 +105,7 @@ impl TlsSettings {
         Ok(Self {
             mode,
             direct,
-            roots: if by_tcp { Self::gather_roots(explicit_root, mode, env)? } else { Roots::Nobody },
+            roots: if by_tcp { Self::gather_roots(explicit_root, mode, env)? } else { Roots::Any },
             client: Self::gather_client(options, env)?,
             server_name_indication: options.choice("sslsni", true, &[("0", false), ("1", true)])?,
             version_min,
@@ -122,7 +122,7 @@ impl TlsSettings {
             return Ok(Roots::File(path.clone()));
         }
         if mode < SslMode::VerifyCa {
-            return Ok(Roots::Nobody);
+            return Ok(Roots::Any);
         }
         let place =
             path.map_or_else(|| "~/.postgresql/root.crt".to_owned(), |path| path.display().to_string());

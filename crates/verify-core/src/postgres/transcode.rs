@@ -9,7 +9,7 @@ pub(super) fn outgoing(message: &[u8], out: &mut Vec<u8>) {
     let body = message.get(HEADER..).unwrap_or_default();
     let text = match message.first() {
         Some(b'Q') => body.len(),
-        // The names of the statement and of types stand around the statement.
+        // The names of the statement and of types surround the statement.
         Some(b'P') => {
             body.iter().enumerate().filter(|(_, byte)| **byte == 0).nth(1).map_or(0, |(end, _)| end + 1)
         }

@@ -20,7 +20,7 @@ use crate::event::{self, Event, OnEvent};
 use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin};
 use crate::plan::Plan;
 
-/// A physical copy of the source, started as a standby that follows nobody, and the instant at which to read it.
+/// A physical copy of the source, started as a standby without a primary, and the snapshot to read.
 ///
 /// Needs a superuser of the copy, for it writes a file into `pg_snapshots/`.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct TimeTraveller {
     header: Header,
 }
 
-/// How often a copy that seems to be older is asked whether it has replayed all of its WAL, and the pause between.
+/// Number of times that a copy that seems to be older is asked whether it has replayed all of its WAL, and the pause between.
 const REPLAY_POLLS_MAX: u32 = 200;
 const REPLAY_POLL: Duration = Duration::from_millis(50);
 /// The wait is reported once in so many polls; that is also when it can be stopped.
@@ -37,7 +37,7 @@ const REPLAY_POLLS_BEFORE_EVENT: u32 = 10;
 /// `invalid_parameter_value`: the status of a transaction id that was not assigned yet was asked for.
 const FUTURE_TRANSACTION: &str = "22023";
 
-/// Why the instant cannot be had, as opposed to an error that kept us from finding out.
+/// Reason why the snapshot cannot be read, as opposed to an error that prevents the check.
 enum Refusal {
     Deviation(Deviation),
     Error(Error),
@@ -57,7 +57,7 @@ impl From<Error> for Refusal {
 }
 
 impl TimeTraveller {
-    /// The copy that the settings lead to, at the instant of `manifest`.
+    /// The copy that the settings lead to, at the snapshot of `manifest`.
     pub fn new(settings: Settings, manifest: &Manifest) -> Self {
         Self { settings, header: manifest.header.clone() }
     }
@@ -91,7 +91,7 @@ impl TimeTraveller {
         }
         let sequences = sequences::read(&mut control, identity.in_recovery)?;
         let mut relations = read_relations(&mut control, &identity)?;
-        // Nobody but us is on the copy, so nothing is locked.
+        // No other client is on the copy, so nothing is locked.
         let readable =
             |relation: &&catalogue::Relation| relation.oid != 0 && relation.found.unreadable.is_none();
         let oids: Vec<u32> = relations.iter().filter(readable).map(|relation| relation.oid).collect();
@@ -141,7 +141,7 @@ impl TimeTraveller {
         Ok(name)
     }
 
-    /// Whether this is a copy that can still be read as of the manifest's snapshot.
+    /// Checks that this is a copy that can still be read as of the manifest's snapshot.
     fn check(
         &self,
         control: &mut Connection,
@@ -169,7 +169,9 @@ impl TimeTraveller {
             ));
         }
         if !identity.in_recovery {
-            return unproven("the copy has left recovery, so old row versions may be gone".to_owned());
+            return unproven(
+                "the copy has left recovery, so old row versions may have been removed".to_owned(),
+            );
         }
         let status = control.query_with(statements::XACT_STATUS, &[(&anchor.xid.to_string(), Type::TEXT)])?;
         match first(&status)?.get(0) {
@@ -181,7 +183,7 @@ impl TimeTraveller {
         }
     }
 
-    /// Why a copy of the manifest's cluster is known to end before the manifest's snapshot, if it does.
+    /// Reason why a copy of the manifest's cluster is known to end before the manifest's snapshot, if it does.
     ///
     /// All WAL up to the snapshot was flushed before the copy was cut, with a transaction that is newer than the
     /// anchor's, so that a copy which was cut later has both once it has replayed its own WAL.
@@ -204,7 +206,7 @@ impl TimeTraveller {
         Ok(self.shortfall(control, anchor)?)
     }
 
-    /// What of the manifest's snapshot the copy has not reached at this moment.
+    /// Part of the manifest's snapshot that the copy has not reached at this moment.
     fn shortfall(&self, control: &mut Connection, anchor: &Anchor) -> Result<Option<String>> {
         let rows = control.query_with(statements::ENDS_BEFORE, &[(&self.header.lsn, Type::TEXT)])?;
         let row = first(&rows)?;
@@ -241,7 +243,7 @@ fn has_replayed_all(control: &mut Connection, on_event: OnEvent<'_>) -> Result<b
     Ok(false)
 }
 
-/// How the transaction of `holder` is named.
+/// Identity of the transaction of `holder`.
 fn offerer(holder: &mut Connection, database_oid: u32) -> Result<Offerer> {
     let rows = holder.query(statements::VIRTUAL_TRANSACTION)?;
     let row = first(&rows)?;

@@ -1,4 +1,4 @@
-//! Which types travel in binary: those whose binary output is equal in two databases.
+//! Types that travel in binary: those whose binary output is equal in two databases.
 
 use std::collections::HashMap;
 
@@ -87,7 +87,7 @@ impl Types {
         Ok(Self(types))
     }
 
-    /// How values of a type travel, and the name by which binary ones are decoded (empty where they are not).
+    /// Encoding of the values of a type, and the name by which binary ones are decoded (empty where they are not).
     pub(super) fn encoding(&self, oid: u32) -> (Encoding, String) {
         self.classify(oid, 0)
     }

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long a socket waits at a time; a request to stop is noticed within it.
+/// Duration of one wait on a socket; a request to stop is noticed within it.
 pub(super) const SLICE: Duration = Duration::from_millis(200);
-/// What an answer is charged with where a total is limited: a server that sends a byte now and then is no better than a
+/// Time that an answer counts against a limited total: a server that sends a byte now and then counts as a
 /// silent one.
 const ANSWER: Duration = Duration::from_millis(20);
 
-/// Whether the work is to stop. Called a few times a second by every session that waits.
+/// Returns whether the work is to stop. Called a few times a second by every session that waits.
 #[derive(Clone)]
 pub(super) struct Stop(Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -50,7 +50,7 @@ impl fmt::Debug for Stop {
     }
 }
 
-/// What a limit limits.
+/// Scope of a limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// All waits together.
@@ -59,7 +59,7 @@ enum Scope {
     Silence,
 }
 
-/// Why a wait ended.
+/// Reason for the end of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Stopped,
@@ -72,7 +72,7 @@ pub(super) struct Wait {
     limit: Option<Duration>,
     scope: Scope,
     waited: Duration,
-    /// How many looks in a row found that the server has nothing more to say.
+    /// Number of consecutive checks that found the server idle.
     pub(super) doubts: u8,
 }
 
@@ -87,17 +87,17 @@ impl Wait {
         Self { scope: Scope::Silence, ..Self::total(limit, stop) }
     }
 
-    /// Whether each silence is limited by itself.
+    /// Returns whether each silence is limited by itself.
     pub(super) fn is_of_silence(&self) -> bool {
         self.scope == Scope::Silence
     }
 
-    /// Whether the limit is reached.
+    /// Returns whether the limit is reached.
     pub(super) fn is_over(&self) -> bool {
         self.limit.is_some_and(|limit| self.waited >= limit)
     }
 
-    /// Whether a limit of all waits together is reached.
+    /// Returns whether a limit of all waits together is reached.
     #[inline]
     pub(super) fn total_is_over(&self) -> bool {
         self.scope == Scope::Total && self.is_over()

@@ -58,7 +58,7 @@ impl Wire {
         self.outstanding == 0 && self.taken == self.staged.len()
     }
 
-    /// Why an operation of tokio-postgres failed: what the server said before it hung up explains more than that it hung up.
+    /// Cause of a failed operation of tokio-postgres: the server's last message explains more than the closed connection.
     pub(super) fn take_cause(&mut self) -> Option<Error> {
         let copy = std::mem::take(&mut self.began_copy).then(|| {
             Error::new(
@@ -299,13 +299,13 @@ impl AsyncWrite for Handle {
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing: the socket closes when it is dropped.
+    /// Does nothing: the socket closes when it is dropped.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
-/// Tells tokio-postgres that the stream is as encrypted as it is to be.
+/// Reports to tokio-postgres that the stream needs no further encryption.
 pub(super) struct AlreadyProtected;
 
 impl TlsConnect<Handle> for AlreadyProtected {

@@ -23,7 +23,7 @@ fn connect(script: Vec<u8>) -> (Result<Connection>, UnixStream) {
     let mut sender = theirs.try_clone().unwrap();
     thread::spawn(move || {
         let login = [&message(b'R', &[0; 4]), &message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]), READY].concat();
-        // Whoever refuses what it hears does not hear all.
+        // A client that refuses a message does not read the rest.
         let _ = sender.write_all(&login).and_then(|()| sender.write_all(&script));
         let _ = sender.shutdown(Shutdown::Write);
     });

@@ -25,14 +25,14 @@ fn they_prove_a_sound_copy_and_find_damage() {
     let (shop, copy) = (server.conninfo("shop"), server.conninfo("copy"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let verdicts = || {
-        let asynchronous =
-            runtime.block_on(async_backup_tool::prove(&shop.parse().unwrap(), &copy.parse().unwrap()));
-        [backup_tool::prove(&shop, &copy).unwrap(), asynchronous.unwrap()]
+        let asynchronous = runtime
+            .block_on(async_backup_tool::verify_restore(&shop.parse().unwrap(), &copy.parse().unwrap()));
+        [backup_tool::verify_restore(&shop, &copy).unwrap(), asynchronous.unwrap()]
     };
     assert_eq!(verdicts(), [Verdict::Pass; 2]);
     server.psql("copy", "DELETE FROM orders WHERE id = 42").unwrap();
     assert_eq!(verdicts(), [Verdict::Fail; 2]);
-    let missing = backup_tool::prove(&shop, &server.conninfo("missing")).unwrap_err();
+    let missing = backup_tool::verify_restore(&shop, &server.conninfo("missing")).unwrap_err();
     assert_eq!(missing.sqlstate(), Some("3D000"));
     assert!(async_backup_tool::hint(&missing).contains("3D000"));
     let refused = Error::new(ErrorKind::Authentication, "log in");

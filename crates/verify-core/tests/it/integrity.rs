@@ -45,7 +45,7 @@ const ODDITIES: &str = r#"
 /// Settings of a database that would keep a careless visitor from working in it.
 const SETTINGS: [&str; 2] = ["default_transaction_read_only = on", "search_path = public, pg_catalog"];
 
-/// Installs both extensions where an owner of the schema left functions that are called in its stead by whoever is careless.
+/// Installs both extensions where an owner of the schema left functions that an unqualified call would run instead.
 const INSTALLED: &str = r#"
     CREATE SCHEMA "odd ""schema'"; CREATE EXTENSION amcheck SCHEMA "odd ""schema'";
     CREATE EXTENSION pg_visibility SCHEMA "odd ""schema'";
@@ -153,7 +153,7 @@ fn misdate(page: &mut [u8]) {
     page[row..row + 4].copy_from_slice(&(xmin + 1_000_000).to_le_bytes());
 }
 
-/// A server whose files can be damaged: checksums would refuse a page before anybody looks at what is in it.
+/// A server whose files can be damaged: checksums would refuse a page before its contents are checked.
 fn unguarded(major: u32) -> Result<TestServer> {
     let init = InitOptions { checksums: false, ..InitOptions::default() };
     let installation = fixtures::majors::installation(major)?;
@@ -199,7 +199,7 @@ fn wrong_map(major: u32) -> Result<()> {
         set(data, &toast, 0b01)?;
         set(data, &view, 0b01)
     })?;
-    // What an application is told by an index alone, and what is there.
+    // The rows that an application gets from an index alone, and those of the table.
     let count = "SELECT count(*) FROM deleted WHERE id <= 20";
     let index_only = format!("SET enable_seqscan = off; SET enable_bitmapscan = off; {count}");
     assert_eq!(server.psql("source", &index_only)?, "20");

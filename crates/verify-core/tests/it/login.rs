@@ -16,7 +16,7 @@ fn refusal(more: &str) -> (ErrorKind, String) {
     match server().open(more) {
         Ok(_) => panic!("{more}: it connected"),
         Err(error) => {
-            assert!(!format!("{error:?}").contains("horse"), "a password stands in {error:?}");
+            assert!(!format!("{error:?}").contains("horse"), "a password is in {error:?}");
             (error.kind().clone(), error.to_string())
         }
     }

@@ -101,7 +101,7 @@ fn the_manifest_is_the_same_however_the_work_is_split() -> Result<()> {
     for jobs in [1, 4] {
         let plan = Plan::default().with_jobs(std::num::NonZeroUsize::new(jobs).context("jobs")?);
         let manifest = verify_core::capture::capture_snapshot(&snapshot, &plan, &event::ignore)?;
-        // The key is drawn anew each time: what is compared is what does not depend on it.
+        // Each capture draws another key: only what does not depend on it is compared.
         let again = verify(&manifest, &restored, &plan, &event::ignore)?;
         assert_eq!(again.verdict(), Verdict::Pass, "{again:#?}");
         seen.push(

@@ -322,7 +322,7 @@ fn name(name: &str) -> TableName {
     TableName::new("public", name)
 }
 
-/// Changes the sum of a table, yet not the names of its rows.
+/// Changes the sum of a table, but not the names of its rows.
 fn change_sum(manifest: &mut Manifest) {
     let mut other = captured(&table("t", 1..11));
     let (Content::Rows { digest: ours, .. }, Content::Rows { digest, .. }) =

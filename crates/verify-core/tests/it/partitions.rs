@@ -1,4 +1,4 @@
-//! Partitioned tables that were loaded through their topmost table: rows lie where the target puts them.
+//! Partitioned tables that were loaded through their topmost table: rows are where the target puts them.
 
 use anyhow::Result;
 use verify_core::capture::capture;

@@ -24,7 +24,7 @@ host all scram 127.0.0.1/32 scram-sha-256
 host all postgres 127.0.0.1/32 trust
 ";
 
-/// Makes certificates in the current directory: an authority, a server's and a client's, and one of nobody's.
+/// Makes certificates in the current directory: an authority, a server's and a client's, and an untrusted one.
 const CERTIFICATES: &str = r#"
 set -e
 openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca

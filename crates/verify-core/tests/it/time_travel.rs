@@ -112,7 +112,7 @@ fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
     Ok(data)
 }
 
-/// Starts a copy as a standby that follows nobody.
+/// Starts a copy as a standby without a primary.
 fn start_clone(server: &TestServer, scratch: &Scratch, data: &Path) -> Result<Server> {
     fs::write(data.join("standby.signal"), "")?;
     server::give_to_server_user(&data.join("standby.signal"))?;
@@ -204,7 +204,7 @@ fn exact_under_load(major: u32) -> Result<()> {
     assert_eq!(other.verdict(), Verdict::Inconclusive);
     assert!(unproven(&other)[0].contains("left recovery"), "{other:#?}");
 
-    // Maps that VACUUM wrote under load, and recovery after it, are no damage.
+    // Maps that VACUUM wrote under load, and recovery after it, are not damage.
     for database in ["one", "two"] {
         let settings = Settings::parse(&clone.conninfo(database), &Environment::default())?;
         let integrity = integrity::check(&settings, &Plan::default(), &event::ignore)?;

@@ -43,7 +43,7 @@ impl FromStr for Address {
         };
         let plain = bucket.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if bucket.is_empty() || !plain {
-            // What stands there may be `key:secret@bucket`.
+            // The text may be `key:secret@bucket`.
             bail!("invalid bucket name in an S3 address (not shown here)");
         }
         // Clients and proxies resolve these, and would then sign another key.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Variables of the environment that tell the SDK's chain where credentials are.
+/// Environment variables from which the SDK's chain finds credentials.
 const CHAIN_VARIABLES: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",

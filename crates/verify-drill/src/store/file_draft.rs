@@ -16,7 +16,7 @@ use crate::lock::try_lock;
 const PREFIX: &str = ".state-lab-";
 const SUFFIX: &str = ".part";
 
-/// A file in the making, beside its place, open to nobody else; it goes unless it is kept.
+/// A file that is being written, beside its place, readable by its owner alone; deleted unless it is kept.
 #[derive(Debug)]
 pub struct FileDraft {
     path: PathBuf,
@@ -94,7 +94,7 @@ fn create_locked(directory: &Path) -> io::Result<NamedTempFile> {
     loop {
         // tempfile gives the file mode 0600.
         let file = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(directory)?;
-        // Where another run's sweep came before the lock, the name is gone or will be.
+        // Where another run's sweep came before the lock, the name is deleted or will be.
         match file.as_file().try_lock() {
             Ok(()) if file.path().exists() => return Ok(file),
             Ok(()) | Err(TryLockError::WouldBlock) => {}
@@ -103,7 +103,7 @@ fn create_locked(directory: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Removes the drafts of dead runs: the kernel frees a lock however a process ends.
+/// Removes the drafts of aborted runs: the kernel releases a lock however a process ends.
 fn sweep(directory: &Path) {
     // What cannot be listed or opened is not ours to remove.
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -116,7 +116,7 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// `https://…` is no file, and a directory `https:` is not what anybody means.
+/// `https://…` is not a file, and a directory `https:` is never meant.
 pub fn refuse_remote(path: &Path) -> Result<()> {
     match path.to_str().and_then(|text| text.split_once("://")) {
         Some((scheme, _)) => bail!("{scheme}:// is not supported here; give a file or s3://bucket/key"),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{Draft, Existing, FileDraft, Head, Object, Store};
 
-/// A directory, whose files are the objects. Links are not followed, and are no objects.
+/// A directory, whose files are the objects. Links are not followed, and are not objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
     path: PathBuf,

@@ -66,7 +66,7 @@ impl Location {
             bucket: bucket.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
             region: text("region"),
-            // `publicUrl` is for people outside the cluster, who follow signed links.
+            // `publicUrl` is for clients outside the cluster, which follow signed links.
             endpoint: text("s3Url").map(|url| checked_endpoint(&url)).transpose()?,
             path_style: flag("s3ForcePathStyle")?,
             ca_pem: ca_cert.filter(|pem| !pem.is_empty()),
@@ -91,7 +91,7 @@ impl fmt::Display for Location {
 /// The URL of a service, without a slash at its end.
 pub(super) fn checked_endpoint(url: &str) -> Result<String> {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    // What stands before an @ may be a password.
+    // The text before an @ may be a password.
     if host.is_none_or(|host| host.is_empty() || host.contains(['@', '?', '#', ' ']) || host.starts_with('/'))
     {
         bail!("invalid S3 endpoint (not shown here); it must look like https://minio.example:9000");

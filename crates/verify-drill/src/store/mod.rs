@@ -1,6 +1,6 @@
 //! Places that keep backups' evidence: a folder of this machine, or a bucket.
 //!
-//! What is written is whole or not there, and never replaces what is there unless told to.
+//! An object is written whole or not at all, and never replaces another one unless asked to.
 
 mod address;
 mod credentials;

@@ -40,7 +40,7 @@ pub(crate) fn run(id: &str) -> Run {
     }
 }
 
-/// What `verify` prints as JSON.
+/// The JSON that `verify` prints.
 pub(crate) fn document(findings: Vec<Finding>) -> Value {
     let circumstances = Circumstances {
         tool_version: "0.1.0".to_owned(),

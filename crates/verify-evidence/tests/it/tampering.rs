@@ -102,7 +102,7 @@ fn an_untouched_store_passes_and_its_head_fixes_everything() {
     assert_eq!(report.envelope.document, document(lost_rows()));
     let expect = |sha256: &str| verify(&case.store, Some(&case.signers), Some(sha256)).unwrap();
     assert_problems(&expect(&head.sha256.to_uppercase()), Verdict::Pass, &[]);
-    // A report is removed from the end: only whoever knows the head notices.
+    // A report is removed from the end: only a verifier that knows the head notices.
     case.store.remove("000003/");
     case.assert(Verdict::Pass, &[]);
     assert_problems(&expect(&head.sha256), Verdict::Fail, &["head.missing"]);

@@ -26,7 +26,7 @@ pub struct InitOptions {
     pub encoding: String,
     /// The superuser's password over TCP. Without one, TCP connections are refused.
     ///
-    /// On the socket nobody is asked for a password: the socket's directory is closed to other users instead.
+    /// The socket needs no password: the socket's directory is closed to other users instead.
     pub password: Option<String>,
     /// Asked while `initdb` runs, whether to give up.
     pub asked: fn() -> bool,

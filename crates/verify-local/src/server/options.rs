@@ -15,7 +15,7 @@ pub enum Listen {
 /// Condition that a start waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Connections are accepted and recovery is over.
+    /// Connections are accepted and recovery has finished.
     Ready,
     /// Connections are accepted, perhaps still in recovery.
     ReadyOrStandby,
@@ -48,7 +48,7 @@ pub struct StartOptions {
 }
 
 impl StartOptions {
-    /// A server with a socket alone, whose socket and log lie in `directory`.
+    /// A server with a socket alone, whose socket and log are in `directory`.
     pub fn in_directory(directory: &Path) -> Self {
         Self {
             settings: Vec::new(),
@@ -74,7 +74,7 @@ impl StartOptions {
 /// Shutdown mode, in PostgreSQL's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Waits until all clients are gone.
+    /// Waits until all clients have disconnected.
     Smart,
     /// Ends the clients, writes a checkpoint.
     Fast,

@@ -1,6 +1,6 @@
 //! PostgreSQL processes as the operating system shows them: `postmaster.pid`, `/proc`, signals.
 //!
-//! A process id in a file proves nothing, since ids are used again. Before anything is signalled, `/proc` has to say
+//! A process id in a file is no evidence, since ids are reused. Before anything is signalled, `/proc` has to say
 //! that the process is a `postgres` that works in that very data directory. Where there is no `/proc`, only servers
 //! that this process itself started are stopped, through their handle.
 
@@ -68,16 +68,16 @@ pub(super) fn processes_in(data_dir: &Path) -> Vec<Pid> {
         .collect()
 }
 
-/// A process that ended but was not waited for has no working directory any more, hence counts as gone.
+/// A process that ended but was not waited for has no working directory any more, hence counts as ended.
 fn works_in(pid: Pid, data_dir: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == data_dir)
         && fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim_end() == "postgres")
 }
 
-/// Stops the server of `data_dir`, whoever started it: an ordered immediate stop first, then by force.
+/// Stops the server of `data_dir`, by whatever process it was started: an ordered immediate stop first, then by force.
 ///
-/// `data_dir` must be one of ours.
+/// `data_dir` must be owned by state-lab.
 pub(super) fn stop_server_of(data_dir: &Path) -> Result<()> {
     let pid_file = PidFile::read(data_dir);
     let postmaster = pid_file.as_ref().and_then(|file| Pid::from_raw(file.pid));
@@ -93,7 +93,7 @@ pub(super) fn stop_server_of(data_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Kills every postgres process that works in `data_dir` and waits until the last is gone.
+/// Kills every postgres process that works in `data_dir` and waits until the last has ended.
 pub(super) fn kill_processes_in(data_dir: &Path) -> Result<()> {
     for pid in processes_in(data_dir) {
         let _ = kill_process(pid, Signal::KILL);
@@ -101,7 +101,7 @@ pub(super) fn kill_processes_in(data_dir: &Path) -> Result<()> {
     let left = await_gone(data_dir, KILL_TIMEOUT);
     if !left.is_empty() {
         bail!(
-            "processes {left:?} still work in {} although they were killed {} s ago; look at them with `ps`",
+            "processes {left:?} still work in {} although they were killed {} s ago; inspect them with `ps`",
             data_dir.display(),
             KILL_TIMEOUT.as_secs()
         )
@@ -144,7 +144,7 @@ fn is_unused_segment(table: &str, id: u64) -> bool {
     })
 }
 
-/// Stops every server whose data directory lies in `directory`.
+/// Stops every server whose data directory is in `directory`.
 pub fn stop_servers_below(directory: &Path) -> Result<()> {
     if ["PG_VERSION", "postmaster.pid"].iter().any(|file| directory.join(file).exists()) {
         return stop_server_of(directory);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn only_postgres_processes_count() {
-        // This very process works in some directory, yet is no postgres.
+        // This very process works in some directory, but is not a postgres.
         let here = std::env::current_dir().unwrap();
         assert_eq!(processes_in(&here), Vec::new());
     }

@@ -200,7 +200,7 @@ impl Server {
         Ok(())
     }
 
-    /// Kills the server and its children without warning, as a power failure would, and waits until all are gone.
+    /// Kills the server and its children without warning, as a power failure would, and waits until all have ended.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         self.postmaster.wait().context("failed to wait for the killed server")?;
@@ -220,7 +220,7 @@ impl Server {
         Ok(())
     }
 
-    /// Lets the server run on after this value and this process have gone.
+    /// Lets the server outlive this value and this process.
     pub fn detach(mut self) {
         self.state = State::Detached;
     }
@@ -282,7 +282,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.state == State::Running {
-            // Nobody is left to tell; what stays behind is found by the next sweep of scratch directories.
+            // No caller is left for a report; the next sweep of scratch directories finds the rest.
             let _ = self.signal(Signal::QUIT);
             let _ = postmaster::stop_server_of(&self.data_dir);
             let _ = self.signal(Signal::KILL);

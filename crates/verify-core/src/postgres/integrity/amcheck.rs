@@ -10,7 +10,7 @@ use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
 use crate::postgres::rows::Row;
 
-/// The first `server_version_num` whose amcheck looks at tables.
+/// The first `server_version_num` whose amcheck checks tables.
 const CHECKS_TABLES: u32 = 140_000;
 const FUNCTIONS: [Function; 2] = [
     Function { name: "bt_index_check", arguments: "2205 16", since: 0 },
@@ -102,7 +102,7 @@ impl Amcheck {
     }
 }
 
-/// What to do about damage that amcheck found, or that kept a relation from being read.
+/// Remedy for damage that amcheck found, or that kept a relation from being read.
 pub(super) fn hint(relation: &Relation) -> String {
     let function = if relation.is_index { "bt_index_check" } else { "verify_heapam" };
     let call = if relation.is_index { "('…', true)" } else { "('…', check_toast => true)" };
@@ -122,7 +122,7 @@ fn fault(row: &Row) -> String {
     format!("{place}: {}", printable(row.get(4).unwrap_or_default(), SAID_MAX / FAULTS_SHOWN as usize))
 }
 
-/// Whether an error came of what an index calls: classes 42 (a name that is not found), 22 and P0 (its own).
+/// Returns whether an error comes from a function that an index calls: classes 42 (a name that is not found), 22 and P0 (its own).
 fn is_of_a_function(error: &Error) -> bool {
     error.sqlstate().is_some_and(|state| ["42", "22", "P0"].iter().any(|class| state.starts_with(class)))
 }

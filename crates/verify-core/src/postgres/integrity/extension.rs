@@ -12,10 +12,10 @@ use crate::postgres::rows::{Row, first};
 /// An extension that can be called.
 pub(super) struct Extension {
     name: &'static str,
-    /// Where its functions are.
+    /// Schema of its functions.
     pub(super) schema: String,
     pub(super) server_version: u32,
-    /// Whether it was installed by us.
+    /// True if this run installed it.
     ours: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Whether indexes, pages and visibility maps of a restored copy are sound, rows that no capture saw among them: PostgreSQL's
+//! Checks of the indexes, pages and visibility maps of a restored copy, including rows that no capture saw: PostgreSQL's
 //! own amcheck and `pg_visibility`.
 
 mod amcheck;
@@ -33,32 +33,32 @@ use crate::work::{self, Load, Task};
 
 /// Characters of what the server says of one relation.
 const SAID_MAX: usize = 500;
-/// So many relations are named; of more only the number is told.
+/// Maximum number of relations that are named; of more only the number is reported.
 const NAMED_MAX: usize = 100;
-/// How often somebody is asked whether to stop while the server checks a relation, which can take hours.
+/// Interval at which the caller is asked whether to stop while the server checks a relation, which can take hours.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What came of the check, for [`crate::compare::Comparison::join`].
+/// Result of the check, for [`crate::compare::Comparison::join`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Integrity {
     /// Relations that are damaged, or of which that could not be found out, the worst first.
     pub findings: Vec<Finding>,
-    /// What was not checked.
+    /// Objects that were not checked.
     pub not_covered: Vec<NotCovered>,
-    /// Whether every b-tree was checked against its table, but for those that `findings` and `not_covered` name.
+    /// True if every b-tree was checked against its table, except those that `findings` and `not_covered` name.
     pub indexes_checked: bool,
 }
 
 /// Checks every b-tree index against its table, from PostgreSQL 14 on the pages of every table, and every table's visibility
 /// map, with `plan.jobs` connections at once.
 ///
-/// The database must be on a copy that is ours to change, out of recovery, and the role a superuser: where the
+/// The database must be on a copy that may be changed, out of recovery, and the role a superuser: where the
 /// extensions amcheck and `pg_visibility` are not installed they are, in schemas of their own, until the check is done.
 ///
 /// # Errors
 ///
-/// If the server cannot be reached, the connection breaks, or `on_event` asks to stop. Damage is no error.
+/// If the server cannot be reached, the connection breaks, or `on_event` asks to stop. Damage is not an error.
 pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<Integrity> {
     let mut control = open(settings, plan.limits)?;
     let mut found = Integrity::default();
@@ -72,7 +72,7 @@ pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<
     Ok(found)
 }
 
-/// What can be checked.
+/// The extensions that can be called.
 #[derive(Default)]
 struct Checks {
     amcheck: Option<Amcheck>,
@@ -86,7 +86,7 @@ struct Relation {
     name: TableName,
     /// The table that an index or a TOAST table belongs to.
     table: Option<TableName>,
-    /// What is read to check it.
+    /// Bytes that are read to check it.
     bytes: u64,
 }
 
@@ -219,7 +219,7 @@ impl Relation {
         })
     }
 
-    /// What it is, where the name alone does not say.
+    /// Describes the damaged relation.
     fn described(&self) -> String {
         match (&self.table, self.is_index) {
             (Some(table), true) => format!("an index of {table} is damaged"),
@@ -236,7 +236,7 @@ impl Integrity {
         self.findings.push(finding.with_hint(hint));
     }
 
-    /// What a check of `relation` came to; one that was ended says nothing of it, only that somebody wants us to end.
+    /// Adds the result of a check of `relation`; a cancelled one has no result, and its error is returned.
     fn unless_ended(&mut self, relation: &Relation, checked: Result<()>) -> Result<()> {
         match checked {
             Err(error) if ended(&error) => Err(error),
@@ -246,7 +246,7 @@ impl Integrity {
         }
     }
 
-    /// Tells what an error of the server means for `object`; an error that says nothing of it goes on.
+    /// Adds what an error of the server means for `object`; an error of another kind is returned.
     fn trouble(&mut self, object: &str, relation: Option<&Relation>, error: &Error) -> Result<()> {
         if error.sqlstate().is_none() {
             return Err(Error::new(error.kind().clone(), format!("check indexes and pages: {error}")));
@@ -299,7 +299,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Until the other end of `until` is gone.
+    /// Watches until the other end of `until` is closed.
     #[expect(clippy::needless_pass_by_value, reason = "the channel ends with its receiver")]
     fn watch(&self, on_event: OnEvent<'_>, until: Receiver<()>) {
         while until.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
@@ -322,7 +322,7 @@ impl Watcher {
     }
 }
 
-/// How many faults there are, and the first ones, of rows that each begin with the number of all; none where all is sound.
+/// Number of faults, and the first ones, from rows that each begin with the number of all; `None` if there are no faults.
 fn counted(rows: &[Row], fault: impl Fn(&Row) -> Option<String>, separator: &str) -> Result<Option<String>> {
     let Some(first) = rows.first() else { return Ok(None) };
     let count: u64 = first.number(0)?;
@@ -331,7 +331,7 @@ fn counted(rows: &[Row], fault: impl Fn(&Row) -> Option<String>, separator: &str
     Ok(Some(format!("{count}{more}: {faults}")))
 }
 
-/// Whether somebody cancelled the statement.
+/// Returns whether the statement was cancelled.
 fn ended(error: &Error) -> bool {
     error.sqlstate() == Some("57014")
 }

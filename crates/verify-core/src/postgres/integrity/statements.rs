@@ -3,7 +3,7 @@
 use crate::postgres::statements::{identifier, qualified};
 use crate::table::TableName;
 
-/// What is checked beyond rows: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
+/// Relations that are checked beyond their rows: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
 /// Whether an index, its name, the table that it belongs to, and about how many bytes are read.
 pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
     coalesce(n.nspname, c.relnamespace::pg_catalog.text), c.relname, tn.nspname, t.relname, \
@@ -18,7 +18,7 @@ pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
     WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam = 403 AND i.indisvalid AND i.indisready AND i.indislive \
       OR c.relkind IN ('r', 'm', 't') AND c.relam = 2)";
 
-/// What it does not: how many indexes and tables of other access methods.
+/// Numbers of the indexes and tables of other access methods, which are not checked.
 pub(super) const UNCHECKED: &str = "SELECT c.relkind = 'i', coalesce(a.amname, c.relam::pg_catalog.text), pg_catalog.count(*) \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
     WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam <> 403 OR c.relkind IN ('r', 'm', 't') AND c.relam <> 2) \
@@ -29,15 +29,15 @@ pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
     CASE s.name WHEN 'event_triggers' THEN 'off' ELSE '0' END, false) \
     FROM pg_catalog.pg_settings s WHERE s.name IN ('event_triggers', 'transaction_timeout')";
 
-/// So many faults of a table are shown.
+/// Maximum number of faults of a table that are shown.
 pub(super) const FAULTS_SHOWN: u64 = 3;
 
-/// Where an extension is installed when it is ours to install.
+/// Schema in which an extension is installed by state-lab.
 pub(super) fn extension_schema(name: &str) -> String {
     format!("state_lab_{name}")
 }
 
-/// Whether the server has the extension `$1`, the schema in which the database has it, and the server's version.
+/// Selects whether the server has the extension `$1`, the schema in which the database has it, and the server's version.
 pub(super) const EXTENSION: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_available_extensions a WHERE a.name = $1), \
      (SELECT n.nspname FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
       WHERE e.extname = $1), pg_catalog.current_setting('server_version_num')";
@@ -91,7 +91,7 @@ pub(super) fn check_visible(schema: &str) -> String {
     format!("SELECT 1 FROM {} LIMIT 1", visibility(schema, "pg_check_visible"))
 }
 
-/// Where it is wrong: the number of rows that it calls visible to all and that we do not see, then where the first ones lie.
+/// Faults of the map: the number of rows that it marks all-visible and that this transaction does not see, then their first positions.
 pub(super) fn check_seen(schema: &str, name: &TableName) -> String {
     format!(
         "SELECT pg_catalog.count(*) OVER (), v.place::pg_catalog.text FROM {} AS v (place) \
@@ -101,7 +101,7 @@ pub(super) fn check_seen(schema: &str, name: &TableName) -> String {
     )
 }
 
-/// The number of rows that the visibility map of the table `$1` calls frozen and that are not, then where the first ones lie.
+/// The number of rows that the visibility map of the table `$1` marks all-frozen and that are not, then their first positions.
 pub(super) fn check_frozen(schema: &str) -> String {
     format!(
         "SELECT pg_catalog.count(*) OVER (), v.place::pg_catalog.text FROM {} AS v (place) LIMIT {FAULTS_SHOWN}",

@@ -1,4 +1,4 @@
-//! Visibility maps against their tables: `pg_visibility`. Whoever reads all rows never looks at the map, so that a comparison of
+//! Visibility maps against their tables: `pg_visibility`. A sequential scan does not use the map, so that a comparison of
 //! rows does not see what an index-only scan gets wrong by it, nor which rows VACUUM will pass over.
 
 use tokio_postgres::types::Type;
@@ -59,7 +59,7 @@ impl Visibility {
     }
 }
 
-/// How many rows there are, and where the first ones lie.
+/// Number of rows, and the positions of the first ones.
 fn faults_text(rows: &[Row]) -> Result<Option<String>> {
     counted(rows, |row| row.get(1).map(str::to_owned), ", ")
 }
