@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 use verify_core::finding::Verdict;
+use verify_core::table::shown_text;
 use verify_drill::quantity::counted;
 use verify_drill::recovery::phase;
 
@@ -61,7 +62,7 @@ pub fn summaries(
                 @if let Some((run, result)) = of.last() {
                     tr {
                         th scope="row" {
-                            (of.database.name)
+                            (shown_text(&of.database.name))
                             @if !of.database.cluster.is_empty() { br; span class="faint" { "cluster " (of.database.cluster) } }
                         }
                         td { (badge(result.verdict)) br; (age(run.finished_at, now)) " ago, " (report(run.sequence, link)) }
@@ -90,7 +91,7 @@ fn database(of: &DatabaseHistory<'_>) -> Markup {
         })
     };
     html! {
-        h2 { "Database " (of.database.name) }
+        h2 { "Database " (shown_text(&of.database.name)) }
         (chart::verdicts(&of.results))
         @if of.results.len() > chart::DRAWN_MAX { p class="faint" { "The newest " (chart::DRAWN_MAX) " runs are drawn." } }
         @if let Some(text) = percentiles("Recovery time (RTO)", of.recovery_times()) {
@@ -118,13 +119,13 @@ fn row(run: &RunResult, result: Option<&DatabaseResult>, link: &dyn Fn(u64) -> O
             td { (report(run.sequence, link)) }
             td { (minute(run.finished_at)) }
             td { (run.command) }
-            td { @if let Some(result) = result { (result.database.name) } }
+            td { @if let Some(result) = result { (shown_text(&result.database.name)) } }
             td { (badge(result.map_or(run.verdict, |result| result.verdict))) }
             @match result {
                 Some(result) => {
                     td class="number" { (time(rto_ms(result), None, result.misses_rto())) }
                     td class="number" { (time(rpo_ms(result), None, result.misses_rpo())) }
-                    td { @if result.verdict != Verdict::Pass { (result.first_finding.as_deref().unwrap_or_default()) } }
+                    td { @if result.verdict != Verdict::Pass { (shown_text(result.first_finding.as_deref().unwrap_or_default())) } }
                 }
                 None => { td {} td {} td {} }
             }

@@ -7,6 +7,7 @@ use verify_core::finding::{Finding, Severity, Verdict};
 use verify_core::heartbeat::Evidence;
 use verify_core::not_covered::NotCovered;
 use verify_core::report::{Report, Side};
+use verify_core::table::shown_text;
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, counted};
 use verify_drill::recovery::phase;
@@ -64,7 +65,7 @@ fn scope(report: &Report) -> Markup {
     let coverage = report.comparison().coverage();
     html! {
         p {
-            strong { (name(&report.source)) } ": " (counted(coverage.tables, "table")) ", " (counted(coverage.rows, "row"))
+            strong { (shown_text(name(&report.source))) } ": " (counted(coverage.tables, "table")) ", " (counted(coverage.rows, "row"))
             " (" (bytes(coverage.bytes)) "), " (counted(coverage.sequences, "sequence")) ", "
             (counted(coverage.invariants, "invariant")) " compared; "
             (counted(coverage.not_covered.len() as u64, "gap")) " not covered"
@@ -78,7 +79,7 @@ fn name(side: &Side) -> &str {
 
 fn database(report: &Report) -> Markup {
     html! {
-        h2 { "Database " (name(&report.source)) " " (badge(report.verdict())) }
+        h2 { "Database " (shown_text(name(&report.source))) " " (badge(report.verdict())) }
         (not_covered(&report.comparison().coverage().not_covered))
         (recovery_time(report))
         (recovery_point(report))
@@ -98,7 +99,7 @@ fn not_covered(gaps: &[NotCovered]) -> Markup {
     html! {
         h3 { "Not covered" }
         @if gaps.is_empty() { p { "Nothing was left out." } } @else {
-            ul { @for gap in gaps.iter().take(GAPS_MAX) { li { (gap.object) ": " (gap.reason) } } }
+            ul { @for gap in gaps.iter().take(GAPS_MAX) { li { (shown_text(&gap.object)) ": " (shown_text(&gap.reason)) } } }
             (rest(gaps.len(), GAPS_MAX))
         }
     }
@@ -181,17 +182,17 @@ fn row(finding: &Finding) -> Markup {
                 @if finding.severity() == Severity::Notice { "notice" }
                 @else { span class=(format!("badge {verdict}")) { (severity_name(finding.severity())) } }
             }
-            td { (finding.object) }
+            td { (shown_text(&finding.object)) }
             td {
-                (finding.message) " " code { (finding.code()) }
+                (shown_text(&finding.message)) " " code { (finding.code()) }
                 @if let Some(rows) = &finding.rows {
-                    ul { @for key in rows.named.iter().take(ROWS_MAX) { li { code { (key) } } } }
+                    ul { @for key in rows.named.iter().take(ROWS_MAX) { li { code { (shown_text(key)) } } } }
                     @let hidden = rows.at_least.saturating_sub(rows.named.len().min(ROWS_MAX) as u64);
                     @if hidden > 0 || rows.more {
                         p class="faint" { "and " @if rows.more { "at least " } (counted(hidden, "further row")) }
                     }
                 }
-                @if !finding.hint.is_empty() { p class="faint" { (finding.hint) } }
+                @if !finding.hint.is_empty() { p class="faint" { (shown_text(&finding.hint)) } }
             }
         }
     }
@@ -208,9 +209,9 @@ fn side(title: &str, side: &Side) -> Markup {
         tr {
             th scope="row" { (title) }
             td {
-                (side.place)
+                (shown_text(&side.place))
                 @if let Some(source) = &side.database {
-                    ": database " (source.database) ", PostgreSQL " (source.server_version / 10_000) "."
+                    ": database " (shown_text(&source.database)) ", PostgreSQL " (source.server_version / 10_000) "."
                     (source.server_version % 10_000)
                     @if !source.system_identifier.is_empty() { ", cluster " (source.system_identifier) }
                 }
