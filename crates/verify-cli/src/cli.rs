@@ -171,6 +171,10 @@ enum Command {
     Report(commands::report::Report),
     #[cfg(not(feature = "report"))]
     Report(commands::lacking::Lacking),
+    #[cfg(feature = "serve")]
+    Serve(commands::serve::Serve),
+    #[cfg(not(feature = "serve"))]
+    Serve(commands::lacking::Lacking),
     Doctor(commands::doctor::Doctor),
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
@@ -210,6 +214,10 @@ impl Command {
             Self::Report(command) => command.run(globals),
             #[cfg(not(feature = "report"))]
             Self::Report(command) => command.run("report"),
+            #[cfg(feature = "serve")]
+            Self::Serve(command) => command.run(globals),
+            #[cfg(not(feature = "serve"))]
+            Self::Serve(command) => command.run("serve"),
             Self::Doctor(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),

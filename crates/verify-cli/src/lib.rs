@@ -12,7 +12,7 @@ mod framing;
 mod globals;
 #[cfg(test)]
 mod json_schema;
-#[cfg(any(not(feature = "report"), not(feature = "s3"), not(feature = "velero")))]
+#[cfg(any(not(feature = "report"), not(feature = "s3"), not(feature = "serve"), not(feature = "velero")))]
 mod lacking;
 mod posture;
 mod progress;

@@ -8,4 +8,5 @@ pub mod html;
 pub mod junit;
 pub mod openmetrics;
 pub mod quantity;
+pub mod running;
 pub mod text;

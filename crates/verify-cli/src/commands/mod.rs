@@ -14,7 +14,7 @@ pub(crate) mod doctor;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;
-#[cfg(any(not(feature = "report"), not(feature = "velero")))]
+#[cfg(any(not(feature = "report"), not(feature = "serve"), not(feature = "velero")))]
 pub(crate) mod lacking;
 pub(crate) mod measuring;
 #[cfg(feature = "velero")]
@@ -24,6 +24,8 @@ pub(crate) mod replicas;
 #[cfg(feature = "report")]
 pub(crate) mod report;
 pub(crate) mod restore;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod storing;
 pub(crate) mod verify;

@@ -64,6 +64,8 @@ fn every_command_has_help_with_examples() {
       replicas     Check by content that another region's copy of a Velero backup is
                    complete and equal
       report       Print the history of stored reports, or one of them
+      serve        Show stored reports and running drills in a browser, and as
+                   metrics for Prometheus
       doctor       Find what would harm the next restore, before it is needed
       cleanup      Remove what earlier runs left behind
       bench        Measure the speed of a verification, compared with the raw COPY

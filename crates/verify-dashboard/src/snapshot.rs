@@ -1,0 +1,50 @@
+//! The state that all viewers share: the store is read once for all of them.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use verify_drill::store::Store;
+use verify_report::history::{Filter, History};
+use verify_report::running::{Running, running};
+
+/// The content of the store at one time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    /// Number that grows with each change.
+    pub(crate) generation: u64,
+    pub(crate) history: Option<Arc<History>>,
+    pub(crate) running: Vec<Running>,
+    /// Reason why the store cannot be read, if it cannot; the rest is of the last time that it could.
+    pub(crate) error: Option<String>,
+    /// Names and sizes of all objects: a change of them is a change of the history.
+    listing: Vec<(String, u64)>,
+}
+
+impl Snapshot {
+    /// The next state: the history is read again only if an object was added.
+    pub(crate) fn next(&self, store: &dyn Store, now: Timestamp) -> Self {
+        let mut next = match self.read(store, now) {
+            Ok(next) => next,
+            Err(error) => Self { error: Some(format!("{error:#}")), ..self.clone() },
+        };
+        let is_same = next.listing == self.listing
+            && next.running == self.running
+            && next.error == self.error
+            && next.history.is_some() == self.history.is_some();
+        next.generation = if is_same { self.generation } else { self.generation + 1 };
+        next
+    }
+
+    fn read(&self, store: &dyn Store, now: Timestamp) -> Result<Self> {
+        let running = running(store, now)?;
+        let objects = store.list("")?.into_iter();
+        let reports = objects.filter(|object| !object.key.starts_with(".state-lab-"));
+        let listing: Vec<(String, u64)> = reports.map(|object| (object.key, object.size)).collect();
+        let history = match &self.history {
+            Some(history) if listing == self.listing => Arc::clone(history),
+            _ => Arc::new(History::read(store, &Filter::default())?),
+        };
+        Ok(Self { generation: 0, history: Some(history), running, error: None, listing })
+    }
+}

@@ -1,0 +1,140 @@
+//! A dashboard on a free port of this machine, over a store that a test fills.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use verify_core::compare::{Comparison, Coverage};
+use verify_core::finding::{Code, Finding};
+use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
+use verify_core::timeline::{Milestone, Reached, Rto};
+use verify_dashboard::{Access, Settings, Token, listen};
+use verify_drill::store::{Folder, Store};
+use verify_evidence::entry;
+use verify_evidence::envelope::{Envelope, FORMAT, FORMAT_VERSION, Link, Run};
+
+/// A name that would run a script or change the text around it, if it could.
+pub(crate) const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'\u{202e}";
+
+pub(crate) struct Dashboard {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Folder,
+    last: Option<Link>,
+}
+
+/// An answer: status, head and body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Dashboard {
+    /// Starts a dashboard; it ends with the process.
+    pub(crate) fn start(directory: &Path, token: Option<&Path>) -> Self {
+        let store = Folder::new(directory);
+        let address = "127.0.0.1:0".parse().unwrap();
+        let token = token.map(|path| Token::read(path).unwrap());
+        let access = Access::choose(address, token, false).unwrap();
+        let settings = Settings { address, access, refresh: Duration::from_millis(200), now: Timestamp::now };
+        let listening = listen(settings, Arc::new(store.clone())).unwrap();
+        let address = listening.address().unwrap();
+        std::thread::spawn(move || listening.serve(|| false).unwrap());
+        Self { address, store, last: None }
+    }
+
+    /// Stores the report of a restore of `database` that ended `hours` ago.
+    pub(crate) fn store_restore(&mut self, database: &str, findings: Vec<Finding>, hours: i64) {
+        let finished_at = Timestamp::now() - SignedDuration::from_hours(hours);
+        let sequence = self.last.as_ref().map_or(1, |link| link.sequence + 1);
+        let report = report(database, findings, finished_at);
+        let document: Value = serde_json::to_value(&report).unwrap();
+        let run = Run {
+            id: format!("run-{sequence}"),
+            command: "restore".to_owned(),
+            trigger: None,
+            operator: None,
+            host: None,
+            tool_version: "0.1.0".to_owned(),
+            tool_sha256: "0".repeat(64),
+            config_sha256: None,
+            started_at: finished_at - SignedDuration::from_mins(6),
+            finished_at,
+        };
+        let envelope = Envelope {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
+            sequence,
+            previous: self.last.take(),
+            stored_at: finished_at,
+            run,
+            verdict: report.verdict(),
+            document,
+        };
+        let text = envelope.to_json().unwrap();
+        self.store.put_new(&entry::key(sequence, entry::REPORT), &text).unwrap();
+        self.last = Some(Link { sequence, sha256: entry::sha256(&text) });
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &format!("Host: {}\r\n", self.address))
+    }
+
+    pub(crate) fn get_with(&self, path: &str, headers: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"))
+    }
+
+    pub(crate) fn send(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+    }
+
+    /// Waits until a page has a text.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, path: &str, text: &str) -> Answer {
+        let began = Instant::now();
+        loop {
+            let answer = self.get(path);
+            if answer.body.contains(text) {
+                return answer;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{path} has no {text:?}: {}", answer.body);
+            std::thread::yield_now();
+        }
+    }
+}
+
+pub(crate) fn missing_rows() -> Finding {
+    Finding::new(Code::RowMissing, "shop.orders", "3 rows are missing")
+}
+
+fn report(database: &str, findings: Vec<Finding>, started_at: Timestamp) -> Report {
+    let side = |place: &str| Side { place: place.to_owned(), database: None };
+    let parts = [(Milestone::Fetched, 60_000), (Milestone::Verified, 20_000)];
+    let parts = parts.map(|(milestone, after_ms)| Reached { milestone, after_ms }).to_vec();
+    Report::new(
+        Circumstances {
+            tool_version: "0.1.0".to_owned(),
+            started_at,
+            duration_ms: 80_000,
+            source: side(database),
+            restored: Some(side("copy")),
+            manifest: None,
+        },
+        Comparison::new(findings, Coverage { tables: 2, rows: 1_000, ..Coverage::default() }),
+        Recovery {
+            rto: Some(Rto { total_ms: 80_000, parts }),
+            rpo: None,
+            objectives: Objectives { rto_ms: Some(600_000), rpo_ms: None },
+        },
+    )
+}
