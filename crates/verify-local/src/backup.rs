@@ -32,8 +32,8 @@ pub fn backup(provider: &LocalProvider, request: &BackupRequest, watch: &Watch<'
         CopyMethod::Physical => ("pg_basebackup", physical_backup::copy(&survey, plan, draft.path(), watch)?),
         CopyMethod::Logical => {
             let manifests = logical_backup::copy(&survey, plan, draft.path(), watch)?;
-            let proven = |manifest| Captured { manifest, unproven: None };
-            ("pg_dump", manifests.into_iter().map(proven).collect())
+            let verifiable = |manifest| Captured { manifest, unproven: None };
+            ("pg_dump", manifests.into_iter().map(verifiable).collect())
         }
         CopyMethod::Snapshot => bail!("failed to back up: the local provider takes no volume snapshots"),
     };

@@ -33,7 +33,7 @@ pub enum Place {
 }
 
 /// A server on restored bytes, and what was found in it. The server goes with this value.
-pub struct Proven {
+pub struct VerifiedCopy {
     // Dropped in this order: the server stops before its directory is removed.
     /// The server.
     pub server: Server,
@@ -59,7 +59,7 @@ pub fn restore_in_place(
     plan: &Plan,
     incident: Timestamp,
     watch: &Watch<'_>,
-) -> Result<Proven> {
+) -> Result<VerifiedCopy> {
     let mut stopwatch = Stopwatch::start();
     let scratch = Scratch::create("restore")?;
     let (path, data) = match place {
@@ -88,5 +88,5 @@ pub fn restore_in_place(
     let found =
         found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
     let found = found.collect();
-    Ok(Proven { server, scratch, databases, found, timeline: stopwatch.timeline })
+    Ok(VerifiedCopy { server, scratch, databases, found, timeline: stopwatch.timeline })
 }

@@ -40,7 +40,7 @@ mod tree;
 
 pub use backup::backup;
 pub use external_copy::capture_around;
-pub use in_place::{Place, Proven, restore_in_place};
+pub use in_place::{Place, VerifiedCopy, restore_in_place};
 pub use logical_backup::holds_globals;
 pub use outcome::Restored;
 pub use provider::LocalProvider;

@@ -45,7 +45,7 @@ ALTER TABLE shop.orders ADD FOREIGN KEY (customer) REFERENCES shop.customers;
 ALTER TABLE shop.order_items ADD FOREIGN KEY (order_id) REFERENCES shop.orders;
 ALTER TABLE shop.order_items ADD FOREIGN KEY (sku) REFERENCES shop.products;
 
--- What orders.py writes. A writer counts for itself, so that after a disaster every row it was told of can be looked for.
+-- What orders.py writes. A writer counts for itself, so that after a disaster every acknowledged row can be searched for.
 CREATE SEQUENCE shop.new_order_id;
 CREATE TABLE shop.new_orders (
     id bigint PRIMARY KEY DEFAULT nextval('shop.new_order_id'),

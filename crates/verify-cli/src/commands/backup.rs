@@ -125,7 +125,7 @@ fn provable(record: &BackupRecord) -> Exit {
     let mut exit = Exit::PASS;
     for database in &record.databases {
         let lack = match (&database.unproven, database.not_covered.len()) {
-            (Some(_), _) => "cannot be proven".to_owned(),
+            (Some(_), _) => "cannot be verified".to_owned(),
             (None, 0) => continue,
             (None, 1) => "does not cover 1 object of it".to_owned(),
             (None, objects) => format!("does not cover {objects} objects of it"),

@@ -9,7 +9,7 @@ use super::output::{send, watched};
 use verify_drill::backup_record::BackupRecord;
 use verify_local::capture_around;
 
-/// Captures, says when every instant is fixed, and keeps them until it is told that the copy is cut.
+/// Captures, reports when every snapshot is fixed, and keeps them until the order that the copy has been taken.
 pub(super) fn capture(order: CaptureOrder, orders: &Orders) -> Result<()> {
     let CaptureOrder { name, access, plan } = order;
     let hold = |stop: &dyn Fn() -> bool| {

@@ -25,7 +25,7 @@ pub enum Message {
     Alive,
     /// Something happened.
     Event(Event),
-    /// Every instant is fixed: the copy may be cut.
+    /// Every snapshot is fixed: the copy may be taken.
     Held,
     /// Record of the capture; the files of the manifests follow in its order.
     Backup(Box<BackupRecord>),
@@ -55,7 +55,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// If it is no message, or an agent of another version speaks: what that one proves, this one must not attest.
+    /// If it is not a message, or an agent of another version sent it: its results must not be attested by this version.
     pub fn read(line: &str) -> Result<Self> {
         let version = match serde_json::from_str(line) {
             Ok(Self::Hello { version }) if version != env!("CARGO_PKG_VERSION") => version,

@@ -1,8 +1,8 @@
 //! The part of state-lab that runs in pods, beside a database, at the order of the state-lab that made them.
 //!
 //! A pod is made to wait ([`pod`]). For each piece of work another process is run in it, which is given one [`Order`] a
-//! line on its standard input, and answers with one [`Message`] a line on its standard output. So no secret stands in a
-//! manifest or an argument list, the rows stay inside the cluster, and a caller that is gone is noticed: the process
+//! line on its standard input, and answers with one [`Message`] a line on its standard output. So no secret is in a
+//! manifest or an argument list, the rows stay inside the cluster, and a lost caller is noticed: the process
 //! loses its input, or hears nothing, and stops. The agent says every some seconds that it lives, so that its caller
 //! notices as much of it.
 

@@ -32,15 +32,15 @@ const CONNECT_TIMEOUT: &str = "30";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Capture databases, and keep their instant until [`Order::Release`].
+    /// Capture databases, and keep their snapshots until [`Order::Release`].
     Capture(CaptureOrder),
     /// Copy databases into a volume, with their manifests.
     Stage(StageOrder),
     /// Bring a restored copy up and verify it; its manifests follow.
     Restore(Box<RestoreOrder>),
-    /// Begin to write, and go on when the caller is gone.
+    /// Begin to write, and continue when the caller is lost.
     Probe(ProbeOrder),
-    /// Say how the probe fares, until the caller is gone.
+    /// Report the progress of the probe, until the caller is lost.
     Follow(ProbeOrder),
     /// End the probe; hand its record over, and what is there of what it wrote.
     ReadBack(ProbeOrder),
@@ -160,8 +160,8 @@ impl Access {
     }
 }
 
-/// Waits until a server is reached, or for some seconds: a new pod is let through to nobody until the cluster's network
-/// has learnt of its labels. Whoever connects then tells why it cannot.
+/// Waits until a server is reached, or for some seconds: a new pod has no connection until the cluster's network
+/// has learnt of its labels. The next connection reports the reason for a failure.
 fn await_admission(host: &str, port: u16) {
     let reached = || {
         let mut addresses = (host, port).to_socket_addrs().into_iter().flatten();

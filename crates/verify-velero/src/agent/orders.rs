@@ -23,7 +23,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Begins to listen. The work is interrupted when the caller is gone.
+    /// Begins to listen. The work is interrupted when the caller is lost.
     pub(super) fn listen() -> Self {
         let (sender, lines) = channel();
         let (forward, received) = channel();
@@ -53,7 +53,7 @@ impl Orders {
     }
 }
 
-/// Reads lines until there are no more. What is no order ends it as well: nothing after it can be trusted.
+/// Reads lines until there are no more. A line that is not an order ends it as well: nothing after it can be trusted.
 fn read(sender: &Sender<Order>) {
     for line in io::stdin().lock().lines() {
         let order = line.ok().and_then(|line| serde_json::from_str(&line).ok());

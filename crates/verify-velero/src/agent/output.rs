@@ -14,10 +14,10 @@ use verify_drill::interrupt;
 use verify_drill::until::{never, pause};
 use verify_drill::watch::{Event, Watch};
 
-/// Rows that were read are told together.
+/// Interval at which rows that were read are reported together.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// Tells who speaks, and from then on that somebody does.
+/// Sends the version, and from then on keepalive messages.
 pub(super) fn begin() {
     send(&Message::hello());
     thread::spawn(|| {
@@ -27,7 +27,7 @@ pub(super) fn begin() {
     });
 }
 
-/// Tells a message. Where nobody hears it the work is interrupted.
+/// Sends a message. If standard output is closed, the work is interrupted.
 pub(super) fn send(message: &Message) {
     let line = serde_json::to_string(message).map(|json| format!("{json}\n"));
     if line.is_err() || line.is_ok_and(|line| print(&line).is_err()) {
@@ -48,7 +48,7 @@ pub(super) fn watched<T>(work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T
     work(&Watch { sink: &|event| events.take(event), asked: interrupt::asked })
 }
 
-/// Takes events and tells them, those of rows that were read added up.
+/// Takes events and sends them, those of rows that were read added up.
 struct Events {
     pending: Mutex<Pending>,
 }

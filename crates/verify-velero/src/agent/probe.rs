@@ -21,7 +21,7 @@ use verify_drill::until::{Check, Pace, Waited, never, pause, until};
 const POLL: Duration = Duration::from_millis(200);
 /// A network policy lets a new pod in when the network has learnt of it; the first session may wait that long.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(20);
-/// The probe may be stuck in a statement when it is told to end.
+/// The probe may be stuck in a statement when it gets the order to end.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time limit to find a primary from which everything can be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ pub fn probe() -> Result<()> {
     failover::write(&order, interrupt::asked)
 }
 
-/// Says how the probe fares until nobody listens.
+/// Reports the progress of the probe until the caller is lost.
 pub(super) fn follow(order: &ProbeOrder) -> Result<()> {
     let mut tail = Tail::open(&order.record)?;
     while !pause(POLL, interrupt::asked) {
@@ -76,7 +76,7 @@ pub(super) fn follow(order: &ProbeOrder) -> Result<()> {
     Ok(())
 }
 
-/// Ends the probe and hands over what it knows, and what the database knows.
+/// Ends the probe and returns its record and the rows of the database.
 pub(super) fn read_back(order: &ProbeOrder) -> Result<()> {
     end(order)?;
     let record = fs::read(&order.record).context("failed to read the probe's record")?;
@@ -95,7 +95,7 @@ pub(super) fn discard(order: &ProbeOrder) -> Result<()> {
         .with_context(|| format!("failed to drop {}", order.table().name()))
 }
 
-/// Tells the probe to end, and waits until it has, or cannot.
+/// Orders the probe to end, and waits until it has, or cannot.
 fn end(order: &ProbeOrder) -> Result<()> {
     File::create(order.stop_file()).context("failed to stop the probe")?;
     let _ = until(END_TIMEOUT, Pace::REMOTE, never, || {

@@ -1,4 +1,4 @@
-//! Bringing a restored copy up where it lies, and verifying it.
+//! Starting a server on a restored copy in place, and verifying it.
 
 use anyhow::{Result, bail};
 use verify_core::manifest::Manifest;
@@ -8,9 +8,9 @@ use super::message::{Message, Verified};
 use super::order::{Order, RestoreOrder};
 use super::orders::Orders;
 use super::output::{send, watched};
-use verify_local::{Proven, restore_in_place};
+use verify_local::{VerifiedCopy, restore_in_place};
 
-/// Receives the manifests, holds the copy against them, and tells what was found.
+/// Receives the manifests, compares the copy with them, and sends the findings.
 pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {
     let RestoreOrder { record, place, plan, incident, keep } = order;
     let mut assembly = Assembly::default();
@@ -24,8 +24,8 @@ pub(super) fn restore(order: RestoreOrder, orders: &Orders) -> Result<()> {
     let manifests = record.databases.iter().zip(&files).map(|(database, file)| database.open(file));
     let manifests = manifests.collect::<Result<Vec<Manifest>>>()?;
     drop(files);
-    let proven = watched(|watch| restore_in_place(record, manifests, &place, &plan, incident, watch))?;
-    let Proven { server, scratch, databases, found, timeline } = proven;
+    let verified = watched(|watch| restore_in_place(record, manifests, &place, &plan, incident, watch))?;
+    let VerifiedCopy { server, scratch, databases, found, timeline } = verified;
     let conninfo = match (keep, databases.first()) {
         (true, Some(database)) => {
             let conninfo = server.conninfo_as(database.user(), database.database());

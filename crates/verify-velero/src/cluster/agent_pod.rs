@@ -23,7 +23,7 @@ pub const TOOL: &str = "/state-lab/state-lab";
 const DIRECTORY: &str = "/state-lab";
 /// A pod that is removed is given so long to stop its server.
 const GRACE_SECONDS: i64 = 5;
-/// A job that is over goes by itself after this, should nobody remove it.
+/// Time after which the cluster deletes a finished job that was not removed.
 const JOB_KEPT_SECONDS: i32 = 600;
 
 /// Specification of a pod of state-lab.
@@ -46,7 +46,7 @@ pub struct AgentPod {
     /// Directory of scratch directories; beside the program unless given.
     pub scratch: Option<String>,
     pub annotations: BTreeMap<String, String>,
-    /// Time after which the cluster terminates it, even if the caller is gone.
+    /// Time after which the cluster terminates it, even if the caller is lost.
     pub deadline: Duration,
     /// True if it has to wait until it is isolated.
     pub gated: bool,
@@ -70,7 +70,7 @@ pub struct Mount {
 }
 
 impl AgentPod {
-    /// A pod that stands alone.
+    /// A pod without a controller.
     pub fn pod(&self) -> Pod {
         let mut spec = self.spec();
         spec.active_deadline_seconds = Some(self.deadline_seconds());

@@ -39,7 +39,7 @@ pub(super) fn is_passing(error: &kube::Error) -> bool {
     }
 }
 
-/// The API server has not answered for a while. Whoever waits for something else can go on to wait.
+/// The API server has not answered for a while. A caller that waits for something else can continue to wait.
 #[derive(Debug)]
 pub struct Unanswered {
     /// The API server's address.

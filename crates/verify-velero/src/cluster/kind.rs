@@ -98,7 +98,7 @@ impl<K> Kind<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {
-    /// The object of this name, where there is one.
+    /// The object of this name, if it exists.
     pub fn get(&self, name: &str) -> Result<Option<K>> {
         let doing = format!("read {}", Self::called(name));
         self.answer(&doing, || self.api.get_opt(name))
@@ -193,7 +193,7 @@ where
 /// Result of an eviction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evicted {
-    /// The pod is on its way out, or was gone already.
+    /// The pod is terminating, or was deleted already.
     Going,
     /// A disruption budget forbids it for now.
     Refused(String),
@@ -231,7 +231,7 @@ impl<K> Kind<K> {
         self.ask(doing, question)?.map_err(|refusal| error::describe(refusal, doing, &self.server.url))
     }
 
-    /// The same; `None` for a refusal that is no error here.
+    /// The same; `None` for a refusal that is not an error here.
     fn answer_unless<T, F>(
         &self,
         expected: impl Fn(&kube::Error) -> bool,

@@ -28,7 +28,7 @@ pub enum Component {
     Probe,
 }
 
-/// A run, by a name of its own: a few letters for people, and what makes it unique.
+/// A run, by its name: a few readable letters, and a unique part.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run(String);
 
@@ -39,7 +39,7 @@ impl Default for Run {
 }
 
 impl Run {
-    /// A run that nobody has had before.
+    /// A new run with a unique name.
     pub fn new() -> Self {
         let mut random = [0; 5];
         // Without the system's randomness nothing else works either; the time still parts two runs.
@@ -60,11 +60,11 @@ impl Run {
         format!("{MANAGED_BY}={OURS},{RUN}={self}")
     }
 
-    /// The run that made an object, by labels that nobody else writes.
+    /// The run that made an object, by labels that only state-lab writes.
     pub fn of(object: &impl ResourceExt) -> Option<Self> {
         let labels = object.labels();
         let run = labels.get(RUN).filter(|_| labels.get(MANAGED_BY).is_some_and(|by| by == OURS))?;
-        // It becomes part of names; what no run of ours is called is none.
+        // It becomes part of names; a value that no run is called is not one.
         let plain =
             !run.is_empty() && run.len() <= 32 && run.bytes().all(|byte| byte.is_ascii_alphanumeric());
         plain.then(|| Self(run.clone()))

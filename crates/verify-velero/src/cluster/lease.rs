@@ -1,7 +1,7 @@
 //! The sign of life of a run in a cluster: a Lease that it renews, so that no other run sweeps away what it uses.
 //!
 //! A run begins with its lease, before it makes anything else, and its lease is the last thing that goes. So objects of
-//! a run without a lease belong to nobody. A sweep takes a dead run's lease over before it removes anything; a run that
+//! a run without a lease have no owner. A sweep takes an aborted run's lease over before it removes anything; a run that
 //! was only asleep learns of that when it wakes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ pub struct LiveRun {
 #[derive(Clone, Copy, Debug)]
 struct RenewalState {
     last: Instant,
-    /// Somebody else holds the lease, or has removed it.
+    /// Another holder has the lease, or has removed it.
     taken: bool,
 }
 
@@ -106,7 +106,7 @@ pub fn name(run: &Run) -> String {
 }
 
 /// Returns whether the run of this lease is dead, for a judge whose clock shows `now`. A lease that does not say when
-/// it was renewed is nobody's of ours, and is let alone.
+/// it was renewed does not belong to a run, and is kept.
 pub fn is_dead(lease: &Lease, now: Timestamp) -> bool {
     let Some(spec) = &lease.spec else { return false };
     let Some(renewed) = spec.renew_time.as_ref().map(|time| time.0) else { return false };
@@ -122,7 +122,7 @@ pub fn at_work(leases: &[Lease], now: Timestamp) -> Vec<String> {
     alive.filter_map(Run::of).map(|run| run.to_string()).collect()
 }
 
-/// Takes a dead run's lease over, before its things are removed; whether it could be had. A run that has renewed it
+/// Takes an aborted run's lease over, before its objects are removed; returns whether it did. A run that has renewed it
 /// since it was read keeps it.
 pub fn seize(cluster: &Cluster, lease: &Lease) -> Result<bool> {
     let (Some(name), Some(namespace)) = (&lease.metadata.name, &lease.metadata.namespace) else {

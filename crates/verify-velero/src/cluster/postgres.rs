@@ -24,7 +24,7 @@ pub enum Operator {
     CloudNativePg,
     /// A chart of Bitnami's.
     Bitnami,
-    /// Nobody: a plain StatefulSet.
+    /// None: a plain StatefulSet.
     StatefulSet,
 }
 
@@ -36,7 +36,7 @@ pub struct PostgresCluster {
     pub operator: Operator,
     /// Its pods, by name.
     pub pods: Vec<Pod>,
-    /// The pod of the primary, as far as labels and Endpoints tell.
+    /// The pod of the primary, as far as labels and Endpoints show it.
     pub primary: Option<String>,
 }
 
@@ -322,7 +322,7 @@ mod tests {
         let primary = |endpoints: &[Endpoints]| PostgresCluster::among(&pods, endpoints)[0].primary.clone();
         assert_eq!(primary(&[]).as_deref(), Some("pg-1"), "a ready pod before one that is not");
         assert_eq!(primary(&[endpoints("pg", "pg-0")]).as_deref(), Some("pg-0"));
-        assert_eq!(primary(&[endpoints("pg", "gone")]).as_deref(), Some("pg-1"));
+        assert_eq!(primary(&[endpoints("pg", "absent")]).as_deref(), Some("pg-1"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use verify_drill::runtime::{block_on, runtime, unless_interrupted};
 const BUFFER_BYTES: usize = 1 << 20;
 /// The last lines of standard error that an error quotes.
 const STDERR_LINES: usize = 15;
-/// A line that is longer is not one of ours.
+/// Maximum length of a line of the agent.
 const LINE_BYTES_MAX: usize = 16 << 20;
 /// Time limit of the API server and the kubelet to start a command.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If the pod is not there, not running, or nobody lets us in.
+    /// If the pod is not there, not running, or access is denied.
     pub fn start(pods: &Kind<Pod>, pod: &str, command: &[&str]) -> Result<Self> {
         Self::start_in(pods, pod, CONTAINER, command)
     }
@@ -192,7 +192,7 @@ async fn send(mut lines: UnboundedReceiver<String>, mut to: impl tokio::io::Asyn
             return;
         }
     }
-    // The command learns from the end of its input that nobody needs it any more.
+    // The end of its input ends the command.
     let _ = to.shutdown().await;
 }
 

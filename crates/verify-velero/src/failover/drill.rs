@@ -22,7 +22,7 @@ use verify_drill::watch::Watch;
 
 /// The user of our image.
 const ACCOUNT: (i64, i64) = (65_532, 65_532);
-/// A probe that has written nothing after this is no probe.
+/// Time after which a probe must have written.
 const FIRST_WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time limit of an eviction that a disruption budget forbids.
 const EVICTION_PATIENCE: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ pub struct Request {
 pub fn drill(cluster: &Cluster, request: &Request, watch: &Watch<'_>) -> Result<FailoverOutcome> {
     let target = DrillTarget::find(cluster, &request.wanted)?;
     refuse_elsewhere(&target.primary, &request.node)?;
-    // Not everybody may look everywhere, and what is left is no obstacle; `cleanup` tells it.
+    // An account may lack access to some namespaces, and leftovers are no obstacle; `cleanup` reports them.
     let _ = leftovers::sweep(cluster);
     let run = Run::new();
     let live = LiveRun::begin(cluster, &target.namespace, &run, Component::Probe)?;
@@ -74,7 +74,7 @@ pub fn drill(cluster: &Cluster, request: &Request, watch: &Watch<'_>) -> Result<
     ended.map(|()| outcome)
 }
 
-/// The drill of a run that others know to be alive. Everything that it made is gone when this value is.
+/// The drill of a run with a lease. Its objects are deleted when this value is dropped.
 struct Drill<'a> {
     cluster: &'a Cluster,
     request: &'a Request,
@@ -90,7 +90,7 @@ struct Drill<'a> {
 }
 
 impl<'a> Drill<'a> {
-    /// Starts the probe, and looks at the cluster from here on.
+    /// Starts the probe, and observes the cluster from here on.
     fn begin(
         cluster: &'a Cluster,
         request: &'a Request,
@@ -126,7 +126,7 @@ impl<'a> Drill<'a> {
         let event = self.event()?;
         let during = self.fail_over(event_at)?;
         self.watch.report("bringing the node back");
-        // What was acknowledged is looked for all the same: the rows go with the probe.
+        // The acknowledged rows are read all the same: they are deleted with the probe.
         let undone = event.undo();
         if let Err(error) = &undone {
             self.watch.report(&format!("the node is not back: {error:#}"));
@@ -237,7 +237,7 @@ fn wholeness(
     (whole_after_ms.filter(|_| not_back.is_none()), not_back.into_iter().chain(others).collect())
 }
 
-/// Drilling a node that the primary is not on would prove nothing.
+/// A drill on a node without the primary would show nothing.
 fn refuse_elsewhere(primary: &Primary, node: &str) -> Result<()> {
     let Primary { pod, node: runs_on, .. } = primary;
     if runs_on != node {
@@ -264,7 +264,7 @@ fn pod(request: &Request, target: &DrillTarget, run: &Run) -> AgentPod {
         Some(node) => Placing::On(node.clone()),
         None => Placing::Off(request.node.clone()),
     };
-    // Whoever may pull the database's image may well need the same for ours.
+    // The pull secrets of the database's image may be needed for state-lab's too.
     let image_pull_secrets = target.postgres.pod(&target.primary.pod).map(pull_secrets).unwrap_or_default();
     AgentPod {
         name: format!("state-lab-probe-{run}"),
@@ -290,12 +290,12 @@ fn duration_max(request: &Request) -> Duration {
     deadline.duration() + rejoin.duration() + settle.duration() * 4 + MARGIN
 }
 
-/// Returns whether there is a new primary that accepts writes. A probe that cannot be heard is asked afterwards.
+/// Returns whether there is a new primary that accepts writes. A probe without a connection is asked afterwards.
 fn is_over(watching: &Watching<'_>, before: &Primary, event_at: Timestamp, ahead: SignedDuration) -> bool {
     let Some(primary) = &watching.now.primary else { return false };
     let moved = before.moved_to(primary) != Move::None;
     let ready = watching.now.members.get(&primary.pod).is_some_and(|member| member.ready);
-    // The old primary may have taken writes until it was gone.
+    // The old primary may have accepted writes until it was terminated.
     let since = watching.primary_changed_at.map_or(event_at, |at| at.max(event_at));
     let written = watching.progress.last_acknowledged_at.is_some_and(|at| at > since + ahead);
     moved && ready && (written || !watching.is_connected())

@@ -12,7 +12,7 @@ use super::watching::Change;
 
 /// Below this a failover is what every client has to bear, unless the objective says otherwise.
 pub const TRANSIENT_MS: u64 = 30_000;
-/// A gap that is shorter, without an error, is none.
+/// A shorter gap without an error is not an outage.
 const NOTICED_MS: u64 = 1_000;
 
 /// Result of a failover drill.
@@ -51,7 +51,7 @@ pub enum ReadBackState {
 }
 
 impl FailoverOutcome {
-    /// The verdict. Without a failover nothing was proven.
+    /// The verdict. Without a failover nothing was verified.
     pub fn verdict(&self) -> Verdict {
         let ReadBackState::Read(impact) = &self.reading else { return Severity::Inconclusive.into() };
         let served = impact.outage_ms <= self.objective_ms && impact.first_write_after_ms.is_some();
@@ -157,7 +157,10 @@ mod tests {
     #[test]
     fn the_lines_say_what_is_true_and_the_verdict_follows() {
         let span = |first, last| vec![Span { writer: 1, first, last }];
-        let unread = FailoverOutcome { reading: ReadBackState::Unread("gone".to_owned()), ..outcome() };
+        let unread = FailoverOutcome {
+            reading: ReadBackState::Unread("the table was dropped".to_owned()),
+            ..outcome()
+        };
         let unmoved = FailoverOutcome { moved: Move::None, ..outcome() };
         let broken = FailoverOutcome { missing: vec!["pg-0 is not ready".to_owned()], ..outcome() };
         let strict = FailoverOutcome { objective_ms: 10_000, ..outcome() };

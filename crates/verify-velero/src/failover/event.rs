@@ -184,7 +184,7 @@ fn is_drained(pod: &Pod, node: &str) -> bool {
 /// well.
 fn refuse_bare(drained: &[Pod], node: &str) -> Result<()> {
     let owned = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true));
-    // One that is on its way out is lost without us.
+    // A terminating one is lost without the drill.
     let bare = drained.iter().filter(|pod| !owned(pod) && pod.metadata.deletion_timestamp.is_none());
     let names: Vec<String> =
         bare.map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())).collect();
@@ -266,7 +266,7 @@ mod tests {
         said.read_line(&mut String::new()).unwrap();
         let began = Instant::now();
         assert_eq!(wait(&mut child, &|| true).unwrap_err().to_string(), "it was killed after 0 s");
-        // The pipe has an end only once nobody holds it.
+        // The pipe ends only once no process holds it.
         assert_eq!(said.read_to_string(&mut String::new()).unwrap(), 0);
         assert!(began.elapsed() < Duration::from_secs(50));
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::record::{Entry, Record};
 use super::table::Stored;
 
-/// Errors are told in so many kinds, the most frequent first.
+/// Maximum number of kinds of errors that are reported, the most frequent first.
 const ERROR_KINDS_MAX: usize = 5;
 
 /// Effect of an event on writers.
@@ -35,7 +35,7 @@ pub struct Impact {
     /// Acknowledged writes of which several attempts are there: an earlier one counted although its answer was lost.
     /// Any server does this to a client that tries again; no data are harmed if such writes carry a key.
     pub repeated: Vec<Span>,
-    /// Writes that are there although nobody was told so.
+    /// Writes that were committed but not acknowledged.
     pub unacknowledged: Vec<Span>,
     /// The timelines that were written on, in the order of their first session.
     pub timelines: Vec<u32>,
@@ -132,7 +132,7 @@ impl Impact {
             }
             from_us = write_us;
         }
-        // Upwards, so that no outage is told shorter than it was.
+        // Upwards, so that no outage is reported shorter than it was.
         self.outage_ms = longest_us.div_ceil(1_000);
     }
 

@@ -37,7 +37,7 @@ pub fn sweep(cluster: &Cluster) -> Result<Removal> {
     let now = Timestamp::now();
     let dead = dead(&pods, &nodes, &leases, now);
     if dead.values().any(|traces| traces.lease.is_some()) {
-        // Whoever lives gives a sign of life meanwhile.
+        // An active run renews its lease meanwhile.
         if pause(lease::OBSERVATION, interrupt::asked) {
             return Err(interrupted().into());
         }
@@ -55,7 +55,7 @@ pub fn sweep(cluster: &Cluster) -> Result<Removal> {
     Ok(done)
 }
 
-/// The drills whose lease is over, and those that have none, by their run.
+/// The drills whose lease has expired, and those without a lease, by their run.
 fn dead<'a>(
     pods: &'a [Pod],
     nodes: &'a [Node],

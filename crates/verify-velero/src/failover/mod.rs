@@ -1,6 +1,6 @@
 //! Failover drills: the primary is driven away while a probe writes, and everything that was acknowledged is read back.
 //!
-//! The probe ([`probe`](self::write)) runs in a pod of ours and keeps a [`Record`], which needs nobody while it grows.
+//! The probe ([`probe`](self::write)) runs in a pod of state-lab and keeps a [`Record`] without a connection to the caller.
 //! Outside, [`drill`] watches the cluster change (`sample`), brings the `event` about and undoes it. What it meant
 //! for writers is then computed from the record and from the rows that are there (`impact`), by functions that take
 //! neither clock nor client.

@@ -64,7 +64,7 @@ impl Primary {
                 "and has been restarted".to_owned()
             }
             Some(now) => format!("and is {now}"),
-            None => "and there is none".to_owned(),
+            None => "and the cluster has none".to_owned(),
         };
         bail!(
             "failed to start: the primary was {self}, {is} just before the event; run it again when it is stable"
@@ -113,7 +113,7 @@ mod tests {
             (Some(primary("pg-0", "c", "", 0)), Some("and is pg-0 on no node")),
             (Some(primary("pg-0", "c", "worker-1", 0)), Some("and has been restarted")),
             (Some(primary("pg-0", "a", "worker-1", 2)), Some("and has been restarted")),
-            (None, Some("and there is none")),
+            (None, Some("and the cluster has none")),
         ] {
             let refused = refused.map(|is| {
                 format!(

@@ -1,6 +1,6 @@
 //! The probe: writers that insert numbered rows through the Service, again and again until one is acknowledged.
 //!
-//! It needs nobody: it goes on while its node is cut off from everything, and ends at a stop file or its own limit.
+//! It is independent: it continues while its node is disconnected, and ends at a stop file or its own limit.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ fn open(settings: &Settings, run: &str) -> Result<Connection, Error> {
 ///
 /// # Errors
 ///
-/// If there is a record already, or it cannot be written: then nobody would know what was acknowledged.
+/// If there is a record already, or it cannot be written: then no record would show what was acknowledged.
 pub fn write(order: &ProbeOrder, asked: fn() -> bool) -> Result<()> {
     let began = Instant::now();
     let settings = order.settings()?;
@@ -158,7 +158,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Tries to write, over a new connection where there is none. One on which anything failed is given up.
+    /// Tries to write, over a new connection if necessary. A connection on which anything failed is given up.
     fn attempt(&self, connection: &mut Option<Connection>, attempt: Attempt) -> Entry {
         let mut sent = false;
         let written = match connection.take() {
@@ -290,7 +290,11 @@ mod tests {
         let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'state_lab'";
         assert_eq!(server.psql("postgres", schemas).unwrap().trim(), "1");
         order.table().remove(&mut order.connect().unwrap()).unwrap();
-        assert_eq!(server.psql("postgres", schemas).unwrap().trim(), "0", "what the run made is gone");
+        assert_eq!(
+            server.psql("postgres", schemas).unwrap().trim(),
+            "0",
+            "the objects of the run are deleted"
+        );
     }
 
     #[test]

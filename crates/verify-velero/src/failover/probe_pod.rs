@@ -74,7 +74,7 @@ impl<'a> ProbePod<'a> {
         }
     }
 
-    /// Starts the writers. What the pod's clock is ahead of ours comes with the answer.
+    /// Starts the writers. The answer has the lead of the pod's clock.
     pub(super) fn begin(&mut self) -> Result<(Begun, SignedDuration)> {
         self.begun = true;
         let mut begun = None;
@@ -128,7 +128,7 @@ impl<'a> ProbePod<'a> {
         Ok(session)
     }
 
-    /// Gives an order and hears the answers, to the last.
+    /// Sends an order and receives the answers, to the last.
     fn converse(&self, order: &Order, mut take: impl FnMut(Message) -> Result<()>) -> Result<()> {
         let session = self.start(order)?;
         let go_on = serde_json::to_string(&Order::GoOn).context("failed to write an order")?;
@@ -186,7 +186,7 @@ impl Following {
 
     /// Says that somebody listens.
     pub(super) fn go_on(&self) {
-        // A probe that cannot be told is not heard either, which is noticed there.
+        // A probe that gets no order sends no message either, which is noticed there.
         let _ = serde_json::to_string(&Order::GoOn).map(|line| self.session.send(line));
     }
 }

@@ -52,7 +52,7 @@ pub enum Entry {
         #[serde(rename = "m")]
         error: String,
     },
-    /// The last line: the probe was told to end, and did.
+    /// The last line: the probe got the order to end, and ended.
     #[serde(rename = "ended")]
     Ended {
         #[serde(rename = "t")]
@@ -120,7 +120,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// If it does not begin like a record, or a line in it is none.
+    /// If it does not begin like a record, or a line of it is invalid.
     pub fn parse(text: &str) -> Result<Self> {
         let mut began_at = None;
         let mut record = Self { began_at: Timestamp::UNIX_EPOCH, entries: Vec::new(), ended_us: None };

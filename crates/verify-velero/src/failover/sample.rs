@@ -20,7 +20,7 @@ pub(super) struct Sample {
     pub members: BTreeMap<String, Member>,
     /// Addresses behind the Service.
     pub addresses: BTreeSet<String>,
-    /// The nodes that the members' volumes are attached to, by claim; empty where nobody may read that.
+    /// The nodes that the members' volumes are attached to, by claim; empty if the role may not read that.
     pub volumes: BTreeMap<String, BTreeSet<String>>,
     pub node: NodeState,
 }
@@ -43,7 +43,7 @@ pub(super) struct NodeState {
 }
 
 impl Sample {
-    /// Looks.
+    /// Reads the state of the cluster.
     ///
     /// # Errors
     ///
@@ -76,13 +76,14 @@ impl Sample {
             changes.push(format!("node: {}", if now.node.cordoned { "cordoned" } else { "uncordoned" }));
         }
         let shown =
-            |primary: &Option<Primary>| primary.as_ref().map_or("nobody".to_owned(), Primary::to_string);
+            |primary: &Option<Primary>| primary.as_ref().map_or("none".to_owned(), Primary::to_string);
         if shown(&self.primary) != shown(&now.primary) {
             changes.push(format!("primary: {} → {}", shown(&self.primary), shown(&now.primary)));
         }
         let names: BTreeSet<&String> = self.members.keys().chain(now.members.keys()).collect();
         for name in names {
-            let shown = |sample: &Self| sample.members.get(name).map_or("gone".to_owned(), Member::summary);
+            let shown =
+                |sample: &Self| sample.members.get(name).map_or("deleted".to_owned(), Member::summary);
             let (was, is) = (shown(self), shown(now));
             if was != is {
                 changes.push(format!("{name}: {was} → {is}"));
@@ -100,7 +101,7 @@ impl Sample {
         changes
     }
 
-    /// Fails where a member is not ready: a drill that began so would prove little, and cost more than it shows.
+    /// Fails where a member is not ready: a drill of such a cluster would show little.
     pub(super) fn expect_whole(&self) -> Result<()> {
         let down = self.members.iter().filter(|(_, member)| !member.ready || member.going);
         let missing: Vec<String> = down.map(|(name, _)| format!("{name} is not ready")).collect();
@@ -168,7 +169,7 @@ impl Member {
 
     fn summary(&self) -> String {
         let state = if self.going {
-            "going"
+            "terminating"
         } else if self.ready {
             "ready"
         } else {
@@ -226,7 +227,7 @@ fn placed(node: &str) -> &str {
 
 fn joined(parts: &BTreeSet<String>) -> String {
     match parts.is_empty() {
-        true => "nowhere".to_owned(),
+        true => "none".to_owned(),
         false => parts.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
     }
 }
@@ -271,7 +272,7 @@ mod tests {
                 "primary: pg-0 on worker-1 → pg-1 on worker-2",
                 "pg-0: ready on worker-1 → not ready on worker-1",
                 "service: 10.0.0.1 → 10.0.0.2",
-                "volume data-pg-0: worker-1 → nowhere",
+                "volume data-pg-0: worker-1 → none",
             ]
         );
     }

@@ -55,7 +55,7 @@ impl ProbeTable {
 
     /// Creates it, and removes those of runs that were killed.
     ///
-    /// The schema is the heartbeat's; where there is none yet it is marked as this run's.
+    /// The schema is the heartbeat's; a new one is marked as this run's.
     pub fn create(&self, connection: &mut Connection) -> Result<()> {
         for left in connection.query(LEFT_BEHIND)? {
             connection.execute(&format!("DROP TABLE IF EXISTS state_lab.{}", left.text(0)?))?;
@@ -64,7 +64,7 @@ impl ProbeTable {
         match schema_mark(connection)? {
             None => connection
                 .execute(&format!("CREATE SCHEMA state_lab; COMMENT ON SCHEMA state_lab IS '{mark}'"))?,
-            // A dead run's: now it goes with this one.
+            // An aborted run's: now it is removed with this one.
             Some(found) if found.starts_with(APPLICATION) => {
                 connection.execute(&format!("COMMENT ON SCHEMA state_lab IS '{mark}'"))?;
             }

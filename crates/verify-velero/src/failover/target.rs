@@ -77,7 +77,7 @@ pub(super) fn primary(postgres: &PostgresCluster) -> Option<Primary> {
     postgres.primary.as_deref().and_then(|name| postgres.pod(name)).map(Primary::of)
 }
 
-/// The Service that leads to the primary, by the custom of whoever runs the cluster.
+/// The Service that leads to the primary, by the convention of the cluster's operator.
 fn service_of(postgres: &PostgresCluster, services: &[Service]) -> Option<String> {
     let name = &postgres.name;
     let customary = match postgres.operator {
@@ -93,7 +93,7 @@ fn service_of(postgres: &PostgresCluster, services: &[Service]) -> Option<String
     if let Some(found) = customary.into_iter().find(known) {
         return Some(found);
     }
-    // Where there is one server, any Service that leads to it will do; better one with an address that stays.
+    // With one server, any Service that leads to it will do, preferably one with a stable address.
     let primary = postgres.pod(postgres.primary.as_deref()?)?;
     let mut leading: Vec<&Service> = services
         .iter()
@@ -151,7 +151,7 @@ mod tests {
             (vec![pod("pg-0", &patroni)], Some("pg")),
             (vec![pod("c-1", &native)], Some("c-rw")),
             (vec![pod("db-0", &plain)], Some("shop")),
-            // Which of several servers a Service leads to, its selector does not tell.
+            // The selector of a Service does not say to which of several servers it leads.
             (vec![pod("db-0", &plain), pod("db-1", &plain)], None),
         ] {
             let postgres = &PostgresCluster::among(&pods, &[])[0];

@@ -19,7 +19,7 @@ use verify_drill::watch::Watch;
 
 /// Always a second: what changes is reported with its time.
 const PACE: Pace = Pace { most: Pace::REMOTE.least, ..Pace::REMOTE };
-/// A probe that has said nothing for so long cannot be heard.
+/// Time without a message after which a probe counts as disconnected.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 /// Something that changed.
@@ -74,14 +74,14 @@ impl<'a> Watching<'a> {
         self.last_message_at.elapsed() < SILENCE_MAX
     }
 
-    /// Listens to the probe anew, after it could not be heard.
+    /// Reconnects to the probe after the connection was lost.
     pub(super) fn listen_again(&mut self, probe: &ProbePod<'_>) {
         if !self.is_connected() {
             self.following = probe.follow().ok();
         }
     }
 
-    /// Watches until `over`, or so long; whether it was over.
+    /// Watches until `over`, or for this long; returns whether it was over.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use verify_drill::watch::Watch;
 
 /// Interval at which the request to stop is polled.
 const POLL: Duration = Duration::from_millis(100);
-/// After so long a silence is told; agents say more often that they live.
+/// Time without a message after which the silence is reported; agents send keepalives more often.
 const SILENCE_REPORTED: Duration = Duration::from_secs(15);
 
 /// Time limit for the cluster to report that a pod has terminated after its agent has.
@@ -35,7 +35,7 @@ pub(super) struct AgentCall<'a> {
     /// Its pod.
     pod: String,
     watch: &'a Watch<'a>,
-    /// Answers that came while we looked at something else.
+    /// Answers that came while another one was awaited.
     answers: RefCell<VecDeque<Message>>,
 }
 
@@ -61,7 +61,7 @@ impl<'a> AgentCall<'a> {
         all.into_iter().try_for_each(|part| self.order(&Order::Manifest(part)))
     }
 
-    /// Waits until every instant is fixed.
+    /// Waits until every snapshot is fixed.
     pub(super) fn held(&self) -> Result<()> {
         match self.next()? {
             Message::Held => Ok(()),
@@ -69,7 +69,7 @@ impl<'a> AgentCall<'a> {
         }
     }
 
-    /// Fails if the agent has. What it tells besides is passed on, and its answers are kept.
+    /// Fails if the agent has. Its other messages are passed on, and its answers are kept.
     pub(super) fn check(&self) -> Result<()> {
         let done = || matches!(self.answers.borrow().back(), Some(Message::Done));
         while !done() {
@@ -96,7 +96,7 @@ impl<'a> AgentCall<'a> {
             }
         }
         let files = assembly.finish(record.databases.len())?;
-        // What arrived is what was captured, or it is worth nothing.
+        // A manifest that arrives changed is not usable.
         for (database, file) in record.databases.iter().zip(&files) {
             database.open(file)?;
         }
@@ -176,7 +176,7 @@ impl<'a> AgentCall<'a> {
         Some(hinted(format!("failed to run the agent: its pod {} {why}", self.pod), hint))
     }
 
-    /// Tells steps and events; gives back what is neither.
+    /// Reports steps and events; returns what is neither.
     fn pass_on(&self, message: Message) -> Option<Message> {
         match message {
             Message::Event(event) => (self.watch.sink)(event),

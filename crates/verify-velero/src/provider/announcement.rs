@@ -1,4 +1,4 @@
-//! Result of a restore, as an Event on the Backup: `kubectl describe` shows it where the backup is looked at.
+//! Result of a restore, as an Event on the Backup: `kubectl describe` of the backup shows it.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ const REPORTER: &str = "state-lab";
 /// The API takes no longer message.
 const MESSAGE_BYTES_MAX: usize = 1_000;
 
-/// Tells at the Backup what became of its restore. Whether that can be done changes nothing of the outcome.
+/// Records the result of a restore on the Backup. A failure to do so does not change the outcome.
 pub(super) fn announce(
     cluster: &Cluster,
     backup: &Backup,
@@ -51,16 +51,16 @@ pub struct Said {
     pub message: String,
 }
 
-/// The one reason that is no warning.
-const PROVEN: &str = "RestoreProven";
+/// The one reason that is not a warning.
+const PASSED: &str = "RestoreProven";
 
 impl Said {
     /// Event of a completed restore.
     pub fn of(copy: &RestoredCopy) -> Self {
         let reason = match (copy.integrity(), copy.verdict()) {
-            (Verdict::Pass, Verdict::Pass) => PROVEN,
+            (Verdict::Pass, Verdict::Pass) => PASSED,
             (Verdict::Fail, _) => "RestoreDiffers",
-            // Every row is there, yet too late or of too long ago.
+            // Every row is there, but too late or of too long ago.
             (Verdict::Pass, Verdict::Fail) => "ObjectiveMissed",
             // Rows that were not verified are not there for sure, whether an objective was missed as well or not.
             (Verdict::Inconclusive, _) | (Verdict::Pass, Verdict::Inconclusive) => "RestoreInconclusive",
@@ -114,7 +114,7 @@ impl Said {
                 uid: backup.uid(),
                 ..ObjectReference::default()
             },
-            type_: Some(if reason == PROVEN { "Normal" } else { "Warning" }.to_owned()),
+            type_: Some(if reason == PASSED { "Normal" } else { "Warning" }.to_owned()),
             reason: Some(reason.to_owned()),
             message: Some(message[..end].to_owned()),
             first_timestamp: Some(Time(now)),
@@ -209,7 +209,7 @@ mod tests {
         backup.metadata.uid = Some("u".to_owned());
         let (run, now) = (Run::new(), Timestamp::UNIX_EPOCH);
         for (reason, kind) in
-            [(PROVEN, "Normal"), ("RestoreFailed", "Warning"), ("RestoreDiffers", "Warning")]
+            [(PASSED, "Normal"), ("RestoreFailed", "Warning"), ("RestoreDiffers", "Warning")]
         {
             let event = Said { reason, message: "ä".repeat(MESSAGE_BYTES_MAX) }.event(&backup, &run, now);
             assert_eq!(event.type_.as_deref(), Some(kind));

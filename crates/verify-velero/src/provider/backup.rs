@@ -46,7 +46,7 @@ const SNAPSHOT_LABEL: &str = "velero.io/volume-snapshot-name";
 pub(super) const VOLUME_PATH: &str = "/volume";
 /// The store of base backups and dumps on their volume.
 const STORE: &str = "state-lab";
-/// Time after which the cluster terminates state-lab's pod, even if the caller is gone.
+/// Time after which the cluster terminates state-lab's pod, even if the caller is lost.
 pub(super) const POD_DEADLINE: Duration = Duration::from_secs(24 * 3_600);
 const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
 
@@ -54,7 +54,7 @@ const CSI_SNAPSHOT_TIMEOUT: Period = Period::from_ms(10 * 60_000);
 ///
 /// # Errors
 ///
-/// If it could not be taken, or what became of it could not be learnt. That Velero ended it badly is no error.
+/// If it could not be taken, or its result could not be learnt. That Velero ended it badly is not an error.
 pub(super) fn backup(
     provider: &VeleroProvider,
     request: &BackupRequest,
@@ -99,7 +99,7 @@ pub(super) fn backup(
     if let Err(error) = &taken {
         watch.report(&format!("failed ({error}); removing what was created for the backup"));
     }
-    // Also a Backup that was never judged: nobody is to take it for one that was.
+    // Also a Backup that was never judged, so that it is not mistaken for one that was.
     let removal = removal::remove(&cluster, velero, &run, watch);
     drop(live);
     if taken.is_err() {
@@ -204,8 +204,8 @@ impl Taking<'_> {
 
     /// Takes the label off that lets a later run delete the Backup: it has ended, and what is to be said of it is said.
     fn release(&self) -> Result<()> {
-        let proven = json!({ "metadata": { "labels": { UNPROVEN: null } } });
-        self.cluster.of::<Backup>(self.settings.velero_namespace()).merge(self.name.as_str(), &proven)
+        let verifiable = json!({ "metadata": { "labels": { UNPROVEN: null } } });
+        self.cluster.of::<Backup>(self.settings.velero_namespace()).merge(self.name.as_str(), &verifiable)
     }
 
     /// Starts our pod beside the database.
@@ -249,7 +249,7 @@ impl Taking<'_> {
         AgentCall::start(&pods, &pod.name, order, self.watch)
     }
 
-    /// A snapshot of the primary's volume, while the pod keeps the instant.
+    /// A storage snapshot of the primary's volume, while the pod keeps the database's snapshots.
     fn snapshot(&self, pod: &AgentPod, plan: &Plan) -> Result<Copied> {
         let plan = plan.clone().with_mode(Mode::TimeTravel);
         let order = CaptureOrder { name: self.name.clone(), access: self.source.access.clone(), plan };
@@ -371,7 +371,7 @@ fn volume_labels(
     }
 }
 
-/// Volumes of the application that are in no backup, although nobody said that they are to stay out.
+/// Volumes of the application that are in no backup and were not excluded.
 fn left_out(ended: &Ended, bystanders: &[ExpectedVolume]) -> Vec<Problem> {
     let missing = bystanders.iter().filter(|volume| {
         volume_info::of(&ended.volumes, volume).and_then(volume_info::VolumeInfo::copy).is_none()

@@ -40,7 +40,7 @@ impl BasebackupClaim<'_> {
         wait(self.settings.patience(), self.watch, || {
             let users = self.users()?;
             let Some(other) = users.first() else { return Ok(Check::Done(())) };
-            // What a run left that died goes once its lease is over.
+            // Leftovers of an aborted run are removed once its lease has expired.
             if swept_at.elapsed() > SWEEP_PERIOD {
                 let velero = self.settings.velero_namespace();
                 sweep(self.cluster, velero, KeptServers::Spare, self.watch)?.report_left(self.watch);

@@ -32,7 +32,7 @@ impl Evidence {
     ///
     /// # Errors
     ///
-    /// If there is none, Velero cannot reach it, or its bucket cannot be reached from here.
+    /// If it does not exist, Velero cannot reach it, or its bucket cannot be reached from here.
     pub(super) fn open(cluster: &Cluster, settings: &Settings, open: OpenStore) -> Result<Self> {
         let velero = settings.velero_namespace();
         let location = find(cluster, velero, settings.location.as_deref())?;
@@ -84,7 +84,7 @@ impl Evidence {
     ///
     /// # Errors
     ///
-    /// If there is none: then the backup was not made, or not proven, by us.
+    /// If there is none: then state-lab did not make the backup, or it is not restorable.
     pub(super) fn record(&self, name: &BackupName) -> Result<Record> {
         self.find_record(name)?.with_context(|| {
             format!(
@@ -96,7 +96,7 @@ impl Evidence {
         })
     }
 
-    /// The same; nothing where there is none.
+    /// The same; `None` if it does not exist.
     pub(super) fn find_record(&self, name: &BackupName) -> Result<Option<Record>> {
         let Some(text) = self.store.get(&key(name, RECORD), RECORD_BYTES_MAX)? else { return Ok(None) };
         let record = Record::read(&text)?;

@@ -189,13 +189,14 @@ mod tests {
     fn a_backup_that_waits_and_works_is_polled_once_a_second() {
         let server = FakeServer::new(|target, since| {
             let backup = |name: &str, phase: &str| json!({ "metadata": { "name": name }, "status": { "phase": phase, "queuePosition": 1 } });
-            let (waits, gone) = (since < Duration::from_millis(1_500), since > Duration::from_millis(3_500));
+            let (waits, deleted) =
+                (since < Duration::from_millis(1_500), since > Duration::from_millis(3_500));
             let asked_of_other = target.contains("in+%28other%29") || target.contains("in%20%28other%29");
             match target.split('?').next()?.rsplit('/').next()? {
                 "backups" if waits => Some(json!([backup("ours", "Queued"), backup("other", "InProgress")])),
                 // The last list, and what is read by its name from then on.
                 "backups" => Some(json!([backup("ours", "InProgress")])),
-                "ours" if !gone => Some(backup("ours", "InProgress")),
+                "ours" if !deleted => Some(backup("ours", "InProgress")),
                 "ours" => None,
                 "podvolumebackups" => {
                     assert_eq!(asked_of_other, waits, "{target}");

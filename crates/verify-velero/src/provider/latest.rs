@@ -1,4 +1,4 @@
-//! The newest backup of a database that something proves: what a nightly restore takes.
+//! The newest restorable backup of a database, for nightly restores.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ use verify_drill::watch::Watch;
 /// The label of a Backup that names the database: a namespace may have several.
 pub(super) const CLUSTER: &str = "state-lab.dev/cluster";
 
-/// The newest backup that Velero completed and whose record lies beside it, of the settings' namespace, cluster and
+/// The newest backup that Velero completed and whose record is beside it, of the settings' namespace, cluster and
 /// databases.
 ///
 /// # Errors
 ///
-/// If there is none, or none can be chosen. Newer ones that nothing proves, or that lack a database, are told.
+/// If there is none, or none can be chosen. Newer ones that are not restorable, or that lack a database, are reported.
 pub(super) fn latest(provider: &VeleroProvider, watch: &Watch<'_>) -> Result<BackupName> {
     let VeleroProvider { settings, open_store } = provider;
     let velero = settings.velero_namespace();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::velero::volume::VolumeMethod;
 
-/// How Velero copies a database.
+/// Method by which Velero copies a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Method")]

@@ -1,8 +1,8 @@
-//! Backups by Velero in a Kubernetes cluster, and their restores into a namespace of our own.
+//! Backups by Velero in a Kubernetes cluster, and their restores into a namespace of state-lab.
 //!
 //! `backup` captures a database in the mode that its copy needs, lets Velero take the copy, and believes only what
 //! every object of it says. `restore` has Velero fill volumes where nothing runs, brings them up where nothing can be
-//! reached, and holds them against the manifests. What proves a backup lies beside it in the bucket of its location:
+//! reached, and compares them with the manifests. The evidence of a backup is beside it in the bucket of its location:
 //!
 //! ```text
 //! backups/NAME/state-lab/backup.json            what was backed up, and the hashes of the manifests
@@ -71,7 +71,7 @@ impl Provider for VeleroProvider {
         latest::latest(self, watch)
     }
 
-    /// Removes what dead runs left in the cluster, those of failover drills included.
+    /// Removes the leftovers of aborted runs in the cluster, those of failover drills included.
     fn remove_leftovers(&self, watch: &Watch<'_>) -> Result<Removal> {
         let cluster = self.settings.connect()?;
         let velero = self.settings.velero_namespace();

@@ -1,5 +1,5 @@
 //! Decides the removal of objects that outlive a validation namespace, where a wrong decision destroys a backup or
-//! production itself. Decided here without a client; whatever cannot be proven to be ours alone is kept.
+//! production itself. Decided here without a client; an object that is not certainly owned by state-lab alone is kept.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::velero::label::RESTORE_NAME;
 use crate::velero::object::Observed;
 use crate::velero::snapshot::VolumeSnapshotContent;
 
-/// Set on a Velero Backup until its rows are proven: the run that made it may still ask Velero to delete it.
+/// Set on a Velero Backup until it is known to be restorable: the run that made it may still ask Velero to delete it.
 ///
 /// Velero keeps a backup's labels beside its data, so that a copy of the object that Velero reads back from there, in
 /// this cluster or in another one, has this label for ever. It is never enough by itself.
@@ -63,8 +63,8 @@ pub(super) fn volume(
     keep("nothing shows that it was provisioned for this claim")
 }
 
-/// Returns whether a volume has the name that provisioners give: that of the claim's uid. It tells also when the
-/// claim is gone.
+/// Returns whether a volume has the name that provisioners give: that of the claim's uid. It shows this also when the
+/// claim was deleted.
 fn is_named_after_claim(volume: &PersistentVolume) -> bool {
     let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     let uid = claim.and_then(|claim| claim.uid.as_deref()).filter(|uid| !uid.is_empty());
@@ -97,7 +97,7 @@ pub(super) fn uids(claims: &[PersistentVolumeClaim]) -> BTreeSet<String> {
 pub(super) enum ContentOwnership {
     /// Remove the object only, whose existing snapshot belongs to the backup; its policy must be `Retain` until then.
     RemoveObject,
-    /// Its snapshot was taken of a volume in our namespace, by somebody else.
+    /// Its snapshot was taken of a volume in state-lab's namespace, by another owner.
     LeaveAlone,
 }
 
@@ -131,7 +131,7 @@ pub(super) enum BackupOwnership {
 /// Decides on a Backup; `None` unless it is one of this run that is not marked as verifiable. `lease` is the run's,
 /// where it has one.
 ///
-/// Only the object that the run itself created is deleted, and only where its lease tells that the run ended without
+/// Only the object that the run itself created is deleted, and only if its lease shows that the run ended without
 /// having removed it: neither holds for a copy that Velero has read back from the object store.
 pub(super) fn backup(backup: &Backup, run: &Run, lease: Option<&Lease>) -> Option<BackupOwnership> {
     let unproven = backup.labels().get(UNPROVEN).is_some_and(|value| value == "true");
@@ -318,7 +318,7 @@ mod tests {
             *backup.pointer_mut(pointer).unwrap() = value;
             read::<Backup>(backup)
         };
-        let proven = {
+        let verifiable = {
             let mut backup: Backup = read(unproven());
             backup.metadata.labels.as_mut().unwrap().remove(UNPROVEN);
             backup
@@ -340,7 +340,7 @@ mod tests {
                 Some(BackupOwnership::Delete),
             ),
             ("never began", never_began, Some(&lease), Some(BackupOwnership::Delete)),
-            ("proven", proven, Some(&lease), None),
+            ("verifiable", verifiable, Some(&lease), None),
             (
                 "another run's",
                 but(&format!("/metadata/labels/{}", RUN.replace('/', "~1")), json!("beef")),

@@ -1,4 +1,4 @@
-//! The validation namespace: where a restored copy comes up that reaches nobody, and that nobody reaches.
+//! The validation namespace: the isolated place of a restored copy.
 //!
 //! state-lab works in its pods over exec and a socket, so that not even DNS is let through. Velero's own pods, which
 //! move the data, are in Velero's namespace.

@@ -21,7 +21,7 @@ pub(super) const OPT_OUT: &str = "backup.velero.io/backup-volumes-excludes";
 /// The label that keeps an object out of all backups.
 const EXCLUDED: &str = "velero.io/exclude-from-backup";
 
-/// Everything that is looked at.
+/// Everything that is checked.
 pub(super) struct Seen<'a> {
     pub(super) source: &'a Source,
     pub(super) method: VeleroMethod,
@@ -35,7 +35,7 @@ pub(super) struct Seen<'a> {
     pub(super) daemon_sets: Vec<DaemonSet>,
 }
 
-/// Looks, and fails with every reason why a backup would be worthless.
+/// Checks, and fails with every reason why a backup would not be restorable.
 pub(super) fn check(
     cluster: &Cluster,
     velero: &str,
@@ -211,7 +211,7 @@ fn claims(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The volumes of the namespace that do not belong to the database, and that nobody has said to leave out.
+/// The volumes of the namespace that do not belong to the database, and that are not excluded.
 pub(super) fn bystanders(
     source: &Source,
     claims_of_namespace: &[PersistentVolumeClaim],

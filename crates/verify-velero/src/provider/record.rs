@@ -1,4 +1,4 @@
-//! `backup.json` of a backup by Velero: what proves it, and what a restore has to know of where it was taken.
+//! `backup.json` of a backup by Velero: its manifests, and the facts about its origin that a restore needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,9 @@ pub struct Record {
     pub(super) version: u32,
     /// Record of the capture.
     pub backup: BackupRecord,
-    /// How Velero copied it.
+    /// Method by which Velero copied it.
     pub method: VeleroMethod,
-    /// The run that made it, which the Backup is labelled with in every cluster: another one of the same name proves
+    /// The run that made it, which the Backup is labelled with in every cluster: another one of the same name verifies
     /// nothing.
     pub run: String,
     /// The volume that holds the copy.
@@ -74,7 +74,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// If it is none, or of another version.
+    /// If it is not a record, or of another version.
     pub(super) fn read(text: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {

@@ -1,4 +1,4 @@
-//! Restoring a backup into a namespace of our own, where nothing starts on its data but what we start, and proving it.
+//! Restoring a backup into a namespace of state-lab, where only state-lab starts on its data, and verifying it.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ use verify_drill::watch::Watch;
 ///
 /// # Errors
 ///
-/// If it could not be restored, or not be compared. What was found is no error.
+/// If it could not be restored, or not be compared. A finding is not an error.
 pub(super) fn restore(
     provider: &VeleroProvider,
     request: &RestoreRequest,
@@ -76,7 +76,7 @@ pub(super) fn restore(
     let restored = restoring.restore(&files, &manifests, Timeline::new(started_at));
     announce(&cluster, &backup, &run, &restored, watch);
     if restored.as_ref().is_ok_and(|restored| restored.kept.is_some()) {
-        // Without a lease it would pass for what a dead run left.
+        // Without a lease it would count as the leftovers of an aborted run.
         let kept = json!({ "metadata": { "labels": { KEPT: "true" } } });
         cluster.global::<Namespace>().merge(&Place::of(&run).name(), &kept)?;
         live.end()?;
@@ -95,7 +95,7 @@ pub(super) fn restore(
     Ok(RestoredCopy { left: removal.left, ..restored })
 }
 
-/// Fails unless the Backup that Velero would restore is the one that was proven, in this location.
+/// Fails unless the Backup that Velero would restore is the one that was verified, in this location.
 fn check_backup(cluster: &Cluster, velero: &str, evidence: &Evidence, record: &Record) -> Result<Backup> {
     let name = record.backup.name.as_str();
     let Some(backup) = cluster.of::<Backup>(velero).get(name)? else {
@@ -213,7 +213,7 @@ impl Restoring<'_> {
         VolumeRestore { cluster, evidence, settings: self.settings, record, run, namespace, consume, watch }
     }
 
-    /// Makes our job on the volume. Its pod waits for the volume, and does nothing before it is told to.
+    /// Creates state-lab's job on the volume. Its pod waits for the volume, and does nothing before the first order.
     fn create_job(&self, namespace: &str) -> Result<()> {
         let volume = &self.record.volume;
         let pod = AgentPod {

@@ -1,4 +1,4 @@
-//! `[velero]` in state-lab.toml: where the database, Velero and our own image are.
+//! `[velero]` in state-lab.toml: where the database, Velero and state-lab's image are.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,10 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// The cluster of PostgreSQL: its operator's name for it, or that of its StatefulSet; needed where there are several.
     pub cluster: Option<String>,
-    /// The databases to prove; all of the server's but `postgres` unless given.
+    /// The databases to verify; all of the server's but `postgres` unless given.
     #[serde(default)]
     pub databases: Vec<String>,
-    /// How Velero copies: csi unless given.
+    /// Method by which Velero copies: csi unless given.
     pub method: Option<VeleroMethod>,
     /// The image of state-lab that the cluster can pull.
     pub image: Option<String>,

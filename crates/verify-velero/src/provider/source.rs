@@ -74,7 +74,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// If there is none, or several; if it has no primary, or one whose files or credentials cannot be found.
+    /// If the namespace has no such cluster, or several; if it has no primary, or one whose files or credentials cannot be found.
     pub(super) fn find(cluster: &Cluster, settings: &Settings, watch: &Watch<'_>) -> Result<Self> {
         let namespace = settings.namespace_in(cluster).to_owned();
         let name = settings.cluster.as_deref();

@@ -1,4 +1,4 @@
-//! Leftovers of dead runs in a cluster: found by labels, distinguished from active runs by leases, and removed.
+//! Leftovers of aborted runs in a cluster: found by labels, distinguished from active runs by leases, and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +19,14 @@ use verify_drill::watch::Watch;
 /// The runs whose things are removed here; another one's probe may belong to a run without a lease.
 const COMPONENTS: [Component; 2] = [Component::Backup, Component::Validation];
 
-/// What a sweep does with restored servers that were left running.
+/// Treatment of restored servers that were left running, in a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeptServers {
     Spare,
     Remove,
 }
 
-/// Removes everything of dead runs: those whose lease has expired, and those that have objects and no lease.
+/// Removes everything of aborted runs: those whose lease has expired, and those that have objects and no lease.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ fn runs(cluster: &Cluster, velero_namespace: &str) -> Result<BTreeSet<Run>> {
     found.extend(cluster.global::<Namespace>().list(&selector)?.iter().filter_map(Run::of));
     found.extend(cluster.everywhere::<Job>().list(&selector)?.iter().filter_map(Run::of));
     let pods = cluster.everywhere::<Pod>().list(&selector)?;
-    // One that is on its way out was removed by its own run.
+    // A terminating one was removed by its own run.
     let there = |pod: &&Pod| !is_restored(*pod) && pod.metadata.deletion_timestamp.is_none();
     found.extend(pods.iter().filter(there).filter_map(Run::of));
     found.extend(cluster.of::<ConfigMap>(velero_namespace).list(&selector)?.iter().filter_map(Run::of));

@@ -137,7 +137,7 @@ impl VolumeRestore<'_> {
         Ok(map.name_any())
     }
 
-    /// Waits for the end of the Restore; every reason why it is no success, and what Velero warns of.
+    /// Waits for the end of the Restore; returns its problems and Velero's warnings.
     fn follow(&self, asked: &Restore, volumes: &[VolumeInfo]) -> Result<Vec<Problem>> {
         let name = asked.name_any();
         let name = name.as_str();

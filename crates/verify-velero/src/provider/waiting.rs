@@ -1,4 +1,4 @@
-//! Waiting for what others do in the cluster: patient as long as something moves, and never for ever.
+//! Waiting for what others do in the cluster: as long as there is progress, up to a limit.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(25);
 
 /// State of something that is not done.
 pub(super) struct Pending {
-    /// What it waits for, reported as progress and when the patience is over.
+    /// Object of the wait, reported as progress and when the patience ends.
     pub(super) on: Problem,
     /// Text that changes whenever anything moves.
     pub(super) state: String,
@@ -118,12 +118,12 @@ mod tests {
     fn what_does_not_move_is_given_up_and_what_moves_is_not() {
         let watch = Watch::silent();
         let patience = Period::from_ms(300);
-        let on = || Problem::failure("Backup b", "is New").with_hint("look at Velero");
+        let on = || Problem::failure("Backup b", "is New").with_hint("check Velero");
         let stuck =
             wait::<()>(patience, &watch, || Ok(Check::Waiting(Pending { on: on(), state: String::new() })));
         let stuck = Failure::of(&stuck.unwrap_err(), |_| None);
         assert_eq!(stuck.causes, ["no progress for 300ms: Backup b is New"]);
-        assert_eq!(stuck.hint.as_deref(), Some("look at Velero"));
+        assert_eq!(stuck.hint.as_deref(), Some("check Velero"));
         let mut checks = 0;
         let moving = wait(patience, &watch, || {
             checks += 1;

@@ -27,7 +27,7 @@ pub enum ReadPolicy {
     Everything,
 }
 
-/// An object and its copy, where there is one.
+/// An object and its copy, if it has one.
 pub(super) type Pair = (Object, Option<Object>);
 
 /// Compares each original with its copy; the outcomes are in the order of the pairs.
@@ -94,7 +94,7 @@ fn outcome(
 fn without_copy(original: Result<Option<Head>>) -> ObjectComparison {
     match original {
         Ok(Some(_)) => ObjectComparison::Missing,
-        Ok(None) => ObjectComparison::Gone,
+        Ok(None) => ObjectComparison::Deleted,
         Err(error) => ObjectComparison::Unreadable(format!("{error:#}")),
     }
 }
@@ -108,7 +108,7 @@ fn compare_content(
 ) -> Result<ObjectComparison> {
     if reading == ReadPolicy::WhereNeeded {
         let (Some(of_original), of_copy) = (a.head(&original.key)?, b.head(&copy.key)?) else {
-            return Ok(ObjectComparison::Gone);
+            return Ok(ObjectComparison::Deleted);
         };
         let Some(of_copy) = of_copy else { return Ok(ObjectComparison::Missing) };
         match same_by_checksum(&of_original, &of_copy) {
@@ -117,7 +117,7 @@ fn compare_content(
             None => {}
         }
     }
-    let Some(of_original) = digest(a, &original.key)? else { return Ok(ObjectComparison::Gone) };
+    let Some(of_original) = digest(a, &original.key)? else { return Ok(ObjectComparison::Deleted) };
     let Some(of_copy) = digest(b, &copy.key)? else { return Ok(ObjectComparison::Missing) };
     Ok(if of_original == of_copy { ObjectComparison::EqualByReading } else { difference(original, copy) })
 }
@@ -156,7 +156,7 @@ mod tests {
         let head = Head { size: 1, modified, checksums, replication: None };
         for (original, outcome) in [
             (Ok(Some(head)), ObjectComparison::Missing),
-            (Ok(None), ObjectComparison::Gone),
+            (Ok(None), ObjectComparison::Deleted),
             (Err(anyhow!("no answer")), ObjectComparison::Unreadable("no answer".to_owned())),
         ] {
             assert_eq!(without_copy(original), outcome);

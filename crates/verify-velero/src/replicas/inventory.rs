@@ -17,7 +17,7 @@ pub(super) const BACKUPS: &str = "backups/";
 /// A file of Velero's that is longer is refused.
 pub(super) const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// A backup as its `velero-backup.json` tells it.
+/// A backup as its `velero-backup.json` describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct VeleroBackup {
     /// Its name.

@@ -10,7 +10,7 @@ use super::inventory::VeleroBackup;
 use super::repository::Absence;
 use verify_drill::store::{Head, Object};
 
-/// A copy of a backup, held against its original.
+/// A copy of a backup, compared with its original.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[must_use]
 pub struct Replica {
@@ -117,7 +117,7 @@ pub enum NewestComplete {
         /// Age of the backup.
         age_s: Option<i64>,
     },
-    /// None of those that were looked at.
+    /// None of those that were checked.
     None {
         /// Number of checked backups, the newest first.
         looked_at: u64,
@@ -136,8 +136,8 @@ pub(super) enum ObjectComparison {
     Different,
     /// With the reason.
     Unreadable(String),
-    /// The original went while it was looked at.
-    Gone,
+    /// The original was deleted during the comparison.
+    Deleted,
 }
 
 impl ObjectCode {
@@ -192,7 +192,7 @@ pub(super) fn finding(
     let written = object.modified;
     let (code, message) = match (outcome, absence) {
         (
-            ObjectComparison::EqualByChecksum | ObjectComparison::EqualByReading | ObjectComparison::Gone,
+            ObjectComparison::EqualByChecksum | ObjectComparison::EqualByReading | ObjectComparison::Deleted,
             _,
         ) => return None,
         (ObjectComparison::Missing, Absence::Needed) => {
@@ -224,7 +224,7 @@ pub(super) fn finding(
     Some(if needed { found } else { found.excused() })
 }
 
-/// The verdict: nothing that was not looked at is a pass.
+/// The verdict: an object that was not compared is never a pass.
 pub(super) fn verdict(depth: &Depth, findings: &[ObjectFinding], not_covered: &[NotCovered]) -> Verdict {
     let open = !not_covered.is_empty() || depth.objects == 0;
     let found = findings.iter().map(|finding| finding.severity);
@@ -282,7 +282,7 @@ mod tests {
         for (outcome, absence, code, verdict_expected) in [
             (ObjectComparison::EqualByChecksum, Needed, None, Verdict::Pass),
             (ObjectComparison::EqualByReading, Needed, None, Verdict::Pass),
-            (ObjectComparison::Gone, Needed, None, Verdict::Pass),
+            (ObjectComparison::Deleted, Needed, None, Verdict::Pass),
             (ObjectComparison::Missing, Needed, Some("object.missing"), Verdict::Fail),
             (ObjectComparison::Missing, MayBeNeeded, Some("object.later"), Verdict::Inconclusive),
             (ObjectComparison::Missing, OfLaterBackup, Some("object.later"), Verdict::Pass),

@@ -1,6 +1,6 @@
 //! Comparison of another region's copy of a Velero backup, by content.
 //!
-//! Replication that says COMPLETED proves that something was sent once. A copy counts when its content is that of the
+//! Replication that says COMPLETED shows that something was sent once. A copy counts when its content is that of the
 //! original now.
 
 mod comparison;

@@ -10,7 +10,7 @@
 //! - restic `locks/…`.
 //!
 //! An object that maintenance writes after the backup may hold data moved there from older objects. Where it is missing
-//! in the copy, only opening the repository could tell whether this backup needs it.
+//! in the copy, only opening the repository could show whether this backup needs it.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,4 +1,4 @@
-//! Looking at both sides: the objects of one backup, then which backup is the newest with a complete copy.
+//! Survey of both sides: the objects of one backup, then which backup is the newest with a complete copy.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,9 +16,9 @@ use super::repository::{Absence, Repository, absence};
 use verify_drill::store::{Object, Store};
 use verify_drill::watch::Watch;
 
-/// At most this many backups are looked at for the newest complete copy.
+/// Maximum number of backups that are checked for the newest complete copy.
 const CANDIDATES_MAX: usize = 100;
-/// At most this many findings ask the original's service how replication of the object stands.
+/// Maximum number of findings for which the original's service is asked for the object's replication status.
 const REPLICATION_ASKED_MAX: usize = 50;
 
 /// Holds the copy of a backup in `b` against the original in `a`.
@@ -39,7 +39,7 @@ pub fn compare(
     let mut view = survey.view(&record)?;
     let (from, to) = (a.place(), b.place());
     for finding in view.findings.iter_mut().take(REPLICATION_ASKED_MAX) {
-        // What replication says explains; without it the finding stands all the same.
+        // The replication status is an explanation; the finding does not depend on it.
         finding.replication = a.head(&finding.key).ok().flatten().and_then(|head| head.replication);
     }
     let newest_complete = survey.newest_complete(&record, &view, now)?;
@@ -105,7 +105,7 @@ impl Survey<'_> {
         let mut view = View::default();
         let metadata = self.folder(&VeleroBackup::folder(&record.name), |_| true)?;
         view.add(&metadata, |object| record.absence(&object.key));
-        if metadata.objects.iter().any(|(_, outcome)| *outcome == ObjectComparison::Gone) {
+        if metadata.objects.iter().any(|(_, outcome)| *outcome == ObjectComparison::Deleted) {
             let reason = "the original was deleted during the comparison".to_owned();
             view.gap(format_args!("backup {}", record.name), reason);
         }
@@ -169,7 +169,7 @@ impl Survey<'_> {
         Ok(Compared { objects, extra: copies.len() as u64, last_maintenance: None })
     }
 
-    /// The newest backup whose objects are all in the copy and equal. The one that was asked for is looked at already.
+    /// The newest backup whose objects are all in the copy and equal. The requested one is checked already.
     fn newest_complete(
         &mut self,
         asked: &VeleroBackup,
@@ -202,7 +202,7 @@ impl Survey<'_> {
 
     /// The backup, where it went well and its copy is complete.
     fn complete(&mut self, name: &str) -> Result<Option<VeleroBackup>> {
-        // One that cannot be read, or is being deleted, is no copy to count on.
+        // One that cannot be read, or is being deleted, does not count as a copy.
         let Ok(Some(record)) = record(self.a, name) else { return Ok(None) };
         if !record.phase.is_completed() {
             return Ok(None);

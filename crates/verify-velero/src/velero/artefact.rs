@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use serde::de::DeserializeOwned;
 
-/// The most that is unpacked, in bytes. What somebody else wrote may unpack to anything.
+/// The most that is unpacked, in bytes. Untrusted data may unpack to anything.
 pub(super) const UNPACKED_LEN_MAX: u64 = 64 << 20;
 
 /// File that Velero writes to the bucket at the end of a backup or restore.

@@ -12,7 +12,7 @@ use super::phase::Phase;
 use super::volume::VolumeMethod;
 use verify_drill::duration::Period;
 
-/// Specification of a backup. What stands nowhere is Velero's default: all resources, hooks by annotation alone, no
+/// Specification of a backup. A missing field has Velero's default: all resources, hooks by annotation alone, no
 /// policies.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -98,7 +98,7 @@ pub struct BackupStatus {
     pub expiration: Option<Time>,
 }
 
-/// Counts of hooks. `on-error: Continue` shows nowhere else.
+/// Counts of hooks. With `on-error: Continue` only they show a failed hook.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HookStatus {

@@ -64,7 +64,7 @@ mod tests {
     fn a_request_looks_like_one_of_the_velero_client() {
         let backup: Backup = sample::load("Backup/Completed.1");
         let seen: DeleteBackupRequest = sample::load("DeleteBackupRequest/none.1");
-        let request = request("big-1-gone".to_owned(), BTreeMap::new(), &backup);
+        let request = request("big-1-deleted".to_owned(), BTreeMap::new(), &backup);
         assert_eq!((request.spec, request.metadata.labels), (seen.spec, seen.metadata.labels));
     }
 }

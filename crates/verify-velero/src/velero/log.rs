@@ -56,7 +56,7 @@ fn complaint(line: &str) -> Option<String> {
     Some(shown(&text))
 }
 
-/// The fields of a line, of logfmt or of JSON, as the server was told to write it.
+/// The fields of a line, of logfmt or of JSON, as the server is configured to write it.
 fn fields(line: &str) -> Vec<(String, String)> {
     if line.starts_with('{') {
         let Ok(serde_json::Value::Object(object)) = serde_json::from_str(line) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! Texts of Velero and of whatever it talks to, made fit to be shown.
+//! Texts of Velero and of the services that it uses, safe to be shown.
 
 use verify_core::table::shown_text;
 
@@ -7,7 +7,7 @@ const SHOWN_LEN_MAX: usize = 400;
 /// Number of characters of a long message's beginning that are kept; the rest is its end, which has the cause.
 const HEAD_LEN: usize = 120;
 
-/// One line without control characters, long ones without their middle: the beginning tells what was tried, the end
+/// One line without control characters, long ones without their middle: the beginning says what was tried, the end
 /// why it failed.
 pub(super) fn shown(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -20,7 +20,7 @@ pub(super) fn shown(text: &str) -> String {
     shown_text(&format!("{head} … {tail}"))
 }
 
-/// A status's message, if there is one.
+/// A status's message, if it is not empty.
 pub(super) fn non_empty(message: &str) -> Option<String> {
     (!message.trim().is_empty()).then(|| shown(message))
 }

@@ -1,6 +1,6 @@
 //! Velero's objects, and what we make of them: pure data and decisions, no client, no clock.
 //!
-//! Objects are built by [`backup::create`], [`restore::create`] and [`deletion::request`]; what became of them is told
+//! Objects are built by [`backup::create`], [`restore::create`] and [`deletion::request`]; their result is reported
 //! by [`judge`], what they hang on by [`waiting`], how far they are by [`transfer`]. Velero's own phase is evidence,
 //! not the verdict: a restore that says `Completed` may have filled no volume at all.
 //!

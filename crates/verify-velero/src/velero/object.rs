@@ -10,7 +10,7 @@ use kube::core::object::HasStatus;
 
 /// An object whose status its controller writes some time after the object was created.
 pub trait Observed: HasStatus<Status: Clone + Default> {
-    /// Returns the status, and an empty one as long as there is none.
+    /// Returns the status, or an empty one.
     fn observed(&self) -> Cow<'_, Self::Status> {
         self.status().map_or_else(Cow::default, Cow::Borrowed)
     }

@@ -12,7 +12,7 @@ pub struct Phase(Option<String>);
 /// Meaning of a phase for the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Not at its end, or at none that we know: only a deadline of our own ends the wait.
+    /// Not finished, or in an unknown phase: only state-lab's deadline ends the wait.
     Running,
     /// Velero says that it is done. That is evidence, not proof.
     Succeeded,
@@ -42,7 +42,7 @@ impl Phase {
         self.word() == word
     }
 
-    /// Nobody has looked at the object yet.
+    /// No controller has processed the object yet.
     pub fn untouched(&self) -> bool {
         matches!(self.word(), "" | "New")
     }

@@ -12,7 +12,7 @@ use super::go_duration::go_duration;
 use super::phase::Phase;
 use verify_drill::duration::Period;
 
-/// Specification of a restore. What stands nowhere is never asked for: hooks, statuses, changes to what exists.
+/// Specification of a restore. Missing fields are never requested: hooks, statuses, changes to what exists.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "velero.io",

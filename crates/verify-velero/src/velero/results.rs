@@ -9,7 +9,7 @@ use super::artefact::decode_json;
 use super::log;
 use super::message::shown;
 
-/// Velero's errors and warnings. Empty where it could not be had: the counts in the status tell whether there is
+/// Velero's errors and warnings. Empty if it could not be read: the counts in the status show whether there is
 /// more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Results {
@@ -41,7 +41,7 @@ pub fn decode(packed: &[u8]) -> Result<Results> {
 }
 
 impl Results {
-    /// The errors in a packed log, where there are no results; why there are none, where there is no log either.
+    /// The errors in a packed log, if there are no results; the reason, if there is no log either.
     pub fn of_log(packed: Result<Option<Vec<u8>>>) -> Self {
         let lines = packed.and_then(|packed| log::decode(&packed.context("Velero wrote no results")?));
         let velero = lines.unwrap_or_else(|error| vec![format!("its text could not be read: {error:#}")]);

@@ -115,7 +115,7 @@ impl VolumeSnapshot {
 }
 
 impl VolumeSnapshotContent {
-    /// The storage's name for it, wherever it stands.
+    /// The storage's name for it, from whichever field has it.
     pub fn handle(&self) -> Option<&str> {
         self.status.as_ref().and_then(|status| status.snapshot_handle.as_deref()).or(self
             .spec

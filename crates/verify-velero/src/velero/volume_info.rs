@@ -1,6 +1,6 @@
 //! The artefact `BackupVolumeInfos`: what a backup holds of each volume.
 //!
-//! It lies beside the backup, so that it is there in another cluster too, where the objects that moved
+//! It is beside the backup, so that another cluster has it too, where the objects that moved
 //! the data are not.
 
 use anyhow::Result;
@@ -49,7 +49,7 @@ pub struct SnapshotInfo {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MovementInfo {
-    /// `velero`, which an empty one means too, or a data mover of somebody else's.
+    /// `velero`, which an empty one means too, or another data mover.
     pub data_mover: String,
     /// `kopia`, which an empty one means too.
     pub uploader_type: String,
@@ -171,7 +171,7 @@ mod tests {
             let info = of(&volumes, &sample::expected_volume("app", claim)).unwrap();
             assert_eq!(info.copy(), copy, "{claim}");
         }
-        assert_eq!(of(&volumes, &sample::expected_volume("app", "gone")), None);
+        assert_eq!(of(&volumes, &sample::expected_volume("app", "absent")), None);
         assert_eq!(of(&volumes, &sample::expected_volume("elsewhere", "local")), None);
         assert_eq!(volumes.len(), table.len());
     }

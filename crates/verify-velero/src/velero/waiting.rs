@@ -1,7 +1,7 @@
 //! Reason of the wait of a backup or a restore, for progress and for timeouts.
 //!
-//! Velero waits for hours where a node agent is gone, and says nothing. What hangs is told as the problem that it
-//! becomes when our own deadline passes; its way out is for that moment.
+//! Velero waits for hours without a message if a node agent is lost. The wait is reported as the problem that it
+//! becomes when state-lab's deadline passes; its hint is for that moment.
 
 use jiff::Timestamp;
 use kube::Resource;
@@ -258,9 +258,9 @@ mod tests {
                 names.iter().map(|name| sample::load(&format!("VolumeSnapshot/readyToUse={name}"))).collect();
             summary(backup(&object, &[], &snapshots, &[], at("08:24:00"))).unwrap().0
         };
-        let alone = waiting_for(&[]);
-        assert!(alone.starts_with("Backup "), "{alone}");
-        assert_eq!(waiting_for(&["True.2"]), alone);
+        let only = waiting_for(&[]);
+        assert!(only.starts_with("Backup "), "{only}");
+        assert_eq!(waiting_for(&["True.2"]), only);
         assert_eq!(
             waiting_for(&["True.2", "False.1"]),
             "VolumeSnapshot move-001-5bl4k has not been ready for 3m35s"
@@ -290,8 +290,8 @@ mod tests {
         let now = at("08:24:00");
         let queued = summary(backup(&own, &[], &[], &ahead, now));
         assert_eq!(queued, some("Backup own is Queued behind running, earlier", true));
-        let alone = summary(backup(&own, &[], &[], &[], now));
-        assert_eq!(alone, some("Backup own is Queued at position 2, behind no visible backup", true));
+        let only = summary(backup(&own, &[], &[], &[], now));
+        assert_eq!(only, some("Backup own is Queued at position 2, behind no visible backup", true));
     }
 
     #[test]
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(summary(restore(&fresh, &[], &[ahead], at("08:58:00"))), behind);
         let mut begun = fresh.clone();
         begun.status.get_or_insert_default().phase = "InProgress".into();
-        assert!(!is_restore_ahead(&begun, &fresh), "it has begun since it was looked at");
+        assert!(!is_restore_ahead(&begun, &fresh), "it has begun since it was read");
         let ended: Restore = sample::load("Restore/FailedValidation.1");
         assert_eq!(summary(restore(&ended, &[], &[], at("08:58:00"))), None);
     }

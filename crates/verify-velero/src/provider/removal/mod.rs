@@ -1,8 +1,8 @@
-//! Removal of everything that a run made in a cluster, and of what dead runs left.
+//! Removal of everything that a run made in a cluster, and of the leftovers of aborted runs.
 //!
 //! One failure does not stop the rest. Nothing is touched that has not our labels, but for what our own backups and
 //! restores bring about: Velero's transfers, which are cancelled, and cluster-wide objects, on which [`super::ownership`]
-//! decides. The run's lease goes last, and only if all else is gone, so that the next sweep goes on with what is left.
+//! decides. The run's lease goes last, and only if all else is deleted, so that the next sweep goes on with what is left.
 
 mod namespace;
 mod velero_objects;
@@ -75,7 +75,7 @@ impl Work<'_> {
         for object in to_go {
             let (name, within) = (object.name_any(), object.namespace().unwrap_or_default());
             let deleted = self.cluster.of::<K>(&within).delete(&name);
-            self.gone(&format!("{what} {within}/{name}"), deleted);
+            self.note_deleted(&format!("{what} {within}/{name}"), deleted);
         }
     }
 
@@ -101,8 +101,8 @@ impl Work<'_> {
         }
     }
 
-    fn gone(&mut self, what: &str, deleted: Result<bool>) {
-        // Somebody else may have been faster.
+    fn note_deleted(&mut self, what: &str, deleted: Result<bool>) {
+        // Another client may have been faster.
         if self.tried(what, deleted) == Some(true) {
             self.done.removed.push(what.to_owned());
         }

@@ -122,11 +122,11 @@ impl Work<'_> {
         }
     }
 
-    /// Waits until a namespace is gone; tells what holds it where it does not go.
+    /// Waits until a namespace is deleted; reports what blocks its deletion.
     fn await_gone(&mut self, kind: &Kind<Namespace>, name: &str, timeout: Duration) -> bool {
         let began = Instant::now();
         let mut reminded_at = began;
-        let gone = until(timeout, Pace::REMOTE, never, || {
+        let waited = until(timeout, Pace::REMOTE, never, || {
             let Some(namespace) = kind.get(name)? else { return Ok(Check::Done(())) };
             if reminded_at.elapsed() > REMINDER_PERIOD {
                 self.remind(name, began.elapsed());
@@ -134,10 +134,10 @@ impl Work<'_> {
             }
             Ok(Check::Waiting(namespace))
         });
-        match self.tried(&format!("Namespace {name}"), gone) {
+        match self.tried(&format!("Namespace {name}"), waited) {
             Some(Waited::Done(())) => true,
             Some(Waited::TimedOut(namespace)) => {
-                // Without them the message only tells less.
+                // Without them the message only has less detail.
                 let pods = self.cluster.of::<Pod>(name).list("").unwrap_or_default();
                 let claims = self.cluster.of::<PersistentVolumeClaim>(name).list("").unwrap_or_default();
                 let holds = held_by(&namespace, &pods, &claims);
@@ -150,22 +150,22 @@ impl Work<'_> {
     }
 
     /// Changes the snapshots that are going. The snapshot controller keeps one as long as a claim is filled from it, and
-    /// does not look again when that claim is gone, but at the snapshot's next change or after a quarter of an hour.
+    /// does not check again when that claim is deleted, but at the snapshot's next change or after a quarter of an hour.
     fn remind(&self, namespace: &str, waited: Duration) {
         let kind = self.cluster.of::<VolumeSnapshot>(namespace);
         let reminder =
             json!({ "metadata": { "annotations": { REMINDER: format!("{} s", waited.as_secs()) } } });
-        // Without it the namespace takes its time, which is told if it takes too long.
+        // Without it the namespace takes its time, which is reported if it takes too long.
         for snapshot in kind.list_if_known("").into_iter().flatten().filter(is_going) {
             let _ = kind.merge(&snapshot.name_any(), &reminder);
         }
     }
 
-    /// The volumes of claims that are gone: those that go by themselves are waited for, the others are removed as objects.
+    /// The volumes of deleted claims: those that the cluster deletes are waited for, the others are removed as objects.
     fn volumes(&mut self, namespace: &str, claims: &BTreeSet<String>, mut going: BTreeSet<String>) {
         let kind = self.cluster.global::<PersistentVolume>();
         let mut dealt_with = BTreeSet::new();
-        let gone = until(VOLUME_TIMEOUT, Pace::REMOTE, never, || {
+        let waited = until(VOLUME_TIMEOUT, Pace::REMOTE, never, || {
             let all = kind.list("")?;
             let before = std::mem::take(&mut going);
             for (volume, ownership) in judged(&all, namespace, claims) {
@@ -187,11 +187,11 @@ impl Work<'_> {
                     }
                 }
             }
-            let gone = before.difference(&going).filter(|name| !dealt_with.contains(*name));
-            self.done.removed.extend(gone.map(|name| format!("PersistentVolume {name}")));
+            let deleted = before.difference(&going).filter(|name| !dealt_with.contains(*name));
+            self.done.removed.extend(deleted.map(|name| format!("PersistentVolume {name}")));
             Ok(if going.is_empty() { Check::Done(()) } else { Check::Waiting(()) })
         });
-        if let Some(Waited::TimedOut(())) = self.tried("PersistentVolumes", gone) {
+        if let Some(Waited::TimedOut(())) = self.tried("PersistentVolumes", waited) {
             let waited = VOLUME_TIMEOUT.as_secs();
             for name in going {
                 self.left(format!(
@@ -220,7 +220,7 @@ impl Work<'_> {
         {
             let deleted = kind.delete_as_read(&volume);
             self.watch.report(&format!("the storage of the PersistentVolume {name} is kept: {reason}"));
-            self.gone(&format!("{what}, whose storage is kept: {reason}"), deleted);
+            self.note_deleted(&format!("{what}, whose storage is kept: {reason}"), deleted);
             dealt_with.insert(name.to_owned());
         }
     }
@@ -233,7 +233,7 @@ impl Work<'_> {
             match self.tried(&what, kind.get(name)) {
                 Some(Some(content)) if ownership::retains(&content) => {
                     let deleted = kind.delete_as_read(&content);
-                    self.gone(&what, deleted);
+                    self.note_deleted(&what, deleted);
                 }
                 Some(Some(_)) => {
                     self.left(format!("{what}: its deletion policy is no longer Retain; clean up again"));
@@ -245,7 +245,7 @@ impl Work<'_> {
     }
 }
 
-/// The volumes of our namespace, with what becomes of each.
+/// The volumes of state-lab's namespace, with the decision about each.
 fn judged<'a>(
     all: &'a [PersistentVolume],
     namespace: &str,

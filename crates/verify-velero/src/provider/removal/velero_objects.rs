@@ -27,10 +27,10 @@ const VELERO_TIMEOUT: Duration = Duration::from_secs(60);
 const BACKUP_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Work<'_> {
-    /// Ends the restores before anything that they work on goes. One that began might make the namespace anew, without
+    /// Ends the restores before anything that they work on is deleted. One that began might create the namespace again, without
     /// our policy; and one that cannot find its claims any more holds up everybody else's restores for ten minutes.
     pub(super) fn end_restores(&mut self) {
-        // What cannot be read is told when it is removed.
+        // What cannot be read is reported when it is removed.
         let _ = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
             let mut open = self.restores()?;
             open.retain(|restore| !restore.observed().phase.ended());
@@ -38,14 +38,14 @@ impl Work<'_> {
                 return anyhow::Ok(Check::Done(()));
             }
             for restore in open.iter().filter(|restore| may_never_begin(restore)) {
-                // Velero may take it up just now; then it is not as it was read, and is looked at again.
+                // Velero may take it up just now; then it differs from what was read, and is checked again.
                 if let Ok(true) = self.cluster.of::<Restore>(self.velero_namespace).delete_as_read(restore) {
                     let name = restore.name_any();
                     self.done.removed.push(format!("Restore {}/{name}", self.velero_namespace));
                 }
             }
-            // One that was at work may have begun another volume since. A transfer whose pod is gone would never end,
-            // and nobody else's restore would begin for hours: Velero takes one at a time.
+            // One that was at work may have begun another volume since. A transfer whose pod was deleted would never end,
+            // and no other restore would begin for hours: Velero takes one at a time.
             let owners: BTreeSet<String> =
                 open.into_iter().filter_map(|restore| restore.metadata.uid).collect();
             self.cancel::<PodVolumeRestore>(&owners);
@@ -60,11 +60,11 @@ impl Work<'_> {
 
     /// Restores that were removed go when Velero lets them.
     pub(super) fn await_restores_gone(&mut self) {
-        let gone = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
+        let waited = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
             let found = self.restores()?;
             anyhow::Ok(if found.is_empty() { Check::Done(()) } else { Check::Waiting(found) })
         });
-        if let Some(Waited::TimedOut(left)) = self.tried("Restores", gone) {
+        if let Some(Waited::TimedOut(left)) = self.tried("Restores", waited) {
             for restore in left {
                 self.left(format!(
                     "Restore {}: Velero has not removed its finalizer within {} s; is the Velero server running, and can \
@@ -76,7 +76,7 @@ impl Work<'_> {
         }
     }
 
-    /// Backups that were never proven.
+    /// Backups that were never known to be restorable.
     pub(super) fn backups(&mut self) {
         let Some(found) = self.end_backups() else { return };
         if found.is_empty() {
@@ -159,12 +159,12 @@ impl Work<'_> {
 
     fn await_backup_gone(&mut self, backup: &Backup, what: &str) {
         let kind = self.cluster.of::<Backup>(self.velero_namespace);
-        let gone = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
+        let waited = until(VELERO_TIMEOUT, Pace::REMOTE, never, || {
             let found = kind.get(&backup.name_any())?;
-            let gone = found.is_none_or(|found| found.metadata.uid != backup.metadata.uid);
-            anyhow::Ok(if gone { Check::Done(()) } else { Check::Waiting(()) })
+            let deleted = found.is_none_or(|found| found.metadata.uid != backup.metadata.uid);
+            anyhow::Ok(if deleted { Check::Done(()) } else { Check::Waiting(()) })
         });
-        match self.tried(what, gone) {
+        match self.tried(what, waited) {
             Some(Waited::Done(())) => self.done.removed.push(what.to_owned()),
             Some(Waited::TimedOut(())) => {
                 let requests = self.cluster.of::<DeleteBackupRequest>(self.velero_namespace);

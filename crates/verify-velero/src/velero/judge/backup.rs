@@ -1,4 +1,4 @@
-//! Every reason why a backup is no success.
+//! Problems of a backup.
 
 use super::finished::{Finished, transfer};
 use super::named;
@@ -30,7 +30,7 @@ pub struct BackupSeen<'a> {
     pub volumes: &'a [VolumeInfo],
 }
 
-/// Every reason why this backup is no success; none if it holds this volume, copied in this way.
+/// Returns the problems of this backup; none if it succeeded and holds this volume, copied in this way.
 pub fn backup_problems(seen: &BackupSeen<'_>, method: VolumeMethod, volume: &ExpectedVolume) -> Vec<Problem> {
     let (backup, status) = (seen.backup, seen.backup.observed());
     let outcome = Finished {
@@ -66,7 +66,7 @@ impl BackupSeen<'_> {
             VolumeMethod::MovedSnapshot => self.uploads.iter().any(|object| {
                 (&object.spec.source_namespace, &object.spec.source_pvc) == (&volume.namespace, &volume.claim)
             }),
-            // Its objects are gone by the end of the backup.
+            // Its objects are deleted by the end of the backup.
             VolumeMethod::Snapshot => false,
         }
     }
@@ -327,7 +327,7 @@ mod tests {
             "PodVolumeBackup big-3-p4glv of volume d of pod big/big",
             "finished as Canceled on worker-3, and Velero gives no reason",
         )
-        .with_hint("this happens after an outage of the object store of minutes: check the location, and the node agent's log");
+        .with_hint("check the location, and the node agent's log: an outage of the object store of some minutes causes this");
         assert_eq!(canceled, [expected]);
         let prepared =
             Case::healthy().with(|case| case.pod_volume_backups = vec![load("Prepared.1")]).texts();
@@ -360,7 +360,7 @@ mod tests {
             })
         };
         let table = [
-            ("gone", VolumeMethod::Files, "is not in the backup"),
+            ("absent", VolumeMethod::Files, "is not in the backup"),
             (
                 "skipped",
                 VolumeMethod::Files,
@@ -372,7 +372,7 @@ mod tests {
                 VolumeMethod::MovedSnapshot,
                 "is in the backup, but was copied by another method than requested",
             ),
-            ("gone", VolumeMethod::Snapshot, "is not in the backup"),
+            ("absent", VolumeMethod::Snapshot, "is not in the backup"),
         ];
         for (claim, method, what) in table {
             let problems = wanted(claim, method).problems();
@@ -380,10 +380,10 @@ mod tests {
             let hint = way_in(method, &sample::expected_volume("app", claim));
             assert_eq!(problems, [Problem::failure(object, what).with_hint(hint)], "{claim}");
         }
-        let unknown = wanted("gone", VolumeMethod::Files).with(|case| case.volumes.clear()).texts();
+        let unknown = wanted("absent", VolumeMethod::Files).with(|case| case.volumes.clear()).texts();
         assert_eq!(
             unknown,
-            ["volume gone of pod app/pg-0 (claim app/gone) is in no known object of the backup"]
+            ["volume absent of pod app/pg-0 (claim app/absent) is in no known object of the backup"]
         );
         let hint = way_in(VolumeMethod::Files, &sample::expected_volume("app", "basebackup"));
         assert!(

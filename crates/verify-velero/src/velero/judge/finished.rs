@@ -7,7 +7,7 @@ use crate::velero::results::{Messages, Results};
 use crate::velero::transfer::Transfer;
 use verify_drill::problem::{Problem, Weight};
 
-/// The most texts of one kind that are told.
+/// Maximum number of texts of one kind that are reported.
 const TEXTS_MAX: usize = 10;
 
 /// The part of a status that Backup and Restore share.
@@ -69,7 +69,7 @@ impl Finished<'_> {
         )
     }
 
-    /// With `on-error: Continue` a failed hook is told nowhere else, and the volume holds what was there before.
+    /// With `on-error: Continue` only this count reports a failed hook, and the volume holds its old contents.
     fn hooks(&self) -> Option<Problem> {
         let HookStatus { hooks_attempted, hooks_failed } = self.hooks;
         (*hooks_failed > 0).then(|| {
@@ -116,7 +116,7 @@ fn texts(object: &str, weight: Weight, count: u64, messages: &Messages) -> Vec<P
         let more = if listed == 0 { "" } else { "more " };
         let plural = if all - listed == 1 { "" } else { "s" };
         let what = format!("has {} {more}{noun}{plural}", all - listed);
-        problems.push(problem(what).with_hint("its log has the text"));
+        problems.push(problem(what).with_hint("read the text in its log"));
     }
     problems
 }
@@ -145,6 +145,6 @@ fn transfer_hint(transfer: &Transfer<'_>) -> Option<&'static str> {
         );
     }
     (status.phase.is("Canceled") && status.message.is_empty()).then_some(
-        "this happens after an outage of the object store of minutes: check the location, and the node agent's log",
+        "check the location, and the node agent's log: an outage of the object store of some minutes causes this",
     )
 }

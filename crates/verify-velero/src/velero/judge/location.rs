@@ -103,4 +103,12 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn every_cause_has_its_text() {
+        let text =
+            |(sign, _, _): &(&str, &str, &str)| location_problem(&location(sign)).unwrap().text_with_hint();
+        let texts: Vec<String> = CAUSES.iter().map(text).collect();
+        insta::assert_snapshot!(texts.join("\n"));
+    }
 }

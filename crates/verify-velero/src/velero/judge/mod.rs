@@ -1,11 +1,13 @@
 //! Decides whether a backup contains the needed data, and whether a restore restored them.
 //!
-//! Every judgment is a function of what was seen. Velero's phase is one witness among others: `Completed` has been seen
+//! Every judgment is a function of what was seen. Velero's phase is one input among others: `Completed` has been seen
 //! on restores that filled no volume, and `Failed` beside volumes that were copied completely.
 
 mod backup;
 mod finished;
 mod location;
+#[cfg(test)]
+mod messages_tests;
 mod restore;
 
 pub use backup::{BackupSeen, backup_problems};

@@ -1,4 +1,4 @@
-//! Every reason why a restore is no success, whatever its phase says.
+//! Problems of a restore, regardless of its phase.
 
 use super::finished::{Finished, transfer};
 use super::named;
@@ -18,9 +18,9 @@ use verify_drill::problem::Problem;
 pub struct RestoreSeen<'a> {
     /// The restore.
     pub restore: &'a Restore,
-    /// Its fillings of pods' volumes, by its label.
+    /// Its restores of pods' volumes, by its label.
     pub pod_volume_restores: &'a [PodVolumeRestore],
-    /// Its fillings of claims, by its label.
+    /// Its restores of claims, by its label.
     pub downloads: &'a [DataDownload],
     /// The snapshots that it restored from, by its label.
     pub contents: &'a [VolumeSnapshotContent],
@@ -30,7 +30,7 @@ pub struct RestoreSeen<'a> {
     pub volumes: &'a [VolumeInfo],
 }
 
-/// Every reason why this restore is no success; none that decides if it filled this volume, once, from the very
+/// Returns the problems of this restore; no failure if it restored this volume, once, from the very
 /// snapshot that the backup holds, and where it was asked to.
 pub fn restore_problems(seen: &RestoreSeen<'_>, volume: &ExpectedVolume) -> Vec<Problem> {
     let (restore, status) = (seen.restore, seen.restore.observed());
@@ -214,7 +214,8 @@ mod tests {
         for case in [Case::files(), Case::moved(), Case::snapshot()] {
             let warning = Problem {
                 weight: Weight::Warning,
-                ..Problem::failure("Restore csi-085525", "has 1 warning").with_hint("its log has the text")
+                ..Problem::failure("Restore csi-085525", "has 1 warning")
+                    .with_hint("read the text in its log")
             };
             assert_eq!(case.problems(), [warning], "{}", case.volume);
             assert_eq!(
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filling_that_has_not_ended_is_a_problem_whatever_the_restore_says() {
+    fn a_volume_restore_that_has_not_finished_is_a_problem_whatever_the_restore_says() {
         let case = Case::files().with(|case| {
             case.pod_volume_restores = vec![sample::load("PodVolumeRestore/Prepared.1")];
         });
