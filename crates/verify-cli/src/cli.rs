@@ -176,6 +176,7 @@ enum Command {
     #[cfg(not(feature = "serve"))]
     Serve(commands::lacking::Lacking),
     Doctor(commands::doctor::Doctor),
+    Evidence(commands::evidence::Evidence),
     Cleanup(commands::cleanup::Cleanup),
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
@@ -219,6 +220,7 @@ impl Command {
             #[cfg(not(feature = "serve"))]
             Self::Serve(command) => command.run("serve"),
             Self::Doctor(command) => command.run(globals),
+            Self::Evidence(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(globals),

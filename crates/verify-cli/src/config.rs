@@ -14,6 +14,8 @@ use verify_core::report::Objectives;
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
 use verify_drill::store::{RegionTable, S3Table};
+use verify_evidence::keys::Keys;
+use verify_evidence::{entry, signers};
 #[cfg(feature = "velero")]
 use verify_velero::provider::Settings as VeleroTable;
 /// The table `[velero]`, which a program without the feature does not read.
@@ -57,6 +59,48 @@ pub struct Config {
     /// Places where backups are, by their name on the command line.
     #[serde(default)]
     regions: BTreeMap<String, RegionTable>,
+    /// The store of reports, as evidence.
+    evidence: Option<EvidenceTable>,
+    /// SHA-256 of the file.
+    #[serde(skip)]
+    sha256: Option<String>,
+}
+
+/// The store of reports, and the key that signs them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvidenceTable {
+    /// A folder, or s3://bucket/prefix. Every run of verify, compare, restore, failover and replicas stores its report there.
+    pub(crate) store: PathBuf,
+    /// The private key that signs the reports: Ed25519, in OpenSSH's format or PKCS#8 in PEM, without a passphrase.
+    pub(crate) key: Option<PathBuf>,
+    /// The keys that `evidence verify` trusts, as for `ssh-keygen -Y verify`.
+    pub(crate) signers: Option<PathBuf>,
+    /// Name under which the key is among the allowed signers.
+    pub(crate) identity: Option<String>,
+    /// What reports say of the keys of rows, which may be personal data: "plain", "hashed" or "none"; plain unless given.
+    #[serde(default)]
+    pub(crate) keys: Keys,
+    /// A file with the secret for keys = "hashed".
+    pub(crate) keys_secret: Option<PathBuf>,
+}
+
+impl EvidenceTable {
+    fn check(&self) -> Result<(), String> {
+        match (&self.key, &self.identity) {
+            (Some(_), None) => {
+                return Err("[evidence] has a key, and no identity under which it signs".to_owned());
+            }
+            (_, Some(identity)) => {
+                signers::identity(identity).map_err(|reason| format!("[evidence] identity: {reason}"))?;
+            }
+            (None, None) => {}
+        }
+        match (self.keys, &self.keys_secret) {
+            (Keys::Hashed, None) => Err("[evidence] has keys = \"hashed\", and no keys_secret".to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A database.
@@ -162,7 +206,9 @@ impl Config {
                 });
             }
         };
-        Self::parse(&text).with_context(|| format!("failed to read the configuration {}", file.display()))
+        let config = Self::parse(&text)
+            .with_context(|| format!("failed to read the configuration {}", file.display()))?;
+        Ok(Self { sha256: Some(entry::sha256(text.as_bytes())), ..config })
     }
 
     /// Reads the text of a file.
@@ -176,6 +222,9 @@ impl Config {
         }
         if let Some(empty) = config.invariants.iter().find(|invariant| invariant.sql.trim().is_empty()) {
             return Err(Invalid(format!("the invariant {:?} has no statement", empty.name)).into());
+        }
+        if let Some(Err(reason)) = config.evidence.as_ref().map(EvidenceTable::check) {
+            return Err(Invalid(reason).into());
         }
         Ok(config)
     }
@@ -274,6 +323,16 @@ impl Config {
                 }
             }
         })
+    }
+
+    /// The store of reports, if there is one.
+    pub(crate) fn evidence(&self) -> Option<&EvidenceTable> {
+        self.evidence.as_ref()
+    }
+
+    /// SHA-256 of the file, if there is one.
+    pub(crate) fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
     }
 
     /// Returns whether the configuration has a database in Kubernetes that Velero backs up.
@@ -441,6 +500,16 @@ mod tests {
             refusal("[objectives]\nrto = \"10\""),
             "line 2, column 7: expected a number with a unit, as in 500ms, 10s, 7m12s, 1h or 2d"
         );
+        for (table, reason) in [
+            ("store = 'a'\nkey = 'k'", "[evidence] has a key, and no identity under which it signs"),
+            ("store = 'a'\nkeys = 'hashed'", "[evidence] has keys = \"hashed\", and no keys_secret"),
+            (
+                "store = 'a'\nidentity = 'a b'",
+                "[evidence] identity: expected a name of letters, digits and @._+-, as in drills@example.com",
+            ),
+        ] {
+            assert_eq!(refusal(&format!("[evidence]\n{table}")), reason);
+        }
         let invariant = "[[invariants]]\nname = 'a'\nsql = 'select 1'\nexpect = 'same'\n";
         assert_eq!(refusal(&invariant.repeat(2)), "two invariants have the name \"a\"");
         assert_eq!(refusal(&invariant.replace("select 1", " ")), "the invariant \"a\" has no statement");

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use verify_core::report::{self, Report};
 
 use crate::commands::bench::Benchmark;
+use crate::commands::evidence::NewKey;
 use crate::commands::heartbeat::HeartbeatState;
 use crate::demo::outcome::DemoOutcome as Demonstration;
 use crate::framing::{Document, VERSION};
@@ -17,6 +18,7 @@ use crate::render::manifest::Summary;
 use verify_doctor::Examination;
 use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
+use verify_evidence::verify::Verification;
 #[cfg(feature = "report")]
 use verify_report::history::History;
 #[cfg(feature = "velero")]
@@ -94,6 +96,10 @@ impl Document for Removal {
     const FORMAT: &'static str = "state-lab-cleanup";
 }
 
+impl Document for Verification {
+    const FORMAT: &'static str = "state-lab-evidence-verification";
+}
+
 impl Document for Benchmark {
     const FORMAT: &'static str = "state-lab-bench";
 }
@@ -123,6 +129,8 @@ pub fn schema() -> Value {
         framed::<History>(&mut generator, "`report`"),
         framed::<Examination>(&mut generator, "`doctor`"),
         framed::<Removal>(&mut generator, "`cleanup`"),
+        framed::<Verification>(&mut generator, "`evidence verify`"),
+        framed::<NewKey<'static>>(&mut generator, "`evidence keygen`"),
         framed::<Benchmark>(&mut generator, "`bench`"),
         framed::<Demonstration>(&mut generator, "`demo`"),
     ];

@@ -6,6 +6,7 @@ pub mod config;
 mod connect;
 mod demo;
 pub mod document;
+mod evidence;
 pub mod exit;
 mod failure;
 mod framing;

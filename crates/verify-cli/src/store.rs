@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
 
-#[cfg(feature = "report")]
-use verify_drill::store::Folder;
-use verify_drill::store::{Address, Draft, Existing, FileDraft, Location, S3Table, Store, refuse_remote};
+use verify_drill::store::{
+    Address, Draft, Existing, FileDraft, Folder, Location, S3Table, Store, refuse_remote,
+};
 
 /// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -27,7 +27,6 @@ pub(crate) fn draft(path: &Path, s3: &S3Table, existing: Existing) -> Result<Box
 }
 
 /// Opens a directory, or the bucket and prefix of `s3://bucket/prefix`.
-#[cfg(feature = "report")]
 pub(crate) fn folder_or_bucket(path: &Path, s3: &S3Table) -> Result<Box<dyn Store>> {
     match path.to_str().filter(|text| text.starts_with("s3://")) {
         Some(text) => open(&s3.prefix(&text.parse()?)?),

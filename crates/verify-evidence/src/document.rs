@@ -7,6 +7,8 @@ use verify_core::report::{self, Report};
 const RESTORE: &str = "state-lab-restore";
 const REPLICAS: &str = "state-lab-replicas";
 const FAILOVER: &str = "state-lab-failover";
+/// The document of a run that could not be made: it proves nothing.
+const ERROR: &str = "state-lab-error";
 
 /// The reports of databases in a document: one of `verify` and `compare`, one for each database of `restore`, else none.
 ///
@@ -31,7 +33,10 @@ pub fn reports(document: &Value) -> Result<Vec<Report>, String> {
 ///
 /// If it states none.
 pub fn stated(document: &Value) -> Result<Verdict, String> {
-    verdict_in(document, "verdict")
+    match format(document) {
+        ERROR => Ok(Verdict::Inconclusive),
+        _ => verdict_in(document, "verdict"),
+    }
 }
 
 /// The verdict that the findings of a document give; `None` if its format is not known here.
@@ -44,6 +49,7 @@ pub fn derived(document: &Value) -> Result<Option<Verdict>, String> {
         report::FORMAT | RESTORE => Verdict::worst(reports(document)?.iter().map(Report::verdict)),
         REPLICAS => of_replicas(document)?,
         FAILOVER => of_failover(&document["drill"])?,
+        ERROR => Verdict::Inconclusive,
         _ => return Ok(None),
     };
     Ok(Some(verdict))

@@ -1,6 +1,7 @@
 //! The entries of a store: reading them, whether or not they are genuine.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 
 use anyhow::Result;
 use ring::digest;
@@ -107,6 +108,21 @@ pub(crate) fn is_draft(key: &str) -> bool {
 /// SHA-256, in hexadecimal.
 pub fn sha256(content: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, content).as_ref())
+}
+
+/// SHA-256 of what is read, in hexadecimal.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn sha256_of(mut from: impl Read) -> io::Result<String> {
+    let (mut context, mut buffer) = (digest::Context::new(&digest::SHA256), vec![0; 1 << 16]);
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(hex(context.finish().as_ref())),
+            length => context.update(&buffer[..length]),
+        }
+    }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use verify_core::finding::Verdict;
+
+use crate::entry::hex;
 
 /// The value of [`Envelope::format`].
 pub const FORMAT: &str = "state-lab-evidence";
@@ -32,6 +35,7 @@ pub struct Envelope {
     /// The verdict of the document.
     pub verdict: Verdict,
     /// The document that the command prints with `--output json`; its schema is output.schema.json.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub document: Value,
 }
 
@@ -87,6 +91,19 @@ pub enum Trigger {
     Schedule,
     /// A game day.
     GameDay,
+}
+
+impl Run {
+    /// A unique name for a run that starts now.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no random numbers.
+    pub fn new_id(now: Timestamp) -> Result<String> {
+        let mut random = [0; 6];
+        SystemRandom::new().fill(&mut random).ok().context("failed to get random numbers from the system")?;
+        Ok(format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), hex(&random)))
+    }
 }
 
 impl Envelope {

@@ -10,6 +10,7 @@ pub mod document;
 pub mod entry;
 pub mod envelope;
 pub mod key;
+pub mod keys;
 pub mod problem;
 pub mod signers;
 pub mod sshsig;

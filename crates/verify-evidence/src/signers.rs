@@ -11,6 +11,27 @@ use jiff::tz::TimeZone;
 use crate::key::PublicKey;
 use crate::sshsig::NAMESPACE;
 
+/// A longer name is refused.
+const IDENTITY_CHARS_MAX: usize = 128;
+
+/// Reads a name under which reports may be signed: one that means itself among the allowed signers.
+///
+/// # Errors
+///
+/// If it has other characters than letters, digits and `@._+-`.
+pub fn identity(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@._+-".contains(c);
+    if text.is_empty() || text.len() > IDENTITY_CHARS_MAX || !text.chars().all(plain) {
+        return Err("expected a name of letters, digits and @._+-, as in drills@example.com".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The line of the allowed signers for a key that signs reports.
+pub fn line(identity: &str, key: PublicKey) -> String {
+    format!("{identity} namespaces=\"{NAMESPACE}\" {}", key.to_openssh())
+}
+
 /// Keys that are trusted, each for some names, namespaces and times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signers {

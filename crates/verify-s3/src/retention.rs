@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use aws_sdk_s3::types::{ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRetentionMode};
 
 use verify_drill::duration::Period;
+use verify_drill::store::RetainMode;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -44,19 +45,43 @@ impl BucketLock {
 
     /// Returns the retention to request so that an object is kept as long as `asked`; `None` if the bucket's default
     /// suffices.
-    pub(crate) fn retention(&self, asked: Option<Period>, now: SystemTime) -> Result<Option<Retention>> {
+    pub(crate) fn retention(
+        &self,
+        asked: Option<Period>,
+        asked_mode: Option<RetainMode>,
+        now: SystemTime,
+    ) -> Result<Option<Retention>> {
         let Some(asked) = asked else { return Ok(None) };
-        let retention = |mode| Ok(Some(Retention { mode, until: now + asked.duration() }));
         match self {
             Self::None => bail!(
                 "the configuration retains evidence for {asked}, but the bucket has no object lock; create a bucket with \
                  object lock, or remove `retain`"
             ),
-            Self::OnRequest => retention(ObjectLockRetentionMode::Governance),
-            Self::ByDefault { period, .. } if *period >= asked.duration() => Ok(None),
-            // The bucket's own mode may be the stricter one.
-            Self::ByDefault { mode, .. } => retention(mode.clone()),
+            Self::OnRequest => {
+                let mode = mode_of(asked_mode.unwrap_or(RetainMode::Governance));
+                Ok(Some(Retention { mode, until: now + asked.duration() }))
+            }
+            Self::ByDefault { mode, period } => {
+                let is_strict = asked_mode.is_none_or(|asked| mode_of(asked) == *mode)
+                    || *mode == ObjectLockRetentionMode::Compliance;
+                if is_strict && *period >= asked.duration() {
+                    return Ok(None);
+                }
+                // The bucket's own mode may be the stricter one, and its period the longer one.
+                let mode = match asked_mode {
+                    Some(asked) if !is_strict => mode_of(asked),
+                    _ => mode.clone(),
+                };
+                Ok(Some(Retention { mode, until: now + asked.duration().max(*period) }))
+            }
         }
+    }
+}
+
+fn mode_of(mode: RetainMode) -> ObjectLockRetentionMode {
+    match mode {
+        RetainMode::Governance => ObjectLockRetentionMode::Governance,
+        RetainMode::Compliance => ObjectLockRetentionMode::Compliance,
     }
 }
 
@@ -89,18 +114,23 @@ mod tests {
         use ObjectLockRetentionMode::{Compliance, Governance};
         let now = SystemTime::UNIX_EPOCH;
         let week = Some(Period::from_ms(7 * 86_400_000));
-        let until = |mode| Some(Retention { mode, until: now + 7 * DAY });
-        for (lock, asked, expected) in [
-            (BucketLock::None, None, None),
-            (BucketLock::OnRequest, None, None),
-            (BucketLock::OnRequest, week, until(Governance)),
-            (by_default(Governance, 7), week, None),
-            (by_default(Compliance, 30), week, None),
-            (by_default(Compliance, 6), week, until(Compliance)),
+        let until = |mode, days| Some(Retention { mode, until: now + days * DAY });
+        for (lock, asked, mode, expected) in [
+            (BucketLock::None, None, None, None),
+            (BucketLock::OnRequest, None, Some(RetainMode::Compliance), None),
+            (BucketLock::OnRequest, week, None, until(Governance, 7)),
+            (BucketLock::OnRequest, week, Some(RetainMode::Compliance), until(Compliance, 7)),
+            (by_default(Governance, 7), week, None, None),
+            (by_default(Governance, 7), week, Some(RetainMode::Governance), None),
+            (by_default(Governance, 30), week, Some(RetainMode::Compliance), until(Compliance, 30)),
+            (by_default(Governance, 6), week, Some(RetainMode::Compliance), until(Compliance, 7)),
+            (by_default(Compliance, 30), week, Some(RetainMode::Governance), None),
+            (by_default(Compliance, 6), week, Some(RetainMode::Governance), until(Compliance, 7)),
+            (by_default(Compliance, 6), week, None, until(Compliance, 7)),
         ] {
-            assert_eq!(lock.retention(asked, now).unwrap(), expected, "{lock:?}");
+            assert_eq!(lock.retention(asked, mode, now).unwrap(), expected, "{lock:?} {mode:?}");
         }
-        let refused = BucketLock::None.retention(week, now).unwrap_err().to_string();
+        let refused = BucketLock::None.retention(week, None, now).unwrap_err().to_string();
         assert!(refused.contains("retains evidence for 7d, but the bucket has no object lock"), "{refused}");
     }
 }

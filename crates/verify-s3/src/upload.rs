@@ -54,7 +54,7 @@ impl Bucket {
     fn retention(&self) -> Result<Option<Retention>> {
         match self.location.retain {
             None => Ok(None),
-            asked => self.lock()?.retention(asked, SystemTime::now()),
+            asked => self.lock()?.retention(asked, self.location.retain_mode, SystemTime::now()),
         }
     }
 

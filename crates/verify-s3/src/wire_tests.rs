@@ -50,6 +50,7 @@ fn location(endpoint: &str) -> Location {
         ca_pem: None,
         credentials: Credentials::File { ini, profile: "p".to_owned() },
         retain: None,
+        retain_mode: None,
     }
 }
 

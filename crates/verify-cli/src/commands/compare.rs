@@ -8,6 +8,7 @@ use verify_core::{Error, ErrorKind};
 
 use super::measuring::{Beginning, Effort, Hash, ReportFlag, deliver};
 use crate::connect::Target;
+use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use verify_drill::hint::Hinted;
@@ -34,7 +35,9 @@ pub(crate) struct Compare {
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
-    evidence: ReportFlag,
+    report: ReportFlag,
+    #[command(flatten)]
+    evidence: EvidenceFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -44,24 +47,28 @@ EXAMPLES:
 
 impl Compare {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { source, restored, hash, effort, evidence } = self;
+        let Self { source, restored, hash, effort, report, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
-        let one = config.conninfo(&source)? == config.conninfo(&restored)?;
-        let (source, restored) = (Target::find(&source, &config)?, Target::find(&restored, &config)?);
-        if one {
-            return Err(same_twice(&source).into());
-        }
-        let plan = effort.plan(&config, hash.into());
-        let draft = evidence.open(&config)?;
-        let progress = globals.terminal().progress("comparing");
-        let comparison =
-            compare_databases(&source.database(), &restored.database(), &plan, &|event| progress.take(event))
+        let evidence = evidence.begin("compare", &config, globals)?;
+        let (report, draft) = evidence.watch(|| {
+            let one = config.conninfo(&source)? == config.conninfo(&restored)?;
+            let (source, restored) = (Target::find(&source, &config)?, Target::find(&restored, &config)?);
+            if one {
+                return Err(same_twice(&source).into());
+            }
+            let plan = effort.plan(&config, hash.into());
+            let draft = report.open(&config)?;
+            let progress = globals.terminal().progress("comparing");
+            let (one, other) = (source.database(), restored.database());
+            let comparison = compare_databases(&one, &other, &plan, &|event| progress.take(event))
                 .with_context(|| format!("failed to compare {} with {}", source.place, restored.place))?;
-        drop(progress);
-        let side = |target: Target| Side { place: target.place, database: None };
-        let report = Report::of_comparison(beginning.end(side(source), side(restored), None), comparison);
-        deliver(&report, draft, globals)
+            drop(progress);
+            let side = |target: Target| Side { place: target.place, database: None };
+            let circumstances = beginning.end(side(source), side(restored), None);
+            Ok((Report::of_comparison(circumstances, comparison), draft))
+        })?;
+        deliver(&report, draft, &evidence, globals)
     }
 }
 

@@ -5,12 +5,13 @@ use clap::{Args, ValueEnum};
 
 use super::cluster_flags::DatabaseFlags;
 use super::storing;
+use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render;
 use crate::render::document::FailoverDocument;
 use verify_drill::duration::Period;
-use verify_velero::failover::{self, FailoverOutcome, How, Request, TRANSIENT_MS, Wanted};
+use verify_velero::failover::{self, How, Request, TRANSIENT_MS, Wanted};
 
 /// Move the primary to another node while a probe writes, and measure outage, errors and lost acknowledged writes
 ///
@@ -59,6 +60,8 @@ pub(crate) struct Failover {
     /// Duration of the writes before the event, and after the recovery
     #[arg(long, value_name = "TIME", default_value = "5s")]
     settle: Period,
+    #[command(flatten)]
+    evidence: EvidenceFlags,
 }
 
 /// Event that moves the primary.
@@ -109,36 +112,37 @@ impl Failover {
             deadline,
             rejoin,
             settle,
+            evidence,
         } = self;
         if how != HowFlag::Command && command.is_some() {
             bail!("failed to choose the event: --command requires --how command");
         }
         let config = globals.config()?;
-        let settings = place.settings(&config);
-        let cluster = settings.connect()?;
-        let request = Request {
-            image: settings.image()?.to_owned(),
-            pods: settings.pods(),
-            wanted: Wanted { settings, service, database },
-            node,
-            how: how.into(),
-            command,
-            undo,
-            probe_node,
-            writers,
-            rate_hz: rate,
-            deadline,
-            rejoin,
-            settle,
-            objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
-        };
-        let outcome = storing::with_steps(globals, |watch| failover::drill(&cluster, &request, watch))?;
-        print(&outcome, globals)?;
-        Ok(outcome.verdict().into())
+        let evidence = evidence.begin("failover", &config, globals)?;
+        let outcome = evidence.watch(|| {
+            let settings = place.settings(&config);
+            let cluster = settings.connect()?;
+            let request = Request {
+                image: settings.image()?.to_owned(),
+                pods: settings.pods(),
+                wanted: Wanted { settings, service, database },
+                node,
+                how: how.into(),
+                command,
+                undo,
+                probe_node,
+                writers,
+                rate_hz: rate,
+                deadline,
+                rejoin,
+                settle,
+                objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
+            };
+            storing::with_steps(globals, |watch| failover::drill(&cluster, &request, watch))
+        })?;
+        let document = FailoverDocument::new(&outcome);
+        evidence.conclude(&document, outcome.verdict().into(), || {
+            globals.terminal().result(&document, |style| render::failover::failover(&outcome, style))
+        })
     }
-}
-
-fn print(outcome: &FailoverOutcome, globals: &Globals) -> Result<()> {
-    let document = FailoverDocument::new(outcome);
-    globals.terminal().result(&document, |style| render::failover::failover(outcome, style))
 }

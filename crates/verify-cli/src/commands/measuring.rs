@@ -11,6 +11,7 @@ use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Instant, Report, Side};
 
 use crate::config::Config;
+use crate::evidence::Evidence;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::text;
@@ -113,10 +114,16 @@ impl Beginning {
 }
 
 /// Keeps the report, prints it, and says how the process is to end.
-pub(crate) fn deliver(report: &Report, draft: Option<Box<dyn Draft>>, globals: &Globals) -> Result<Exit> {
-    if let Some(draft) = draft {
-        write_report(draft, report)?;
-    }
-    globals.terminal().result(report, |style| text::report(report, style))?;
-    Ok(report.verdict().into())
+pub(crate) fn deliver(
+    report: &Report,
+    draft: Option<Box<dyn Draft>>,
+    evidence: &Evidence,
+    globals: &Globals,
+) -> Result<Exit> {
+    evidence.conclude(report, report.verdict().into(), || {
+        if let Some(draft) = draft {
+            write_report(draft, report)?;
+        }
+        globals.terminal().result(report, |style| text::report(report, style))
+    })
 }

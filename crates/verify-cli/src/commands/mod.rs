@@ -11,6 +11,7 @@ pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod evidence;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;

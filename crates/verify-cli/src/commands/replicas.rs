@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::replica_sides::Sides;
 use super::storing;
+use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::replica;
@@ -38,6 +39,8 @@ pub(crate) struct Replicas {
     /// Read every object on both sides, even if their checksums are equal
     #[arg(long)]
     read: bool,
+    #[command(flatten)]
+    evidence: EvidenceFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -48,14 +51,19 @@ EXAMPLES:
 
 impl Replicas {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { backup, from, to, read } = self;
-        let (a, b) = Sides::choose(from, to, &globals.config()?).open()?;
-        let reading = if read { ReadPolicy::Everything } else { ReadPolicy::WhereNeeded };
-        let (a, b) = (store::open(&a)?, store::open(&b)?);
-        let found = storing::with_steps(globals, |watch| {
-            replicas::compare(&*a, &*b, &backup, reading, Timestamp::now(), watch)
+        let Self { backup, from, to, read, evidence } = self;
+        let config = globals.config()?;
+        let evidence = evidence.begin("replicas", &config, globals)?;
+        let found = evidence.watch(|| {
+            let (a, b) = Sides::choose(from, to, &config).open()?;
+            let reading = if read { ReadPolicy::Everything } else { ReadPolicy::WhereNeeded };
+            let (a, b) = (store::open(&a)?, store::open(&b)?);
+            storing::with_steps(globals, |watch| {
+                replicas::compare(&*a, &*b, &backup, reading, Timestamp::now(), watch)
+            })
         })?;
-        globals.terminal().result(&found, |style| replica::replica(&found, style))?;
-        Ok(found.verdict.into())
+        evidence.conclude(&found, found.verdict.into(), || {
+            globals.terminal().result(&found, |style| replica::replica(&found, style))
+        })
     }
 }

@@ -14,6 +14,7 @@ use super::cluster_flags::ClusterFlags;
 use super::measuring::jobs;
 use super::storing::{self, StoreFlag};
 use crate::config::Config;
+use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::providers::{self, Options};
@@ -64,6 +65,8 @@ pub(crate) struct Restore {
     metrics: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterFlags,
+    #[command(flatten)]
+    evidence: EvidenceFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -78,28 +81,35 @@ EXAMPLES:
 impl Restore {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
-        let Self { snapshot, latest: _, provider, store, jobs, incident, keep, metrics, cluster } = self;
-        let provider = providers::choose(provider.as_deref(), None, &config)?;
-        let provider = (provider.open)(&Options::new(&config, &store, &cluster))?;
-        let metrics = MetricsFile::begin(metrics)?;
-        let name = match snapshot {
-            Some(name) => name,
-            None => storing::with_steps(globals, |watch| provider.latest(watch))?,
-        };
-        let plan = plan(jobs, &config);
-        let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
-        let restored = storing::watched(globals, "restoring", |watch| provider.restore(&request, watch))?;
-        metrics.keep(&request.name, &restored)?;
-        let printed = print(&restored, globals);
-        for warning in &restored.warnings {
-            terminal::print_note(&format!("{warning}\n"));
-        }
-        storing::report_left(&restored.left);
-        if let Some(kept) = &restored.kept {
-            terminal::print_note(&format!("{kept}\n"));
-        }
-        printed?;
-        Ok(restored.verdict().into())
+        let Self { snapshot, latest: _, provider, store, jobs, incident, keep, metrics, cluster, evidence } =
+            self;
+        let evidence = evidence.begin("restore", &config, globals)?;
+        let (request, restored, metrics) = evidence.watch(|| {
+            let provider = providers::choose(provider.as_deref(), None, &config)?;
+            let provider = (provider.open)(&Options::new(&config, &store, &cluster))?;
+            let metrics = MetricsFile::begin(metrics)?;
+            let name = match snapshot {
+                Some(name) => name,
+                None => storing::with_steps(globals, |watch| provider.latest(watch))?,
+            };
+            let plan = plan(jobs, &config);
+            let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
+            let restored = storing::watched(globals, "restoring", |watch| provider.restore(&request, watch))?;
+            Ok((request, restored, metrics))
+        })?;
+        let document = document(&request.name, &restored);
+        evidence.conclude(&document, restored.verdict().into(), || {
+            metrics.keep(&request.name, &restored)?;
+            let printed = print(&document, &restored, globals);
+            for warning in &restored.warnings {
+                terminal::print_note(&format!("{warning}\n"));
+            }
+            storing::report_left(&restored.left);
+            if let Some(kept) = &restored.kept {
+                terminal::print_note(&format!("{kept}\n"));
+            }
+            printed
+        })
     }
 }
 
@@ -107,20 +117,24 @@ fn plan(jobs: NonZeroUsize, config: &Config) -> Plan {
     Plan::default().with_jobs(jobs).with_invariants(config.invariants()).with_limits(config.limits())
 }
 
-fn print(restored: &RestoredCopy, globals: &Globals) -> Result<()> {
-    let RestoredCopy { reports, databases, report_files, .. } = restored;
-    let integrity = restored.integrity();
-    let document = RestoreDocument {
+fn document<'a>(backup: &'a BackupName, restored: &'a RestoredCopy) -> RestoreDocument<'a> {
+    let RestoredCopy { reports, report_files, .. } = restored;
+    RestoreDocument {
         restore_status: Status::Success,
-        integrity_checks: integrity,
+        backup: backup.as_str(),
+        integrity_checks: restored.integrity(),
         verdict: restored.verdict(),
         rto: reports.first().and_then(|report| report.rto.as_ref()),
         rpo: recovery::bound(reports),
         reports,
         report_files,
-    };
-    globals.terminal().result(&document, |style| {
-        let mut text = restore::restore(reports, databases, integrity, style);
+    }
+}
+
+fn print(document: &RestoreDocument<'_>, restored: &RestoredCopy, globals: &Globals) -> Result<()> {
+    let RestoredCopy { reports, databases, report_files, .. } = restored;
+    globals.terminal().result(document, |style| {
+        let mut text = restore::restore(reports, databases, document.integrity_checks, style);
         for file in report_files {
             text.push_str(&format!("report: {file}\n"));
         }

@@ -9,6 +9,7 @@ use verify_core::verify;
 
 use super::measuring::{Beginning, Effort, ReportFlag, deliver};
 use crate::connect::Target;
+use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::store;
@@ -31,7 +32,9 @@ pub(crate) struct Verify {
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
-    evidence: ReportFlag,
+    report: ReportFlag,
+    #[command(flatten)]
+    evidence: EvidenceFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -42,25 +45,28 @@ EXAMPLES:
 
 impl Verify {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { path, database, effort, evidence } = self;
+        let Self { path, database, effort, report, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
-        let target = Target::find(&database, &config)?;
-        let draft = evidence.open(&config)?;
-        let manifest = store::read_manifest(&path, config.s3())?;
-        let plan = effort.plan(&config, manifest.header.hash);
-        let progress = globals.terminal().progress("verifying");
-        let comparison =
-            verify::verify(&manifest, &*target.database_of(&manifest), &plan, &|event| progress.take(event))
+        let evidence = evidence.begin("verify", &config, globals)?;
+        let (report, draft) = evidence.watch(|| {
+            let target = Target::find(&database, &config)?;
+            let draft = report.open(&config)?;
+            let manifest = store::read_manifest(&path, config.s3())?;
+            let plan = effort.plan(&config, manifest.header.hash);
+            let progress = globals.terminal().progress("verifying");
+            let database = target.database_of(&manifest);
+            let comparison = verify::verify(&manifest, &*database, &plan, &|event| progress.take(event))
                 .with_context(|| format!("failed to verify {}", target.place))?;
-        drop(progress);
-        let source = Side {
-            place: path.to_string_lossy().into_owned(),
-            database: Some(manifest.header.source.clone()),
-        };
-        let restored = Side { place: target.place, database: None };
-        let instant = Some(Instant::from(&manifest.header));
-        let report = Report::of_comparison(beginning.end(source, restored, instant), comparison);
-        deliver(&report, draft, globals)
+            drop(progress);
+            let source = Side {
+                place: path.to_string_lossy().into_owned(),
+                database: Some(manifest.header.source.clone()),
+            };
+            let restored = Side { place: target.place, database: None };
+            let instant = Some(Instant::from(&manifest.header));
+            Ok((Report::of_comparison(beginning.end(source, restored, instant), comparison), draft))
+        })?;
+        deliver(&report, draft, &evidence, globals)
     }
 }

@@ -98,6 +98,8 @@ impl<'a> BackupDocument<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RestoreDocument<'a> {
     pub(crate) restore_status: Status,
+    /// Name of the backup.
+    pub(crate) backup: &'a str,
     /// The verdict on the data, over all databases.
     pub(crate) integrity_checks: Verdict,
     /// The same with the objectives.

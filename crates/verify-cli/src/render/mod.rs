@@ -4,6 +4,7 @@
 mod claims_tests;
 pub(crate) mod doctor;
 pub(crate) mod document;
+pub(crate) mod evidence;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub mod manifest;

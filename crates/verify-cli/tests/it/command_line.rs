@@ -24,6 +24,9 @@ fn every_command_has_help_with_examples() {
         &["failover"],
         &["replicas"],
         &["doctor"],
+        &["evidence"],
+        &["evidence", "keygen"],
+        &["evidence", "verify"],
         &["cleanup"],
         &["bench"],
         &["completions"],
@@ -67,6 +70,7 @@ fn every_command_has_help_with_examples() {
       serve        Show stored reports and running drills in a browser, and as
                    metrics for Prometheus
       doctor       Find what would harm the next restore, before it is needed
+      evidence     Create keys that sign reports, and verify stored reports
       cleanup      Remove what earlier runs left behind
       bench        Measure the speed of a verification, compared with the raw COPY
                    floor

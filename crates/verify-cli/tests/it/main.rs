@@ -6,6 +6,7 @@ mod databases;
 mod demo;
 mod doctor;
 mod drill;
+mod evidence;
 mod files;
 mod hints;
 mod json;

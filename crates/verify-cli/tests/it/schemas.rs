@@ -21,6 +21,11 @@ fn the_configuration() {
 }
 
 #[test]
+fn stored_reports() {
+    check("evidence.schema.json", &verify_evidence::envelope::schema());
+}
+
+#[test]
 fn the_manifest() {
     check("manifest.schema.json", &verify_core::manifest_file::schema());
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Result, bail};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::Credentials;
 use crate::duration::Period;
@@ -27,6 +29,18 @@ pub struct Location {
     pub credentials: Credentials,
     /// Time for which written objects may not be deleted.
     pub retain: Option<Period>,
+    /// Strictness of that; the bucket's own, else governance, unless given.
+    pub retain_mode: Option<RetainMode>,
+}
+
+/// Strictness of an object lock; the stricter is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetainMode {
+    /// Who has the permission to bypass it may delete the object.
+    Governance,
+    /// Nobody may delete the object before its time.
+    Compliance,
 }
 
 impl Location {
@@ -72,6 +86,7 @@ impl Location {
             ca_pem: ca_cert.filter(|pem| !pem.is_empty()),
             credentials,
             retain: None,
+            retain_mode: None,
         })
     }
 }
@@ -121,6 +136,7 @@ mod tests {
             ca_pem: None,
             credentials: Credentials::File { ini: Secret::new("x"), profile: "default".to_owned() },
             retain: None,
+            retain_mode: None,
         };
         assert_eq!(of_backup_location(&[]).unwrap(), plain);
         let minio = [

@@ -20,7 +20,7 @@ pub use address::Address;
 pub use credentials::{Credentials, Secret, credentials, environment_has_credentials};
 pub use file_draft::{FileDraft, refuse_remote};
 pub use folder::Folder;
-pub use location::Location;
+pub use location::{Location, RetainMode};
 pub use tables::{RegionTable, S3Table};
 
 /// A place that keeps objects. Keys are relative to it, with slashes between folders.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::location::checked_endpoint;
-use super::{Address, Credentials, Location};
+use super::{Address, Credentials, Location, RetainMode};
 use crate::duration::Period;
 
 /// The table `[s3]`: the service that `s3://bucket/key` means.
@@ -27,6 +27,8 @@ pub struct S3Table {
     pub profile: Option<String>,
     /// Time for which evidence may not be deleted, by object lock.
     pub retain: Option<Period>,
+    /// "governance" or "compliance"; the bucket's own mode, else governance, unless given.
+    pub retain_mode: Option<RetainMode>,
 }
 
 /// A table `[regions.NAME]`: a place where backups are.
@@ -62,7 +64,7 @@ impl S3Table {
     }
 
     fn into_location(self, bucket: String, prefix: &str) -> Result<Location> {
-        let Self { endpoint, region, path_style, ca_file, profile, retain } = self;
+        let Self { endpoint, region, path_style, ca_file, profile, retain, retain_mode } = self;
         let ca_pem = match ca_file {
             None => None,
             Some(path) => Some(fs::read(&path).with_context(|| {
@@ -78,6 +80,7 @@ impl S3Table {
             ca_pem,
             credentials: profile.map_or(Credentials::Chain, Credentials::Profile),
             retain,
+            retain_mode,
         })
     }
 }
@@ -86,7 +89,7 @@ impl RegionTable {
     /// The place.
     pub fn location(&self) -> Result<Location> {
         let Self { bucket, prefix, endpoint, region, path_style, ca_file, profile } = self.clone();
-        S3Table { endpoint, region, path_style, ca_file, profile, retain: None }
+        S3Table { endpoint, region, path_style, ca_file, profile, retain: None, retain_mode: None }
             .into_location(bucket, &prefix)
     }
 }

@@ -1,0 +1,208 @@
+//! Evidence: runs whose reports are stored, signed and chained, and their verification by `evidence verify` and ssh-keygen.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::drill::{Drill, list};
+use crate::json_schema::validate;
+use crate::program::{RunResult, run};
+
+const IDENTITY: &str = "drills@example.com";
+
+/// Creates a key, the file of allowed signers, and a configuration with both.
+fn configure(directory: &Path, more: &str) {
+    let created = run(directory, &["evidence", "keygen", "-o", "evidence.key", "--identity", IDENTITY]);
+    assert_eq!((created.status, created.err.as_str()), (Some(0), ""), "{created:?}");
+    fs::write(directory.join("allowed_signers"), &created.out).unwrap();
+    let table = format!(
+        "[evidence]\nstore = 'evidence'\nkey = 'evidence.key'\nsigners = 'allowed_signers'\nidentity = '{IDENTITY}'\n{more}"
+    );
+    fs::write(directory.join("state-lab.toml"), table).unwrap();
+}
+
+/// A stored report, which must be as the schemas say.
+fn report(directory: &Path, sequence: u64) -> Value {
+    let path = directory.join(format!("evidence/{sequence:06}/report.json"));
+    let report: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for (schema, document) in [("evidence.schema.json", &report), ("output.schema.json", &report["document"])]
+    {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(schema);
+        let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        validate(&schema, document).unwrap_or_else(|error| panic!("{error}: {document}"));
+    }
+    report
+}
+
+fn ssh_keygen_accepts(directory: &Path, sequence: u64) -> bool {
+    let report = directory.join(format!("evidence/{sequence:06}/report.json"));
+    let mut verify = Command::new("ssh-keygen");
+    verify.args(["-Y", "verify", "-f", "allowed_signers", "-I", IDENTITY, "-n", "state-lab-report", "-s"]);
+    verify.arg(report.with_extension("json.sig")).stdin(File::open(report).unwrap()).current_dir(directory);
+    verify.output().unwrap().status.success()
+}
+
+#[track_caller]
+fn verified(directory: &Path, arguments: &[&str], status: i32) -> RunResult {
+    let found = run(directory, &[&["evidence", "verify"], arguments].concat());
+    assert_eq!(found.status, Some(status), "{found:?}");
+    found
+}
+
+#[test]
+fn every_run_leaves_a_signed_report_that_other_tools_verify() {
+    let drill = Drill::new(15);
+    let (directory, shop) = (drill.directory(), drill.source.conninfo("shop"));
+    drill.source.psql("postgres", "CREATE DATABASE copy TEMPLATE shop").unwrap();
+    let copy = drill.source.conninfo("copy");
+    configure(directory, "");
+    assert_eq!(run(directory, &["capture", &shop, "-o", "m", "-q"]).status, Some(0));
+    assert!(!directory.join("evidence").exists(), "a capture is no verification");
+
+    let passed = run(directory, &["verify", "m", &copy, "--trigger", "schedule", "--operator", "Ada", "-q"]);
+    assert_eq!((passed.status, passed.err.as_str()), (Some(0), ""), "{passed:?}");
+    drill.source.psql("copy", "DELETE FROM accounts WHERE id = 9").unwrap();
+    let failed = run(directory, &["compare", &shop, &copy]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    let line = failed.err.lines().last().unwrap();
+    assert!(
+        line.starts_with("evidence: 000002/report.json in evidence, signed by drills@example.com; SHA-256 ")
+    );
+    let head = line.rsplit(' ').next().unwrap();
+    let unreachable =
+        run(directory, &["verify", "m", "host=127.0.0.1 port=1 user=u dbname=d password=s3cret", "-q"]);
+    assert_eq!(unreachable.status, Some(2), "{unreachable:?}");
+    let without = run(directory, &["verify", "m", &copy, "--no-evidence", "-q"]);
+    assert_eq!(without.status, Some(1), "{without:?}");
+
+    let first = report(directory, 1);
+    assert_eq!((&first["verdict"], &first["previous"]), (&"pass".into(), &Value::Null));
+    let of_run = &first["run"];
+    assert_eq!((&of_run["command"], &of_run["trigger"]), (&"verify".into(), &"schedule".into()));
+    assert_eq!(of_run["operator"], "Ada");
+    let sha256 = |path: &Path| {
+        let output = Command::new("sha256sum").arg(path).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+    };
+    assert_eq!(of_run["config_sha256"], sha256(&directory.join("state-lab.toml")));
+    assert_eq!(of_run["tool_sha256"], sha256(Path::new(assert_cmd::cargo::cargo_bin!("state-lab"))));
+    let second = report(directory, 2);
+    assert_eq!(second["previous"]["sha256"], sha256(&directory.join("evidence/000001/report.json")));
+    assert_eq!((&second["verdict"], &second["run"]["command"]), (&"fail".into(), &"compare".into()));
+    assert!(second["document"].to_string().contains("id=9"), "{second}");
+    let third = report(directory, 3);
+    assert_eq!(
+        (&third["verdict"], &third["document"]["format"]),
+        (&"inconclusive".into(), &"state-lab-error".into())
+    );
+    assert!(!third.to_string().contains("s3cret"), "{third}");
+    assert_eq!(list(&directory.join("evidence")).len(), 3);
+    assert!((1..=3).all(|sequence| ssh_keygen_accepts(directory, sequence)));
+
+    let found = verified(directory, &["evidence", "--signers", "allowed_signers", "--expect-head", head], 0);
+    assert_eq!(found.out.lines().next(), Some("evidence: pass"));
+    assert!(found.out.ends_with("\n3 reports, 3 signed by allowed keys\n"), "{found:?}");
+    let page = directory.join("evidence/000002/report.json");
+    let text = fs::read_to_string(&page).unwrap();
+    fs::write(&page, text.replace("id=9", "id=8")).unwrap();
+    let found = verified(directory, &["--output", "json"], 1);
+    let document: Value = serde_json::from_str(&found.out).unwrap();
+    let codes: Vec<&str> = document["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["report.modified", "signature.refused", "chain.broken"]);
+    assert!(!ssh_keygen_accepts(directory, 2));
+    fs::remove_dir_all(directory.join("evidence/000002")).unwrap();
+    let found = verified(directory, &[], 3);
+    assert!(found.out.contains("inconclusive: 000002: it does not exist"), "{found:?}");
+    verified(directory, &["--expect-head", head], 1);
+}
+
+#[test]
+fn a_restore_is_evidence_and_keys_of_rows_are_left_out_where_asked() {
+    let drill = Drill::new(15);
+    let (directory, shop) = (drill.directory(), drill.source.conninfo("shop"));
+    let rule = "[[invariants]]\nname = 'none'\nexpect = 'no-rows'\nsql = \"SELECT 's3cret' AS a\"\n";
+    configure(directory, &format!("keys = 'none'\n{rule}"));
+    assert_eq!(drill.run(&["backup", "--name", "b", &shop]).status, Some(0));
+    let restored = drill.run(&["restore", "--snapshot", "b"]);
+    assert_eq!(restored.status, Some(1), "{restored:?}");
+    assert!(restored.err.contains("evidence: 000001/report.json in evidence, signed by"), "{restored:?}");
+    let stored = report(directory, 1);
+    assert_eq!((&stored["run"]["command"], &stored["document"]["backup"]), (&"restore".into(), &"b".into()));
+    assert_eq!(stored["verdict"], "fail");
+    assert!(restored.out.contains("s3cret") && !stored.to_string().contains("a=s3cret"), "{stored}");
+    verified(directory, &[], 0);
+    let failed = drill.run(&["restore", "--snapshot", "none"]);
+    assert_eq!(failed.status, Some(2), "{failed:?}");
+    assert_eq!(report(directory, 2)["document"]["restore_status"], "failed");
+}
+
+#[test]
+fn what_cannot_be_stored_is_exit_2_and_the_verdict_is_printed() {
+    let drill = Drill::new(15);
+    let (directory, shop) = (drill.directory(), drill.source.conninfo("shop"));
+    assert_eq!(run(directory, &["capture", &shop, "-o", "m", "-q"]).status, Some(0));
+    configure(directory, "");
+    // Nothing can be written over a directory.
+    fs::create_dir_all(directory.join("evidence/000001/report.json")).unwrap();
+    let unstored = run(directory, &["verify", "m", &shop, "-q"]);
+    assert_eq!(unstored.status, Some(2), "{unstored:?}");
+    assert!(unstored.out.starts_with("integrity_checks: inconclusive\n"), "{unstored:?}");
+    assert!(unstored.err.starts_with("error: failed to store the evidence in evidence"), "{unstored:?}");
+    // What cannot be used is refused before any work.
+    let refused = |name: &str, reason: &str| {
+        let refused = run(directory, &["verify", "m", &shop]);
+        assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{name}: {refused:?}");
+        assert!(refused.err.contains(reason), "{name}: {refused:?}");
+    };
+    let key = directory.join("evidence.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    refused("a key for all to read", "hint: make it readable for its owner alone: `chmod 600 evidence.key`");
+    fs::remove_file(&key).unwrap();
+    refused("no key", "failed to read the signing key evidence.key");
+    fs::remove_dir_all(directory.join("evidence")).unwrap();
+    fs::write(directory.join("evidence"), "").unwrap();
+    refused("a file", "failed to create the directory evidence");
+}
+
+#[test]
+fn without_a_key_a_report_is_stored_and_said_not_to_be_signed() {
+    let drill = Drill::new(15);
+    let (directory, shop) = (drill.directory(), drill.source.conninfo("shop"));
+    fs::write(directory.join("state-lab.toml"), "evidence.store = 'evidence'\n").unwrap();
+    assert_eq!(run(directory, &["capture", &shop, "-o", "m", "-q"]).status, Some(0));
+    let stored = run(directory, &["verify", "m", &shop, "-q"]);
+    assert!(stored.err.contains("not signed, because [evidence] has no key"), "{stored:?}");
+    let found = verified(directory, &[], 3);
+    assert!(
+        found.out.contains("000001: it is not signed: report.json.sig does not exist [signature.missing]")
+    );
+    assert!(found.out.contains("no allowed signers were given"), "{found:?}");
+}
+
+#[test]
+fn a_key_is_created_once_for_its_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let keygen = ["evidence", "keygen", "-o", "k", "--identity", IDENTITY];
+    let created = run(directory.path(), &keygen);
+    assert_eq!(created.status, Some(0), "{created:?}");
+    assert!(created.out.starts_with("drills@example.com namespaces=\"state-lab-report\" ssh-ed25519 AAAA"));
+    let mode = |name: &str| fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("k"), mode("k.pub"), mode("k.pem")), (0o600, 0o644, 0o644));
+    let private = fs::read(directory.path().join("k")).unwrap();
+    let again = run(directory.path(), &keygen);
+    assert_eq!(again.status, Some(2), "{again:?}");
+    assert_eq!(fs::read(directory.path().join("k")).unwrap(), private);
+    fs::remove_file(directory.path().join("k.pub")).unwrap();
+    assert_eq!(run(directory.path(), &keygen).status, Some(2));
+    let misnamed = run(directory.path(), &["evidence", "keygen", "-o", "l", "--identity", "a b"]);
+    assert!(misnamed.err.contains("expected a name of letters, digits and @._+-"), "{misnamed:?}");
+    assert!(!directory.path().join("l").exists());
+}
