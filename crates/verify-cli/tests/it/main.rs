@@ -12,6 +12,8 @@ mod hints;
 mod json;
 #[path = "../../src/json_schema.rs"]
 mod json_schema;
+#[cfg(feature = "serve")]
+mod monitoring;
 mod pgbouncer;
 mod program;
 mod relay;
