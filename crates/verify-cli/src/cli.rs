@@ -241,6 +241,27 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Fails for a command without a snapshot, and for one whose help has changed.
+    #[cfg(all(feature = "s3", feature = "velero"))]
+    #[test]
+    fn the_help_of_every_command_is_known() {
+        fn help(command: &mut clap::Command, name: &str) {
+            // The number of jobs is that of the processors.
+            let jobs = verify_core::plan::Plan::default().jobs;
+            let mut text = command.render_long_help().to_string();
+            for option in ["connections to each database", "Number of parallel connections"] {
+                text = text.replace(&format!("{option}\n          \n          [default: {jobs}]"), option);
+            }
+            insta::assert_snapshot!(name, text);
+            for subcommand in command.get_subcommands_mut().filter(|subcommand| !subcommand.is_hide_set()) {
+                let hidden = |arg: clap::Arg| if arg.is_global_set() { arg.hide(true) } else { arg };
+                *subcommand = std::mem::take(subcommand).mut_args(hidden);
+                help(subcommand, &format!("{name}-{}", subcommand.get_name()));
+            }
+        }
+        help(&mut Cli::command(), "help");
+    }
+
     #[test]
     fn a_flag_is_found_where_the_rest_cannot_be_parsed() {
         let arguments: Vec<OsString> = ["state-lab", "--output=text", "frob", "--output", "json", "--color"]

@@ -258,3 +258,35 @@ impl Files {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use verify_core::compare::Coverage;
+
+    use super::*;
+
+    #[test]
+    fn damaged_files_are_a_finding_and_unchecked_ones_a_gap() {
+        let text = |files: &Files| {
+            let comparison = files.judge(Comparison::new(Vec::new(), Coverage::default()));
+            let findings = comparison.findings().iter().map(|finding| {
+                format!(
+                    "{}: {}: {}\n    hint: {}",
+                    finding.code(),
+                    finding.object,
+                    finding.message,
+                    finding.hint
+                )
+            });
+            let gaps = comparison.coverage().not_covered.iter();
+            let gaps = gaps.map(|gap| format!("not covered: {}: {}", gap.object, gap.reason));
+            findings.chain(gaps).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!([&Files::Whole, &Files::Unlisted].map(text), ["", ""]);
+        insta::assert_snapshot!(text(&Files::Damaged("\"base/1/2\" is missing".to_owned())), @r#"
+        backup.damaged: base backup: the stored files are not those that the server sent: "base/1/2" is missing
+            hint: do not use this backup; check its storage, and take another one
+        "#);
+        insta::assert_snapshot!(text(&Files::Unknown("pg_verifybackup is missing".to_owned())), @"not covered: files of the base backup: pg_verifybackup is missing");
+    }
+}

@@ -30,3 +30,21 @@ pub(super) fn next_step(finding: &Finding) -> &str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_step_of_every_code_is_known() {
+        let schema: serde_json::Value = schemars::schema_for!(Code).into();
+        let codes = schema["oneOf"].as_array().unwrap().iter().map(|code| code["const"].clone());
+        let line = |code| {
+            let code: Code = serde_json::from_value(code).unwrap();
+            let finding = Finding::new(code, "public.t", "a message");
+            format!("{code}: {}", if next_step(&finding).is_empty() { "-" } else { next_step(&finding) })
+        };
+        let lines: Vec<String> = codes.map(line).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}
