@@ -1,12 +1,12 @@
 //! Gathers the facts that `doctor` judges, from the configuration, the server, this machine and the places of backups.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use verify_core::manifest::Source;
 use verify_core::report::Report;
+use verify_doctor::facts::cluster::Cluster;
 use verify_doctor::facts::{
     ArchiveFiles, Backup, Content, Machine, Place, Proof, RestoreSide, Server, State,
 };
@@ -33,7 +33,6 @@ const REPORT_BYTES_MAX: u64 = 256 << 20;
 pub(crate) struct Request<'a> {
     pub(crate) database: Option<&'a str>,
     pub(crate) store: &'a StoreFlag,
-    #[expect(dead_code, reason = "for what is in a cluster")]
     pub(crate) cluster: &'a ClusterFlags,
     pub(crate) config: &'a Config,
 }
@@ -44,10 +43,17 @@ pub(crate) struct Request<'a> {
 ///
 /// If a database that was named cannot be reached.
 pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
-    let Request { database, store, cluster: _, config } = request;
-    if database.is_none() && config.database_names().next().is_none() && !store.is_given(config) {
-        let told = "failed to examine anything: neither a database nor a store of backups was given";
-        let hint = "set --database or --store, or add [databases.NAME] to the configuration";
+    let Request { database, store, cluster, config } = request;
+    let in_cluster = cluster.is_given() || config.has_velero();
+    if database.is_none()
+        && config.database_names().next().is_none()
+        && !store.is_given(config)
+        && !in_cluster
+    {
+        let told =
+            "failed to examine anything: neither a database, nor a cluster, nor a store of backups was given";
+        let hint =
+            "set --database, --context or --store, or add [databases.NAME] or [velero] to the configuration";
         return Err(Hinted::new(told, hint).into());
     }
     let nothing =
@@ -67,13 +73,21 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
     if let Some(name) = name {
         look_at_server(&mut facts, name, config, watch)?;
     }
-    if facts.server.is_ok() || store.is_given(config) {
+    if in_cluster {
+        let looked = look_at_cluster(cluster, config, watch)?;
+        facts.backups.push(looked.place());
+        facts.cluster = Ok(looked);
+    } else {
+        facts.cluster =
+            Err(Missing::not_applicable("no cluster was given: --context, or [velero] of the configuration"));
+    }
+    if (facts.server.is_ok() && !in_cluster) || store.is_given(config) {
         watch.step("looking at the stored backups")?;
         let server = facts.server.as_ref().ok();
         let place = store.path(config)?;
         let backups = backups(&place, server)
             .map_err(|error| Missing::unknown(format!("{error:#}"), "a store that this user may read"));
-        facts.backups.push(Place { name: place.display().to_string(), backups });
+        facts.backups.push(Place { name: place.display().to_string(), backups, reports: Ok(()) });
     }
     Ok(facts)
 }
@@ -102,6 +116,17 @@ fn look_at_server(facts: &mut Facts, name: &str, config: &Config, watch: &Watch<
         newest_client_major("pg_dump").ok_or_else(|| Missing::not_applicable("this machine has no pg_dump"));
     facts.server = Ok(server);
     Ok(())
+}
+
+/// Gathers what the Kubernetes cluster shows.
+#[cfg(feature = "velero")]
+fn look_at_cluster(flags: &ClusterFlags, config: &Config, watch: &Watch<'_>) -> Result<Cluster> {
+    verify_velero::posture::look(&flags.settings(config), store::open, watch)
+}
+
+#[cfg(not(feature = "velero"))]
+fn look_at_cluster(_: &ClusterFlags, _: &Config, _: &Watch<'_>) -> Result<Cluster> {
+    Err(crate::lacking::error("velero", "failed to look at a cluster"))
 }
 
 fn restore_side(name: &str, config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>> {
@@ -191,24 +216,6 @@ fn is_of(source: &Source, server: &Server) -> bool {
     }
 }
 
-/// The newest restore of this database; where none is known, the worst of the newest of all.
-fn proof(reports: &[Report], server: Option<&Server>) -> Option<Proof> {
-    let mut newest = BTreeMap::<&str, Proof>::new();
-    for report in reports {
-        let database = report.source.database.as_ref().map_or("", |source| source.database.as_str());
-        if server.is_some_and(|server| server.database != database) {
-            continue;
-        }
-        let proof = Proof { at: report.started_at, verdict: report.verdict() };
-        let known = newest.entry(database).or_insert(proof);
-        if proof.at > known.at {
-            *known = proof;
-        }
-    }
-    let verdict = newest.values().map(|proof| proof.verdict).max()?;
-    Some(Proof { at: newest.values().map(|proof| proof.at).min()?, verdict })
-}
-
 fn backup(
     record: &BackupRecord,
     path: &Path,
@@ -226,7 +233,7 @@ fn backup(
         state,
         bytes: Some(record.bytes),
         content,
-        proof: proof(reports, server),
+        proof: Proof::newest(reports, server.map(|server| server.database.as_str())),
     }
 }
 

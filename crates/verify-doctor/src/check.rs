@@ -44,6 +44,11 @@ impl Found {
         Self { object: object.into(), message: message.into(), lesser: None }
     }
 
+    /// As the whole answer.
+    pub(crate) fn into_answer(self) -> Answer {
+        vec![self].into()
+    }
+
     /// As a notice, whatever the severity of the code.
     pub fn as_notice(self) -> Self {
         Self { lesser: Some(Severity::Notice), ..self }

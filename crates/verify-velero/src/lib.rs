@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod cluster;
 pub mod failover;
+pub mod posture;
 pub mod provider;
 pub mod replicas;
 pub mod velero;

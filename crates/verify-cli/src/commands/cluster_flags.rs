@@ -70,6 +70,13 @@ impl ClusterFlags {
 }
 
 impl ClusterFlags {
+    /// Returns whether the command line names a cluster, a namespace or anything in them.
+    pub(crate) fn is_given(&self) -> bool {
+        let Self { database, location, velero_namespace } = self;
+        let DatabaseFlags { context, namespace, cluster, image: _ } = database;
+        [context, namespace, cluster, location, velero_namespace].into_iter().any(Option::is_some)
+    }
+
     /// The flags of a command that has only these.
     pub(crate) fn of(context: Option<String>, velero_namespace: Option<String>) -> Self {
         let database = DatabaseFlags { context, namespace: None, cluster: None, image: None };

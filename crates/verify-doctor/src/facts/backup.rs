@@ -1,7 +1,10 @@
 //! Stored backups, whoever made them, and the restores that proved them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use verify_core::finding::Verdict;
+use verify_core::report::Report;
 
 use crate::fact::Fact;
 
@@ -11,6 +14,8 @@ pub struct Place {
     pub name: String,
     /// The backups that hold this database, in any order.
     pub backups: Fact<Vec<Backup>>,
+    /// Whether the reports of restores could be read.
+    pub reports: Fact<()>,
 }
 
 /// A backup, whoever made it.
@@ -62,5 +67,25 @@ impl Backup {
     /// Whether it can be restored, with complaints or without.
     pub fn is_restorable(&self) -> bool {
         matches!(self.state, State::Good | State::Complained(_))
+    }
+}
+
+impl Proof {
+    /// The newest restore of a database among reports; where none is named, the worst of the newest of each.
+    pub fn newest(reports: &[Report], database: Option<&str>) -> Option<Self> {
+        let mut newest = BTreeMap::<&str, Self>::new();
+        for report in reports {
+            let of = report.source.database.as_ref().map_or("", |source| source.database.as_str());
+            if database.is_some_and(|database| database != of) {
+                continue;
+            }
+            let proof = Self { at: report.started_at, verdict: report.verdict() };
+            let known = newest.entry(of).or_insert(proof);
+            if proof.at > known.at {
+                *known = proof;
+            }
+        }
+        let verdict = newest.values().map(|proof| proof.verdict).max()?;
+        Some(Self { at: newest.values().map(|proof| proof.at).min()?, verdict })
     }
 }

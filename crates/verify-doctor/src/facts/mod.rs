@@ -1,6 +1,7 @@
 //! Everything that the checks judge, and when it was looked at.
 
 mod backup;
+pub mod cluster;
 mod machine;
 mod restore_side;
 mod server;
@@ -32,6 +33,8 @@ pub struct Facts {
     pub restore_side: Fact<RestoreSide>,
     /// Major version of the newest `pg_dump` of this machine.
     pub dump_major: Fact<u32>,
+    /// The Kubernetes cluster that the database runs in.
+    pub cluster: Fact<cluster::Cluster>,
     /// The places that hold backups of it.
     pub backups: Vec<Place>,
 }
@@ -57,6 +60,7 @@ impl Facts {
             machine: Err(why.clone()),
             restore_side: Err(why.clone()),
             dump_major: Err(why.clone()),
+            cluster: Err(why.clone()),
             backups: Vec::new(),
         }
     }

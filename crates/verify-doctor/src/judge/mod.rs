@@ -10,3 +10,5 @@ pub(crate) mod outgoing;
 pub(crate) mod replication;
 pub(crate) mod restore_side;
 mod shell;
+pub(crate) mod storage;
+pub(crate) mod velero;

@@ -34,7 +34,7 @@ impl Case {
     }
 
     fn examine(&mut self, backups: Vec<Backup>) -> Examination {
-        self.facts.backups = vec![Place { name: "store".to_owned(), backups: Ok(backups) }];
+        self.facts.backups = vec![Place { name: "store".to_owned(), backups: Ok(backups), reports: Ok(()) }];
         examined(&self.facts, Source::Backups)
     }
 
@@ -113,8 +113,10 @@ fn an_archive_within_the_rpo_makes_an_older_backup_a_notice() {
 #[test]
 fn a_place_that_cannot_be_looked_at_is_no_proof_of_absence() {
     let mut case = Case::new();
-    let unreadable = Place { name: "far".into(), backups: Err(Missing::unknown("denied", "list on it")) };
-    case.facts.backups = vec![Place { name: "near".into(), backups: Ok(vec![]) }, unreadable.clone()];
+    let unreadable =
+        Place { name: "far".into(), backups: Err(Missing::unknown("denied", "list on it")), reports: Ok(()) };
+    case.facts.backups =
+        vec![Place { name: "near".into(), backups: Ok(vec![]), reports: Ok(()) }, unreadable.clone()];
     let examination = examined(&case.facts, Source::Backups);
     assert_eq!((examination.verdict, examination.findings), (Verdict::Inconclusive, vec![]));
     assert!(

@@ -78,6 +78,16 @@ impl Cluster {
         Self { client, server: Server::new("http://fake/"), namespace: "default".to_owned() }
     }
 
+    /// The client, for objects of any kind.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The API server.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// The namespace of the context.
     pub fn default_namespace(&self) -> &str {
         &self.namespace

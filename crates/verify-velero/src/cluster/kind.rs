@@ -249,7 +249,7 @@ impl<K> Kind<K> {
     }
 
     /// Asks until there is an answer, were it a refusal.
-    fn ask<T, F>(&self, doing: &str, question: impl Fn() -> F) -> Result<Result<T, kube::Error>>
+    pub(super) fn ask<T, F>(&self, doing: &str, question: impl Fn() -> F) -> Result<Result<T, kube::Error>>
     where
         F: Future<Output = Result<T, kube::Error>>,
     {

@@ -10,6 +10,7 @@ pub(crate) mod fake_server;
 mod kind;
 mod label;
 pub mod lease;
+mod look;
 mod pod_settings;
 mod pod_state;
 mod postgres;
@@ -21,6 +22,7 @@ pub use error::{Refusal, Unanswered, recognise, refusal_hint};
 pub use kind::{Evicted, Kind, Namespaced, object};
 pub use label::{Component, KEPT, RUN, Run, labels, selector};
 pub use lease::LiveRun;
+pub use look::Looked;
 pub use pod_settings::{PodSettings, Resources, Toleration};
 pub use pod_state::{End, PodState, Waiting, is_over};
 pub use postgres::{

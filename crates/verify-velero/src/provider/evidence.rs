@@ -22,7 +22,7 @@ const RECORD_BYTES_MAX: u64 = 256 << 20;
 const ARTEFACT_BYTES_MAX: u64 = 256 << 20;
 
 /// A backup storage location, and the way into its bucket.
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     location: BackupStorageLocation,
     store: Box<dyn Store>,
 }
@@ -33,7 +33,7 @@ impl Evidence {
     /// # Errors
     ///
     /// If it does not exist, Velero cannot reach it, or its bucket cannot be reached from here.
-    pub(super) fn open(cluster: &Cluster, settings: &Settings, open: OpenStore) -> Result<Self> {
+    pub(crate) fn open(cluster: &Cluster, settings: &Settings, open: OpenStore) -> Result<Self> {
         let velero = settings.velero_namespace();
         let location = find(cluster, velero, settings.location.as_deref())?;
         if let Some(problem) = location_problem(&location) {
@@ -49,7 +49,7 @@ impl Evidence {
     }
 
     /// The bucket.
-    pub(super) fn store(&self) -> &dyn Store {
+    pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
     }
 
@@ -118,12 +118,12 @@ impl Evidence {
     }
 
     /// The folder of a backup's evidence, with a slash at its end.
-    pub(super) fn folder(name: &BackupName) -> String {
+    pub(crate) fn folder(name: &BackupName) -> String {
         key(name, "")
     }
 
     /// An artefact that Velero keeps of a backup, such as its results; nothing where it was not written.
-    pub(super) fn of_backup(&self, name: &str, artefact: Artefact) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn of_backup(&self, name: &str, artefact: Artefact) -> Result<Option<Vec<u8>>> {
         self.store.get(&artefact.of_backup(name), ARTEFACT_BYTES_MAX)
     }
 

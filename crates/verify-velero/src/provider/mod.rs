@@ -16,7 +16,7 @@ mod announcement;
 mod backup;
 mod basebackup_claim;
 mod claim_state;
-mod evidence;
+pub(crate) mod evidence;
 mod following;
 mod latest;
 mod method;
