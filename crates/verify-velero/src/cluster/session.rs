@@ -115,7 +115,7 @@ impl Session {
     ///
     /// If the command has ended.
     pub fn send(&self, line: String) -> Result<()> {
-        self.orders.send(line).ok().context("the command in the pod has ended")
+        self.orders.send(line).ok().context("the command in the pod has exited")
     }
 
     /// Sends the same line again and again, until this value goes.
