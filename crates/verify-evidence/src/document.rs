@@ -46,7 +46,15 @@ pub fn stated(document: &Value) -> Result<Verdict, String> {
 /// If the document is not as its format requires.
 pub fn derived(document: &Value) -> Result<Option<Verdict>, String> {
     let verdict = match format(document) {
-        report::FORMAT | RESTORE => Verdict::worst(reports(document)?.iter().map(Report::verdict)),
+        report::FORMAT => Verdict::worst(reports(document)?.iter().map(Report::verdict)),
+        RESTORE => {
+            let reports = reports(document)?;
+            let integrity = Verdict::worst(reports.iter().map(|report| report.comparison().verdict()));
+            if verdict_in(document, "integrity_checks")? != integrity {
+                return Err(format!("its integrity_checks are not {integrity}, which its findings give"));
+            }
+            Verdict::worst(reports.iter().map(Report::verdict))
+        }
         REPLICAS => of_replicas(document)?,
         FAILOVER => of_failover(&document["drill"])?,
         ERROR => Verdict::Inconclusive,

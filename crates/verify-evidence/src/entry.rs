@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::thread;
 
 use anyhow::Result;
 use ring::digest;
@@ -21,6 +22,8 @@ pub const REPORT_BYTES_MAX: u64 = 64 << 20;
 /// A larger signature or bundle is not read.
 pub const SIGNATURE_BYTES_MAX: u64 = 256 << 10;
 
+/// Entries that are read at the same time, each of which may be as large as a report.
+const AT_ONCE: usize = 8;
 /// Digits of an entry's number in the name of its folder, at least.
 const DIGITS: usize = 6;
 /// Beginning of the names of unfinished files.
@@ -53,7 +56,13 @@ pub struct StoredReport {
 ///
 /// If the store cannot be listed or read. A file that is not a report is not an error.
 pub fn entries(store: &dyn Store) -> Result<Vec<Entry>> {
-    Listing::read(store)?.numbers().map(|(sequence, names)| entry(store, sequence, names)).collect()
+    let mut entries = Vec::new();
+    let read = |sequence, names: &BTreeMap<String, u64>| entry(store, sequence, names);
+    Listing::read(store)?.each(read, |_, entry| {
+        entries.push(entry);
+        Ok(())
+    })?;
+    Ok(entries)
 }
 
 fn entry(store: &dyn Store, sequence: u64, names: &BTreeMap<String, u64>) -> Result<Entry> {
@@ -154,9 +163,31 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The entries, each with the names and sizes of its objects.
-    pub(crate) fn numbers(&self) -> impl DoubleEndedIterator<Item = (u64, &BTreeMap<String, u64>)> {
-        self.entries.iter().map(|(sequence, names)| (*sequence, names))
+    /// Reads the entries, several at a time, since a bucket takes its time to answer, and takes them in order. `read` gets
+    /// the names and sizes of an entry's objects.
+    pub(crate) fn each<T: Send>(
+        &self,
+        read: impl Fn(u64, &BTreeMap<String, u64>) -> Result<T> + Sync,
+        mut take: impl FnMut(u64, T) -> Result<()>,
+    ) -> Result<()> {
+        let entries: Vec<_> = self.entries.iter().collect();
+        for some in entries.chunks(AT_ONCE) {
+            let results: Vec<Result<T>> = thread::scope(|scope| {
+                let read = &read;
+                let threads: Vec<_> = some
+                    .iter()
+                    .map(|(sequence, names)| scope.spawn(move || read(**sequence, names)))
+                    .collect();
+                let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                threads.into_iter().map(join).collect()
+            });
+            for ((sequence, _), result) in some.iter().zip(results) {
+                take(**sequence, result?)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -53,14 +53,16 @@ pub fn verify(
     expect_head: Option<&str>,
 ) -> Result<Verification> {
     let listing = Listing::read(store)?;
-    let mut walk = Walk { store, signers, problems: Vec::new(), seen: BTreeMap::new(), signed: 0 };
+    let mut walk = Walk { signers, problems: Vec::new(), seen: BTreeMap::new(), signed: 0 };
     if signers.is_none() {
         let message = "no allowed signers were given, so no signature was verified";
         walk.problems.push(Problem::new(Code::SignersNone, None, message));
     }
-    for (sequence, names) in listing.numbers() {
-        walk.entry(sequence, names)?;
-    }
+    let read = |sequence, names: &BTreeMap<String, u64>| Files::read(store, sequence, names);
+    listing.each(read, |sequence, files| {
+        walk.entry(sequence, &files);
+        Ok(())
+    })?;
     walk.foreign(&listing.foreign);
     if let Some(expected) = expect_head {
         walk.head(expected);
@@ -70,12 +72,29 @@ pub fn verify(
 
 /// State of the walk from the first report to the last.
 struct Walk<'a> {
-    store: &'a dyn Store,
     signers: Option<&'a Signers>,
     problems: Vec<Problem>,
     /// The reports so far.
     seen: BTreeMap<u64, Seen>,
     signed: u64,
+}
+
+/// Content of an entry's objects, or why there is none.
+struct Files {
+    report: Result<Vec<u8>, String>,
+    signature: Result<Vec<u8>, String>,
+    bundle: Result<Vec<u8>, String>,
+}
+
+impl Files {
+    fn read(store: &dyn Store, sequence: u64, names: &BTreeMap<String, u64>) -> Result<Self> {
+        let read = |name, bytes_max| content(store, sequence, name, names, bytes_max);
+        Ok(Self {
+            report: read(REPORT, REPORT_BYTES_MAX)?,
+            signature: read(SIGNATURE, SIGNATURE_BYTES_MAX)?,
+            bundle: read(BUNDLE, SIGNATURE_BYTES_MAX)?,
+        })
+    }
 }
 
 /// A report that was read.
@@ -90,9 +109,10 @@ impl Walk<'_> {
         self.problems.push(Problem::new(code, sequence, message));
     }
 
-    fn entry(&mut self, sequence: u64, names: &BTreeMap<String, u64>) -> Result<()> {
+    fn entry(&mut self, sequence: u64, files: &Files) {
         self.gap(sequence);
-        let text = match content(self.store, sequence, REPORT, names, REPORT_BYTES_MAX)? {
+        let Files { report, signature, bundle } = files;
+        let text = match report {
             Ok(text) => text,
             Err(reason) => {
                 self.problem(
@@ -100,11 +120,11 @@ impl Walk<'_> {
                     sequence,
                     format!("it has signatures, but no report: {reason}"),
                 );
-                return Ok(());
+                return;
             }
         };
-        let sha256 = sha256(&text);
-        let envelope = match Envelope::from_json(&text) {
+        let sha256 = sha256(text);
+        let envelope = match Envelope::from_json(text) {
             Ok(envelope) => Some(envelope),
             Err(error) => {
                 self.problem(Code::ReportUnreadable, sequence, format!("{error:#}"));
@@ -115,19 +135,17 @@ impl Walk<'_> {
             self.verdict(sequence, envelope);
             self.place(sequence, envelope);
         }
-        let signature = content(self.store, sequence, SIGNATURE, names, SIGNATURE_BYTES_MAX)?;
-        let bundle = content(self.store, sequence, BUNDLE, names, SIGNATURE_BYTES_MAX)?;
         let before = self.problems.len();
-        for reason in [&signature, &bundle].into_iter().filter_map(|found| found.as_ref().err()) {
+        for reason in [signature, bundle].into_iter().filter_map(|found| found.as_ref().err()) {
             self.problem(Code::SignatureMissing, sequence, format!("it is not signed: {reason}"));
         }
         if let Some(signers) = self.signers {
-            let report = Report { sequence, text: &text, sha256: &sha256, envelope: envelope.as_ref() };
-            self.signatures(signers, &report, signature.ok().as_deref(), bundle.ok().as_deref());
+            let report = Report { sequence, text, sha256: &sha256, envelope: envelope.as_ref() };
+            let (signature, bundle) = (signature.as_deref().ok(), bundle.as_deref().ok());
+            self.signatures(signers, &report, signature, bundle);
             self.signed += u64::from(self.problems.len() == before);
         }
         self.seen.insert(sequence, Seen { sha256, stored_at: envelope.map(|envelope| envelope.stored_at) });
-        Ok(())
     }
 
     /// Names the numbers before this one that have no objects.
@@ -187,7 +205,8 @@ impl Walk<'_> {
             self.problem(code, sequence, message);
         }
         let Envelope { stored_at, run, .. } = envelope;
-        let before = self.seen.values().next_back().and_then(|seen| seen.stored_at);
+        // The latest of all: a minute at a time would add up.
+        let before = self.seen.values().filter_map(|seen| seen.stored_at).max();
         if run.finished_at < run.started_at || *stored_at + CLOCK_TOLERANCE < run.finished_at {
             let message = format!(
                 "its run began at {}, ended at {} and was stored at {stored_at}",
@@ -195,7 +214,7 @@ impl Walk<'_> {
             );
             self.problem(Code::TimeBackwards, sequence, message);
         } else if let Some(before) = before.filter(|before| *stored_at + CLOCK_TOLERANCE < *before) {
-            let message = format!("it was stored at {stored_at}, and the report before it at {before}");
+            let message = format!("it was stored at {stored_at}, and a report before it at {before}");
             self.problem(Code::TimeBackwards, sequence, message);
         }
     }
@@ -210,26 +229,22 @@ impl Walk<'_> {
             return Some((Code::ChainForked, message));
         };
         let follows = folder(previous.sequence);
-        if previous.sequence >= sequence {
-            return Some((Code::ChainBroken, format!("it says that it follows {follows}, a later report")));
+        if previous.sequence >= sequence || previous.sequence == 0 {
+            let message = format!("it says that it follows {follows}, which cannot be before it");
+            return Some((Code::ChainBroken, message));
         }
-        match self.seen.get(&previous.sequence) {
-            // A gap, which is named already.
-            None => None,
-            Some(seen) if seen.sha256 != previous.sha256 => {
-                let message = format!(
-                    "it follows a report {follows} whose SHA-256 is {}, and that of the stored one is {}: one of them was \
-                     modified or replaced",
-                    previous.sha256, seen.sha256
-                );
-                Some((Code::ChainBroken, message))
-            }
-            Some(_) => {
-                let other = self.seen.keys().find(|other| **other > previous.sequence)?;
-                let message = format!("it follows {follows}, as does {}", folder(*other));
-                Some((Code::ChainForked, message))
-            }
+        let stored = self.seen.get(&previous.sequence);
+        if let Some(seen) = stored.filter(|seen| seen.sha256 != previous.sha256) {
+            let message = format!(
+                "it follows a report {follows} whose SHA-256 is {}, and that of the stored one is {}: one of them was \
+                 modified or replaced",
+                previous.sha256, seen.sha256
+            );
+            return Some((Code::ChainBroken, message));
         }
+        // Where the previous report is missing, that is named already.
+        let other = self.seen.keys().find(|other| **other > previous.sequence)?;
+        Some((Code::ChainForked, format!("it follows {follows}, as does {}", folder(*other))))
     }
 
     fn signatures(

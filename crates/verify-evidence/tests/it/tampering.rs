@@ -150,8 +150,10 @@ fn a_report_that_was_replaced_is_named_even_with_the_genuine_key() {
     case.assert(Verdict::Fail, &["chain.broken 3"]);
     assert!(case.verify().problems[0].message.contains("one of them was modified or replaced"));
     let case = Case::new(2);
-    case.resign(2, |envelope| envelope.previous.as_mut().unwrap().sequence = 9);
-    case.assert(Verdict::Fail, &["chain.broken 2"]);
+    for impossible in [0, 2, 9] {
+        case.resign(2, |envelope| envelope.previous.as_mut().unwrap().sequence = impossible);
+        case.assert(Verdict::Fail, &["chain.broken 2"]);
+    }
 }
 
 #[test]
@@ -161,8 +163,10 @@ fn a_fork_is_named() {
     case.resign(4, |envelope| envelope.previous = second);
     case.assert(Verdict::Fail, &["chain.forked 4"]);
     assert_eq!(case.verify().problems[0].message, "it follows 000002, as does 000003");
+    case.store.remove("000002/");
+    case.assert(Verdict::Fail, &["report.missing 2", "chain.forked 4"]);
     case.resign(4, |envelope| envelope.previous = None);
-    case.assert(Verdict::Fail, &["chain.forked 4"]);
+    case.assert(Verdict::Fail, &["report.missing 2", "chain.forked 4"]);
 }
 
 #[test]
@@ -187,10 +191,30 @@ fn a_verdict_that_does_not_follow_is_named_even_if_it_is_signed() {
     case.assert(Verdict::Fail, &["report.verdict 1"]);
     case.resign(1, |envelope| {
         envelope.verdict = Verdict::Pass;
-        envelope.document = json!({ "format": "state-lab-restore", "verdict": "pass", "reports": [] });
+        envelope.document = json!({
+            "format": "state-lab-restore", "verdict": "pass", "integrity_checks": "inconclusive", "reports": [],
+        });
     });
     case.assert(Verdict::Fail, &["report.verdict 1"]);
-    case.resign(1, |envelope| envelope.document = json!({ "format": "unknown", "verdict": "pass" }));
+    let restore = |integrity: &str| {
+        json!({
+            "format": "state-lab-restore", "verdict": "fail", "integrity_checks": integrity,
+            "reports": [document(lost_rows())],
+        })
+    };
+    for (integrity, verdict, expected) in
+        [("fail", Verdict::Pass, &[][..]), ("pass", Verdict::Fail, &["report.verdict 1"])]
+    {
+        case.resign(1, |envelope| {
+            envelope.verdict = Verdict::Fail;
+            envelope.document = restore(integrity);
+        });
+        case.assert(verdict, expected);
+    }
+    case.resign(1, |envelope| {
+        envelope.verdict = Verdict::Pass;
+        envelope.document = json!({ "format": "unknown", "verdict": "pass" });
+    });
     case.assert(Verdict::Pass, &["report.verdict-not-derived 1"]);
 }
 
@@ -209,6 +233,23 @@ fn times_that_run_backwards_are_named_and_clocks_that_differ_a_little_are_not() 
     case.assert(Verdict::Fail, &["time.backwards 2"]);
     case.resign(2, |envelope| envelope.run.finished_at = time(-1));
     case.assert(Verdict::Fail, &["time.backwards 2"]);
+}
+
+#[test]
+fn small_steps_back_do_not_add_up() {
+    let case = Case::new(4);
+    for (sequence, seconds) in [(3, 200 - 40), (4, 200 - 80)] {
+        case.resign(sequence, |envelope| {
+            envelope.stored_at = time(seconds);
+            envelope.run.finished_at = time(1);
+        });
+        if sequence == 3 {
+            let sha256 = sha256(&case.store.content("000003/report.json"));
+            case.resign(4, |envelope| envelope.previous.as_mut().unwrap().sha256 = sha256);
+            case.assert(Verdict::Pass, &[]);
+        }
+    }
+    case.assert(Verdict::Fail, &["time.backwards 4"]);
 }
 
 #[test]
