@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -21,8 +21,10 @@ use verify_drill::store::Secret;
 
 /// A larger file is not a key.
 const FILE_BYTES_MAX: u64 = 64 << 10;
-/// Permissions that only a user other than the owner needs.
-const OTHERS: u32 = 0o077;
+/// Permissions of the group and of others.
+const ALL_BUT_OWNER: u32 = 0o077;
+/// The same, but that the group may read.
+const ALL_BUT_GROUP: u32 = 0o037;
 /// `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410 §4), up to the key itself.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
@@ -46,7 +48,8 @@ pub struct GeneratedKey {
 }
 
 impl SigningKey {
-    /// Reads a key without a passphrase: OpenSSH's format, or PKCS#8 in PEM.
+    /// Reads a key without a passphrase: OpenSSH's format, or PKCS#8 in PEM. Nobody but its owner may read it; a group may,
+    /// where the file belongs to somebody else, as that of a Secret does in a pod.
     ///
     /// # Errors
     ///
@@ -59,8 +62,18 @@ impl SigningKey {
             bail!("{}: it is not a regular file", doing());
         }
         let mode = found.permissions().mode() & 0o777;
-        if mode & OTHERS != 0 {
-            let hint = format!("make it readable for its owner alone: `chmod 600 {}`", path.display());
+        let is_own = found.uid() == rustix::process::geteuid().as_raw();
+        let (forbidden, hint) = match is_own {
+            true => (
+                ALL_BUT_OWNER,
+                format!("make it readable for its owner alone: `chmod 600 {}`", path.display()),
+            ),
+            false => (
+                ALL_BUT_GROUP,
+                "in Kubernetes, set `defaultMode: 0440` at the volume of the Secret".to_owned(),
+            ),
+        };
+        if mode & forbidden != 0 {
             return Err(Hinted::new(
                 format!("{}: other users may access it (mode {mode:04o})", doing()),
                 hint,

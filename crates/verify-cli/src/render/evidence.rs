@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use verify_drill::openmetrics::severity_name;
-use verify_drill::quantity::counted;
+use verify_drill::quantity::{count, counted};
 use verify_evidence::entry::folder;
 use verify_evidence::verify::Verification;
 
@@ -23,6 +23,6 @@ pub(crate) fn evidence(found: &Verification, style: &Style) -> String {
     if !problems.is_empty() {
         text.push('\n');
     }
-    let _ = writeln!(text, "{}, {signed} signed by allowed keys", counted(*reports, "report"));
+    let _ = writeln!(text, "{}, {} signed by allowed keys", counted(*reports, "report"), count(*signed));
     text
 }
