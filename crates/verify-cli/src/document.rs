@@ -228,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn evidence_derives_the_verdict_that_a_document_states() {
+        use verify_evidence::document::{derived, stated};
+        let failover = verify_velero::failover::sample_outcome();
+        let documents = [
+            FailoverDocument::new(&failover).to_json().unwrap(),
+            crate::render::replica::tests::found().to_json().unwrap(),
+        ];
+        for text in documents {
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let verdict = stated(&value).unwrap();
+            assert_eq!(derived(&value), Ok(Some(verdict)), "{text}");
+        }
+    }
+
+    #[test]
     fn an_error_is_as_the_schema_says() {
         let error = anyhow::anyhow!("no such context").context("failed to reach the cluster");
         for (exit, kind) in [(Exit::COULD_NOT_RUN, "other"), (Exit::INTERRUPTED, "interrupted")] {
