@@ -6,6 +6,7 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use verify_evidence::signers::Signers;
 use verify_evidence::{bundle, sshsig};
 
 use crate::samples::{IDENTITY, allow, envelope, key, output, statement};
@@ -57,6 +58,56 @@ fn a_signature_of_ssh_keygen_is_accepted() {
     assert_eq!(String::from_utf8_lossy(&signature), sshsig::sign(&key, b"report").unwrap());
     assert_eq!(sshsig::verify(&signature, b"report", key.public()), Ok(()));
     run(&["-Y", "sign", "-f", "key", "-n", "file", "report.json"]);
+}
+
+#[test]
+fn allowed_signers_mean_what_they_mean_to_ssh_keygen() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let key = key();
+    fs::write(path("report.json"), "report").unwrap();
+    fs::write(path("report.json.sig"), sshsig::sign(&key, b"report").unwrap()).unwrap();
+    let public = key.public().to_openssh();
+    let other = crate::samples::key().public().to_openssh();
+    let mut decisions = [0, 0];
+    for line in [
+        format!("{IDENTITY} {public}"),
+        format!("{IDENTITY} {public} a comment"),
+        format!("other {public}"),
+        format!("other,{IDENTITY} {public}"),
+        format!("*@example.com {public}"),
+        format!("drills?example.com {public}"),
+        format!("drills@example.co {public}"),
+        format!("!{IDENTITY},* {public}"),
+        format!("*,!drills* {public}"),
+        format!("*,!other {public}"),
+        format!("{IDENTITY} {other}"),
+        format!("{IDENTITY} {other}\n{IDENTITY} {public}"),
+        format!("other {public}\n{IDENTITY} {public}"),
+        format!("{IDENTITY} namespaces=\"state-lab-report\" {public}"),
+        format!("{IDENTITY} namespaces=\"file,state-lab-*\" {public}"),
+        format!("{IDENTITY} namespaces=\"file\" {public}"),
+        format!("{IDENTITY} namespaces=\"*,!state-lab-report\" {public}"),
+        format!("{IDENTITY} valid-after=\"20261121Z\" {public}"),
+        format!("{IDENTITY} valid-after=\"202611210300Z\" {public}"),
+        format!("{IDENTITY} valid-after=\"20261121030001Z\" {public}"),
+        format!("{IDENTITY} valid-before=\"20261121030000Z\" {public}"),
+        format!("{IDENTITY} valid-before=\"20261121025959Z\" {public}"),
+        format!("{IDENTITY} valid-after=\"20261120Z\",valid-before=\"20261122Z\" {public}"),
+        format!("{IDENTITY} namespaces=\"file\",valid-before=\"20261122Z\" {public}"),
+    ] {
+        fs::write(path("allowed_signers"), format!("# comment\n\n{line}\n")).unwrap();
+        let mut verify = Command::new("ssh-keygen");
+        verify.args(["-Y", "verify", "-f", "allowed_signers", "-I", IDENTITY, "-n", sshsig::NAMESPACE]);
+        verify.args(["-s", "report.json.sig", "-O", "verify-time=20261121030000Z"]);
+        verify.current_dir(directory.path()).stdin(File::open(path("report.json")).unwrap());
+        let (accepted, text) = output(&mut verify);
+        let at = "2026-11-21T03:00:00Z".parse().unwrap();
+        let permitted = Signers::read(&path("allowed_signers")).unwrap().permit(key.public(), IDENTITY, at);
+        assert_eq!(permitted.is_ok(), accepted, "{line}: {permitted:?}, {text}");
+        decisions[usize::from(accepted)] += 1;
+    }
+    assert!(decisions.iter().all(|count| *count > 8), "{decisions:?}");
 }
 
 #[test]
