@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use verify_core::manifest::Source;
 use verify_core::report::Report;
+use verify_doctor::facts::bucket::{Bucket, Holds};
 use verify_doctor::facts::cluster::Cluster;
 use verify_doctor::facts::{
     ArchiveFiles, Backup, Content, Machine, Place, Proof, RestoreSide, Server, State,
@@ -13,7 +14,7 @@ use verify_doctor::facts::{
 use verify_doctor::{Fact, Facts, Missing, postgres};
 use verify_drill::backup_record::{BackupRecord, CopyMethod};
 use verify_drill::hint::Hinted;
-use verify_drill::store::{Address, Folder, Store as _};
+use verify_drill::store::{Address, Folder, Location, Store as _};
 use verify_drill::watch::Watch;
 use verify_local::Store;
 use verify_local::server::newest_client_major;
@@ -73,13 +74,18 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
     if let Some(name) = name {
         look_at_server(&mut facts, name, config, watch)?;
     }
+    facts.buckets = Ok(Vec::new());
     if in_cluster {
         let looked = look_at_cluster(cluster, config, watch)?;
+        facts.buckets = Ok(buckets_of_velero(cluster, config, &looked, watch)?);
         facts.backups.push(looked.place());
         facts.cluster = Ok(looked);
     } else {
         facts.cluster =
             Err(Missing::not_applicable("no cluster was given: --context, or [velero] of the configuration"));
+    }
+    if let Ok(buckets) = &mut facts.buckets {
+        buckets.extend(bucket_of_wal(config, watch)?);
     }
     if (facts.server.is_ok() && !in_cluster) || store.is_given(config) {
         watch.step("looking at the stored backups")?;
@@ -127,6 +133,55 @@ fn look_at_cluster(flags: &ClusterFlags, config: &Config, watch: &Watch<'_>) -> 
 #[cfg(not(feature = "velero"))]
 fn look_at_cluster(_: &ClusterFlags, _: &Config, _: &Watch<'_>) -> Result<Cluster> {
     Err(crate::lacking::error("velero", "failed to look at a cluster"))
+}
+
+/// Looks at the bucket of each BackupStorageLocation.
+#[cfg(feature = "velero")]
+fn buckets_of_velero(
+    flags: &ClusterFlags,
+    config: &Config,
+    cluster: &Cluster,
+    watch: &Watch<'_>,
+) -> Result<Vec<Bucket>> {
+    watch.step("looking at the buckets of the BackupStorageLocations")?;
+    let places = verify_velero::posture::places(&flags.settings(config), cluster)?;
+    let look = |(name, place): (String, Result<Location>)| {
+        bucket(format!("BackupStorageLocation {name}"), place, Holds::Backups)
+    };
+    Ok(places.into_iter().map(look).collect())
+}
+
+#[cfg(not(feature = "velero"))]
+fn buckets_of_velero(_: &ClusterFlags, _: &Config, _: &Cluster, _: &Watch<'_>) -> Result<Vec<Bucket>> {
+    Ok(Vec::new())
+}
+
+/// Looks at the bucket of the WAL archive that the configuration names, if it names one.
+fn bucket_of_wal(config: &Config, watch: &Watch<'_>) -> Result<Option<Bucket>> {
+    let Some(address) = config.wal_archive().map(Address::of_path).transpose()?.flatten() else {
+        return Ok(None);
+    };
+    watch.step(&format!("looking at the bucket of {address}"))?;
+    let place = config.s3().location(&address).map(|place| Location { prefix: address.key.clone(), ..place });
+    Ok(Some(bucket(format!("wal_archive {address}"), place, Holds::Wal)))
+}
+
+/// Looks at a bucket; what cannot be looked at is unknown.
+fn bucket(name: String, place: Result<Location>, holds: Holds) -> Bucket {
+    place.and_then(|place| look_at_bucket(name.clone(), &place, holds)).unwrap_or_else(|error| {
+        let why = Missing::unknown(format!("{error:#}"), "a bucket of S3 that can be reached from here");
+        Bucket::unknown(name, holds, &why)
+    })
+}
+
+#[cfg(feature = "s3")]
+fn look_at_bucket(name: String, place: &Location, holds: Holds) -> Result<Bucket> {
+    verify_s3::posture(name, place, holds)
+}
+
+#[cfg(not(feature = "s3"))]
+fn look_at_bucket(_: String, place: &Location, _: Holds) -> Result<Bucket> {
+    Err(crate::lacking::error("s3", &format!("failed to look at {place}")))
 }
 
 fn restore_side(name: &str, config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>> {
@@ -233,6 +288,7 @@ fn backup(
         state,
         bytes: Some(record.bytes),
         content,
+        kind: format!("{:?}", record.method),
         proof: Proof::newest(reports, server.map(|server| server.database.as_str())),
     }
 }

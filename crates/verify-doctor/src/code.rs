@@ -4,12 +4,12 @@ use verify_core::finding::Severity::{Fail, Notice};
 
 use crate::check::{Check, Source};
 use crate::judge::{
-    archive, backups, catalogue, durability, heartbeat, machine, outgoing, replication, restore_side,
+    archive, backups, bucket, catalogue, durability, heartbeat, machine, outgoing, replication, restore_side,
     storage, velero,
 };
 
 /// All checks, in the order in which they are made and documented.
-pub const CHECKS: [Check; 73] = [
+pub const CHECKS: [Check; 76] = [
     Check {
         code: "backup.none",
         severity: Fail,
@@ -739,6 +739,36 @@ pub const CHECKS: [Check; 73] = [
         remedy: "Set another serverName in the backup of the recovered cluster.",
         reads: "list on clusters.postgresql.cnpg.io in the namespace",
         judge: storage::cnpg_overwrites,
+    },
+    Check {
+        code: "bucket.lifecycle",
+        severity: Fail,
+        source: Source::Bucket,
+        about: "A rule of the bucket deletes objects of a repository, or backups before they have expired.",
+        effect: "Backups that Velero lists lack data: they fail in the restore.",
+        remedy: "Remove the rule: Velero deletes what has expired, by its ttl, and maintains its repositories.",
+        reads: "s3:GetLifecycleConfiguration of the buckets",
+        judge: bucket::lifecycle,
+    },
+    Check {
+        code: "bucket.unencrypted",
+        severity: Notice,
+        source: Source::Bucket,
+        about: "The bucket does not encrypt new objects by default.",
+        effect: "Whoever gets its disks reads Kubernetes' objects, Secrets among them, and the manifests.",
+        remedy: "Set a default encryption of the bucket.",
+        reads: "s3:GetEncryptionConfiguration of the buckets",
+        judge: bucket::unencrypted,
+    },
+    Check {
+        code: "bucket.deletable",
+        severity: Notice,
+        source: Source::Bucket,
+        about: "The bucket has no object lock.",
+        effect: "Whoever has Velero's credentials can delete every backup, as ransomware does first.",
+        remedy: "Copy the backups to a bucket with object lock in another account, and check it with `state-lab replicas`.",
+        reads: "s3:GetBucketObjectLockConfiguration and s3:GetBucketVersioning of the buckets",
+        judge: bucket::deletable,
     },
 ];
 

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use verify_core::finding::Severity;
 
-use crate::fact::{Fact, Missing};
+use crate::fact::{Fact, Missing, known};
+use crate::facts::cluster::Cluster;
 use crate::facts::{Facts, Server, Settings};
 
 /// Value of `format` in the file of a state.
@@ -155,7 +156,66 @@ fn parts(facts: &Facts) -> BTreeMap<String, Part> {
     );
     parts.insert("extensions".to_owned(), server(|server| server.extensions.clone()));
     parts.insert("collations".to_owned(), server(|server| server.collation_versions.clone()));
+    for (name, read) in OF_CLUSTER {
+        let part = facts.cluster.as_ref().map_err(Clone::clone).and_then(read);
+        parts.insert(name.to_owned(), part);
+    }
     parts
+}
+
+/// Reads a part of a cluster.
+type Read = fn(&Cluster) -> Part;
+
+/// The parts that a cluster has.
+const OF_CLUSTER: [(&str, Read); 6] = [
+    ("schedules", |cluster| {
+        each(&cluster.schedules, |one| {
+            let state = if one.paused { "paused" } else { "active" };
+            (one.name.clone(), format!("{}, {state}, kept for {}", one.cron, one.ttl))
+        })
+    }),
+    ("locations", |cluster| {
+        each(&cluster.locations, |one| {
+            let region = one.region.as_deref().unwrap_or("no region");
+            let endpoint = one.endpoint.as_deref().unwrap_or("its own address");
+            (one.name.clone(), format!("{} {} in {region} at {endpoint}", one.provider, one.bucket))
+        })
+    }),
+    ("snapshot classes", |cluster| {
+        each(&cluster.snapshot_classes, |one| {
+            let label = if one.is_labelled { "for Velero" } else { "not for Velero" };
+            let kind = one.longhorn_type.as_deref().unwrap_or("no type");
+            (one.name.clone(), format!("{}, {}, {label}, {kind}", one.driver, one.deletion_policy))
+        })
+    }),
+    ("storage classes", |cluster| {
+        each(&cluster.storage_classes, |one| {
+            let encrypted = match one.encrypted {
+                Some(true) => "encrypted",
+                Some(false) => "not encrypted",
+                None => "encryption unknown",
+            };
+            (one.name.clone(), format!("{}, {encrypted}", one.driver))
+        })
+    }),
+    ("quotas", |cluster| {
+        each(&cluster.quotas, |one| {
+            let shown = |limit: Option<u64>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
+            let limits = format!("{} bytes, {} claims", shown(one.storage_bytes_max), shown(one.claims_max));
+            (one.name.clone(), limits)
+        })
+    }),
+    ("images of Velero", |cluster| {
+        each(&cluster.images, |image| {
+            let name = image.rsplit('/').next().unwrap_or_default();
+            let name = name.split([':', '@']).next().unwrap_or_default();
+            (name.to_owned(), image.clone())
+        })
+    }),
+];
+
+fn each<T>(objects: &Fact<Vec<T>>, value: impl Fn(&T) -> (String, String)) -> Part {
+    Ok(known(objects)?.iter().map(value).collect())
 }
 
 fn settings(settings: &Settings) -> Part {

@@ -5,6 +5,7 @@ mod client;
 mod failure;
 mod keys;
 mod object_draft;
+mod posture;
 mod retention;
 mod upload;
 #[cfg(test)]
@@ -12,3 +13,4 @@ mod wire_tests;
 
 pub use bucket::Bucket;
 pub use failure::recognise;
+pub use posture::posture;

@@ -245,3 +245,60 @@ fn an_object_that_stops_arriving_is_given_up() {
     assert!(error.contains("after 0 of the object"), "{error}");
     assert_eq!(connections.load(Ordering::Relaxed), 1, "it was asked again");
 }
+
+#[test]
+fn the_posture_of_a_bucket_is_what_the_service_says() {
+    use verify_doctor::Missing;
+    use verify_doctor::facts::bucket::{ExpirationRule, Holds};
+
+    let said = |body: &str| answer("200 OK", "", body.len(), body);
+    let rules = "<LifecycleConfiguration>\
+        <Rule><ID>old</ID><Filter><Prefix>lab/</Prefix></Filter><Status>Enabled</Status>\
+        <Expiration><Days>14</Days></Expiration></Rule>\
+        <Rule><ID>off</ID><Filter><Prefix></Prefix></Filter><Status>Disabled</Status>\
+        <Expiration><Days>1</Days></Expiration></Rule>\
+        <Rule><ID>markers</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>\
+        <Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration></Rule>\
+        <Rule><ID>versions</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>\
+        <NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule>\
+        </LifecycleConfiguration>";
+    let encryption = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
+        <SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
+    let versioning = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    let lock =
+        "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+    let look = |answers: [String; 4]| {
+        let script = Script::new(&answers.each_ref().map(String::as_str));
+        let location = Location { prefix: "/lab/".to_owned(), ..location(&script.endpoint) };
+        let found = super::posture("b".to_owned(), &location, Holds::Backups).unwrap();
+        assert_eq!(script.asked().len(), 4);
+        found
+    };
+    let good = look([said(rules), said(encryption), said(versioning), said(lock)]);
+    let rule = ExpirationRule { name: "old".to_owned(), prefix: "lab/".to_owned(), days: 14 };
+    assert_eq!((good.prefix.as_str(), good.lifecycle), ("lab/", Ok(vec![rule])));
+    assert_eq!((good.is_encrypted, good.is_versioned, good.is_locked), (Ok(true), Ok(true), Ok(true)));
+
+    let none = look([
+        refused("404 Not Found", "NoSuchLifecycleConfiguration"),
+        refused("404 Not Found", "ServerSideEncryptionConfigurationNotFoundError"),
+        said("<VersioningConfiguration/>"),
+        refused("404 Not Found", "ObjectLockConfigurationNotFoundError"),
+    ]);
+    assert_eq!((none.lifecycle, none.is_encrypted), (Ok(vec![]), Ok(false)));
+    assert_eq!((none.is_versioned, none.is_locked), (Ok(false), Ok(false)));
+
+    let denied = look([
+        refused("403 Forbidden", "AccessDenied"),
+        refused("405 Method Not Allowed", "MethodNotAllowed"),
+        said(versioning),
+        refused("404 Not Found", "NoSuchBucket"),
+    ]);
+    let needs = |fact: Missing| match fact {
+        Missing::Unknown { needs, .. } => needs,
+        Missing::NotApplicable(_) => "nothing".to_owned(),
+    };
+    assert_eq!(needs(denied.lifecycle.unwrap_err()), "s3:GetLifecycleConfiguration");
+    assert_eq!(needs(denied.is_encrypted.unwrap_err()), "nothing");
+    assert_eq!(needs(denied.is_locked.unwrap_err()), "a bucket that can be reached from here");
+}

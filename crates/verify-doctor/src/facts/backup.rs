@@ -27,6 +27,8 @@ pub struct Backup {
     /// The bytes of its data, where they are known.
     pub bytes: Option<u64>,
     pub content: Content,
+    /// How it was made, and of what: sizes are compared only with others of the same kind.
+    pub kind: String,
     /// The newest attempt to restore and verify it.
     pub proof: Option<Proof>,
 }

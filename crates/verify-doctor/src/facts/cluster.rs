@@ -172,6 +172,20 @@ impl VeleroBackup {
         if self.snapshots > 0 && !listed { None } else { Some(false) }
     }
 
+    /// Its copies by method and volume.
+    fn kind(&self) -> String {
+        let mut copies: Vec<String> = self
+            .copies
+            .iter()
+            .map(|copy| {
+                let of = copy.claim.as_ref().or(copy.pod_volume.as_ref().map(|(_, volume)| volume));
+                format!("{:?} {}", copy.method, of.map_or("", String::as_str))
+            })
+            .collect();
+        copies.sort();
+        copies.join(", ")
+    }
+
     /// The same as any other backup; none where it has not begun, or is being deleted.
     fn as_any(&self, pods: &[DatabasePod]) -> Option<Backup> {
         let counted = |number: u64, noun: &str| verify_drill::quantity::counted(number, noun);
@@ -197,6 +211,7 @@ impl VeleroBackup {
             started_at: self.started_at?,
             state,
             bytes: sizes().next().map(|_| sizes().sum()),
+            kind: self.kind(),
             content: if outside { Content::Server } else { Content::LocalSnapshot },
             proof: self.proof,
         })

@@ -1,6 +1,7 @@
 //! Everything that the checks judge, and when it was looked at.
 
 mod backup;
+pub mod bucket;
 pub mod cluster;
 mod machine;
 mod restore_side;
@@ -35,6 +36,8 @@ pub struct Facts {
     pub dump_major: Fact<u32>,
     /// The Kubernetes cluster that the database runs in.
     pub cluster: Fact<cluster::Cluster>,
+    /// The buckets that hold backups or WAL.
+    pub buckets: Fact<Vec<bucket::Bucket>>,
     /// The places that hold backups of it.
     pub backups: Vec<Place>,
 }
@@ -61,6 +64,7 @@ impl Facts {
             restore_side: Err(why.clone()),
             dump_major: Err(why.clone()),
             cluster: Err(why.clone()),
+            buckets: Err(why.clone()),
             backups: Vec::new(),
         }
     }

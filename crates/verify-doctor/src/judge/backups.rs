@@ -77,9 +77,7 @@ pub(crate) fn shrunk(facts: &Facts) -> Result<Answer, Missing> {
         backups.sort_by_key(|backup| Reverse(backup.started_at));
         let Some((newest, earlier)) = backups.split_first() else { continue };
         // Sizes of a dump and of a server's files cannot be compared.
-        let alike = earlier.iter().filter(|backup| {
-            std::mem::discriminant(&backup.content) == std::mem::discriminant(&newest.content)
-        });
+        let alike = earlier.iter().filter(|backup| backup.kind == newest.kind);
         let mut sizes: Vec<u64> = alike.filter_map(|backup| backup.bytes).take(EARLIER_MAX).collect();
         sizes.sort_unstable();
         let Some((now, usual)) = newest.bytes.zip(sizes.get(sizes.len() / 2).copied()) else { continue };

@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod backups;
+pub(crate) mod bucket;
 pub(crate) mod catalogue;
 pub(crate) mod durability;
 pub(crate) mod heartbeat;

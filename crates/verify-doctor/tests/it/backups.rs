@@ -16,6 +16,7 @@ fn backup(name: &str, hours: i64) -> Backup {
         state: State::Good,
         bytes: Some(1_000_000),
         content: Content::Server,
+        kind: "physical".to_owned(),
         proof: Some(Proof { at: started_at + SignedDuration::from_hours(1), verdict: Verdict::Pass }),
     }
 }
@@ -61,6 +62,14 @@ fn every_bad_state_of_backups_is_found_and_the_good_one_is_silent() {
         (with(&|backups| drop(backups.pop())), &["backup.none"]),
         (with(&|backups| backups[2].bytes = Some(499_999)), &["backup.shrunk"]),
         (with(&|backups| backups[2].bytes = Some(500_000)), &[]),
+        // A dump is smaller than the server's files.
+        (
+            with(&|backups| {
+                backups[2].bytes = Some(9);
+                backups[2].kind = "logical".to_owned();
+            }),
+            &[],
+        ),
         (
             with(&|backups| backups[2].state = State::Bad("is PartiallyFailed".into())),
             &["backup.none", "backup.partial"],

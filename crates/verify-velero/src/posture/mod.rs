@@ -6,7 +6,7 @@ mod seen;
 mod storage;
 mod velero;
 
-pub use seen::look;
+pub use seen::{look, places};
 
 #[cfg(test)]
 mod tests;

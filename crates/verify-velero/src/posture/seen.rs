@@ -6,12 +6,12 @@ use anyhow::Result;
 use serde_json::Value;
 use verify_doctor::facts::cluster as facts;
 use verify_doctor::{Fact, Missing};
-use verify_drill::store::OpenStore;
+use verify_drill::store::{Location, OpenStore};
 use verify_drill::watch::Watch;
 
 use super::{bucket, storage, velero};
 use crate::cluster::{Cluster, Looked};
-use crate::provider::Settings;
+use crate::provider::{self, Settings};
 
 /// The Secret of Velero's repositories.
 const REPOSITORY_SECRET: &str = "velero-repo-credentials";
@@ -57,6 +57,22 @@ pub fn look(settings: &Settings, open_store: OpenStore, watch: &Watch<'_>) -> Re
     watch.step("looking at the bucket of the backups")?;
     bucket::add(&mut facts, &cluster, settings, open_store);
     Ok(facts)
+}
+
+/// The bucket of each BackupStorageLocation, or why it cannot be used.
+///
+/// # Errors
+///
+/// If the API server does not answer.
+pub fn places(settings: &Settings, facts: &facts::Cluster) -> Result<Vec<(String, Result<Location>)>> {
+    let cluster = settings.connect()?;
+    let names = facts.locations.iter().flatten().map(|location| location.name.clone());
+    Ok(names
+        .map(|name| {
+            let place = provider::place_of(&cluster, settings.velero_namespace(), Some(&name));
+            (name, place)
+        })
+        .collect())
 }
 
 impl Seen {

@@ -659,6 +659,42 @@ fn what_may_not_be_read_is_inconclusive_with_the_right_and_never_absent() {
     }
 }
 
+#[test]
+fn what_changed_in_a_cluster_is_named() {
+    use verify_doctor::drift::State;
+
+    let before = State::of(&facts(&good()));
+    let drift = before.changes(&facts(&good()));
+    assert_eq!((drift.changes, drift.not_compared), (vec![], vec![]));
+    let mut seen = good();
+    first(&mut seen.schedules)["spec"]["paused"] = true.into();
+    first(&mut seen.snapshot_classes)["deletionPolicy"] = "Retain".into();
+    last(&mut seen.locations)["spec"]["objectStorage"]["bucket"] = "elsewhere".into();
+    first(&mut seen.storage_classes)["metadata"]["name"] = "faster".into();
+    first(&mut seen.quotas)["spec"]["hard"]["persistentvolumeclaims"] = "6".into();
+    first(&mut seen.deployments)["spec"]["template"]["spec"]["containers"][0]["image"] =
+        "velero/velero:v1.19.0".into();
+    let drift = before.changes(&facts(&seen));
+    let shown = drift.changes.iter().map(|change| {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        format!("{} {}: {} -> {}", change.part, change.name, value(&change.before), value(&change.after))
+    });
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            "images of Velero velero: velero/velero:v1.18.3 -> velero/velero:v1.19.0",
+            "locations region-b: aws velero-eu-west-1 in eu-west-1 at its own address -> aws elsewhere in eu-west-1 at its own address",
+            "quotas q: 10737418240 bytes, 5 claims -> 10737418240 bytes, 6 claims",
+            "schedules nightly: 30 2 * * *, active, kept for 7d -> 30 2 * * *, paused, kept for 7d",
+            "snapshot classes ebs: ebs.csi.aws.com, Delete, for Velero, no type -> ebs.csi.aws.com, Retain, for Velero, no type",
+            "storage classes fast: ebs.csi.aws.com, encrypted -> -",
+            "storage classes faster: - -> ebs.csi.aws.com, encrypted",
+        ]
+    );
+    seen.schedules = Err(Missing::unknown("denied", "list"));
+    assert_eq!(before.changes(&facts(&seen)).not_compared[0].part, "schedules");
+}
+
 /// A kind of objects, and how to deny it.
 type Denial = (&'static str, fn(&mut Seen));
 
