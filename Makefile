@@ -24,7 +24,7 @@ test:
 
 # All features are what the tests are built with; these are the other combinations.
 features:
-	@for features in "" report s3 serve velero; do \
+	@for features in "" drill report s3 serve velero; do \
 		echo "state-lab with the features: $${features:-none}"; \
 		$(CARGO) check --quiet --package state-lab --no-default-features --features "$$features" || exit; \
 	done

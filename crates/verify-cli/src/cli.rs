@@ -167,6 +167,10 @@ enum Command {
     Replicas(commands::replicas::Replicas),
     #[cfg(not(feature = "velero"))]
     Replicas(commands::lacking::Lacking),
+    #[cfg(feature = "drill")]
+    Drill(commands::drill::Drill),
+    #[cfg(not(feature = "drill"))]
+    Drill(commands::lacking::Lacking),
     #[cfg(feature = "report")]
     Report(commands::report::Report),
     #[cfg(not(feature = "report"))]
@@ -211,6 +215,10 @@ impl Command {
             Self::Failover(command) => command.run(globals),
             #[cfg(feature = "velero")]
             Self::Replicas(command) => command.run(globals),
+            #[cfg(feature = "drill")]
+            Self::Drill(command) => command.run(globals),
+            #[cfg(not(feature = "drill"))]
+            Self::Drill(command) => command.run("drill"),
             #[cfg(feature = "report")]
             Self::Report(command) => command.run(globals),
             #[cfg(not(feature = "report"))]

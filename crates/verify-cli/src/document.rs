@@ -19,6 +19,8 @@ use verify_doctor::Examination;
 use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
 use verify_evidence::verify::Verification;
+#[cfg(feature = "drill")]
+use verify_gameday::outcome::DrillOutcome;
 #[cfg(feature = "report")]
 use verify_report::history::History;
 #[cfg(feature = "velero")]
@@ -83,6 +85,11 @@ impl Document for Replica {
     const FORMAT: &'static str = "state-lab-replicas";
 }
 
+#[cfg(feature = "drill")]
+impl Document for DrillOutcome {
+    const FORMAT: &'static str = "state-lab-drill";
+}
+
 #[cfg(feature = "report")]
 impl Document for History {
     const FORMAT: &'static str = "state-lab-history";
@@ -125,6 +132,8 @@ pub fn schema() -> Value {
         framed::<FailoverDocument<'static>>(&mut generator, "`failover`"),
         #[cfg(feature = "velero")]
         framed::<Replica>(&mut generator, "`replicas`"),
+        #[cfg(feature = "drill")]
+        framed::<DrillOutcome>(&mut generator, "`drill`"),
         #[cfg(feature = "report")]
         framed::<History>(&mut generator, "`report`"),
         framed::<Examination>(&mut generator, "`doctor`"),

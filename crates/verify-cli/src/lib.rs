@@ -13,7 +13,13 @@ mod framing;
 mod globals;
 #[cfg(test)]
 mod json_schema;
-#[cfg(any(not(feature = "report"), not(feature = "s3"), not(feature = "serve"), not(feature = "velero")))]
+#[cfg(not(all(
+    feature = "drill",
+    feature = "report",
+    feature = "s3",
+    feature = "serve",
+    feature = "velero"
+)))]
 mod lacking;
 mod posture;
 mod progress;

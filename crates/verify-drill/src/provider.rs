@@ -124,8 +124,17 @@ pub struct RestoredCopy {
     pub warnings: Vec<String>,
     /// Objects that could not be removed.
     pub left: Vec<String>,
-    /// Instructions to connect to the restored server and to remove it, if it was left running.
-    pub kept: Option<String>,
+    /// The restored server, if it was left running.
+    pub kept: Option<KeptServer>,
+}
+
+/// A restored server that was left running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptServer {
+    /// A connection string to its first database, valid where the server runs.
+    pub conninfo: String,
+    /// How to connect to it and how to remove it, in words.
+    pub note: String,
 }
 
 impl RestoredCopy {

@@ -5,7 +5,7 @@ use verify_core::postgres::Settings;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::{BackupRecord, CopyMethod};
 use verify_drill::provider::{
-    BackupRequest, Provider, Removal, RestoreRequest, RestoredCopy, StoredAt, TakenBackup,
+    BackupRequest, KeptServer, Provider, Removal, RestoreRequest, RestoredCopy, StoredAt, TakenBackup,
 };
 use verify_drill::quantity::bytes;
 use verify_drill::watch::Watch;
@@ -80,13 +80,14 @@ fn words(record: &BackupRecord) -> &'static str {
 }
 
 /// Leaves the restored server running; how to connect to it and to remove it.
-fn keep(restored: Restored) -> Result<String> {
+fn keep(restored: Restored) -> Result<KeptServer> {
     let database = restored.databases.first().map_or("postgres", |database| database.database()).to_owned();
     let (conninfo, pid) = (restored.conninfo(&database), restored.server.pid());
     let path = restored.keep()?;
-    Ok(format!(
+    let note = format!(
         "the restored server is still running, as process {pid}; connect to it with\n    psql \"{conninfo}\"\nstop and \
          remove it with\n    state-lab cleanup\nIts files are in {}",
         path.display()
-    ))
+    );
+    Ok(KeptServer { conninfo, note })
 }

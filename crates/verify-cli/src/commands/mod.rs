@@ -12,10 +12,12 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
+#[cfg(feature = "drill")]
+pub(crate) mod drill;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;
-#[cfg(any(not(feature = "report"), not(feature = "serve"), not(feature = "velero")))]
+#[cfg(not(all(feature = "drill", feature = "report", feature = "serve", feature = "velero")))]
 pub(crate) mod lacking;
 pub(crate) mod measuring;
 #[cfg(feature = "velero")]

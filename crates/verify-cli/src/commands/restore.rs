@@ -106,7 +106,7 @@ impl Restore {
             }
             storing::report_left(&restored.left);
             if let Some(kept) = &restored.kept {
-                terminal::print_note(&format!("{kept}\n"));
+                terminal::print_note(&format!("{}\n", kept.note));
             }
             printed
         })
@@ -128,6 +128,7 @@ fn document<'a>(backup: &'a BackupName, restored: &'a RestoredCopy) -> RestoreDo
         rpo: recovery::bound(reports),
         reports,
         report_files,
+        conninfo: restored.kept.as_ref().map(|kept| kept.conninfo.as_str()),
     }
 }
 

@@ -112,6 +112,9 @@ pub(crate) struct RestoreDocument<'a> {
     pub(crate) reports: &'a [Report],
     /// Addresses of the stored reports.
     pub(crate) report_files: &'a [String],
+    /// A connection string to the first restored database, where the server was left running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) conninfo: Option<&'a str>,
 }
 
 /// A failover drill.

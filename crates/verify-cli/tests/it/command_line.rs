@@ -66,6 +66,8 @@ fn every_command_has_help_with_examples() {
                    measure outage, errors and lost acknowledged writes
       replicas     Check by content that another region's copy of a Velero backup is
                    complete and equal
+      drill        Run a game day: steps from a file, each timed and judged, with
+                   faults that must be seen to bite
       report       Print the history of stored reports, or one of them
       serve        Show stored reports and running drills in a browser, and as
                    metrics for Prometheus

@@ -8,6 +8,7 @@ mod doctor;
 mod drill;
 mod evidence;
 mod files;
+mod game_days;
 mod hints;
 mod json;
 #[path = "../../src/json_schema.rs"]

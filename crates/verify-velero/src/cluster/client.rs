@@ -88,6 +88,11 @@ impl Cluster {
         &self.server
     }
 
+    /// Returns the name of the current context of the kubeconfig; `None` without one.
+    pub fn current_context() -> Option<String> {
+        Kubeconfig::read().ok()?.current_context
+    }
+
     /// The namespace of the context.
     pub fn default_namespace(&self) -> &str {
         &self.namespace

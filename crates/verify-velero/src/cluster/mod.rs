@@ -3,6 +3,7 @@
 //! Objects are built and judged by functions that take no client; only [`Cluster`] and [`Session`] speak to a cluster.
 
 mod agent_pod;
+mod applied;
 mod client;
 mod error;
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::velero::object::Observed;
 use verify_drill::evidence::{write_metrics, write_reports};
 use verify_drill::judging::{Found, Judging};
 use verify_drill::problem::Problem;
-use verify_drill::provider::{RestoreRequest, RestoredCopy};
+use verify_drill::provider::{KeptServer, RestoreRequest, RestoredCopy};
 use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 
@@ -195,10 +195,11 @@ impl Restoring<'_> {
             self.record.backup.databases.iter().map(|database| database.name.clone()).collect();
         let report_files = self.keep_reports(&reports, &databases);
         let kept = conninfo.map(|conninfo| {
-            format!(
+            let note = format!(
                 "the restored server is still running; connect to it with\n    kubectl -n {namespace} exec -it {pod} -- psql \
                  \"{conninfo}\"\nremove it with\n    state-lab cleanup"
-            )
+            );
+            KeptServer { conninfo, note }
         });
         let warnings = warnings.iter().map(|warning| format!("Velero warns: {warning}")).collect();
         Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
