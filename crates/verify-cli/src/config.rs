@@ -330,6 +330,20 @@ impl Config {
         self.evidence.as_ref()
     }
 
+    /// The store of reports that a command line names, or the configuration's.
+    ///
+    /// # Errors
+    ///
+    /// If neither has one.
+    pub(crate) fn evidence_store<'a>(&'a self, given: Option<&'a Path>) -> Result<&'a Path> {
+        let of_file = || self.evidence.as_ref().map(|table| table.store.as_path());
+        given.or_else(of_file).ok_or_else(|| {
+            let hint =
+                "give the folder or s3://bucket/prefix, or add a table [evidence] to the configuration";
+            Hinted::new("failed to find the store of reports: none was given", hint).into()
+        })
+    }
+
     /// SHA-256 of the file, if there is one.
     pub(crate) fn sha256(&self) -> Option<&str> {
         self.sha256.as_deref()

@@ -1,6 +1,7 @@
 //! Evidence of a run: its document, stored after the newest report, and signed where there is a key.
 
 use std::fs::{DirBuilder, File};
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -8,20 +9,27 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
+use verify_core::event;
 use verify_drill::failure::is_interruption;
 use verify_drill::interrupt;
+#[cfg(feature = "report")]
+use verify_drill::store::Folder;
 use verify_drill::store::{Store, refuse_remote};
+use verify_drill::watch::Event;
 use verify_evidence::chain::{Appended, Signer, append};
 use verify_evidence::entry::sha256_of;
 use verify_evidence::envelope::{Run, Trigger};
 use verify_evidence::key::SigningKey;
 use verify_evidence::keys::Redaction;
+#[cfg(feature = "report")]
+use verify_report::running::RunningFile;
 
 use crate::config::{Config, EvidenceTable};
 use crate::document::{ErrorDocument, Failed};
 use crate::exit::Exit;
 use crate::framing::Document;
 use crate::globals::Globals;
+use crate::progress::Progress;
 use crate::{failure, store, terminal};
 
 /// Flags about the evidence of a run.
@@ -71,6 +79,9 @@ struct Writer {
     /// All of it but the end.
     run: Run,
     quiet: bool,
+    /// The state of the run, for the dashboard. A bucket has none: each write would be billed, and kept where versions are.
+    #[cfg(feature = "report")]
+    running: Option<RunningFile>,
 }
 
 impl EvidenceFlags {
@@ -84,6 +95,9 @@ impl EvidenceFlags {
         let Some(table) = config.evidence().filter(|_| !no_evidence) else { return Ok(Evidence(None)) };
         let EvidenceTable { store, key, signers: _, identity, keys, keys_secret } = table;
         create(store)?;
+        #[cfg(feature = "report")]
+        let running =
+            store.is_dir().then(|| RunningFile::begin(Folder::new(store.clone()), command, Timestamp::now));
         let store = store::folder_or_bucket(store, config.s3())?;
         // A store that cannot be listed is not one to which a report can be appended.
         store.folders("")?;
@@ -107,11 +121,35 @@ impl EvidenceFlags {
             finished_at: now,
         };
         let redaction = Redaction::new(*keys, keys_secret.as_deref())?;
-        Ok(Evidence(Some(Writer { store, signer, redaction, run, quiet: globals.quiet })))
+        Ok(Evidence(Some(Writer {
+            store,
+            signer,
+            redaction,
+            run,
+            quiet: globals.quiet,
+            #[cfg(feature = "report")]
+            running,
+        })))
     }
 }
 
 impl Evidence {
+    /// Adds an event of the run to its state, which the dashboard shows.
+    pub(crate) fn note(&self, event: &Event) {
+        #[cfg(feature = "report")]
+        if let Some(running) = self.0.as_ref().and_then(|writer| writer.running.as_ref()) {
+            running.add(event);
+        }
+        #[cfg(not(feature = "report"))]
+        let _ = event;
+    }
+
+    /// Shows an event of a measurement, and returns whether to go on.
+    pub(crate) fn take(&self, event: event::Event, progress: &Progress) -> ControlFlow<()> {
+        self.note(&Event::Measure(event.clone()));
+        progress.take(event)
+    }
+
     /// Does work; an error with which it ends is evidence too, unless it was interrupted.
     pub(crate) fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         work().inspect_err(|error| {

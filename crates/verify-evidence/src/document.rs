@@ -7,6 +7,7 @@ use verify_core::report::{self, Report};
 const RESTORE: &str = "state-lab-restore";
 const REPLICAS: &str = "state-lab-replicas";
 const FAILOVER: &str = "state-lab-failover";
+const DRILL: &str = "state-lab-drill";
 /// The document of a run that could not be made: it proves nothing.
 const ERROR: &str = "state-lab-error";
 
@@ -57,6 +58,7 @@ pub fn derived(document: &Value) -> Result<Option<Verdict>, String> {
         }
         REPLICAS => of_replicas(document)?,
         FAILOVER => of_failover(&document["drill"])?,
+        DRILL => of_drill(document)?,
         ERROR => Verdict::Inconclusive,
         _ => return Ok(None),
     };
@@ -86,6 +88,21 @@ fn of_failover(drill: &Value) -> Result<Verdict, String> {
     let open = drill["moved"] == "none" || impact["recorded_to_end"] != true;
     let severities = [failed.then_some(Severity::Fail), open.then_some(Severity::Inconclusive)];
     Ok(Verdict::of(severities.into_iter().flatten()))
+}
+
+fn of_drill(document: &Value) -> Result<Verdict, String> {
+    let steps = list(document, "steps")?;
+    let severity = |step: &Value| {
+        let text = |field: &str| step[field].as_str().ok_or_else(|| lacks(field));
+        Ok(match (text("result")?, text("phase")?) {
+            ("expected", _) => None,
+            ("unexpected" | "late", "method" | "after" | "rollback") => Some(Severity::Fail),
+            _ => Some(Severity::Inconclusive),
+        })
+    };
+    let severities: Vec<Option<Severity>> = steps.iter().map(severity).collect::<Result<_, String>>()?;
+    let none = steps.is_empty().then_some(Severity::Inconclusive);
+    Ok(Verdict::of(severities.into_iter().flatten().chain(none)))
 }
 
 fn format(document: &Value) -> &str {
@@ -165,7 +182,27 @@ mod tests {
     }
 
     #[test]
+    fn the_verdict_of_a_drill_follows_from_its_steps() {
+        let document = |steps: &[(&str, &str)]| {
+            let steps: Vec<Value> =
+                steps.iter().map(|(phase, result)| json!({ "phase": phase, "result": result })).collect();
+            json!({ "format": DRILL, "steps": steps })
+        };
+        for (steps, expected) in [
+            (&[("method", "expected"), ("rollback", "expected")][..], Verdict::Pass),
+            (&[], Verdict::Inconclusive),
+            (&[("before", "unexpected")], Verdict::Inconclusive),
+            (&[("method", "not-bitten"), ("method", "not-run")], Verdict::Inconclusive),
+            (&[("method", "unexpected"), ("method", "not-run")], Verdict::Fail),
+            (&[("after", "late")], Verdict::Fail),
+            (&[("method", "expected"), ("rollback", "unexpected")], Verdict::Fail),
+        ] {
+            assert_eq!(derived(&document(steps)), Ok(Some(expected)), "{steps:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_derived_from_an_unknown_format() {
-        assert_eq!(derived(&json!({ "format": "state-lab-drill", "verdict": "pass" })), Ok(None));
+        assert_eq!(derived(&json!({ "format": "state-lab-unknown", "verdict": "pass" })), Ok(None));
     }
 }

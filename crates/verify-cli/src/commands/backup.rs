@@ -103,7 +103,7 @@ impl Backup {
         let provider = (provider.open)(&options)?;
         let plan = waiting(effort.plan(&config, hash.into()), wait);
         let request = BackupRequest { name, method, plan };
-        let taken = storing::watched(globals, "backing up", |watch| provider.backup(&request, watch))?;
+        let taken = storing::watched(globals, "backing up", None, |watch| provider.backup(&request, watch))?;
         let document = BackupDocument::new(&taken);
         let printed = globals.terminal().result(&document, |style| restore::backup(&taken, style));
         storing::report_left(&taken.left);

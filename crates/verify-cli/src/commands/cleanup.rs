@@ -45,7 +45,7 @@ impl Cleanup {
         let remove = |provider: &str| {
             let provider = providers::choose(Some(provider), None, &config)?;
             let provider = (provider.open)(&Options::new(&config, &store, &cluster))?;
-            storing::with_steps(globals, |watch| provider.remove_leftovers(watch))
+            storing::with_steps(globals, None, |watch| provider.remove_leftovers(watch))
         };
         let mut all = remove("local")?;
         if in_cluster {

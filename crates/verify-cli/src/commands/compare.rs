@@ -61,7 +61,7 @@ impl Compare {
             let draft = report.open(&config)?;
             let progress = globals.terminal().progress("comparing");
             let (one, other) = (source.database(), restored.database());
-            let comparison = compare_databases(&one, &other, &plan, &|event| progress.take(event))
+            let comparison = compare_databases(&one, &other, &plan, &|event| evidence.take(event, &progress))
                 .with_context(|| format!("failed to compare {} with {}", source.place, restored.place))?;
             drop(progress);
             let side = |target: Target| Side { place: target.place, database: None };

@@ -74,7 +74,7 @@ impl Doctor {
         let draft = save.as_deref().map(|path| FileDraft::new(path, Existing::Replace)).transpose()?;
         let request =
             Request { database: database.as_deref(), store: &store, cluster: &cluster, config: &config };
-        let facts = storing::with_steps(globals, |watch| posture::facts(&request, watch))?;
+        let facts = storing::with_steps(globals, None, |watch| posture::facts(&request, watch))?;
         let mut examined = examine(&facts, &selection);
         if let Some(before) = before {
             examined = examined.with_drift(before.changes(&facts));

@@ -19,6 +19,7 @@ use verify_gameday::outcome::{DrillOutcome, StepOutcome, StepResult};
 use super::storing;
 use crate::config::Config;
 use crate::connect::Target;
+use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::Style;
@@ -44,6 +45,8 @@ pub(crate) struct Drill {
     /// Answer questions from the file
     #[arg(long, requires = "yes")]
     non_interactive: bool,
+    #[command(flatten)]
+    evidence: EvidenceFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -54,7 +57,7 @@ EXAMPLES:
 
 impl Drill {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { file: path, dry_run, yes, non_interactive } = self;
+        let Self { file: path, dry_run, yes, non_interactive, evidence } = self;
         let config = globals.config()?;
         let text = read(&path)?;
         let file = DrillFile::parse(&text).with_context(|| format!("failed to read {}", path.display()))?;
@@ -77,9 +80,13 @@ impl Drill {
             world: &world,
             now: Timestamp::now,
         };
-        let outcome = storing::with_steps(globals, |watch| drill.run(watch))?;
-        globals.terminal().result(&outcome, |style| text_of(&outcome, style))?;
-        Ok(if interrupt::asked() { Exit::INTERRUPTED } else { outcome.verdict().into() })
+        let evidence = evidence.begin("drill", &config, globals)?;
+        let outcome =
+            evidence.watch(|| storing::with_steps(globals, Some(&evidence), |watch| drill.run(watch)))?;
+        let exit = if interrupt::asked() { Exit::INTERRUPTED } else { outcome.verdict().into() };
+        evidence.conclude(&outcome, exit, || {
+            globals.terminal().result(&outcome, |style| text_of(&outcome, style))
+        })
     }
 }
 

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
-use verify_drill::hint::Hinted;
 use verify_drill::store::{Draft as _, Existing, FileDraft};
 use verify_evidence::key::SigningKey;
 use verify_evidence::signers::{self, Signers};
@@ -21,7 +20,7 @@ use crate::{render, store};
 
 /// Create keys that sign reports, and verify stored reports
 ///
-/// With an [evidence] table in state-lab.toml, every run of verify, compare, restore, failover and replicas stores its
+/// With an [evidence] table in state-lab.toml, every run of verify, compare, restore, failover, replicas and drill stores its
 /// report, chained to the one before, and signed if there is a key. docs/evidence.md is for whoever audits them.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -155,11 +154,7 @@ impl Verify {
         let Self { store, signers, expect_head } = self;
         let config = globals.config()?;
         let table = config.evidence();
-        let Some(place) = store.as_deref().or(table.map(|table| table.store.as_path())) else {
-            let hint =
-                "give the folder or s3://bucket/prefix, or add a table [evidence] to the configuration";
-            return Err(Hinted::new("failed to find the store of reports: none was given", hint).into());
-        };
+        let place = config.evidence_store(store.as_deref())?;
         let signers = signers.as_deref().or(table.and_then(|table| table.signers.as_deref()));
         let signers = signers.map(Signers::read).transpose()?;
         let store = store::folder_or_bucket(place, config.s3())?;

@@ -138,7 +138,7 @@ impl Failover {
                 settle,
                 objective_ms: config.outage_objective().map_or(TRANSIENT_MS, Period::ms),
             };
-            storing::with_steps(globals, |watch| failover::drill(&cluster, &request, watch))
+            storing::with_steps(globals, Some(&evidence), |watch| failover::drill(&cluster, &request, watch))
         })?;
         let document = FailoverDocument::new(&outcome);
         evidence.conclude(&document, outcome.verdict().into(), || {

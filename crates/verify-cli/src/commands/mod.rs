@@ -11,9 +11,9 @@ pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
-pub(crate) mod evidence;
 #[cfg(feature = "drill")]
 pub(crate) mod drill;
+pub(crate) mod evidence;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub(crate) mod heartbeat;

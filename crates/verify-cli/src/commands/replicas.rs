@@ -58,7 +58,7 @@ impl Replicas {
             let (a, b) = Sides::choose(from, to, &config).open()?;
             let reading = if read { ReadPolicy::Everything } else { ReadPolicy::WhereNeeded };
             let (a, b) = (store::open(&a)?, store::open(&b)?);
-            storing::with_steps(globals, |watch| {
+            storing::with_steps(globals, Some(&evidence), |watch| {
                 replicas::compare(&*a, &*b, &backup, reading, Timestamp::now(), watch)
             })
         })?;

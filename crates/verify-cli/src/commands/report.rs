@@ -29,9 +29,9 @@ use crate::terminal::{self, Output};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Report {
-    /// The store of evidence: a directory, or s3://bucket/prefix
+    /// The store of evidence: a directory, or s3://bucket/prefix [default: that of the configuration]
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Option<PathBuf>,
     /// Form of the output; `--output json` is the same as json
     #[arg(long, value_enum, default_value_t = Form::Text, value_name = "FORM")]
     format: Form,
@@ -89,7 +89,7 @@ impl Report {
         if globals.output == Output::Json {
             self.format = Form::Json;
         }
-        let store = store::folder_or_bucket(&self.store, config.s3())?;
+        let store = store::folder_or_bucket(config.evidence_store(self.store.as_deref())?, config.s3())?;
         if let Some(file) = &self.bundle {
             self.write_bundle(&*store, file, &config)?;
             return Ok(Exit::PASS);

@@ -90,11 +90,13 @@ impl Restore {
             let metrics = MetricsFile::begin(metrics)?;
             let name = match snapshot {
                 Some(name) => name,
-                None => storing::with_steps(globals, |watch| provider.latest(watch))?,
+                None => storing::with_steps(globals, Some(&evidence), |watch| provider.latest(watch))?,
             };
             let plan = plan(jobs, &config);
             let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
-            let restored = storing::watched(globals, "restoring", |watch| provider.restore(&request, watch))?;
+            let restored = storing::watched(globals, "restoring", Some(&evidence), |watch| {
+                provider.restore(&request, watch)
+            })?;
             Ok((request, restored, metrics))
         })?;
         let document = document(&request.name, &restored);

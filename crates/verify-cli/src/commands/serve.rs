@@ -24,9 +24,9 @@ use crate::terminal;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
-    /// The store of evidence: a directory, or s3://bucket/prefix
+    /// The store of evidence: a directory, or s3://bucket/prefix [default: that of the configuration]
     #[arg(value_name = "STORE")]
-    store: PathBuf,
+    store: Option<PathBuf>,
     /// Address and port. Others than loopback need a token, or --unauthenticated
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9280")]
     listen: SocketAddr,
@@ -54,8 +54,9 @@ impl Serve {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let Self { store, listen: address, token_file, unauthenticated, refresh } = self;
         let config = globals.config()?;
+        let store = config.evidence_store(store.as_deref())?;
         let is_directory = store.is_dir();
-        let store = store::folder_or_bucket(&store, config.s3())?;
+        let store = store::folder_or_bucket(store, config.s3())?;
         let token = token_file.as_deref().map(Token::read).transpose()?;
         let access = Access::choose(address, token, unauthenticated).map_err(|error| {
             Hinted::new(

@@ -6,10 +6,12 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::config::Config;
+use crate::evidence::Evidence;
 use crate::globals::Globals;
+use crate::progress::Progress;
 use crate::terminal;
 use verify_drill::interrupt;
-use verify_drill::watch::Watch;
+use verify_drill::watch::{Event, Watch};
 use verify_local::Store;
 
 /// Flag for the store of backups.
@@ -41,16 +43,28 @@ impl StoreFlag {
 pub(crate) fn watched<T>(
     globals: &Globals,
     doing: &str,
+    evidence: Option<&Evidence>,
     work: impl FnOnce(&Watch<'_>) -> Result<T>,
 ) -> Result<T> {
     let progress = globals.terminal().progress(doing);
-    work(&Watch { sink: &|event| progress.show(event), asked: interrupt::asked })
+    work(&Watch { sink: &|event| show(event, &progress, evidence), asked: interrupt::asked })
 }
 
 /// Does work whose steps are shown, and which measures nothing.
-pub(crate) fn with_steps<T>(globals: &Globals, work: impl FnOnce(&Watch<'_>) -> Result<T>) -> Result<T> {
+pub(crate) fn with_steps<T>(
+    globals: &Globals,
+    evidence: Option<&Evidence>,
+    work: impl FnOnce(&Watch<'_>) -> Result<T>,
+) -> Result<T> {
     let progress = globals.terminal().steps();
-    work(&Watch { sink: &|event| progress.show(event), asked: interrupt::asked })
+    work(&Watch { sink: &|event| show(event, &progress, evidence), asked: interrupt::asked })
+}
+
+fn show(event: Event, progress: &Progress, evidence: Option<&Evidence>) {
+    if let Some(evidence) = evidence {
+        evidence.note(&event);
+    }
+    progress.show(event);
 }
 
 /// Reports objects that could not be removed.

@@ -56,8 +56,9 @@ impl Verify {
             let plan = effort.plan(&config, manifest.header.hash);
             let progress = globals.terminal().progress("verifying");
             let database = target.database_of(&manifest);
-            let comparison = verify::verify(&manifest, &*database, &plan, &|event| progress.take(event))
-                .with_context(|| format!("failed to verify {}", target.place))?;
+            let comparison =
+                verify::verify(&manifest, &*database, &plan, &|event| evidence.take(event, &progress))
+                    .with_context(|| format!("failed to verify {}", target.place))?;
             drop(progress);
             let source = Side {
                 place: path.to_string_lossy().into_owned(),

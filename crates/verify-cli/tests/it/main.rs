@@ -10,6 +10,7 @@ mod evidence;
 mod files;
 mod game_days;
 mod hints;
+mod history;
 mod json;
 #[path = "../../src/json_schema.rs"]
 mod json_schema;
