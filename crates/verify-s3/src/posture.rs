@@ -3,6 +3,7 @@
 use anyhow::Result;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput as Configuration;
 use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus, LifecycleRule, LifecycleRuleFilter};
 use verify_doctor::facts::bucket::{Bucket as Facts, ExpirationRule, Holds};
 use verify_doctor::{Fact, Missing};
@@ -51,7 +52,7 @@ pub fn posture(name: String, location: &Location, holds: Holds) -> Result<Facts>
         prefix,
         holds,
         lifecycle: lifecycle
-            .map(|found| found.iter().flat_map(|found| found.rules()).filter_map(expiration).collect()),
+            .map(|found| found.iter().flat_map(Configuration::rules).filter_map(expiration).collect()),
         is_encrypted: encryption.map(|found| {
             let configuration = found.as_ref().and_then(|found| found.server_side_encryption_configuration());
             configuration.is_some_and(|configuration| !configuration.rules().is_empty())

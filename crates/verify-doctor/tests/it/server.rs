@@ -37,6 +37,9 @@ fn start(major: u32, settings: &[(&str, &str)]) -> TestServer {
     );
     // What the test itself sets is on the command line, and wins.
     server.psql("postgres", &absolute).unwrap();
+    let read =
+        "SELECT setting <> '' OR source = 'command line' FROM pg_settings WHERE name = 'archive_command'";
+    wait(&server, read);
     let mut connection = connect(&server.conninfo("postgres"));
     heartbeat::install(&mut connection).unwrap();
     heartbeat::beat(&mut connection, "test", 3_600_000).unwrap();
@@ -44,14 +47,44 @@ fn start(major: u32, settings: &[(&str, &str)]) -> TestServer {
     server
 }
 
-/// Writes and archives so many WAL files.
+/// Writes and archives so many WAL files, or some more.
 fn archive(server: &TestServer, files: usize) {
     let mut last = String::new();
     for _ in 0..files {
-        let switch = "INSERT INTO t (a) VALUES (1); SELECT pg_walfile_name(pg_switch_wal())";
-        last = server.psql("postgres", switch).unwrap();
+        last = switch(server);
     }
-    wait(server, &format!("SELECT coalesce(last_archived_wal >= '{last}', false) FROM pg_stat_archiver"));
+    wait_switching(server, &mut |server| {
+        let archived = format!("SELECT coalesce(last_archived_wal >= '{last}', false) FROM pg_stat_archiver");
+        server.psql("postgres", &archived).unwrap() == "t" || {
+            last = switch(server);
+            false
+        }
+    });
+}
+
+/// Ends a WAL file, which wakes the archiver; returns its name.
+fn switch(server: &TestServer) -> String {
+    let switch = "INSERT INTO t (a) VALUES (1); SELECT pg_walfile_name(pg_switch_wal())";
+    server.psql("postgres", switch).unwrap()
+}
+
+/// Asks once a second: an archiver that waits for its next turn, or has not read its settings yet, is woken by more WAL.
+fn wait_switching(server: &TestServer, is_done: &mut dyn FnMut(&TestServer) -> bool) {
+    let began = Instant::now();
+    while !is_done(server) {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        server.psql("postgres", "SELECT pg_sleep(1)").unwrap();
+    }
+}
+
+/// Writes WAL until the archiver has come to something.
+fn archive_until(server: &TestServer, query: &str) {
+    wait_switching(server, &mut |server| {
+        server.psql("postgres", query).unwrap() == "t" || {
+            switch(server);
+            false
+        }
+    });
 }
 
 fn wait(server: &TestServer, until: &str) {
@@ -125,8 +158,7 @@ fn settings_that_lose_data_are_found() {
 #[test]
 fn an_archiver_that_fails_is_found() {
     let test = start(MAJOR, &[("archive_command", "/bin/false")]);
-    test.psql("postgres", "SELECT pg_switch_wal()").unwrap();
-    wait(&test, "SELECT failed_count > 0 FROM pg_stat_archiver");
+    archive_until(&test, "SELECT failed_count > 0 FROM pg_stat_archiver");
     let facts = facts_of(server(&test, "postgres"));
     let examination = examine(&facts, &only(&["archive.failing", "archive.swallows", "archive.unset"]));
     let found = shown(&examination);
@@ -140,12 +172,8 @@ fn an_archiver_that_fails_is_found() {
 
     // It is mended, and archives again.
     let test = start(MAJOR, &[]);
-    test.psql(
-        "postgres",
-        "ALTER SYSTEM SET archive_command = 'false'; SELECT pg_reload_conf(), pg_switch_wal()",
-    )
-    .unwrap();
-    wait(&test, "SELECT failed_count > 0 FROM pg_stat_archiver");
+    test.psql("postgres", "ALTER SYSTEM SET archive_command = 'false'; SELECT pg_reload_conf()").unwrap();
+    archive_until(&test, "SELECT failed_count > 0 FROM pg_stat_archiver");
     let archive_ = test.directory().join("archive");
     test.psql(
         "postgres",
@@ -155,7 +183,8 @@ fn an_archiver_that_fails_is_found() {
         ),
     )
     .unwrap();
-    wait(&test, "SELECT last_archived_time > last_failed_time FROM pg_stat_archiver");
+    archive_until(&test, "SELECT last_archived_time > last_failed_time FROM pg_stat_archiver");
+    archive(&test, 1);
     assert_eq!(findings(&test, "postgres"), Vec::<String>::new());
 }
 
@@ -172,8 +201,7 @@ fn an_archive_without_a_command_is_found() {
 fn a_command_that_swallows_errors_is_found_and_so_is_what_it_lost() {
     for command in ["cp %p /nowhere/%f; true", "cp %p /nowhere/%f || true", "/bin/true"] {
         let test = start(MAJOR, &[("archive_command", command)]);
-        test.psql("postgres", "SELECT pg_switch_wal()").unwrap();
-        wait(&test, "SELECT archived_count > 0 FROM pg_stat_archiver");
+        archive_until(&test, "SELECT archived_count > 0 FROM pg_stat_archiver");
         let facts = facts_of(server(&test, "postgres"));
         let found = shown(&examine(&facts, &only(&["archive.swallows", "archive.failing"])));
         assert!(found.len() == 1 && found[0].starts_with("archive.swallows: archive_command: "), "{found:?}");
