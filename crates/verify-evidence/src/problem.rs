@@ -3,7 +3,7 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use verify_core::finding::Severity;
 
 /// A problem of a store of reports.
@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 /// Code of a problem. The meaning of a code never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Code {
     /// The store has no report at all.
     #[serde(rename = "store.empty")]

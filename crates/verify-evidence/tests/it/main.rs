@@ -1,5 +1,6 @@
 //! Evidence with real keys, stores and tools.
 
+mod documentation;
 mod keys;
 mod memory;
 mod samples;
