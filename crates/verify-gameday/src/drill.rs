@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use verify_drill::until::{Check, Pace, Waited, never, pause, until};
 use verify_drill::watch::Watch;
 
@@ -256,7 +256,7 @@ impl Run<'_> {
             within_ms: step.within.0.ms(),
             result,
             detail: cut(&detail),
-            document,
+            document: document.filter(|_| matches!(step.action, Action::StateLab(_))),
         })
     }
 
@@ -293,6 +293,7 @@ impl Run<'_> {
             Some(0) => "pass",
             Some(1) => "fail",
             Some(3) => "inconclusive",
+            Some(2) => "error",
             _ => bail!("state-lab could not run: {}", said(&finished)),
         };
         let document = serde_json::from_slice(&finished.stdout).ok();
@@ -304,7 +305,10 @@ impl Run<'_> {
         let finished = self.child(program, rest, within)?;
         match (finished.ended, finished.status) {
             (Some(ended), _) => Ok(ended_by(ended, &finished)),
-            (None, Some(status)) => Ok(Done::Gave(status.to_string(), None)),
+            (None, Some(status)) => {
+                let stdout = String::from_utf8_lossy(&finished.stdout);
+                Ok(Done::Gave(status.to_string(), Some(json!({ "stdout": stdout.trim() }))))
+            }
             (None, None) => bail!("a signal ended {program}"),
         }
     }
@@ -424,6 +428,7 @@ impl Run<'_> {
 
     fn save(&mut self, step: &Step, document: Option<&Value>) -> Result<()> {
         for (name, pointer) in &step.save {
+            let pointer = if pointer == "stdout" { "/stdout" } else { pointer };
             let value = document.and_then(|document| document.pointer(pointer));
             let value = value.with_context(|| format!("its document has no {pointer}"))?;
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -465,6 +470,10 @@ fn said(finished: &Finished) -> String {
 
 /// The first finding that decides the verdict of a document, for an explanation.
 fn explanation(document: &Value) -> String {
+    if let Some(causes) = document["error"]["causes"].as_array() {
+        let causes: Vec<&str> = causes.iter().filter_map(Value::as_str).collect();
+        return format!(": {}", causes.join(": "));
+    }
     let report = document["reports"].get(0).unwrap_or(document);
     let findings = report["comparison"]["findings"].as_array().into_iter().flatten();
     let missed = report["missed"].as_array().into_iter().flatten();

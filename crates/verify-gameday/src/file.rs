@@ -61,12 +61,13 @@ pub struct Step {
     /// Action.
     #[serde(rename = "do")]
     pub action: Action,
-    /// Expected result: `pass`, `fail` or `inconclusive` of a command of state-lab; the exit status of another one; the value of a
+    /// Expected result: `pass`, `fail`, `inconclusive` or `error` of a command of state-lab; the exit status of another one; the value of a
     /// query; `bites` of a fault; the answer to a question; else `done`.
     pub expect: String,
     /// Longest time for the action and its expected result.
     pub within: Duration,
-    /// Values of the command's JSON document that later steps use as `${name}`, by JSON pointer.
+    /// Values that later steps use as `${name}`: of a command of state-lab, by JSON pointer into its document; of another program, its
+    /// `stdout`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub save: BTreeMap<String, String>,
 }
@@ -319,7 +320,7 @@ impl Step {
             false => Err(format!("`expect` must be one of {}, not {:?}", allowed.join(", "), self.expect)),
         };
         match &self.action {
-            Action::StateLab(_) => expected(&["pass", "fail", "inconclusive"]),
+            Action::StateLab(_) => expected(&["pass", "fail", "inconclusive", "error"]),
             Action::Run(_) => self.expect.parse::<u8>().map(|_| ()).map_err(|_| {
                 format!("`expect` must be the exit status of the program, as in \"0\", not {:?}", self.expect)
             }),
@@ -327,8 +328,15 @@ impl Step {
             Action::Execute(_) | Action::Apply(_) | Action::Undo(_) | Action::Wait(_) => expected(&["done"]),
             Action::Query(_) | Action::Ask(_) => Ok(()),
         }?;
-        if !self.save.is_empty() && !matches!(self.action, Action::StateLab(_)) {
-            return Err("`save` needs the document of a `state-lab` command".to_owned());
+        let can_save = |from: &String| match &self.action {
+            Action::StateLab(_) => from.starts_with('/'),
+            Action::Run(_) => from == "stdout",
+            _ => false,
+        };
+        if !self.save.values().all(can_save) {
+            return Err(
+                "`save` needs a JSON pointer of a `state-lab` command, or `stdout` of a `run`".to_owned()
+            );
         }
         self.action.check()
     }

@@ -1,7 +1,7 @@
 //! Game days on a real server: expected damage passes, a fault that does not bite never does, and nothing stays behind.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -108,6 +108,10 @@ impl GameDay {
         command = Command::new(program);
         command.env_clear().current_dir(path);
         command.envs(environment.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        let path =
+            command.get_envs().find_map(|(name, value)| (name == "PATH").then(|| value?.to_str())).flatten();
+        let path = format!("{}:/usr/bin:/bin", path.unwrap_or_default());
+        command.env("PATH", path);
         command.args(["drill", "drill.yaml", "--yes", "--output", "json"]);
         command
     }
@@ -189,7 +193,8 @@ fn a_fault_is_undone_whatever_the_next_step_does() {
         ("{ query: { database: shop, sql: \"SELECT 1\" } }", "\"2\"", "1s", 1, "unexpected"),
         ("{ query: { database: shop, sql: \"SELECT\" } }", "\"2\"", "1s", 1, "unexpected"),
         ("{ query: { database: shop, sql: \"CREATE TABLE x ()\" } }", "\"2\"", "1s", 3, "unknown"),
-        ("{ state-lab: [verify, no-such.manifest, shop] }", "pass", "9s", 3, "unknown"),
+        ("{ state-lab: [verify, no-such.manifest, shop] }", "pass", "9s", 1, "unexpected"),
+        ("{ state-lab: [verify, no-such.manifest, shop] }", "error", "9s", 0, "expected"),
         ("{ ask: { question: \"Did the page arrive?\", answer: \"no\" } }", "\"yes\"", "9s", 1, "unexpected"),
     ] {
         let text = BLOCKED.replace("STEP", "then").replace("ACTION", action);
@@ -297,6 +302,45 @@ fn bad_files_are_refused_with_line_and_column_before_anything_is_touched() {
         "{refused:?}"
     );
     assert!(!day.exists("broken") && !day.exists("rolled_back") && day.journals() == 0);
+}
+
+/// A game day as it is shipped.
+fn shipped(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/gamedays").join(name);
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn every_game_day_of_deploy_is_read_and_those_of_this_machine_pass_unless_the_fault_is_suppressed() {
+    for name in ["primary-lost.yaml", "zone-lost.yaml", "store-lost.yaml"] {
+        verify_gameday::file::DrillFile::parse(&shipped(name))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let day = GameDay::new();
+    for (name, fault, suppressed) in [
+        ("corrupt-rows.yaml", "sql: \"DELETE FROM public.accounts WHERE id = 42\"", "sql: \"SELECT 1\""),
+        (
+            "bad-migration.yaml",
+            "\"DELETE FROM public.gameday_migration WHERE amount > 1000; ALTER",
+            "\"ALTER",
+        ),
+        ("ransom.yaml", "truncate, -s, \"16\"", "stat"),
+    ] {
+        let text = shipped(name);
+        let outcome = day.run(&text);
+        assert_eq!(outcome.status, Some(0), "{name}: {}", outcome.err);
+        assert!(text.contains(fault), "{name}");
+        let outcome = day.run(
+            &text
+                .replace(fault, suppressed)
+                .replace("within: 1m", "within: 1s")
+                .replace("within: 5m", "within: 4s"),
+        );
+        assert_eq!(outcome.status, Some(3), "{name}: {}", outcome.err);
+        assert!(results(&outcome).iter().any(|(_, result)| result == "not-bitten"), "{name}: {outcome:?}");
+        assert!(day.drill.left().is_empty() && day.journals() == 0, "{name}");
+    }
+    assert!(!day.exists("gameday_migration"));
 }
 
 #[test]
