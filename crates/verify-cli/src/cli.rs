@@ -185,6 +185,9 @@ enum Command {
     Bench(commands::bench::Bench),
     Completions(commands::completions::Completions),
     #[command(hide = true)]
+    #[cfg(feature = "man")]
+    Man(commands::man::Man),
+    #[command(hide = true)]
     #[cfg(feature = "velero")]
     Agent(commands::agent::Agent),
     #[command(hide = true)]
@@ -232,6 +235,8 @@ impl Command {
             Self::Cleanup(command) => command.run(globals),
             Self::Bench(command) => command.run(globals),
             Self::Completions(command) => command.run::<Cli>(globals),
+            #[cfg(feature = "man")]
+            Self::Man(command) => command.run::<Cli>(),
             #[cfg(feature = "velero")]
             Self::Agent(command) => command.run(),
             #[cfg(not(feature = "velero"))]

@@ -19,6 +19,8 @@ pub(crate) mod failover;
 pub(crate) mod heartbeat;
 #[cfg(not(all(feature = "drill", feature = "report", feature = "serve", feature = "velero")))]
 pub(crate) mod lacking;
+#[cfg(feature = "man")]
+pub(crate) mod man;
 pub(crate) mod measuring;
 #[cfg(feature = "velero")]
 mod replica_sides;

@@ -16,6 +16,8 @@ mod json;
 mod json_schema;
 #[cfg(feature = "serve")]
 mod monitoring;
+#[cfg(feature = "man")]
+mod packaging;
 mod pgbouncer;
 mod program;
 mod relay;
