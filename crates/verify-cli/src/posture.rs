@@ -79,6 +79,9 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
         let looked = look_at_cluster(cluster, config, watch)?;
         facts.buckets = Ok(buckets_of_velero(cluster, config, &looked, watch)?);
         facts.backups.push(looked.place());
+        facts.machine = Err(Missing::not_applicable(
+            "the database is in Kubernetes: the checks of its volumes look at them",
+        ));
         facts.cluster = Ok(looked);
     } else {
         facts.cluster =

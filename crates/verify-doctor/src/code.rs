@@ -14,7 +14,8 @@ pub const CHECKS: [Check; 76] = [
         code: "backup.none",
         severity: Fail,
         source: Source::Backups,
-        about: "No restorable backup is stored, or the newest is older than the RPO.",
+        about: "No restorable backup is stored, or the newest is older than the RPO (a notice where the WAL archive reaches to within it, or \
+                where no RPO is set and it is older than 36 hours).",
         effect: "The next restore loses more than the objective allows, or has nothing to restore.",
         remedy: "Take a backup now (`state-lab backup`), and schedule one more often than the RPO.",
         reads: "records of backups in the store; Velero's Backups",

@@ -129,14 +129,20 @@ pub struct VeleroBackup {
 }
 
 impl Cluster {
+    /// The pods of the database, of which there must be one: a namespace or cluster that is mistyped has none.
+    pub(crate) fn running(&self) -> Result<&[DatabasePod], Missing> {
+        let pods = known(&self.pods)?;
+        if pods.is_empty() {
+            let reason = format!("no pod of PostgreSQL was found in the namespace {}", self.namespace);
+            return Err(Missing::unknown(reason, "a database that runs there: --namespace, --cluster"));
+        }
+        Ok(pods)
+    }
+
     /// Velero's backups, as those of any other place.
     pub fn place(&self) -> Place {
         let backups = known(&self.backups).and_then(|backups| {
-            // Backups of a database that does not run here, as where it is to be restored, are taken as they are.
-            let pods = match &self.pods {
-                Err(Missing::NotApplicable(_)) => &[][..],
-                pods => known(pods)?,
-            };
+            let pods = known(&self.pods)?;
             Ok(backups.iter().filter_map(|backup| backup.as_any(pods)).collect())
         });
         Place { name: "Velero".to_owned(), backups, reports: self.reports.clone() }

@@ -1,6 +1,7 @@
 //! Stored backups, whoever made them, and the restores that proved them.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use verify_core::finding::Verdict;
 use verify_drill::duration::Period;
@@ -13,6 +14,10 @@ use crate::facts::{Backup, Content, Facts, State};
 
 /// A restore proves a backup, and the way to restore, for so long unless `[doctor]` says otherwise.
 const PROVEN_WITHIN: Period = Period::from_ms(30 * 24 * 60 * 60 * 1_000);
+/// A newest backup that is older is reported even without an RPO.
+const AGE_MAX: Period = Period::from_ms(36 * 60 * 60 * 1_000);
+/// Clocks of two machines may differ by so much.
+const CLOCK_ERROR_MAX: Duration = Duration::from_secs(300);
 /// Backups before the newest whose sizes it is compared with.
 const EARLIER_MAX: usize = 7;
 
@@ -56,11 +61,24 @@ pub(crate) fn none(facts: &Facts) -> Result<Answer, Missing> {
             }
             None => Some(Found::new("backups", "no restorable backup is stored")),
         },
-        Some(newest) => rpo.filter(|rpo| facts.age(newest.started_at) > *rpo).map(|rpo| {
-            let age = facts.age(newest.started_at).rounded_up();
-            let message = format!("the newest restorable backup is {age} old, and the RPO is {rpo}");
-            archive::lesser_if_covered(Found::new(&newest.name, message), facts, rpo)
-        }),
+        Some(newest) if newest.started_at > facts.now + CLOCK_ERROR_MAX => {
+            let message = format!("was begun in the future, at {}: a clock is wrong", newest.started_at);
+            Some(Found::new(&newest.name, message))
+        }
+        Some(newest) => {
+            let age = facts.age(newest.started_at);
+            let old = format!("the newest restorable backup is {} old", age.rounded_up());
+            match rpo {
+                Some(rpo) if age > rpo => {
+                    let found = Found::new(&newest.name, format!("{old}, and the RPO is {rpo}"));
+                    Some(archive::lesser_if_covered(found, facts, rpo))
+                }
+                None if age > AGE_MAX => {
+                    Some(Found::new(&newest.name, format!("{old}, and [objectives] has no rpo")).as_notice())
+                }
+                _ => None,
+            }
+        }
     };
     // Whatever the other places hold, they cannot make a good backup bad.
     let gaps = if newest.is_some() && found.is_none() { Vec::new() } else { gaps };

@@ -11,7 +11,9 @@ use crate::facts::cluster::{Cluster, Volume, VolumeKind};
 const USED_PERCENT_MAX: u64 = 90;
 
 fn volumes(facts: &Facts) -> Result<&[Volume], Missing> {
-    Ok(known(&known(&facts.cluster)?.volumes)?)
+    let cluster = known(&facts.cluster)?;
+    cluster.running()?;
+    Ok(known(&cluster.volumes)?)
 }
 
 fn each(facts: &Facts, judge: impl Fn(&Volume) -> Option<String>) -> Result<Answer, Missing> {
@@ -60,7 +62,7 @@ pub(crate) fn full(facts: &Facts) -> Result<Answer, Missing> {
 }
 
 pub(crate) fn separate_wal(facts: &Facts) -> Result<Answer, Missing> {
-    let pods = known(&known(&facts.cluster)?.pods)?;
+    let pods = known(&facts.cluster)?.running()?;
     let found = pods.iter().filter(|pod| pod.mounts.len() > 1).filter_map(|pod| {
         let wal = pod.mounts.iter().find(|mount| mount.is_wal())?;
         let together = wal.group.is_some() && pod.mounts.iter().all(|mount| mount.group == wal.group);
@@ -75,6 +77,7 @@ pub(crate) fn separate_wal(facts: &Facts) -> Result<Answer, Missing> {
 
 /// The drivers of the database's volumes.
 fn drivers(cluster: &Cluster) -> Result<Vec<&str>, Missing> {
+    cluster.running()?;
     let mut drivers: Vec<&str> = known(&cluster.volumes)?
         .iter()
         .filter_map(|volume| match &volume.kind {
@@ -206,7 +209,7 @@ pub(crate) fn small_quota(facts: &Facts) -> Result<Answer, Missing> {
 
 pub(crate) fn agent_absent(facts: &Facts) -> Result<Answer, Missing> {
     let cluster = known(&facts.cluster)?;
-    let (pods, nodes) = (known(&cluster.pods)?, known(&cluster.agent_nodes)?);
+    let (pods, nodes) = (cluster.running()?, known(&cluster.agent_nodes)?);
     let found = pods.iter().filter_map(|pod| {
         let node = pod.node.as_ref().filter(|node| !nodes.contains(*node))?;
         Some(Found::new(

@@ -106,7 +106,7 @@ pub(crate) fn short_ttl(facts: &Facts) -> Result<Answer, Missing> {
 
 pub(crate) fn lax_hooks(facts: &Facts) -> Result<Answer, Missing> {
     let cluster = known(&facts.cluster)?;
-    let (pods, schedules) = (known(&cluster.pods)?, known(&cluster.schedules)?);
+    let (pods, schedules) = (cluster.running()?, known(&cluster.schedules)?);
     let message = |hook: &str| format!("{hook} has on-error Continue");
     let of_pods = pods.iter().flat_map(|pod| {
         pod.lax_hooks.iter().map(|hook| Found::new(format!("pod {}", pod.name), message(hook)))
@@ -155,7 +155,7 @@ pub(crate) fn incomplete_copies(facts: &Facts) -> Result<Answer, Missing> {
 
 pub(crate) fn missing_volumes(facts: &Facts) -> Result<Answer, Missing> {
     let cluster = known(&facts.cluster)?;
-    let pods = known(&cluster.pods)?;
+    let pods = cluster.running()?;
     let newest = newest(facts)?;
     match newest.holds(pods) {
         Some(true) => Ok(Answer::default()),
@@ -184,7 +184,7 @@ pub(crate) fn missing_volumes(facts: &Facts) -> Result<Answer, Missing> {
 
 pub(crate) fn live_files(facts: &Facts) -> Result<Answer, Missing> {
     let cluster = known(&facts.cluster)?;
-    let pods = known(&cluster.pods)?;
+    let pods = cluster.running()?;
     let newest = known(&cluster.backups)?.first();
     let mut found = Vec::new();
     for pod in pods {

@@ -90,6 +90,13 @@ fn every_bad_state_of_backups_is_found_and_the_good_one_is_silent() {
     ] {
         assert_eq!(case.codes(backups.clone()), expected, "{backups:?}");
     }
+    // A clock that is wrong does not make a backup young.
+    assert_eq!(case.codes(vec![backup("mon", -1)]), ["backup.none"]);
+    // Without an RPO an old backup is a notice.
+    case.facts.objectives.rpo = None;
+    assert_eq!(case.codes(vec![backup("mon", 36)]), Vec::<&str>::new());
+    let old = case.examine(vec![backup("mon", 37)]);
+    assert_eq!((old.verdict, old.findings.len()), (Verdict::Pass, 1));
     case.facts.objectives.proven_within = Some("30m".parse().unwrap());
     assert_eq!(case.codes(good()), ["restore.unproven"]);
 }

@@ -122,11 +122,7 @@ impl Seen {
 
     fn database_pods(&self, only: Option<&str>) -> Fact<Vec<facts::DatabasePod>> {
         let (pods, endpoints, claims) = (known(&self.pods)?, known(&self.endpoints)?, known(&self.claims)?);
-        let found = storage::pods(pods, endpoints, claims, only);
-        if found.is_empty() {
-            return Err(Missing::not_applicable("the namespace has no pod of PostgreSQL"));
-        }
-        Ok(found)
+        Ok(storage::pods(pods, endpoints, claims, only))
     }
 
     /// The facts that the objects show.
@@ -143,7 +139,7 @@ impl Seen {
                 Err(Missing::NotApplicable(_)) => &[][..],
                 uploads => known(uploads)?,
             };
-            Ok(velero::backups(backups, files, uploads, namespace))
+            Ok(velero::backups(backups, files, uploads, namespace, only))
         };
         let password = || match known(&self.repository_secret)? {
             Some(secret) => Ok(velero::repository_password(secret)),

@@ -304,6 +304,20 @@ fn bad_backups_are_found() {
 }
 
 #[test]
+fn a_backup_of_another_database_of_the_namespace_is_none_of_this_one() {
+    let of = |database: &str| {
+        let mut seen = good();
+        for backup in seen.backups.as_mut().unwrap() {
+            let labels =
+                json!({ "app.kubernetes.io/managed-by": "state-lab", "state-lab.dev/cluster": database });
+            backup["metadata"]["labels"] = labels;
+        }
+        seen.facts(NAMESPACE, Some("shop")).backups.unwrap().len()
+    };
+    assert_eq!((of("shop"), of("ledger")), (2, 0));
+}
+
+#[test]
 fn files_of_a_running_server_are_no_backup() {
     // As Velero 1.18 makes it.
     let copy = |pod: &str, volume: &str| {
@@ -657,6 +671,21 @@ fn what_may_not_be_read_is_inconclusive_with_the_right_and_never_absent() {
             examination.inconclusive
         );
     }
+}
+
+#[test]
+fn a_namespace_without_a_database_passes_nothing_of_it() {
+    let mut seen = good();
+    seen.pods = Ok(vec![]);
+    let examination = examined(&facts(&seen));
+    let of_pods =
+        ["volume.host-path", "node-agent.absent", "backup.live-files", "hook.continues", "snapshot.unknown"];
+    for code in of_pods {
+        let gap = examination.inconclusive.iter().find(|gap| gap.code == code).unwrap();
+        assert_eq!(gap.reason, "no pod of PostgreSQL was found in the namespace app");
+    }
+    // The backups of a database that is to be restored here are looked at all the same.
+    assert!(examination.passed.contains(&"backup.none"), "{:?}", examination.passed);
 }
 
 #[test]

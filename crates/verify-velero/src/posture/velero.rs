@@ -9,6 +9,7 @@ use verify_doctor::facts::cluster::{
 use verify_drill::duration::Period;
 
 use super::json::{created_at, duration, entry, flag, list, name, number, some_text, text, texts, time};
+use crate::provider::CLUSTER;
 use crate::velero::volume_info::{HeldCopy, VolumeInfo};
 
 /// Velero keeps backups for so long unless they say otherwise.
@@ -72,6 +73,7 @@ pub(super) fn backups(
     pod_volume_backups: &[Value],
     uploads: &[Value],
     namespace: &str,
+    only: Option<&str>,
 ) -> Vec<VeleroBackup> {
     let mut copies = BTreeMap::<&str, Vec<VolumeCopy>>::new();
     for object in pod_volume_backups.iter().filter(|object| text(object, "/spec/pod/namespace") == namespace)
@@ -90,8 +92,14 @@ pub(super) fn backups(
             CopyMethod::MovedSnapshot,
         ));
     }
-    let own =
-        objects.iter().filter(|object| object.pointer("/spec").is_none_or(|spec| includes(spec, namespace)));
+    // A backup by state-lab names its database, since a namespace may have several.
+    let is_of_other = |object: &Value| {
+        let of = entry(object, "/metadata/labels", CLUSTER);
+        of.zip(only).is_some_and(|(of, only)| of != crate::velero::label::value(only))
+    };
+    let own = objects.iter().filter(|object| {
+        object.pointer("/spec").is_none_or(|spec| includes(spec, namespace)) && !is_of_other(object)
+    });
     let mut backups: Vec<VeleroBackup> = own
         .map(|object| VeleroBackup {
             name: name(object),

@@ -14,7 +14,7 @@ use verify_drill::backup_name::BackupName;
 use verify_drill::watch::Watch;
 
 /// The label of a Backup that names the database: a namespace may have several.
-pub(super) const CLUSTER: &str = "state-lab.dev/cluster";
+pub(crate) const CLUSTER: &str = "state-lab.dev/cluster";
 
 /// The newest backup that Velero completed and whose record is beside it, of the settings' namespace, cluster and
 /// databases.

@@ -45,6 +45,7 @@ use crate::failover;
 
 pub use announcement::Said;
 pub use evidence::place_of;
+pub(crate) use latest::CLUSTER;
 pub use method::VeleroMethod;
 pub use record::Record;
 pub use settings::Settings;
