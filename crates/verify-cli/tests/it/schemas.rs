@@ -21,6 +21,11 @@ fn the_configuration() {
 }
 
 #[test]
+fn drill_files() {
+    check("drill.schema.json", &verify_gameday::file::schema());
+}
+
+#[test]
 fn stored_reports() {
     check("evidence.schema.json", &verify_evidence::envelope::schema());
 }
