@@ -152,3 +152,39 @@ fn people_read_what_is_wrong_what_it_means_and_what_could_not_be_looked_at() {
     let silent = run(directory.path(), &["doctor", "-q"]);
     assert_eq!(silent.status, Some(2), "{silent:?}");
 }
+
+#[test]
+fn a_wal_archive_that_the_command_hides_is_found_by_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = tempfile::tempdir().unwrap();
+    fs::set_permissions(at.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let archive = at.path().join("archive");
+    verify_local::server::create_server_dir(&archive).unwrap();
+    let command = format!("sh -c 'cp %p {}/%f'", archive.display());
+    let settings = [("archive_mode", "on"), ("archive_command", command.as_str())];
+    let installation = fixtures::majors::installation(15).unwrap();
+    let server = fixtures::TestServer::start(&installation, &settings).unwrap();
+    let switch = "CREATE TABLE IF NOT EXISTS t (a int); INSERT INTO t VALUES (1); SELECT pg_switch_wal()";
+    let began = std::time::Instant::now();
+    while server.psql("postgres", "SELECT archived_count > 2 FROM pg_stat_archiver").unwrap() != "t" {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
+        server.psql("postgres", &format!("{switch}; SELECT pg_sleep(0.3)")).unwrap();
+    }
+    let doctor = |status: i32| {
+        let database = server.conninfo("postgres");
+        let flags = ["doctor", "--database", &database, "--only", "archive.gap,archive.swallows", "-q"];
+        let outcome = run(directory.path(), &flags);
+        assert_eq!(outcome.status, Some(status), "{outcome:?}");
+        outcome.out
+    };
+    assert!(doctor(3).contains("needs `wal_archive` in [doctor] of the configuration"));
+    let config = format!("[doctor]\nwal_archive = \"{}\"\n", archive.display());
+    fs::write(directory.path().join("state-lab.toml"), config).unwrap();
+    doctor(0);
+    let mut files: Vec<_> = fs::read_dir(&archive).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    fs::remove_file(&files[1]).unwrap();
+    let missing = files[1].file_name().unwrap().to_str().unwrap();
+    let found = doctor(1);
+    assert!(found.contains(&format!("lacks 1 file: {missing} [archive.gap]")), "{found}");
+}
