@@ -37,11 +37,10 @@ needed) and `proven_within` (the longest time since a verified restore). The RPO
 `--save` keeps settings, versions, extensions, schedules, classes and policies in a file; `--against` names what differs from it. Settings
 that may hold a secret are kept as a hash.
 
-With the roles `pg_monitor`, `pg_read_all_data` and `pg_read_server_files`, and EXECUTE on `pg_ls_dir` (with pgBackRest also on `pg_read_file`),
-a role reads what is looked
-at on a server but jobs of pg_cron that are others'. Disks and file systems can be looked at on the server's machine alone, as the server's user or root: elsewhere skip them
-(`--skip disk,wal,data`). In Kubernetes every check lists its verbs; `nodes/proxy`, which `volume.full` needs, is a strong right, so that
-accounts of CronJobs should rather skip it. No secret is printed or saved.
+With the roles `pg_monitor`, `pg_read_all_data` and `pg_read_server_files`, and EXECUTE on `pg_ls_dir` (with pgBackRest also on
+`pg_read_file`), a role reads what is looked at on a server, but for other roles' jobs of pg_cron. File systems are looked at on the server's
+machine alone, as the server's user or root; elsewhere skip them (`--skip disk,wal,data`). In Kubernetes every check lists its verbs;
+`nodes/proxy`, which `volume.full` needs, is a strong right: let accounts of CronJobs skip it. No secret is printed or saved.
 ";
 
 /// The text of docs/doctor.md.
