@@ -110,12 +110,15 @@ fn a_good_server_is_silent() {
             "CREATE INDEX ON t (a); ALTER TABLE t ADD CHECK (a > 0); CREATE SEQUENCE down INCREMENT -1;
              CREATE TABLE d (id int DEFAULT nextval('down')); ALTER SEQUENCE down OWNED BY d.id;
              INSERT INTO d DEFAULT VALUES; CREATE TABLE empty (id serial);
+             CREATE TABLE \"x\"\"; DROP TABLE t; --\" (\"id\"\") FROM t; --\" serial);
              CREATE TABLE text (a text COLLATE \"C\" PRIMARY KEY)",
         )
         .unwrap();
         let examination = examined(&with_rpo(&test, "5m"), Source::Server);
         assert_eq!(shown(&examination), Vec::<String>::new(), "{major}");
         assert_eq!(examination.verdict, Verdict::Pass, "{major}");
+        // A name is never more than a name.
+        assert_eq!(test.psql("postgres", "SELECT to_regclass('public.t')").unwrap(), "t");
         for made in [
             "archive.gap",
             "archive.timeout",
