@@ -6,9 +6,11 @@
 
 mod access;
 mod pages;
+mod posture_pages;
 mod routes;
 mod server;
 mod snapshot;
 
 pub use access::{Access, Token};
 pub use server::{Listening, Settings, listen};
+pub use snapshot::LookAtPosture;

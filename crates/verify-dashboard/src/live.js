@@ -6,5 +6,10 @@ events.addEventListener("changed", async () => {
   const response = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!response.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  main.replaceChildren(...page.querySelector("main").childNodes);
+  const next = page.querySelector("main");
+  if (next.innerHTML === main.innerHTML) return;
+  // Whoever reads on with the keyboard stays where they are.
+  const focused = main.contains(document.activeElement) && document.activeElement.getAttribute("href");
+  main.replaceChildren(...next.childNodes);
+  if (focused) main.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 });

@@ -16,10 +16,17 @@ use crate::snapshot::Snapshot;
 pub(crate) enum Page {
     Now,
     History,
+    Storage,
+    Doctor,
     Run,
 }
 
-const MENU: [(Page, &str, &str); 2] = [(Page::Now, "/", "Now"), (Page::History, "/history", "History")];
+const MENU: [(Page, &str, &str); 4] = [
+    (Page::Now, "/", "Now"),
+    (Page::History, "/history", "History"),
+    (Page::Storage, "/storage", "Storage"),
+    (Page::Doctor, "/doctor", "Doctor"),
+];
 
 /// The page of a snapshot: each database, and the runs that have not finished.
 pub(crate) fn now(snapshot: &Snapshot, now: Timestamp) -> String {
@@ -93,7 +100,7 @@ fn ago(run: &Running, now: Timestamp) -> String {
     duration(u64::try_from(ms).unwrap_or(0))
 }
 
-fn frame(page: Page, title: &str, content: &Markup) -> String {
+pub(crate) fn frame(page: Page, title: &str, content: &Markup) -> String {
     let head = html! {
         link rel="stylesheet" href="/style.css";
         script src="/live.js" defer {}

@@ -21,6 +21,7 @@ use verify_report::openmetrics;
 
 use crate::access::Access;
 use crate::pages;
+use crate::posture_pages;
 use crate::snapshot::Snapshot;
 
 const SCRIPT: &str = include_str!("live.js");
@@ -58,11 +59,14 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(now))
         .route("/history", get(history))
+        .route("/doctor", get(doctor))
+        .route("/storage", get(storage))
         .route("/runs/{sequence}", get(run))
         .route("/events", get(events))
         .route("/metrics", get(metrics))
         .route("/api/v1/history.json", get(history_json))
         .route("/api/v1/running.json", get(running_json))
+        .route("/api/v1/doctor.json", get(doctor_json))
         .route("/api/v1/runs/{sequence}", get(run_json))
         .route("/style.css", get(|| async { typed("text/css; charset=utf-8", STYLESHEET.to_owned()) }))
         .route("/live.js", get(|| async { typed("text/javascript; charset=utf-8", SCRIPT.to_owned()) }))
@@ -107,6 +111,21 @@ async fn now(State(shared): State<Arc<Shared>>) -> Html<String> {
 
 async fn history(State(shared): State<Arc<Shared>>) -> Html<String> {
     Html(pages::history(&shared.snapshot(), (shared.now)()))
+}
+
+async fn doctor(State(shared): State<Arc<Shared>>) -> Html<String> {
+    Html(posture_pages::doctor(&shared.snapshot(), (shared.now)()))
+}
+
+async fn storage(State(shared): State<Arc<Shared>>) -> Html<String> {
+    Html(posture_pages::storage(&shared.snapshot(), (shared.now)()))
+}
+
+async fn doctor_json(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.snapshot().posture.as_ref().map(|posture| &posture.examined) {
+        Some(Ok((_, examination))) => json(serde_json::to_string(examination)),
+        _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 async fn run(State(shared): State<Arc<Shared>>, Path(sequence): Path<u64>) -> Response {

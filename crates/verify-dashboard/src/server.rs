@@ -14,13 +14,12 @@ use verify_drill::store::Store;
 
 use crate::access::Access;
 use crate::routes::{Shared, router};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{LookAtPosture, Posture, Snapshot};
 
 /// Interval at which the request to end is checked.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// Settings of a dashboard.
-#[derive(Debug)]
 pub struct Settings {
     /// Address to listen on; with port 0, a free one.
     pub address: SocketAddr,
@@ -28,10 +27,11 @@ pub struct Settings {
     /// Interval at which the store is read.
     pub refresh: Duration,
     pub now: fn() -> Timestamp,
+    /// Gathers the facts that `doctor` judges, and the interval at which it does.
+    pub posture: Option<(LookAtPosture, Duration)>,
 }
 
 /// A dashboard that has its address.
-#[derive(Debug)]
 pub struct Listening {
     listener: TcpListener,
     settings: Settings,
@@ -67,10 +67,13 @@ impl Listening {
     /// If the server cannot go on.
     pub fn serve(self, asked: fn() -> bool) -> Result<()> {
         let Self { listener, settings, store } = self;
-        let Settings { access, refresh, now, .. } = settings;
+        let Settings { access, refresh, now, posture, .. } = settings;
         let (sender, snapshots) = watch::channel(Snapshot::default());
         let shared = Arc::new(Shared::new(Arc::clone(&store), access, snapshots, now));
-        let reader = runtime().spawn(read_repeatedly(store, sender, refresh, now));
+        let sender = Arc::new(sender);
+        let reader = runtime().spawn(read_repeatedly(store, Arc::clone(&sender), refresh, now));
+        let examiner =
+            posture.map(|(look, period)| runtime().spawn(examine_repeatedly(look, sender, period, now)));
         block_on(async {
             let server = axum::serve(listener, router(shared)).into_future();
             tokio::select! {
@@ -79,6 +82,9 @@ impl Listening {
             }
         })?;
         reader.abort();
+        if let Some(examiner) = examiner {
+            examiner.abort();
+        }
         Ok(())
     }
 }
@@ -86,7 +92,7 @@ impl Listening {
 /// Reads the store once an interval, one read at a time.
 async fn read_repeatedly(
     store: Arc<dyn Store>,
-    sender: watch::Sender<Snapshot>,
+    sender: Arc<watch::Sender<Snapshot>>,
     refresh: Duration,
     now: fn() -> Timestamp,
 ) {
@@ -95,10 +101,41 @@ async fn read_repeatedly(
     loop {
         ticks.tick().await;
         let (before, store) = (sender.borrow().clone(), Arc::clone(&store));
-        let Ok(next) = tokio::task::spawn_blocking(move || before.next(&*store, now())).await else { return };
-        if next.generation != sender.borrow().generation && sender.send(next).is_err() {
+        let seen = before.generation;
+        let Ok(mut next) = tokio::task::spawn_blocking(move || before.next(&*store, now())).await else {
             return;
+        };
+        if next.generation != seen {
+            // The examiner may have sent its own meanwhile.
+            sender.send_modify(|current| {
+                next.posture = current.posture.take();
+                next.generation = current.generation + 1;
+                *current = next;
+            });
         }
+    }
+}
+
+/// Examines the posture once an interval.
+async fn examine_repeatedly(
+    look: LookAtPosture,
+    sender: Arc<watch::Sender<Snapshot>>,
+    period: Duration,
+    now: fn() -> Timestamp,
+) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let look = Arc::new(look);
+    loop {
+        ticks.tick().await;
+        let look = Arc::clone(&look);
+        let Ok(posture) = tokio::task::spawn_blocking(move || Posture::examine(&look, now())).await else {
+            return;
+        };
+        sender.send_modify(|current| {
+            current.posture = Some(Arc::new(posture));
+            current.generation += 1;
+        });
     }
 }
 

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use verify_doctor::{Examination, Facts, Selection};
 use verify_drill::store::Store;
 use verify_report::history::{Filter, History};
 use verify_report::running::{Running, running};
+
+/// Gathers the facts of an examination.
+pub type LookAtPosture = Box<dyn Fn() -> Result<Facts> + Send + Sync>;
 
 /// The content of the store at one time.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +19,31 @@ pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) history: Option<Arc<History>>,
     pub(crate) running: Vec<Running>,
+    /// Posture before the disaster, if it is examined.
+    pub(crate) posture: Option<Arc<Posture>>,
     /// Reason why the store cannot be read, if it cannot; the rest is of the last time that it could.
     pub(crate) error: Option<String>,
     /// Names and sizes of all objects: a change of them is a change of the history.
     listing: Vec<(String, u64)>,
+}
+
+/// Result of one examination.
+#[derive(Debug)]
+pub(crate) struct Posture {
+    pub(crate) at: Timestamp,
+    /// The facts and what they amount to, or the reason why there are none.
+    pub(crate) examined: Result<(Facts, Examination), String>,
+}
+
+impl Posture {
+    pub(crate) fn examine(look: &LookAtPosture, now: Timestamp) -> Self {
+        let examined = look().map_err(|error| format!("{error:#}"));
+        let examined = examined.map(|facts| {
+            let examination = verify_doctor::examine(&facts, &Selection::default());
+            (facts, examination)
+        });
+        Self { at: now, examined }
+    }
 }
 
 impl Snapshot {
@@ -45,6 +70,6 @@ impl Snapshot {
             Some(history) if listing == self.listing => Arc::clone(history),
             _ => Arc::new(History::read(store, &Filter::default())?),
         };
-        Ok(Self { generation: 0, history: Some(history), running, error: None, listing })
+        Ok(Self { history: Some(history), running, error: None, listing, ..self.clone() })
     }
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
-use verify_dashboard::{Access, Settings, Token, listen};
+use verify_dashboard::{Access, LookAtPosture, Settings, Token, listen};
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
 use verify_drill::interrupt;
+use verify_drill::watch::Watch;
 
+use super::cluster_flags::ClusterFlags;
+use super::storing::StoreFlag;
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::posture::{self, Request};
 use crate::store;
 use crate::terminal;
 
@@ -39,12 +43,27 @@ pub(crate) struct Serve {
     /// Interval at which the store is read [default: 2s for a directory, 60s for a bucket]
     #[arg(long, value_name = "TIME")]
     refresh: Option<Period>,
+    /// Also examine the posture, as `state-lab doctor` does, and show it with the storage that it found
+    #[arg(long)]
+    doctor: bool,
+    /// Interval of the examinations
+    #[arg(long, value_name = "TIME", default_value = "10m", requires = "doctor")]
+    doctor_interval: Period,
+    /// The database to examine [default: the only one of the configuration]
+    #[arg(long, value_name = "DB", requires = "doctor")]
+    database: Option<String>,
+    /// The directory of backups to examine [default: that of the configuration]
+    #[arg(long, value_name = "DIR", requires = "doctor")]
+    backups: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterFlags,
 }
 
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab serve /var/lib/state-lab/evidence
-    state-lab serve s3://evidence/shop --listen 0.0.0.0:9280 --token-file /etc/state-lab/token";
+    state-lab serve s3://evidence/shop --listen 0.0.0.0:9280 --token-file /etc/state-lab/token
+    state-lab serve --doctor --database shop --context production";
 
 /// Intervals at which a store is read: listing a directory costs nothing, listing a bucket is billed.
 const DIRECTORY: Period = Period::from_ms(2_000);
@@ -52,7 +71,18 @@ const BUCKET: Period = Period::from_ms(60_000);
 
 impl Serve {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { store, listen: address, token_file, unauthenticated, refresh } = self;
+        let Self {
+            store,
+            listen: address,
+            token_file,
+            unauthenticated,
+            refresh,
+            doctor,
+            doctor_interval,
+            database,
+            backups,
+            cluster,
+        } = self;
         let config = globals.config()?;
         let store = config.evidence_store(store.as_deref())?;
         let is_directory = store.is_dir();
@@ -65,7 +95,20 @@ impl Serve {
             )
         })?;
         let refresh = refresh.unwrap_or(if is_directory { DIRECTORY } else { BUCKET }).duration();
-        let settings = Settings { address, access, refresh, now: Timestamp::now };
+        let posture: Option<(LookAtPosture, _)> = doctor.then(|| {
+            let (config, store) = (config.clone(), StoreFlag::of(backups));
+            let look = move || {
+                let request = Request {
+                    database: database.as_deref(),
+                    store: &store,
+                    cluster: &cluster,
+                    config: &config,
+                };
+                posture::facts(&request, &Watch::silent())
+            };
+            (Box::new(look) as LookAtPosture, doctor_interval.duration())
+        });
+        let settings = Settings { address, access, refresh, now: Timestamp::now, posture };
         let listening = listen(settings, Arc::from(store))?;
         terminal::print(&format!("serving http://{}\n", listening.address()?))?;
         listening.serve(interrupt::asked)?;

@@ -23,6 +23,12 @@ pub(crate) struct StoreFlag {
 }
 
 impl StoreFlag {
+    /// The flag with this value.
+    #[cfg(feature = "serve")]
+    pub(crate) fn of(store: Option<PathBuf>) -> Self {
+        Self { store }
+    }
+
     /// The directory of the store: the flag's, else the configuration's, else the user's.
     pub(crate) fn path(&self, config: &Config) -> Result<PathBuf> {
         self.store.as_deref().or(config.store()).map_or_else(Store::default_path, |path| Ok(path.to_owned()))

@@ -68,7 +68,7 @@ try {
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     for (const width of [1100, 360]) {
       await page.setViewport({ width, height: 760 });
-      for (const path of ["/", "/history", "/runs/2", "/runs/21", "/nothing"]) {
+      for (const path of ["/", "/history", "/storage", "/doctor", "/runs/2", "/runs/21", "/nothing"]) {
         await open(path);
         const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert(wider <= 0, `${path} is ${wider} pixels wider than ${width}`);

@@ -56,6 +56,21 @@ fn every_answer_forbids_scripts_from_elsewhere_and_names_are_inert() {
 }
 
 #[test]
+fn the_doctors_findings_and_the_storage_have_pages() {
+    let directory = tempfile::tempdir().unwrap();
+    let dashboard = Dashboard::start(directory.path(), None);
+    let page = dashboard.wait_for("/doctor", "Examined at").body;
+    for text in ["volume.full", "is 97 % full", "Inconclusive", "the right to list schedules.velero.io"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let page = dashboard.get("/storage").body;
+    for text in ["NFS", "1.0 GiB", "97%", "Unknown: it is forbidden"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(dashboard.get("/api/v1/doctor.json").body.contains("\"code\":\"volume.full\""));
+}
+
+#[test]
 fn nothing_can_be_changed() {
     let directory = tempfile::tempdir().unwrap();
     let dashboard = Dashboard::start(directory.path(), None);

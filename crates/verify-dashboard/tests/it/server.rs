@@ -12,7 +12,9 @@ use verify_core::compare::{Comparison, Coverage};
 use verify_core::finding::{Code, Finding};
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
 use verify_core::timeline::{Milestone, Reached, Rto};
-use verify_dashboard::{Access, Settings, Token, listen};
+use verify_dashboard::{Access, LookAtPosture, Settings, Token, listen};
+use verify_doctor::facts::cluster::{Cluster, Volume, VolumeKind};
+use verify_doctor::{Facts, Missing};
 use verify_drill::store::{Folder, Store};
 use verify_evidence::entry;
 use verify_evidence::envelope::{Envelope, FORMAT, FORMAT_VERSION, Link, Run};
@@ -40,7 +42,13 @@ impl Dashboard {
         let address = "127.0.0.1:0".parse().unwrap();
         let token = token.map(|path| Token::read(path).unwrap());
         let access = Access::choose(address, token, false).unwrap();
-        let settings = Settings { address, access, refresh: Duration::from_millis(200), now: Timestamp::now };
+        let settings = Settings {
+            address,
+            access,
+            refresh: Duration::from_millis(200),
+            now: Timestamp::now,
+            posture: Some((look(), Duration::from_secs(3_600))),
+        };
         let listening = listen(settings, Arc::new(store.clone())).unwrap();
         let address = listening.address().unwrap();
         std::thread::spawn(move || listening.serve(|| false).unwrap());
@@ -111,6 +119,40 @@ impl Dashboard {
             std::thread::yield_now();
         }
     }
+}
+
+/// Gathers facts of a cluster with a full volume, whose names are hostile, and of nothing else.
+fn look() -> LookAtPosture {
+    Box::new(|| {
+        let nothing = || Missing::not_applicable("not here");
+        let mut facts = Facts::none(Timestamp::now(), verify_doctor::Objectives::default(), &nothing());
+        let volume = Volume {
+            claim: HOSTILE.to_owned(),
+            class: None,
+            kind: VolumeKind::Nfs,
+            capacity_bytes: Some(1 << 30),
+            used_percent: Ok(97),
+        };
+        facts.cluster = Ok(Cluster {
+            namespace: "app".to_owned(),
+            pods: Err(nothing()),
+            volumes: Ok(vec![volume]),
+            schedules: Err(Missing::unknown("it is forbidden", "the right to list schedules.velero.io")),
+            backups: Err(nothing()),
+            reports: Err(nothing()),
+            locations: Err(nothing()),
+            repositories: Err(nothing()),
+            repository_password: Err(nothing()),
+            snapshot_classes: Err(nothing()),
+            storage_classes: Err(nothing()),
+            agent_nodes: Err(nothing()),
+            images: Err(nothing()),
+            cnpg: Err(nothing()),
+            longhorn: Err(nothing()),
+            quotas: Err(nothing()),
+        });
+        Ok(facts)
+    })
 }
 
 pub(crate) fn missing_rows() -> Finding {
