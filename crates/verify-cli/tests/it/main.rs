@@ -23,6 +23,8 @@ mod program;
 mod relay;
 mod restorable;
 mod restore;
+#[cfg(feature = "drill")]
+mod runbook;
 mod schemas;
 mod scratch;
 mod server;
