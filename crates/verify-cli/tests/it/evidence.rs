@@ -206,3 +206,43 @@ fn a_key_is_created_once_for_its_owner_alone() {
     assert!(misnamed.err.contains("expected a name of letters, digits and @._+-"), "{misnamed:?}");
     assert!(!directory.path().join("l").exists());
 }
+
+#[test]
+#[cfg(feature = "velero")]
+fn the_nightly_restore_finds_the_key_where_its_settings_say_once_evidence_is_switched_on() {
+    let nightly = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nightly");
+    let read = |file: &str| fs::read_to_string(nightly.join(file)).unwrap();
+    let (settings, restore) = (read("state-lab.toml"), read("restore.yaml"));
+    let (before, evidence) = settings.split_once("# [evidence]").unwrap();
+    let evidence: Vec<&str> = evidence.lines().map(|line| line.trim_start_matches(['#', ' '])).collect();
+    let switched_on = format!("{before}[evidence]{}", evidence.join("\n"));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("state-lab.toml");
+    let refused = |text: &str, expected: &str, other: &str| {
+        fs::write(&file, text).unwrap();
+        let verified = run(directory.path(), &["verify", "no.manifest", "host=127.0.0.1 port=1"]);
+        assert_eq!(verified.status, Some(2), "{verified:?}");
+        assert!(verified.err.contains(expected) && !verified.err.contains(other), "{verified:?}");
+    };
+    refused(&settings, "no.manifest", "evidence");
+    let in_a_folder = switched_on.replace("s3://evidence/drills", "evidence");
+    refused(&in_a_folder, "failed to read the signing key /etc/state-lab-evidence/key", "s3");
+    // The bucket's keys are found in HOME, where the Secret is mounted, under the profile of the settings.
+    let nowhere = switched_on.replace("https://minio.example:9000", "http://127.0.0.1:1");
+    refused(&nowhere, "no credentials were found", "refused");
+    fs::create_dir(directory.path().join(".aws")).unwrap();
+    let credentials = "[evidence]\naws_access_key_id = a\naws_secret_access_key = b\n";
+    fs::write(directory.path().join(".aws/credentials"), credentials).unwrap();
+    refused(&nowhere, "failed to list s3://evidence/drills", "no credentials were found");
+    fs::write(&file, switched_on.replace("identity", "identitty")).unwrap();
+    assert!(state_lab::config::Config::load(Some(&file)).is_err());
+    for line in [
+        "{name: evidence, mountPath: /etc/state-lab-evidence, readOnly: true}",
+        "{name: HOME, value: /etc/state-lab-evidence}",
+        "items: [{key: key, path: key}, {key: credentials, path: .aws/credentials}]",
+        "defaultMode: 0440",
+        "fsGroup: 65532",
+    ] {
+        assert_eq!(restore.matches(line).count(), 1, "{line}");
+    }
+}
