@@ -80,7 +80,7 @@ impl Drill<'_> {
         let mut steps = Vec::new();
         for orphan in orphans(&self.journals)? {
             watch.report(&format!("rolling back the drill {:?}, which was killed", orphan.pending.title));
-            self.roll_back(orphan, Phase::Recovery, &mut steps, &Variables::new(), watch)?;
+            self.roll_back(orphan, Phase::Recovery, &mut steps, watch)?;
         }
         let recovered = steps.iter().all(|step| step.result == StepResult::Expected);
         if recovered {
@@ -108,10 +108,10 @@ impl Drill<'_> {
             directory: self.directory.clone(),
             faults: Vec::new(),
             rollbacks: self.file.rollbacks.clone(),
+            variables: Variables::new(),
         };
         let mut journal = Journal::begin(&self.journals, pending, (self.now)())?;
-        let mut variables = Variables::new();
-        let mut run = Run { drill: self, watch, variables: &mut variables, journal: &mut journal };
+        let mut run = Run { drill: self, watch, journal: &mut journal };
         if !run.phase(&self.file.steady_state, Phase::Before, steps)? {
             // Nothing was done, and there is nothing to come back from.
             return journal.end();
@@ -119,7 +119,7 @@ impl Drill<'_> {
         if run.phase(&self.file.method, Phase::Method, steps)? {
             run.phase(&self.file.steady_state, Phase::After, steps)?;
         }
-        self.roll_back(journal, Phase::Rollback, steps, &variables, watch)
+        self.roll_back(journal, Phase::Rollback, steps, watch)
     }
 
     /// Undoes faults, the newest first, and runs the rollbacks, whatever fails. The journal stays if something is left.
@@ -128,7 +128,6 @@ impl Drill<'_> {
         mut journal: Journal,
         phase: Phase,
         steps: &mut Vec<StepOutcome>,
-        variables: &Variables,
         watch: &Watch<'_>,
     ) -> Result<()> {
         let begin = steps.len();
@@ -154,12 +153,10 @@ impl Drill<'_> {
             journal.pending.faults.pop();
             journal.write()?;
         }
-        let mut variables = variables.clone();
         let rollbacks = journal.pending.rollbacks.clone();
         for step in &rollbacks {
             let silent = Watch { sink: watch.sink, asked: never };
-            let mut run =
-                Run { drill: self, watch: &silent, variables: &mut variables, journal: &mut journal };
+            let mut run = Run { drill: self, watch: &silent, journal: &mut journal };
             steps.push(run.step(step, phase)?);
         }
         let failed = steps[begin..].iter().find(|step| step.result != StepResult::Expected);
@@ -203,7 +200,6 @@ impl Drill<'_> {
 struct Run<'a> {
     drill: &'a Drill<'a>,
     watch: &'a Watch<'a>,
-    variables: &'a mut Variables,
     journal: &'a mut Journal,
 }
 
@@ -261,7 +257,7 @@ impl Run<'_> {
     }
 
     fn act(&mut self, step: &Step, within: Duration) -> Result<Done> {
-        match variables::action(&step.action, self.variables)? {
+        match variables::action(&step.action, &self.journal.pending.variables)? {
             Action::StateLab(arguments) => self.state_lab(&arguments, within),
             Action::Run(arguments) => self.program(&arguments, within),
             Action::Query(statement) => self.query(&statement, &step.expect, within),
@@ -338,10 +334,10 @@ impl Run<'_> {
         if self.holds(&fault.bites, within)? {
             return Ok(Done::NotBitten("its probe holds already before the injection".to_owned()));
         }
-        let injected = match variables::action(&fault.inject, self.variables)? {
+        let injected = match variables::action(&fault.inject, &self.journal.pending.variables)? {
             Action::Apply(apply) => self.apply(name, &apply, within)?,
             action => {
-                let undo = variables::undo(&fault.undo, self.variables)?;
+                let undo = variables::undo(&fault.undo, &self.journal.pending.variables)?;
                 self.journal.pending.faults.push(PendingUndo { step: name.to_owned(), undo, objects: None });
                 self.journal.write()?;
                 match action {
@@ -375,7 +371,7 @@ impl Run<'_> {
 
     /// Returns whether a probe holds.
     fn holds(&self, probe: &Probe, within: Duration) -> Result<bool> {
-        match variables::action(&probe.action, self.variables)? {
+        match variables::action(&probe.action, &self.journal.pending.variables)? {
             Action::Query(statement) => Ok(self.drill.world.query(&statement, within)? == probe.expect),
             Action::Run(arguments) => match self.program(&arguments, within)? {
                 Done::Gave(status, _) => Ok(status == probe.expect),
@@ -390,7 +386,7 @@ impl Run<'_> {
         let path = self.drill.directory.join(&apply.file);
         let objects =
             std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        let objects = variables::expand(&objects, self.variables)?;
+        let objects = variables::expand(&objects, &self.journal.pending.variables)?;
         let context = self.journal.pending.context.clone().context("the file names no context")?;
         let undo = PendingUndo { step: name.to_owned(), undo: Undo::Delete, objects: Some(objects.clone()) };
         self.journal.pending.faults.push(undo);
@@ -432,9 +428,9 @@ impl Run<'_> {
             let value = document.and_then(|document| document.pointer(pointer));
             let value = value.with_context(|| format!("its document has no {pointer}"))?;
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            self.variables.insert(name.clone(), text);
+            self.journal.pending.variables.insert(name.clone(), text);
         }
-        Ok(())
+        if step.save.is_empty() { Ok(()) } else { self.journal.write() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The journal: what is still to be undone, on disk before the fault is injected. It is locked while its drill runs, so that one
 //! without a lock is of a drill that was killed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -26,6 +27,9 @@ pub struct Pending {
     pub faults: Vec<PendingUndo>,
     /// The rollbacks of the file.
     pub rollbacks: Vec<Step>,
+    /// Values that steps saved, which rollbacks use.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
 }
 
 /// The undo of one fault.

@@ -241,7 +241,14 @@ fn ctrl_c_undoes_faults_and_a_killed_drill_is_rolled_back_by_the_next_one() {
     assert!(!day.exists("broken") && day.exists("rolled_back") && day.journals() == 0);
 
     day.value("DROP TABLE public.rolled_back");
-    let killed = begun(&mut day.command(&waiting("10m"))).end(Signal::KILL);
+    // Its rollback uses a value that a step saved.
+    let saving = waiting("10m").replace(
+        "method:\n",
+        "method:\n  - { name: save, do: { run: [/bin/echo, rolled_back] }, expect: \"0\", within: 9s, save: { table: stdout } }\n",
+    );
+    let saving = saving.replace("EXISTS public.rolled_back", "EXISTS public.${table}");
+    assert!(saving.contains("${table}") && saving.contains("save: {"));
+    let killed = begun(&mut day.command(&saving)).end(Signal::KILL);
     assert_eq!(killed.status, None);
     assert!(day.exists("broken") && day.journals() > 0);
     let next = day.run("title: next\nsteady-state: []\nmethod:\n  - { name: look, do: { run: [/bin/true] }, expect: \"0\", within: 9s }\nrollbacks: []\n");
