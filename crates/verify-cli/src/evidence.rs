@@ -141,7 +141,7 @@ impl Evidence {
             running.add(event);
         }
         #[cfg(not(feature = "report"))]
-        let _ = event;
+        let _ = (self, event);
     }
 
     /// Shows an event of a measurement, and returns whether to go on.
