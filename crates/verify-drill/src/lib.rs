@@ -5,7 +5,6 @@
 pub mod backup_name;
 pub mod backup_record;
 pub mod duration;
-pub mod evidence;
 pub mod failure;
 pub mod hint;
 pub mod interrupt;
@@ -16,6 +15,7 @@ pub mod problem;
 pub mod provider;
 pub mod quantity;
 pub mod recovery;
+pub mod report_file;
 pub mod runtime;
 pub mod store;
 pub mod until;

@@ -476,7 +476,12 @@ fn explanation(document: &Value) -> String {
     let first = findings.chain(missed).find(|finding| finding["severity"] != "notice");
     first.map_or(String::new(), |finding| {
         let text = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
-        format!(": {} {}: {}", text("code"), text("object"), text("message"))
+        let (code, object) = (text("code"), text("object"));
+        // What an invariant returned may be personal data.
+        match code.starts_with("invariant.") {
+            true => format!(": {code} {object}"),
+            false => format!(": {code} {object}: {}", text("message")),
+        }
     })
 }
 

@@ -17,9 +17,9 @@ use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore};
 use crate::scratch::{self, Scratch};
 use verify_drill::backup_record::CopyMethod;
-use verify_drill::evidence::write_reports;
 use verify_drill::judging::{Found, Judging};
 use verify_drill::provider::RestoreRequest;
+use verify_drill::report_file::write_reports;
 use verify_drill::store::Folder;
 use verify_drill::watch::Watch;
 

@@ -17,7 +17,7 @@ use crate::globals::Globals;
 use crate::render::text;
 use crate::store;
 use verify_drill::duration::Period;
-use verify_drill::evidence::write_report;
+use verify_drill::report_file::write_report;
 use verify_drill::store::{Draft, Existing};
 
 /// Number of connections and limits of the work.

@@ -1,4 +1,4 @@
-//! Evidence of backups, in the bucket of a BackupStorageLocation, beside Velero's files.
+//! Records, manifests and reports of backups, in the bucket of a BackupStorageLocation, beside Velero's files.
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::ByteString;

@@ -32,10 +32,10 @@ use crate::agent::{Order, RestoreOrder, Verified};
 use crate::cluster::{AgentPod, Cluster, Component, KEPT, LiveRun, Mount, RUN, Run, lease, refusal_hint};
 use crate::velero::backup::Backup;
 use crate::velero::object::Observed;
-use verify_drill::evidence::{write_metrics, write_reports};
 use verify_drill::judging::{Found, Judging};
 use verify_drill::problem::Problem;
 use verify_drill::provider::{KeptServer, RestoreRequest, RestoredCopy};
+use verify_drill::report_file::{write_metrics, write_reports};
 use verify_drill::until::Check;
 use verify_drill::watch::Watch;
 

@@ -1,4 +1,4 @@
-//! The one writer of evidence: the reports of verifications, and their metrics.
+//! Reports of verifications and their metrics in files: beside backups, and where a user wants them.
 
 use std::fmt;
 
