@@ -1,5 +1,6 @@
 //! A dashboard on a free port of this machine, over a store that a test fills.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -13,7 +14,7 @@ use verify_core::finding::{Code, Finding};
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
 use verify_core::timeline::{Milestone, Reached, Rto};
 use verify_dashboard::{Access, LookAtPosture, Settings, Token, listen};
-use verify_doctor::facts::cluster::{Cluster, Volume, VolumeKind};
+use verify_doctor::facts::cluster::{Cluster, DatabasePod, Volume, VolumeKind};
 use verify_doctor::{Facts, Missing};
 use verify_drill::store::{Folder, Store};
 use verify_evidence::entry;
@@ -133,9 +134,17 @@ fn look() -> LookAtPosture {
             capacity_bytes: Some(1 << 30),
             used_percent: Ok(97),
         };
+        let pod = DatabasePod {
+            name: "pg-0".to_owned(),
+            node: None,
+            is_primary: true,
+            mounts: Vec::new(),
+            copied_as_files: BTreeSet::new(),
+            lax_hooks: Vec::new(),
+        };
         facts.cluster = Ok(Cluster {
             namespace: "app".to_owned(),
-            pods: Err(nothing()),
+            pods: Ok(vec![pod]),
             volumes: Ok(vec![volume]),
             schedules: Err(Missing::unknown("it is forbidden", "the right to list schedules.velero.io")),
             backups: Err(nothing()),
