@@ -150,6 +150,7 @@ fn many_viewers_cost_little_memory() {
     let before = resident_kib();
     (0..5).for_each(|_| load());
     let grown = resident_kib().saturating_sub(before);
-    assert!(grown < 8 << 10, "{grown} KiB more than {before}");
+    // A thousand pages that were kept would be 50 MiB; other tests of this process take some as well.
+    assert!(grown < 32 << 10, "{grown} KiB more than {before}");
     drop(streams);
 }
