@@ -173,26 +173,3 @@ fn a_thousand_runs_are_one_page() {
     // Without optimization, on a busy machine.
     assert!(took.as_secs() < 10, "{took:?}");
 }
-
-#[test]
-fn zz_pages_to_look_at() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = sample(directory.path());
-    let mut last = Some(verify_evidence::envelope::Link { sequence: 5, sha256: String::new() });
-    for day in 0..40u64 {
-        let document = serde_json::to_value(report(
-            "shop",
-            if day % 9 == 5 { vec![crate::stored::missing_rows("shop.orders")] } else { Vec::new() },
-            300 + day * 37 % 400,
-            60 + day * 11 % 200,
-        ))
-        .unwrap();
-        last = Some(append(&store, last, 60 + i64::try_from(day).unwrap() * 24, "restore", document));
-    }
-    let history = read(&store, &Filter::default());
-    let now = start() + jiff::SignedDuration::from_hours(60 + 40 * 24);
-    std::fs::write("/tmp/history.html", html::page("history", &html::history(&history, now, &|_| None)))
-        .unwrap();
-    let entry = entries(&store).unwrap().remove(1);
-    std::fs::write("/tmp/run.html", html::page("run", &html::run(&entry.report.unwrap(), true))).unwrap();
-}
