@@ -15,7 +15,7 @@ use futures_util::Stream;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use verify_drill::store::Store;
-use verify_evidence::entry::{Entry, entries};
+use verify_evidence::entry::{self, Entry};
 use verify_report::html::STYLESHEET;
 use verify_report::openmetrics;
 
@@ -129,7 +129,7 @@ async fn doctor_json(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn run(State(shared): State<Arc<Shared>>, Path(sequence): Path<u64>) -> Response {
-    match entry(&shared, sequence).await {
+    match read_entry(&shared, sequence).await {
         Ok(Some(Entry { report: Ok(stored), has_signatures, .. })) => {
             Html(pages::run(&stored, has_signatures)).into_response()
         }
@@ -148,7 +148,7 @@ async fn run_json(State(shared): State<Arc<Shared>>, Path(file): Path<String>) -
     let Some(sequence) = file.strip_suffix(".json").and_then(|number| number.parse().ok()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match entry(&shared, sequence).await {
+    match read_entry(&shared, sequence).await {
         Ok(Some(Entry { report: Ok(stored), .. })) => match stored.envelope.to_json() {
             Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
             Err(error) => unreadable(&error),
@@ -213,10 +213,9 @@ fn changes(
 }
 
 /// Reads one report. The store blocks.
-async fn entry(shared: &Arc<Shared>, sequence: u64) -> Result<Option<Entry>> {
+async fn read_entry(shared: &Arc<Shared>, sequence: u64) -> Result<Option<Entry>> {
     let store = Arc::clone(&shared.store);
-    let read = move || Ok(entries(&*store)?.into_iter().find(|entry| entry.sequence == sequence));
-    tokio::task::spawn_blocking(read).await?
+    tokio::task::spawn_blocking(move || entry::find(&*store, sequence)).await?
 }
 
 fn json(text: serde_json::Result<String>) -> Response {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use verify_doctor::{Examination, Facts, Selection};
 use verify_drill::store::Store;
+use verify_evidence::entry::is_draft;
 use verify_report::history::{Filter, History};
 use verify_report::running::{Running, running};
 
@@ -62,9 +63,9 @@ impl Snapshot {
     }
 
     fn read(&self, store: &dyn Store, now: Timestamp) -> Result<Self> {
-        let running = running(store, now)?;
-        let objects = store.list("")?.into_iter();
-        let reports = objects.filter(|object| !object.key.starts_with(".state-lab-"));
+        let objects = store.list("")?;
+        let running = running(store, &objects, now)?;
+        let reports = objects.into_iter().filter(|object| !is_draft(&object.key));
         let listing: Vec<(String, u64)> = reports.map(|object| (object.key, object.size)).collect();
         let history = match &self.history {
             Some(history) if listing == self.listing => Arc::clone(history),

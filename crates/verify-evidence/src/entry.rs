@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::Result;
 use ring::digest;
-use verify_drill::store::Store;
+use verify_drill::store::{Object, Store};
 
 use crate::envelope::Envelope;
 
@@ -50,19 +50,39 @@ pub struct StoredReport {
     pub envelope: Envelope,
 }
 
-/// Reads all reports of a store, in the order of their numbers. Nothing is verified.
+/// Reads all reports of a store, in the order of their numbers, and gives each to `take`. Nothing is verified.
 ///
 /// # Errors
 ///
 /// If the store cannot be listed or read. A file that is not a report is not an error.
-pub fn entries(store: &dyn Store) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+pub fn each(store: &dyn Store, mut take: impl FnMut(Entry)) -> Result<()> {
     let read = |sequence, names: &BTreeMap<String, u64>| entry(store, sequence, names);
     Listing::read(store)?.each(read, |_, entry| {
-        entries.push(entry);
+        take(entry);
         Ok(())
-    })?;
+    })
+}
+
+/// Reads all reports of a store at once.
+///
+/// # Errors
+///
+/// As for [`each`].
+pub fn entries(store: &dyn Store) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    each(store, |entry| entries.push(entry))?;
     Ok(entries)
+}
+
+/// Reads one report; `None` if the store has no entry of this number.
+///
+/// # Errors
+///
+/// As for [`each`].
+pub fn find(store: &dyn Store, sequence: u64) -> Result<Option<Entry>> {
+    let prefix = format!("{}/", folder(sequence));
+    let listing = Listing::of(store.list(&prefix)?);
+    listing.entries.get(&sequence).map(|names| entry(store, sequence, names)).transpose()
 }
 
 fn entry(store: &dyn Store, sequence: u64, names: &BTreeMap<String, u64>) -> Result<Entry> {
@@ -110,7 +130,7 @@ pub fn number(name: &str) -> Option<u64> {
 }
 
 /// Returns whether an object is an unfinished file of a folder of this machine.
-pub(crate) fn is_draft(key: &str) -> bool {
+pub fn is_draft(key: &str) -> bool {
     key.rsplit('/').next().unwrap_or_default().starts_with(DRAFT)
 }
 
@@ -148,8 +168,12 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn read(store: &dyn Store) -> Result<Self> {
+        Ok(Self::of(store.list("")?))
+    }
+
+    fn of(objects: Vec<Object>) -> Self {
         let mut listing = Self::default();
-        for object in store.list("")? {
+        for object in objects {
             if is_draft(&object.key) {
                 continue;
             }
@@ -160,7 +184,7 @@ impl Listing {
                 _ => listing.foreign.push(object.key),
             }
         }
-        Ok(listing)
+        listing
     }
 
     /// Reads the entries, several at a time, since a bucket takes its time to answer, and takes them in order. `read` gets

@@ -12,7 +12,7 @@ use verify_core::report::{Objectives, Report};
 use verify_core::timeline::{Milestone, Rto};
 use verify_drill::store::Store;
 use verify_evidence::document;
-use verify_evidence::entry::{Entry, StoredReport, entries};
+use verify_evidence::entry::{self, Entry, StoredReport};
 
 /// Commands whose pass verifies a restored copy.
 const RESTORES: [&str; 2] = ["restore", "verify"];
@@ -133,13 +133,13 @@ impl History {
     /// If the store cannot be read. A report that cannot be read is part of the history.
     pub fn read(store: &dyn Store, filter: &Filter) -> Result<Self> {
         let mut history = Self { store: store.place(), runs: Vec::new(), unreadable: Vec::new() };
-        for entry in entries(store)? {
+        entry::each(store, |entry| {
             let sequence = entry.sequence;
             match RunResult::of(entry) {
                 Ok(run) => history.runs.extend(filter.apply(run)),
                 Err(reason) => history.unreadable.push(Unreadable { sequence, reason }),
             }
-        }
+        })?;
         Ok(history)
     }
 

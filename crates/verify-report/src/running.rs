@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use verify_core::event;
-use verify_drill::store::{Existing, Folder, Store};
+use verify_drill::store::{Existing, Folder, Object, Store};
 use verify_drill::watch::Event;
 
 /// Prefix of the names of these files. A name that begins like this is no report.
@@ -74,14 +74,14 @@ impl Running {
     }
 }
 
-/// The runs that have not finished, the oldest first.
+/// The runs that have not finished, the oldest first, of a store with these objects.
 ///
 /// # Errors
 ///
 /// If the store cannot be read.
-pub fn running(store: &dyn Store, now: Timestamp) -> Result<Vec<Running>> {
+pub fn running(store: &dyn Store, objects: &[Object], now: Timestamp) -> Result<Vec<Running>> {
     let mut runs = Vec::new();
-    for object in store.list(PREFIX)?.into_iter().take(RUNS_MAX) {
+    for object in objects.iter().filter(|object| object.key.starts_with(PREFIX)).take(RUNS_MAX) {
         // A file that is just being deleted is of a run that has finished.
         let Some(content) = store.get(&object.key, FILE_BYTES_MAX)? else { continue };
         let run = serde_json::from_slice(&content).ok();
@@ -185,7 +185,7 @@ mod tests {
         let began = Instant::now();
         let run = loop {
             assert!(began.elapsed() < Duration::from_secs(20));
-            let runs = running(&store, Timestamp::now()).unwrap();
+            let runs = running(&store, &store.list("").unwrap(), Timestamp::now()).unwrap();
             if let Some(run) = runs.into_iter().find(|run| run.rows == 7) {
                 break run;
             }
@@ -193,7 +193,7 @@ mod tests {
         };
         assert_eq!((run.step.as_str(), run.percent()), ("fetching", Some(25)));
         let later = Timestamp::now() + SignedDuration::from_secs(20);
-        assert!(running(&store, later).unwrap().is_empty());
+        assert!(running(&store, &store.list("").unwrap(), later).unwrap().is_empty());
         drop(file);
         assert!(store.list("").unwrap().is_empty());
     }

@@ -10,7 +10,7 @@ use verify_drill::duration::Period;
 use verify_drill::quantity::counted;
 use verify_drill::store::{Existing, Store};
 use verify_evidence::document;
-use verify_evidence::entry::entries;
+use verify_evidence::entry;
 use verify_report::history::{Filter, History};
 use verify_report::{bundle, csv, html, junit, openmetrics, text};
 
@@ -127,7 +127,7 @@ impl Report {
     }
 
     fn one(&self, store: &dyn Store, sequence: u64, globals: &Globals) -> Result<String> {
-        let found = entries(store)?.into_iter().find(|entry| entry.sequence == sequence);
+        let found = entry::find(store, sequence)?;
         let entry =
             found.with_context(|| format!("failed to find report {sequence} in {}", store.place()))?;
         let stored = match entry.report {
