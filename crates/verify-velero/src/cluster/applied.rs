@@ -1,24 +1,27 @@
 //! Objects of any kind, from YAML: created, read and deleted by a drill.
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use serde_json::Value;
-use verify_drill::runtime::{block_on, unless_interrupted};
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
-use super::Cluster;
+use super::client::Cluster;
+use super::error;
+use super::kind::Kind;
 
 /// More objects in one file are refused.
 const OBJECTS_MAX: usize = 50;
 /// Time for the deletion of an object.
 const DELETION: std::time::Duration = std::time::Duration::from_secs(300);
 
-/// An object, and the address of its kind.
+/// An object, and the objects of its kind.
 struct Applied {
+    name: String,
     object: DynamicObject,
-    api: Api<DynamicObject>,
+    kind: Kind<DynamicObject>,
     /// `NetworkPolicy app/cut`.
     what: String,
 }
@@ -30,9 +33,9 @@ impl Cluster {
     ///
     /// If one is not valid, of an unknown kind, or exists already.
     pub fn create_applied(&self, yaml: &str) -> Result<()> {
-        for Applied { object, api, what } in self.applied(yaml)? {
-            let created = async { api.create(&PostParams::default(), &object).await };
-            block_on(unless_interrupted(created))?.with_context(|| format!("failed to create {what}"))?;
+        let params = PostParams::default();
+        for Applied { object, kind, what, .. } in self.applied(yaml)? {
+            kind.answer(&format!("create {what}"), || kind.api().create(&params, &object))?;
         }
         Ok(())
     }
@@ -44,11 +47,7 @@ impl Cluster {
     /// If the object cannot be read.
     pub fn applied_value(&self, yaml: &str, pointer: &str) -> Result<Option<String>> {
         let first = self.applied(yaml)?.into_iter().next().context("the file has no object")?;
-        let Applied { object, api, what } = first;
-        let name = object.metadata.name.unwrap_or_default();
-        let found = block_on(unless_interrupted(async { api.get_opt(&name).await }))?;
-        let found = found.with_context(|| format!("failed to read {what}"))?;
-        let value = found.map(serde_json::to_value).transpose()?.unwrap_or_default();
+        let value = first.read()?.map(serde_json::to_value).transpose()?.unwrap_or_default();
         Ok(value
             .pointer(pointer)
             .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
@@ -60,24 +59,16 @@ impl Cluster {
     ///
     /// If one cannot be deleted. One that does not exist is deleted.
     pub fn delete_applied(&self, yaml: &str) -> Result<()> {
-        for Applied { object, api, what } in self.applied(yaml)?.into_iter().rev() {
-            let name = object.metadata.name.unwrap_or_default();
-            // The request for the end is why objects are deleted: it does not stop the deletion.
-            let deleted = block_on(async { api.delete(&name, &DeleteParams::foreground()).await });
-            if let Err(error) = deleted
-                && !matches!(&error, kube::Error::Api(status) if status.code == 404)
-            {
-                return Err(error).with_context(|| format!("failed to delete {what}"));
-            }
+        let params = DeleteParams::foreground();
+        for applied in self.applied(yaml)?.into_iter().rev() {
+            let Applied { name, kind, what, .. } = &applied;
+            let doing = format!("delete {what}");
+            kind.answer_unless(error::is_absent, &doing, || kind.api().delete(name, &params))?;
             let waited = until(DELETION, Pace::REMOTE, never, || {
-                let found = block_on(async { api.get_opt(&name).await });
-                Ok::<_, anyhow::Error>(match found.with_context(|| format!("failed to read {what}"))? {
-                    None => Check::Done(()),
-                    Some(_) => Check::Waiting(()),
-                })
+                Ok::<_, anyhow::Error>(applied.read()?.map_or(Check::Done(()), |_| Check::Waiting(())))
             })?;
             if !matches!(waited, Waited::Done(())) {
-                bail!("failed to delete {what}: it still exists");
+                bail!("failed to {doing}: it still exists");
             }
         }
         Ok(())
@@ -96,22 +87,29 @@ impl Cluster {
         let object: DynamicObject = serde_json::from_value(value).context("failed to read an object")?;
         let types =
             object.types.clone().context("failed to read an object: it has no apiVersion and kind")?;
-        let Some(name) = &object.metadata.name else {
+        let Some(name) = object.metadata.name.clone() else {
             bail!("failed to read an object of the kind {}: it has no name", types.kind);
         };
         let kind = GroupVersionKind::try_from(&types).context("failed to read an object's apiVersion")?;
         let client = self.client();
-        let found = block_on(unless_interrupted(async { pinned_kind(&client, &kind).await }))?;
-        let (resource, capabilities) =
-            found.with_context(|| format!("failed to find the kind {} {}", types.api_version, types.kind))?;
+        let doing = format!("find the kind {} {}", types.api_version, types.kind);
+        // Of which kind, the question does not depend.
+        let asking = self.everywhere::<Pod>();
+        let (resource, capabilities) = asking.answer(&doing, || pinned_kind(&client, &kind))?;
         let namespace = object.metadata.namespace.as_deref().unwrap_or(self.default_namespace());
         let (what, api) = match capabilities.scope {
             Scope::Namespaced => (
                 format!("{} {namespace}/{name}", types.kind),
-                Api::namespaced_with(client.clone(), namespace, &resource),
+                Api::namespaced_with(client, namespace, &resource),
             ),
-            Scope::Cluster => (format!("{} {name}", types.kind), Api::all_with(client.clone(), &resource)),
+            Scope::Cluster => (format!("{} {name}", types.kind), Api::all_with(client, &resource)),
         };
-        Ok(Applied { object, api, what })
+        Ok(Applied { name, object, kind: Kind::new(api, self.server()), what })
+    }
+}
+
+impl Applied {
+    fn read(&self) -> Result<Option<DynamicObject>> {
+        self.kind.answer(&format!("read {}", self.what), || self.kind.api().get_opt(&self.name))
     }
 }

@@ -224,7 +224,7 @@ pub fn object<K: DeserializeOwned>(value: Value) -> K {
 
 impl<K> Kind<K> {
     /// Asks until there is an answer; a refusal is an error.
-    fn answer<T, F>(&self, doing: &str, question: impl Fn() -> F) -> Result<T>
+    pub(super) fn answer<T, F>(&self, doing: &str, question: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<T, kube::Error>>,
     {
@@ -232,7 +232,7 @@ impl<K> Kind<K> {
     }
 
     /// The same; `None` for a refusal that is not an error here.
-    fn answer_unless<T, F>(
+    pub(super) fn answer_unless<T, F>(
         &self,
         expected: impl Fn(&kube::Error) -> bool,
         doing: &str,
