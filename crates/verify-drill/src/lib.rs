@@ -12,6 +12,7 @@ pub mod judging;
 pub mod lock;
 pub mod openmetrics;
 pub mod problem;
+pub mod process_group;
 pub mod provider;
 pub mod quantity;
 pub mod recovery;

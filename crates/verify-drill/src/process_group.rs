@@ -4,11 +4,11 @@ use std::io;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
+use crate::until::{Check, Pace, Waited, never, until};
 use rustix::process::{Pid, Signal, kill_process_group};
-use verify_drill::until::{Check, Pace, Waited, never, until};
 
-/// Time for a child to terminate by itself when it has to stop.
-const TERM_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time for a child that has nothing to clean up to terminate by itself.
+pub const TERM_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Sends a signal to a child that leads a group of its own, and to everything that it has started. The child must not
 /// have been waited for, so that the group is still its own.
@@ -30,10 +30,10 @@ pub fn wait(child: &mut Child, timeout: Duration, stop: impl Fn() -> bool) -> io
     })
 }
 
-/// Asks a child and its helpers to end, and kills those that do not.
-pub fn end(child: &mut Child) {
+/// Asks a child and its helpers to end, and kills those that do not within `grace`.
+pub fn end(child: &mut Child, grace: Duration) {
     signal(child, Signal::TERM);
-    if !matches!(wait(child, TERM_TIMEOUT, never), Ok(None)) {
+    if !matches!(wait(child, grace, never), Ok(None)) {
         return;
     }
     signal(child, Signal::KILL);

@@ -2,13 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
-use verify_drill::until::{Check, Pace, Waited, never, until};
+use verify_drill::process_group;
 
 /// More output is not kept.
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
@@ -75,38 +74,17 @@ pub fn run(
             }
             said
         });
-        let ended = wait(&mut child, within, &asked)?;
+        let doing = || format!("failed to wait for {program}");
+        let ended = match process_group::wait(&mut child, within, &asked).with_context(doing)? {
+            Some(_) => None,
+            None if asked() => Some(Ended::Stopped),
+            None => Some(Ended::Late),
+        };
         if ended.is_some() {
-            end(&mut child)?;
+            process_group::end(&mut child, GRACE);
         }
-        let status = child.wait().with_context(|| format!("failed to wait for {program}"))?.code();
+        let status = child.wait().with_context(doing)?.code();
         let (stdout, said) = (read.join().unwrap_or_default(), said.join().unwrap_or_default());
         Ok(Finished { status, stdout, said, ended })
     })
-}
-
-fn wait(child: &mut Child, within: Duration, asked: impl Fn() -> bool) -> Result<Option<Ended>> {
-    let waited = until(within, Pace::LOCAL, asked, || match child.try_wait() {
-        Ok(Some(_)) => Ok(Check::Done(())),
-        Ok(None) => Ok(Check::Waiting(())),
-        Err(error) => Err(error).context("failed to wait for a program"),
-    })?;
-    Ok(match waited {
-        Waited::Done(()) => None,
-        Waited::TimedOut(()) => Some(Ended::Late),
-        Waited::Stopped => Some(Ended::Stopped),
-    })
-}
-
-/// Asks the program and its children to end, and kills them if they do not.
-fn end(child: &mut Child) -> Result<()> {
-    let group = Pid::from_child(child);
-    for signal in [Signal::TERM, Signal::KILL] {
-        // It may just have ended.
-        let _ = kill_process_group(group, signal);
-        if wait(child, GRACE, never)?.is_none() {
-            break;
-        }
-    }
-    Ok(())
 }

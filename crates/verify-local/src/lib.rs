@@ -25,7 +25,6 @@ mod outcome;
 pub mod patience;
 mod physical_backup;
 mod physical_restore;
-pub mod process_group;
 mod program;
 mod provider;
 mod recovery;

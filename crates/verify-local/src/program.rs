@@ -12,9 +12,9 @@ use verify_core::postgres::{Settings, connection_variables};
 use verify_core::table::shown_text;
 
 use super::patience::PATIENCE;
-use crate::process_group;
 use crate::server::{Installation, client_program};
 use verify_drill::interrupt::interrupted;
+use verify_drill::process_group;
 
 /// Only so much of what a program said is kept: the end, where it says why it gave up.
 const SAID_BYTES_MAX: usize = 16 << 10;
@@ -116,7 +116,7 @@ impl Program {
             let said = scope.spawn(|| stderr.map(end_of).unwrap_or_default());
             let status = process_group::wait(&mut child, Duration::MAX, stop);
             if !matches!(status, Ok(Some(_))) {
-                process_group::end(&mut child);
+                process_group::end(&mut child, process_group::TERM_TIMEOUT);
             }
             let said = said.join().unwrap_or_default();
             let status = status.with_context(|| format!("failed to poll {}", self.name))?;

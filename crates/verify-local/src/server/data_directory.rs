@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 
 use super::account::{give_to_server_user, run_as_server_user};
 use super::installation::Installation;
-use crate::process_group;
 use verify_drill::interrupt::interrupted;
+use verify_drill::process_group;
 
 /// Options of a new data directory.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ pub(super) fn init(installation: &Installation, data_dir: &Path, options: &InitO
     };
     let mut child = command.spawn().with_context(doing)?;
     if process_group::wait(&mut child, Duration::MAX, options.asked).with_context(doing)?.is_none() {
-        process_group::end(&mut child);
+        process_group::end(&mut child, process_group::TERM_TIMEOUT);
         return Err(interrupted().into());
     }
     // It says less than a pipe holds.

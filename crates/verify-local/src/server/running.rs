@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use verify_core::postgres::conninfo_value;
+use verify_drill::process_group;
 use verify_drill::until::{Check, Pace, Waited, never, until};
 
 use super::account::{create_server_dir, give_to_server_user, run_as_server_user};
@@ -18,7 +19,6 @@ use super::data_directory::{self, InitOptions, forget_environment};
 use super::installation::Installation;
 use super::options::{Listen, StartOptions, Stop, Wait};
 use super::postmaster::{self, PidFile};
-use crate::process_group;
 
 /// The longest path of a socket that every system accepts (`sun_path` less its final zero), in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 103;

@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, Evicted, RUN, Run, is_over};
 use verify_drill::interrupt::{self, interrupted};
+use verify_drill::process_group;
 use verify_drill::until::{Check, Pace, Waited, until};
 use verify_drill::watch::Watch;
-use verify_local::process_group;
 
 /// Annotation with the run that made a node unschedulable, so that a later run finds the leftovers of a dead one.
 pub(super) const CORDONED_BY: &str = "state-lab.dev/cordoned-by";
