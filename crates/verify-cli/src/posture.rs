@@ -14,6 +14,7 @@ use verify_doctor::facts::{
 use verify_doctor::{Fact, Facts, Missing, postgres};
 use verify_drill::backup_record::{BackupRecord, CopyMethod};
 use verify_drill::hint::Hinted;
+use verify_drill::report_file::read_reports;
 use verify_drill::store::{Address, Folder, Location, Store as _};
 use verify_drill::watch::Watch;
 use verify_local::Store;
@@ -27,8 +28,6 @@ use crate::store;
 
 /// The manifests of so many backups, the newest, are read to see whose they are.
 const MANIFESTS_MAX: usize = 8;
-/// The largest report that is read.
-const REPORT_BYTES_MAX: u64 = 256 << 20;
 
 /// What is to be looked at.
 pub(crate) struct Request<'a> {
@@ -165,8 +164,7 @@ fn bucket_of_wal(config: &Config, watch: &Watch<'_>) -> Result<Option<Bucket>> {
         return Ok(None);
     };
     watch.step(&format!("looking at the bucket of {address}"))?;
-    let place = config.s3().location(&address).map(|place| Location { prefix: address.key.clone(), ..place });
-    Ok(Some(bucket(format!("wal_archive {address}"), place, Holds::Wal)))
+    Ok(Some(bucket(format!("wal_archive {address}"), config.s3().prefix(&address), Holds::Wal)))
 }
 
 /// Looks at a bucket; what cannot be looked at is unknown.
@@ -302,12 +300,5 @@ fn reports(backup: &Path) -> Result<Vec<Report>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut reports = Vec::new();
-    let store = Folder::new(&folder);
-    for object in store.list("")?.into_iter().filter(|object| object.key.ends_with(".json")) {
-        if let Some(text) = store.get(&object.key, REPORT_BYTES_MAX)? {
-            reports.push(Report::from_json(&text).with_context(|| format!("failed to read {}", object.key))?);
-        }
-    }
-    Ok(reports)
+    read_reports(&Folder::new(folder), "")
 }

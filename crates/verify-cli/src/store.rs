@@ -9,14 +9,13 @@ use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
 use verify_core::report::Report;
 
+use verify_drill::report_file::REPORT_BYTES_MAX;
 use verify_drill::store::{
     Address, Draft, Existing, FileDraft, Folder, Location, S3Table, Store, refuse_remote,
 };
 
 /// The first bytes of a zstd frame (RFC 8878 §3.1.1), with which a manifest begins.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A larger report is refused: it names at most some thousand rows.
-const REPORT_BYTES_MAX: u64 = 256 << 20;
 
 /// Begins a manifest or report, before the work that makes it.
 pub(crate) fn draft(path: &Path, s3: &S3Table, existing: Existing) -> Result<Box<dyn Draft>> {

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use verify_core::table::shown_text;
 use verify_drill::quantity::counted;
+use verify_drill::recovery::duration;
 use verify_evidence::entry::StoredReport;
 use verify_report::html as report;
-use verify_report::quantity::{age, duration, minute};
+use verify_report::quantity::{age, minute};
 use verify_report::running::Running;
 
 use crate::snapshot::Snapshot;

@@ -26,7 +26,7 @@ impl Missing {
     }
 }
 
-/// Returns the fact for a judgement, or the reason why there is none.
-pub(crate) fn known<T>(fact: &Fact<T>) -> Result<&T, Missing> {
+/// Returns the fact, or the reason why there is none.
+pub fn known<T>(fact: &Fact<T>) -> Result<&T, Missing> {
     fact.as_ref().map_err(Clone::clone)
 }

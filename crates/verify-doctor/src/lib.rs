@@ -19,5 +19,5 @@ pub use check::{Answer, Check, Found, Gap, Source};
 pub use code::CHECKS;
 pub use document::markdown;
 pub use examination::{Examination, Finding, NotApplicable, Selection, Unknown, examine};
-pub use fact::{Fact, Missing};
+pub use fact::{Fact, Missing, known};
 pub use facts::{Facts, Objectives};

@@ -7,6 +7,8 @@ use std::fmt::{self, Write};
 use verify_core::finding::{Code, Severity, Verdict};
 use verify_core::report::Report;
 
+use crate::quantity::seconds;
+
 /// The labels that every sample has.
 struct Labels<'a> {
     database: &'a str,
@@ -94,7 +96,7 @@ struct Seconds {
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:03}", self.ms / 1_000, self.ms % 1_000)
+        f.write_str(&seconds(self.ms))
     }
 }
 

@@ -2,6 +2,11 @@
 
 const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 
+/// Milliseconds as seconds: `1.234`.
+pub fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1_000, ms % 1_000)
+}
+
 /// `301,223`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();

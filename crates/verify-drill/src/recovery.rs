@@ -31,11 +31,16 @@ pub fn phase(milestone: Milestone) -> &'static str {
 
 /// `7m12s`; below ten seconds `3.4s`. Never less than it was.
 pub fn recovery_time(rto: &Rto) -> String {
-    let tenths = rto.total_ms.div_ceil(100);
+    duration(rto.total_ms)
+}
+
+/// Milliseconds as [`recovery_time`] displays them.
+pub fn duration(ms: u64) -> String {
+    let tenths = ms.div_ceil(100);
     if tenths * 100 < WHOLE_SECONDS_MS {
         format!("{}.{}s", tenths / 10, tenths % 10)
     } else {
-        Period::from_ms(rto.total_ms).rounded_up().to_string()
+        Period::from_ms(ms).rounded_up().to_string()
     }
 }
 
@@ -60,4 +65,15 @@ pub fn bound(reports: &[Report]) -> Option<&Rpo> {
 pub fn recovery(reports: &[Report]) -> (Option<String>, String) {
     let rto = reports.iter().find_map(|report| report.rto.as_ref()).map(recovery_time);
     (rto, recovery_point(reports))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_never_less_than_it_was() {
+        assert_eq!([duration(0), duration(1), duration(9_901)], ["0.0s", "0.1s", "10s"]);
+        assert_eq!(duration(431_001), "7m12s");
+    }
 }

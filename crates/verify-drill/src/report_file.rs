@@ -10,6 +10,9 @@ use crate::backup_name::{BackupName, file_safe};
 use crate::openmetrics;
 use crate::store::{Draft, Store};
 
+/// A larger report is refused: it names at most some thousand rows.
+pub const REPORT_BYTES_MAX: u64 = 256 << 20;
+
 /// Writes a report where its user wants it.
 ///
 /// # Errors
@@ -55,6 +58,21 @@ pub fn write_metrics(
 ) -> Result<()> {
     let text = openmetrics::metrics(backup.as_str(), databases, reports);
     store.put_new(&format!("{folder}reports/{}", metrics_file(now)), text.as_bytes())
+}
+
+/// Reads the reports whose keys begin with `prefix`.
+///
+/// # Errors
+///
+/// If they cannot be listed, or one cannot be read.
+pub fn read_reports(store: &dyn Store, prefix: &str) -> Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for object in store.list(prefix)?.into_iter().filter(|object| object.key.ends_with(".json")) {
+        if let Some(text) = store.get(&object.key, REPORT_BYTES_MAX)? {
+            reports.push(Report::from_json(&text).with_context(|| format!("failed to read {}", object.key))?);
+        }
+    }
+    Ok(reports)
 }
 
 fn json(report: &Report) -> Result<String> {

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result};
 use csv::Writer;
+use verify_drill::quantity::seconds;
 
 use crate::history::{DatabaseResult, History, RunResult};
-use crate::quantity::seconds;
 
 const HEADER: [&str; 18] = [
     "report",

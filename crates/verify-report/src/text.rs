@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use verify_core::finding::Verdict;
 use verify_core::table::shown_text;
 use verify_drill::quantity::counted;
-use verify_drill::recovery::phase;
+use verify_drill::recovery::{duration, phase};
 
 use crate::history::{DatabaseHistory, DatabaseResult, History, Percentiles};
-use crate::quantity::{age, duration, minute};
+use crate::quantity::{age, minute};
 
 /// At most this many runs that did not pass are listed, the newest.
 const LISTED_MAX: usize = 20;

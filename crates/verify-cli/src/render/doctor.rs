@@ -10,6 +10,7 @@ use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{count, counted};
 
 use super::style::{Ink, Style, sentence};
+use super::text::more_findings;
 
 /// The whole examination.
 pub(crate) fn examination(examined: &Examination, style: &Style) -> String {
@@ -29,13 +30,7 @@ pub(crate) fn examination(examined: &Examination, style: &Style) -> String {
             explained = code;
         }
     }
-    if findings.len() > shown {
-        let _ = writeln!(
-            text,
-            "and {} more findings; --verbose lists them",
-            count((findings.len() - shown) as u64)
-        );
-    }
+    more_findings(&mut text, findings.len() - shown);
     if !findings.is_empty() {
         text.push('\n');
     }

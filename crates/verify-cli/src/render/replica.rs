@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::style::{Style, sentence};
-use super::text::gaps;
+use super::text::{gaps, more_findings};
 use verify_drill::duration::Period;
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, count, counted};
@@ -30,13 +30,7 @@ pub(crate) fn replica(replica: &Replica, style: &Style) -> String {
             finding.code.as_str()
         );
     }
-    if findings.len() > shown {
-        let _ = writeln!(
-            text,
-            "and {} more findings; --verbose lists them",
-            count((findings.len() - shown) as u64)
-        );
-    }
+    more_findings(&mut text, findings.len() - shown);
     if !findings.is_empty() {
         text.push('\n');
     }

@@ -16,7 +16,7 @@ use super::next_step::next_step;
 use super::style::{Ink, Style, sentence};
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, count, counted};
-use verify_drill::recovery::{phase, recovery_point, recovery_time};
+use verify_drill::recovery::{duration, phase, recovery_point, recovery_time};
 
 /// The whole report.
 pub fn report(report: &Report, style: &Style) -> String {
@@ -121,12 +121,13 @@ fn one_by_one(text: &mut String, findings: &[&Finding], style: &Style) {
             self::rows(text, rows, style);
         }
     }
-    if findings.len() > shown {
-        let _ = writeln!(
-            text,
-            "and {} more findings; --verbose lists them",
-            count((findings.len() - shown) as u64)
-        );
+    more_findings(text, findings.len() - shown);
+}
+
+/// Writes how many findings are not shown.
+pub(super) fn more_findings(text: &mut String, hidden: usize) {
+    if hidden > 0 {
+        let _ = writeln!(text, "and {} more findings; --verbose lists them", count(hidden as u64));
     }
 }
 
@@ -239,7 +240,7 @@ fn evidence(evidence: Evidence) -> &'static str {
 fn parts(rto: &Rto) -> String {
     let part = |part: &verify_core::timeline::Reached| {
         let name = phase(part.milestone);
-        format!("{name} {}", recovery_time(&Rto { total_ms: part.after_ms, parts: Vec::new() }))
+        format!("{name} {}", duration(part.after_ms))
     };
     rto.parts.iter().map(part).collect::<Vec<_>>().join(", ")
 }

@@ -3,10 +3,9 @@
 use maud::{Markup, html};
 use verify_core::finding::Verdict;
 use verify_core::timeline::{Milestone, Rto};
-use verify_drill::recovery::phase;
+use verify_drill::recovery::{duration, phase};
 
 use crate::history::{DatabaseResult, RunResult};
-use crate::quantity::duration;
 
 /// Size of a chart, in units of its own.
 const WIDTH: u64 = 960;

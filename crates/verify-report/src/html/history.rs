@@ -5,11 +5,11 @@ use maud::{Markup, html};
 use verify_core::finding::Verdict;
 use verify_core::table::shown_text;
 use verify_drill::quantity::counted;
-use verify_drill::recovery::phase;
+use verify_drill::recovery::{duration, phase};
 
 use super::{badge, chart};
 use crate::history::{DatabaseHistory, DatabaseResult, History, RunResult};
-use crate::quantity::{age, duration, minute};
+use crate::quantity::{age, minute};
 
 /// More runs are only counted; the store has them.
 const RUNS_MAX: usize = 1_000;

@@ -10,12 +10,12 @@ use verify_core::report::{Report, Side};
 use verify_core::table::shown_text;
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{bytes, counted};
-use verify_drill::recovery::phase;
+use verify_drill::recovery::{duration, phase};
 use verify_evidence::document;
 use verify_evidence::entry::{StoredReport, folder};
 
 use super::{badge, chart};
-use crate::quantity::{duration, minute};
+use crate::quantity::minute;
 
 /// More findings, rows of a finding and gaps are only counted; the report itself has them.
 const FINDINGS_MAX: usize = 200;

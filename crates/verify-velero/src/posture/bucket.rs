@@ -1,12 +1,11 @@
 //! What only the bucket shows: the volumes of a snapshot backup, and the restores that were verified.
 
-use anyhow::Result;
-use verify_core::report::Report;
 use verify_doctor::Missing;
 use verify_doctor::facts::Proof;
 use verify_doctor::facts::cluster as facts;
 use verify_drill::backup_name::BackupName;
-use verify_drill::store::{OpenStore, Store};
+use verify_drill::report_file::read_reports;
+use verify_drill::store::OpenStore;
 
 use super::velero;
 use crate::cluster::Cluster;
@@ -14,8 +13,6 @@ use crate::provider::{Settings, evidence::Evidence};
 use crate::velero::artefact::Artefact;
 use crate::velero::volume_info;
 
-/// The largest report that is read.
-const REPORT_BYTES_MAX: u64 = 256 << 20;
 /// Reports of so many backups, the newest, are read.
 const REPORTS_MAX: usize = 8;
 
@@ -43,24 +40,12 @@ pub(super) fn add(facts: &mut facts::Cluster, cluster: &Cluster, settings: &Sett
         }
         for backup in backups.iter_mut().filter(|backup| backup.is_of_state_lab).take(REPORTS_MAX) {
             let Ok(name) = backup.name.parse::<BackupName>() else { continue };
-            backup.proof = proof(evidence.store(), &Evidence::folder(&name))?;
+            let reports = format!("{}reports/", Evidence::folder(&name));
+            backup.proof = Proof::newest(&read_reports(evidence.store(), &reports)?, None);
         }
         Ok(())
     });
     facts.reports = read.map_err(|error| {
         Missing::unknown(format!("{error:#}"), "a BackupStorageLocation whose bucket can be read from here")
     });
-}
-
-/// The newest restore of a backup, by the reports beside it.
-fn proof(store: &dyn Store, folder: &str) -> Result<Option<Proof>> {
-    let mut reports = Vec::new();
-    for object in store.list(&format!("{folder}reports/"))? {
-        if object.key.ends_with(".json")
-            && let Some(text) = store.get(&object.key, REPORT_BYTES_MAX)?
-        {
-            reports.push(Report::from_json(&text)?);
-        }
-    }
-    Ok(Proof::newest(&reports, None))
 }

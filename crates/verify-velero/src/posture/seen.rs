@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde_json::Value;
 use verify_doctor::facts::cluster as facts;
-use verify_doctor::{Fact, Missing};
+use verify_doctor::{Fact, Missing, known};
 use verify_drill::store::{Location, OpenStore};
 use verify_drill::watch::Watch;
 
@@ -183,9 +183,4 @@ impl Seen {
         }
         Ok(clusters)
     }
-}
-
-/// The objects, or why there are none.
-fn known<T>(fact: &Fact<T>) -> Result<&T, Missing> {
-    fact.as_ref().map_err(Clone::clone)
 }
