@@ -142,6 +142,8 @@ fn results(outcome: &RunResult) -> Vec<(String, String)> {
         serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
     validate(&state_lab::document::schema(), &document)
         .unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
+    let verdict = verify_evidence::document::stated(&document).unwrap();
+    assert_eq!(verify_evidence::document::derived(&document), Ok(Some(verdict)), "{outcome:?}");
     let text = |step: &Value, field: &str| step[field].as_str().unwrap().to_owned();
     let steps = document["steps"].as_array().unwrap();
     steps.iter().map(|step| (text(step, "name"), text(step, "result"))).collect()

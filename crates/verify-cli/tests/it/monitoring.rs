@@ -16,9 +16,9 @@ use verify_core::heartbeat::{Evidence, Rpo};
 use verify_core::manifest::Source;
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
 use verify_core::timeline::{Milestone, Reached, Rto};
-use verify_drill::store::{Folder, Store};
-use verify_evidence::entry;
-use verify_evidence::envelope::{Envelope, FORMAT, FORMAT_VERSION, Link, Run};
+use verify_drill::store::Folder;
+use verify_evidence::chain::append;
+use verify_evidence::envelope::Run;
 
 use crate::program::{outcome, state_lab};
 
@@ -236,39 +236,26 @@ impl Drop for Server {
 /// Stores a restore of `shop` that passed, and one of `crm` that did not.
 fn fill(store: &Folder) {
     let lost = Finding::new(Code::RowMissing, "crm.customers", "3 rows are missing");
-    let mut last = None;
     for (database, findings) in [("shop", Vec::new()), ("crm", vec![lost])] {
-        last = Some(append(store, last, &restore(database, findings)));
+        store_restore(store, &restore(database, findings));
     }
 }
 
-fn append(store: &Folder, previous: Option<Link>, report: &Report) -> Link {
-    let sequence = previous.as_ref().map_or(1, |link| link.sequence + 1);
+fn store_restore(store: &Folder, report: &Report) {
     let finished_at = Timestamp::now() - SignedDuration::from_hours(1);
-    let envelope = Envelope {
-        format: FORMAT.to_owned(),
-        version: FORMAT_VERSION,
-        sequence,
-        previous,
-        stored_at: finished_at,
-        run: Run {
-            id: format!("run-{sequence}"),
-            command: "restore".to_owned(),
-            trigger: None,
-            operator: None,
-            host: None,
-            tool_version: "0.1.0".to_owned(),
-            tool_sha256: "0".repeat(64),
-            config_sha256: None,
-            started_at: finished_at - SignedDuration::from_mins(6),
-            finished_at,
-        },
-        verdict: report.verdict(),
-        document: serde_json::to_value(report).unwrap(),
+    let run = Run {
+        id: report.source.place.clone(),
+        command: "restore".to_owned(),
+        trigger: None,
+        operator: None,
+        host: None,
+        tool_version: "0.1.0".to_owned(),
+        tool_sha256: "0".repeat(64),
+        config_sha256: None,
+        started_at: finished_at - SignedDuration::from_mins(6),
+        finished_at,
     };
-    let text = envelope.to_json().unwrap();
-    store.put_new(&entry::key(sequence, entry::REPORT), &text).unwrap();
-    Link { sequence, sha256: entry::sha256(&text) }
+    append(store, &run, &serde_json::to_value(report).unwrap(), None, &|| finished_at).unwrap();
 }
 
 fn restore(database: &str, findings: Vec<Finding>) -> Report {

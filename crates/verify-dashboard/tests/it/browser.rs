@@ -15,7 +15,7 @@ use crate::server::{Dashboard, HOSTILE, missing_rows};
 #[test]
 fn pages_work_in_a_browser() {
     let directory = tempfile::tempdir().unwrap();
-    let mut dashboard = Dashboard::start(directory.path(), None);
+    let dashboard = Dashboard::start(directory.path(), None);
     for hours in 0..20 {
         let findings = if hours % 7 == 3 { vec![missing_rows()] } else { Vec::new() };
         dashboard.store_restore("shop", findings, 24 * (21 - hours));

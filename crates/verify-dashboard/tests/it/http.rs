@@ -9,7 +9,7 @@ use crate::server::{Dashboard, HOSTILE, missing_rows};
 #[test]
 fn pages_follow_the_store() {
     let directory = tempfile::tempdir().unwrap();
-    let mut dashboard = Dashboard::start(directory.path(), None);
+    let dashboard = Dashboard::start(directory.path(), None);
     dashboard.wait_for("/", "No report of a database is stored yet.");
     dashboard.store_restore("shop", Vec::new(), 30);
     dashboard.wait_for("/", "1 d 6 h ago");
@@ -35,7 +35,7 @@ fn pages_follow_the_store() {
 #[test]
 fn every_answer_forbids_scripts_from_elsewhere_and_names_are_inert() {
     let directory = tempfile::tempdir().unwrap();
-    let mut dashboard = Dashboard::start(directory.path(), None);
+    let dashboard = Dashboard::start(directory.path(), None);
     dashboard.store_restore(HOSTILE, vec![missing_rows()], 1);
     dashboard.wait_for("/", "fail");
     for path in
@@ -111,7 +111,7 @@ fn a_token_is_needed_where_there_is_one_and_another_site_is_refused_where_there_
 #[test]
 fn a_change_is_an_event() {
     let directory = tempfile::tempdir().unwrap();
-    let mut dashboard = Dashboard::start(directory.path(), None);
+    let dashboard = Dashboard::start(directory.path(), None);
     dashboard.wait_for("/", "No report");
     let mut stream = TcpStream::connect(dashboard.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -127,7 +127,7 @@ fn a_change_is_an_event() {
 #[test]
 fn many_viewers_cost_little_memory() {
     let directory = tempfile::tempdir().unwrap();
-    let mut dashboard = Dashboard::start(directory.path(), None);
+    let dashboard = Dashboard::start(directory.path(), None);
     for hours in 0..50 {
         dashboard.store_restore("shop", Vec::new(), 50 - hours);
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 use verify_core::compare::{Comparison, Coverage};
 use verify_core::finding::{Code, Finding};
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
@@ -16,9 +15,9 @@ use verify_core::timeline::{Milestone, Reached, Rto};
 use verify_dashboard::{Access, LookAtPosture, Settings, Token, listen};
 use verify_doctor::facts::cluster::{Cluster, DatabasePod, Volume, VolumeKind};
 use verify_doctor::{Facts, Missing};
-use verify_drill::store::{Folder, Store};
-use verify_evidence::entry;
-use verify_evidence::envelope::{Envelope, FORMAT, FORMAT_VERSION, Link, Run};
+use verify_drill::store::Folder;
+use verify_evidence::chain::append;
+use verify_evidence::envelope::Run;
 
 /// A name that would run a script or change the text around it, if it could.
 pub(crate) const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'\u{202e}";
@@ -26,7 +25,6 @@ pub(crate) const HOSTILE: &str = "<img src=x onerror=alert(1)><script>alert(2)</
 pub(crate) struct Dashboard {
     pub(crate) address: SocketAddr,
     pub(crate) store: Folder,
-    last: Option<Link>,
 }
 
 /// An answer: status, head and body.
@@ -53,17 +51,15 @@ impl Dashboard {
         let listening = listen(settings, Arc::new(store.clone())).unwrap();
         let address = listening.address().unwrap();
         std::thread::spawn(move || listening.serve(|| false).unwrap());
-        Self { address, store, last: None }
+        Self { address, store }
     }
 
     /// Stores the report of a restore of `database` that ended `hours` ago.
-    pub(crate) fn store_restore(&mut self, database: &str, findings: Vec<Finding>, hours: i64) {
+    pub(crate) fn store_restore(&self, database: &str, findings: Vec<Finding>, hours: i64) {
         let finished_at = Timestamp::now() - SignedDuration::from_hours(hours);
-        let sequence = self.last.as_ref().map_or(1, |link| link.sequence + 1);
-        let report = report(database, findings, finished_at);
-        let document: Value = serde_json::to_value(&report).unwrap();
+        let document = serde_json::to_value(report(database, findings, finished_at)).unwrap();
         let run = Run {
-            id: format!("run-{sequence}"),
+            id: format!("run-{hours}"),
             command: "restore".to_owned(),
             trigger: None,
             operator: None,
@@ -74,19 +70,7 @@ impl Dashboard {
             started_at: finished_at - SignedDuration::from_mins(6),
             finished_at,
         };
-        let envelope = Envelope {
-            format: FORMAT.to_owned(),
-            version: FORMAT_VERSION,
-            sequence,
-            previous: self.last.take(),
-            stored_at: finished_at,
-            run,
-            verdict: report.verdict(),
-            document,
-        };
-        let text = envelope.to_json().unwrap();
-        self.store.put_new(&entry::key(sequence, entry::REPORT), &text).unwrap();
-        self.last = Some(Link { sequence, sha256: entry::sha256(&text) });
+        append(&self.store, &run, &document, None, &|| finished_at).unwrap();
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

@@ -12,8 +12,8 @@ use verify_core::not_covered::{Check, NotCovered};
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
 use verify_core::timeline::{Milestone, Reached, Rto};
 use verify_drill::store::{Folder, Store};
-use verify_evidence::entry;
-use verify_evidence::envelope::{Envelope, FORMAT, FORMAT_VERSION, Link, Run};
+use verify_evidence::chain::append;
+use verify_evidence::envelope::Run;
 
 /// A name that tries everything that markup, terminals and spreadsheets fall for.
 pub(crate) const HOSTILE: &str = "=<script>alert(1)</script>\"'&\u{1b}[31m\u{202e}\n";
@@ -79,47 +79,28 @@ pub(crate) fn missing_rows(object: &str) -> Finding {
     Finding::new(Code::RowMissing, object, "3 rows are missing")
 }
 
-/// Appends the document of a run that began `hours` after the first one.
-pub(crate) fn append(
-    store: &dyn Store,
-    previous: Option<Link>,
-    hours: i64,
-    command: &str,
-    document: Value,
-) -> Link {
-    let sequence = previous.as_ref().map_or(1, |link| link.sequence + 1);
+/// Stores the document of a run that began `hours` after the first one.
+pub(crate) fn store_run(store: &dyn Store, hours: i64, command: &str, document: &Value) {
     let started_at = start() + SignedDuration::from_hours(hours);
-    let envelope = Envelope {
-        format: FORMAT.to_owned(),
-        version: FORMAT_VERSION,
-        sequence,
-        previous,
-        stored_at: started_at,
-        run: Run {
-            id: format!("run-{sequence}"),
-            command: command.to_owned(),
-            trigger: None,
-            operator: None,
-            host: None,
-            tool_version: "0.1.0".to_owned(),
-            tool_sha256: "0".repeat(64),
-            config_sha256: None,
-            started_at,
-            finished_at: started_at + SignedDuration::from_mins(6),
-        },
-        verdict: serde_json::from_value(document["verdict"].clone()).unwrap(),
-        document,
+    let run = Run {
+        id: format!("run-{hours}"),
+        command: command.to_owned(),
+        trigger: None,
+        operator: None,
+        host: None,
+        tool_version: "0.1.0".to_owned(),
+        tool_sha256: "0".repeat(64),
+        config_sha256: None,
+        started_at,
+        finished_at: started_at + SignedDuration::from_mins(6),
     };
-    let text = envelope.to_json().unwrap();
-    store.put_new(&entry::key(sequence, entry::REPORT), &text).unwrap();
-    Link { sequence, sha256: entry::sha256(&text) }
+    append(store, &run, document, None, &|| run.finished_at).unwrap();
 }
 
 /// A store with a pass, a failure and a late restore of `shop`, a pass of a database with a hostile name, and a failover.
 pub(crate) fn sample(directory: &Path) -> Folder {
     let store = Folder::new(directory);
     let json = |report: &Report| serde_json::to_value(report).unwrap();
-    let mut last = None;
     for (hours, command, document) in [
         (0, "restore", json(&report("shop", Vec::new(), 300, 60))),
         (24, "restore", json(&report("shop", vec![missing_rows(HOSTILE)], 400, 60))),
@@ -127,7 +108,7 @@ pub(crate) fn sample(directory: &Path) -> Folder {
         (49, "verify", json(&report(HOSTILE, Vec::new(), 100, 60))),
         (50, "failover", serde_json::json!({ "format": "state-lab-failover", "verdict": "inconclusive" })),
     ] {
-        last = Some(append(&store, last, hours, command, document));
+        store_run(&store, hours, command, &document);
     }
     store
 }
