@@ -11,6 +11,8 @@ use crate::commands::evidence::NewKey;
 use crate::commands::heartbeat::HeartbeatState;
 use crate::demo::outcome::DemoOutcome as Demonstration;
 use crate::framing::{Document, VERSION};
+#[cfg(feature = "drill")]
+use crate::render::document::DrillDocument;
 #[cfg(feature = "velero")]
 use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
@@ -19,8 +21,6 @@ use verify_doctor::Examination;
 use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
 use verify_evidence::verify::Verification;
-#[cfg(feature = "drill")]
-use verify_gameday::outcome::DrillOutcome;
 #[cfg(feature = "report")]
 use verify_report::history::History;
 #[cfg(feature = "velero")]
@@ -86,7 +86,7 @@ impl Document for Replica {
 }
 
 #[cfg(feature = "drill")]
-impl Document for DrillOutcome {
+impl Document for DrillDocument<'_> {
     const FORMAT: &'static str = "state-lab-drill";
 }
 
@@ -133,7 +133,7 @@ pub fn schema() -> Value {
         #[cfg(feature = "velero")]
         framed::<Replica>(&mut generator, "`replicas`"),
         #[cfg(feature = "drill")]
-        framed::<DrillOutcome>(&mut generator, "`drill`"),
+        framed::<DrillDocument<'static>>(&mut generator, "`drill`"),
         #[cfg(feature = "report")]
         framed::<History>(&mut generator, "`report`"),
         framed::<Examination>(&mut generator, "`doctor`"),

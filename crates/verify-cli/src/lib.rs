@@ -25,6 +25,7 @@ mod posture;
 mod progress;
 mod providers;
 pub mod render;
+mod risks;
 mod signals;
 mod store;
 mod terminal;

@@ -71,17 +71,11 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
         }
     };
     if let Some(name) = name {
-        look_at_server(&mut facts, name, config, watch)?;
+        add_server(&mut facts, name, config, watch)?;
     }
     facts.buckets = Ok(Vec::new());
     if in_cluster {
-        let looked = look_at_cluster(cluster, config, watch)?;
-        facts.buckets = Ok(buckets_of_velero(cluster, config, &looked, watch)?);
-        facts.backups.push(looked.place());
-        facts.machine = Err(Missing::not_applicable(
-            "the database is in Kubernetes: the checks of its volumes look at them",
-        ));
-        facts.cluster = Ok(looked);
+        add_cluster(&mut facts, cluster, config, watch)?;
     } else {
         facts.cluster =
             Err(Missing::not_applicable("no cluster was given: --context, or [velero] of the configuration"));
@@ -90,18 +84,52 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
         buckets.extend(bucket_of_wal(config, watch)?);
     }
     if (facts.server.is_ok() && !in_cluster) || store.is_given(config) {
-        watch.step("looking at the stored backups")?;
-        let server = facts.server.as_ref().ok();
-        let place = store.path(config)?;
-        let backups = backups(&place, server)
-            .map_err(|error| Missing::unknown(format!("{error:#}"), "a store that this user may read"));
-        facts.backups.push(Place { name: place.display().to_string(), backups, reports: Ok(()) });
+        add_store(&mut facts, &store.path(config)?, &Owned::default(), watch)?;
     }
     Ok(facts)
 }
 
-/// Gathers what the server, its machine and its counterpart show.
-fn look_at_server(facts: &mut Facts, name: &str, config: &Config, watch: &Watch<'_>) -> Result<()> {
+/// Backups of a store that are to be judged.
+pub(crate) struct Owned {
+    /// Places of databases, `user@host:port/database`, one of which a backup holds; any if there is none.
+    pub(crate) places: Vec<String>,
+    /// The manifests of this number of backups, the newest, are read to identify their server.
+    pub(crate) manifests_max: usize,
+}
+
+impl Default for Owned {
+    fn default() -> Self {
+        Self { places: Vec::new(), manifests_max: MANIFESTS_MAX }
+    }
+}
+
+/// Adds the backups of a store. That they cannot be read is no error.
+pub(crate) fn add_store(facts: &mut Facts, path: &Path, owned: &Owned, watch: &Watch<'_>) -> Result<()> {
+    watch.step("looking at the stored backups")?;
+    let backups = backups(path, facts.server.as_ref().ok(), owned)
+        .map_err(|error| Missing::unknown(format!("{error:#}"), "a store that this user may read"));
+    facts.backups.push(Place { name: path.display().to_string(), backups, reports: Ok(()) });
+    Ok(())
+}
+
+/// Adds what a Kubernetes cluster and the buckets of its backups show.
+pub(crate) fn add_cluster(
+    facts: &mut Facts,
+    flags: &ClusterFlags,
+    config: &Config,
+    watch: &Watch<'_>,
+) -> Result<()> {
+    let cluster = look_at_cluster(flags, config, watch)?;
+    facts.buckets = Ok(buckets_of_velero(flags, config, &cluster, watch)?);
+    facts.backups.push(cluster.place());
+    facts.machine =
+        Err(Missing::not_applicable("the database is in Kubernetes: the checks of its volumes look at them"));
+    facts.cluster = Ok(cluster);
+    Ok(())
+}
+
+/// Adds what the server, its machine and its counterpart show.
+pub(crate) fn add_server(facts: &mut Facts, name: &str, config: &Config, watch: &Watch<'_>) -> Result<()> {
     let target = Target::find(name, config)?;
     watch.step(&format!("looking at {}", target.place))?;
     let doing = || format!("failed to examine {}", target.place);
@@ -209,7 +237,8 @@ fn archive_files(place: &Path, server: &Server, config: &Config) -> Fact<Archive
 }
 
 /// The backups of a store that hold this database, the newest first; all of them where no database is known.
-fn backups(path: &Path, server: Option<&Server>) -> Result<Vec<Backup>> {
+fn backups(path: &Path, server: Option<&Server>, owned: &Owned) -> Result<Vec<Backup>> {
+    let Owned { places, manifests_max } = owned;
     // To look must not create it.
     if !path.exists() {
         return Ok(Vec::new());
@@ -224,7 +253,7 @@ fn backups(path: &Path, server: Option<&Server>) -> Result<Vec<Backup>> {
     let mut backups = Vec::new();
     for (record, path) in &records {
         let reports = reports(path)?;
-        let owner = owner(record, path, &reports, server, backups.len() < MANIFESTS_MAX);
+        let owner = owner(record, path, &reports, server, backups.len() < *manifests_max);
         let (is_own, state) = match owner {
             Ok(source) => {
                 (source.is_none_or(|source| server.is_none_or(|server| is_of(&source, server))), State::Good)
@@ -232,9 +261,10 @@ fn backups(path: &Path, server: Option<&Server>) -> Result<Vec<Backup>> {
             // Not restorable by state-lab, whoever's it is.
             Err(error) => (true, State::Bad(format!("is damaged: {error:#}"))),
         };
-        let holds =
+        let of_server =
             server.is_none_or(|server| record.databases.iter().any(|one| one.name == server.database));
-        if holds && is_own {
+        let of_place = places.is_empty() || record.databases.iter().any(|one| places.contains(&one.place));
+        if of_server && of_place && is_own {
             backups.push(backup(record, path, &reports, state, server));
         }
     }

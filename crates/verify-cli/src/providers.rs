@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// One line of help.
     pub(crate) about: &'static str,
+    /// True if its backups are in a Kubernetes cluster.
+    pub(crate) in_cluster: bool,
     /// The values of `--method` that it takes.
     pub(crate) methods: &'static [Method],
     /// Returns whether this entry is the default with a configuration (of several, the last one).
@@ -47,6 +49,7 @@ pub(crate) const PROVIDERS: [Entry; 2] = [
     Entry {
         name: "local",
         about: "PostgreSQL's own programs, on this machine",
+        in_cluster: false,
         methods: &[
             Method { name: "physical", about: "The whole server, with pg_basebackup" },
             Method { name: "logical", about: "Each database, with pg_dump" },
@@ -57,6 +60,7 @@ pub(crate) const PROVIDERS: [Entry; 2] = [
     Entry {
         name: "velero",
         about: "Velero, in a Kubernetes cluster",
+        in_cluster: true,
         methods: &[
             Method { name: "csi", about: "Velero: a CSI snapshot of the running primary's volume" },
             Method { name: "csi-move", about: "Velero: a CSI snapshot, its data moved to the object store" },

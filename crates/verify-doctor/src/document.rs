@@ -37,6 +37,10 @@ needed) and `proven_within` (the longest time since a verified restore). The RPO
 `--save` keeps settings, versions, extensions, schedules, classes and policies in a file; `--against` names what differs from it. Settings
 that may hold a secret are kept as a hash.
 
+`restore` and `drill` report the worst three findings for what they touch: the database, if the configuration names it, where the copy is
+restored, the backups, and with Velero the namespace, Velero's objects and the bucket. They examine it while they work, for at most 10
+seconds; the findings are in the result and no part of its verdict or its exit status.
+
 With the roles `pg_monitor`, `pg_read_all_data` and `pg_read_server_files`, and EXECUTE on `pg_ls_dir` (with pgBackRest also on
 `pg_read_file`), a role reads what is looked at on a server, but for other roles' jobs of pg_cron. File systems are looked at on the server's
 machine alone, as the server's user or root; elsewhere skip them (`--skip disk,wal,data`). In Kubernetes every check lists its verbs;

@@ -1,16 +1,20 @@
 //! All checks over the facts, and the verdict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use verify_core::finding::{Severity, Verdict};
+use verify_drill::quantity::counted;
 
 use crate::check::{Check, Found, Gap};
 use crate::code::CHECKS;
 use crate::drift::Drift;
 use crate::fact::Missing;
 use crate::facts::Facts;
+
+/// At most this many findings are in the result of another command.
+const RISKS_MAX: usize = 3;
 
 /// The checks that are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +99,41 @@ pub struct NotApplicable {
     pub reason: String,
 }
 
+/// The worst findings of an examination, in the result of another command: they are no part of its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Risks {
+    /// At most three, the worst first.
+    pub findings: Vec<Finding>,
+    /// Number of further findings.
+    pub more: u64,
+    /// Number and reason of the checks that could not be made, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_checked: Option<String>,
+}
+
+impl Risks {
+    /// No finding, since no check could be made, for this reason.
+    pub fn unknown(reason: &str) -> Self {
+        let not_checked = Some(format!("no check was made: {reason}"));
+        Self { findings: Vec::new(), more: 0, not_checked }
+    }
+}
+
+/// The checks that could not be made, with the most frequent of their reasons.
+fn not_checked(inconclusive: &[Unknown]) -> Option<String> {
+    let mut by_reason = BTreeMap::<&str, usize>::new();
+    for unknown in inconclusive {
+        *by_reason.entry(&unknown.reason).or_default() += 1;
+    }
+    let (reason, _) = by_reason.iter().max_by_key(|(_, count)| **count)?;
+    let others = match by_reason.len() - 1 {
+        0 => String::new(),
+        others => format!(", and {}", counted(others as u64, "other reason")),
+    };
+    let checks = counted(inconclusive.len() as u64, "check");
+    Some(format!("{checks} could not be made: {reason}{others}"))
+}
+
 impl Finding {
     fn new(check: &Check, found: Found) -> Self {
         let Found { object, message, lesser } = found;
@@ -151,9 +190,13 @@ impl Examination {
         self
     }
 
-    /// The worst findings, at most so many: failures, then notices.
-    pub fn worst(&self, at_most: usize) -> &[Finding] {
-        &self.findings[..self.findings.len().min(at_most)]
+    /// The worst findings, for the result of another command; `None` if there is nothing to report.
+    pub fn risks(mut self) -> Option<Risks> {
+        let not_checked = not_checked(&self.inconclusive);
+        let more = self.findings.len().saturating_sub(RISKS_MAX);
+        self.findings.truncate(RISKS_MAX);
+        let risks = Risks { findings: self.findings, more: more as u64, not_checked };
+        (!risks.findings.is_empty() || risks.not_checked.is_some()).then_some(risks)
     }
 
     fn settle(&mut self) {
@@ -190,6 +233,42 @@ mod tests {
             selection(&["arch", "archive"], &["heartbeat.gone"]).unknown(),
             ["arch", "heartbeat.gone"]
         );
+    }
+
+    #[test]
+    fn risks_are_the_worst_three_findings_and_one_line_about_the_rest() {
+        let examined = |severities: &[Severity], reasons: &[&str]| {
+            let finding = |severity: &Severity| Finding {
+                code: "fsync",
+                severity: *severity,
+                object: String::new(),
+                message: String::new(),
+                effect: "",
+                remedy: "",
+            };
+            let unknown = |reason: &&str| Unknown {
+                code: "fsync",
+                object: None,
+                reason: (*reason).to_owned(),
+                needs: String::new(),
+            };
+            let nothing = Missing::not_applicable("nothing");
+            let facts = Facts::none(jiff::Timestamp::UNIX_EPOCH, Objectives::default(), &nothing);
+            Examination {
+                findings: severities.iter().map(finding).collect(),
+                inconclusive: reasons.iter().map(unknown).collect(),
+                ..examine(&facts, &Selection::default())
+            }
+        };
+        assert_eq!(examined(&[], &[]).risks(), None);
+        use Severity::{Fail, Notice};
+        let risks = examined(&[Fail, Fail, Notice, Notice, Notice], &["a", "b", "b"]).risks().unwrap();
+        let severities: Vec<Severity> = risks.findings.iter().map(|finding| finding.severity).collect();
+        assert_eq!((severities, risks.more), (vec![Fail, Fail, Notice], 2));
+        assert_eq!(risks.not_checked.as_deref(), Some("3 checks could not be made: b, and 1 other reason"));
+        let risks = examined(&[], &["a"]).risks().unwrap();
+        assert_eq!((risks.findings.len(), risks.more), (0, 0));
+        assert_eq!(risks.not_checked.as_deref(), Some("1 check could not be made: a"));
     }
 
     #[test]

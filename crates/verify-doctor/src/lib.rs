@@ -18,6 +18,6 @@ pub mod postgres;
 pub use check::{Answer, Check, Found, Gap, Source};
 pub use code::CHECKS;
 pub use document::markdown;
-pub use examination::{Examination, Finding, NotApplicable, Selection, Unknown, examine};
+pub use examination::{Examination, Finding, NotApplicable, Risks, Selection, Unknown, examine};
 pub use fact::{Fact, Missing, known};
 pub use facts::{Facts, Objectives};

@@ -233,6 +233,14 @@ impl DrillFile {
         self.steps().any(|step| step.action.needs_context())
     }
 
+    /// Databases of the statements, in the order of the steps.
+    pub fn databases(&self) -> impl Iterator<Item = &str> {
+        self.steps().filter_map(|step| match &step.action {
+            Action::Query(statement) | Action::Execute(statement) => Some(statement.database.as_str()),
+            _ => None,
+        })
+    }
+
     /// All steps, in their order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.steady_state.iter().chain(&self.method).chain(&self.rollbacks)

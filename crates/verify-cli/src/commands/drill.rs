@@ -16,13 +16,16 @@ use verify_gameday::drill::{Drill as Runner, World};
 use verify_gameday::file::{Ask, DrillFile, FILE_BYTES_MAX, Statement};
 use verify_gameday::outcome::{DrillOutcome, StepOutcome, StepResult};
 
-use super::storing;
+use super::cluster_flags::ClusterFlags;
+use super::storing::{self, StoreFlag};
 use crate::config::Config;
 use crate::connect::Target;
 use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
-use crate::render::Style;
+use crate::render::document::DrillDocument;
+use crate::render::{Style, doctor};
+use crate::risks::{Pending, Touched};
 use crate::terminal;
 
 /// Run a game day: steps from a file, each timed and judged, with faults that must be seen to bite
@@ -81,13 +84,26 @@ impl Drill {
             now: Timestamp::now,
         };
         let evidence = evidence.begin("drill", &config, globals)?;
+        let examination = Pending::begin(touched(&file, &config));
         let outcome =
             evidence.watch(|| storing::with_steps(globals, Some(&evidence), |watch| drill.run(watch)))?;
         let exit = if interrupt::asked() { Exit::INTERRUPTED } else { outcome.verdict().into() };
-        evidence.conclude(&outcome, exit, || {
-            globals.terminal().result(&outcome, |style| text_of(&outcome, style))
+        let risks = if interrupt::asked() { None } else { examination.finish() };
+        let document = DrillDocument { outcome: &outcome, doctor: risks.as_ref() };
+        evidence.conclude(&document, exit, || {
+            globals
+                .terminal()
+                .result(&document, |style| text_of(&outcome, style) + &doctor::risks(risks.as_ref(), style))
         })
     }
+}
+
+/// Objects that a drill touches: the first database that it names, the store of the configuration, and its context.
+fn touched(file: &DrillFile, config: &Config) -> Touched {
+    let database = file.databases().find(|name| !name.contains("${")).map(str::to_owned);
+    let store = Some(StoreFlag::of(None)).filter(|store| store.is_given(config));
+    let cluster = file.context.clone().map(|context| ClusterFlags::of(Some(context), None));
+    Touched { config: config.clone(), backup: None, database, store, cluster }
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -19,8 +19,10 @@ use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::providers::{self, Options};
 use crate::render::document::{RestoreDocument, Status};
-use crate::render::restore;
+use crate::render::{doctor, restore};
+use crate::risks::{Pending, Touched};
 use crate::terminal;
+use verify_doctor::Risks;
 use verify_drill::backup_name::BackupName;
 use verify_drill::provider::{RestoreRequest, RestoredCopy};
 use verify_drill::store::{Draft as _, Existing, FileDraft};
@@ -84,22 +86,23 @@ impl Restore {
         let Self { snapshot, latest: _, provider, store, jobs, incident, keep, metrics, cluster, evidence } =
             self;
         let evidence = evidence.begin("restore", &config, globals)?;
-        let (request, restored, metrics) = evidence.watch(|| {
-            let provider = providers::choose(provider.as_deref(), None, &config)?;
-            let provider = (provider.open)(&Options::new(&config, &store, &cluster))?;
+        let (request, restored, metrics, risks) = evidence.watch(|| {
+            let entry = providers::choose(provider.as_deref(), None, &config)?;
+            let provider = (entry.open)(&Options::new(&config, &store, &cluster))?;
             let metrics = MetricsFile::begin(metrics)?;
             let name = match snapshot {
                 Some(name) => name,
                 None => storing::with_steps(globals, Some(&evidence), |watch| provider.latest(watch))?,
             };
+            let examination = Pending::begin(touched(entry.in_cluster, &name, &config, store, cluster));
             let plan = plan(jobs, &config);
             let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
             let restored = storing::watched(globals, "restoring", Some(&evidence), |watch| {
                 provider.restore(&request, watch)
             })?;
-            Ok((request, restored, metrics))
+            Ok((request, restored, metrics, examination.finish()))
         })?;
-        let document = document(&request.name, &restored);
+        let document = document(&request.name, &restored, risks.as_ref());
         evidence.conclude(&document, restored.verdict().into(), || {
             metrics.keep(&request.name, &restored)?;
             let printed = print(&document, &restored, globals);
@@ -119,7 +122,29 @@ fn plan(jobs: NonZeroUsize, config: &Config) -> Plan {
     Plan::default().with_jobs(jobs).with_invariants(config.invariants()).with_limits(config.limits())
 }
 
-fn document<'a>(backup: &'a BackupName, restored: &'a RestoredCopy) -> RestoreDocument<'a> {
+/// Objects that a restore touches.
+fn touched(
+    in_cluster: bool,
+    backup: &BackupName,
+    config: &Config,
+    store: StoreFlag,
+    cluster: ClusterFlags,
+) -> Touched {
+    let config = config.clone();
+    match in_cluster {
+        true => Touched { config, backup: None, database: None, store: None, cluster: Some(cluster) },
+        false => {
+            let backup = Some(backup.clone());
+            Touched { config, backup, database: None, store: Some(store), cluster: None }
+        }
+    }
+}
+
+fn document<'a>(
+    backup: &'a BackupName,
+    restored: &'a RestoredCopy,
+    doctor: Option<&'a Risks>,
+) -> RestoreDocument<'a> {
     let RestoredCopy { reports, report_files, .. } = restored;
     RestoreDocument {
         restore_status: Status::Success,
@@ -131,6 +156,7 @@ fn document<'a>(backup: &'a BackupName, restored: &'a RestoredCopy) -> RestoreDo
         reports,
         report_files,
         conninfo: restored.kept.as_ref().map(|kept| kept.conninfo.as_str()),
+        doctor,
     }
 }
 
@@ -141,6 +167,7 @@ fn print(document: &RestoreDocument<'_>, restored: &RestoredCopy, globals: &Glob
         for file in report_files {
             text.push_str(&format!("report: {file}\n"));
         }
+        text.push_str(&doctor::risks(document.doctor, style));
         text
     })
 }

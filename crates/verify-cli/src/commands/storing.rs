@@ -15,7 +15,7 @@ use verify_drill::watch::{Event, Watch};
 use verify_local::Store;
 
 /// Flag for the store of backups.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct StoreFlag {
     /// The directory of backups [default: that of the configuration, else ~/.local/share/state-lab/backups]
     #[arg(long, value_name = "DIR")]
@@ -24,7 +24,7 @@ pub(crate) struct StoreFlag {
 
 impl StoreFlag {
     /// The flag with this value.
-    #[cfg(feature = "serve")]
+    #[cfg(any(feature = "serve", feature = "drill"))]
     pub(crate) fn of(store: Option<PathBuf>) -> Self {
         Self { store }
     }

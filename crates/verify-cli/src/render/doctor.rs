@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use verify_core::finding::Severity;
 use verify_doctor::drift::{Change, Drift};
-use verify_doctor::{Examination, Finding, NotApplicable, Unknown};
+use verify_doctor::{Examination, Finding, NotApplicable, Risks, Unknown};
 use verify_drill::openmetrics::severity_name;
 use verify_drill::quantity::{count, counted};
 
@@ -17,19 +17,7 @@ pub(crate) fn examination(examined: &Examination, style: &Style) -> String {
     let Examination { verdict, findings, inconclusive, not_applicable, passed, skipped, drift } = examined;
     let mut text = format!("doctor: {}\n\n", style.paint((*verdict).into(), &verdict.to_string()));
     let shown = findings.len().min(style.rows_max.saturating_mul(5));
-    let mut explained = "";
-    for (finding, next) in
-        findings[..shown].iter().zip((1..shown).map(|next| Some(&findings[next])).chain([None]))
-    {
-        let Finding { code, severity, object, message, effect, remedy } = finding;
-        let name = style.paint((*severity).into(), severity_name(*severity));
-        let _ = writeln!(text, "{name}: {}: {} [{code}]", style.cut(object), sentence(message));
-        // Once below all findings of a code.
-        if next.is_none_or(|next| next.code != *code || next.severity != *severity) && explained != *code {
-            let _ = writeln!(text, "    next restore: {effect}\n    fix: {remedy}");
-            explained = code;
-        }
-    }
+    explained(&mut text, &findings[..shown], style);
     more_findings(&mut text, findings.len() - shown);
     if !findings.is_empty() {
         text.push('\n');
@@ -52,6 +40,35 @@ pub(crate) fn examination(examined: &Examination, style: &Style) -> String {
         let _ = writeln!(text, "skipped: {}", counted(skipped.len() as u64, "check"));
     }
     text
+}
+
+/// The worst findings, below the result of another command; empty if there is nothing to report.
+pub(crate) fn risks(risks: Option<&Risks>, style: &Style) -> String {
+    let Some(Risks { findings, more, not_checked }) = risks else { return String::new() };
+    let mut text = "\ndoctor, no part of the verdict:\n".to_owned();
+    explained(&mut text, findings, style);
+    if *more > 0 {
+        let _ = writeln!(text, "and {}; `state-lab doctor` lists them", counted(*more, "more finding"));
+    }
+    if let Some(line) = not_checked {
+        let _ = writeln!(text, "{}: {}", style.paint(Ink::Doubtful, "not checked"), sentence(line));
+    }
+    text
+}
+
+/// Findings, with effect and remedy once below all findings of a code.
+fn explained(text: &mut String, findings: &[Finding], style: &Style) {
+    let mut explained = "";
+    let next = findings.iter().skip(1).map(Some).chain([None]);
+    for (finding, next) in findings.iter().zip(next) {
+        let Finding { code, severity, object, message, effect, remedy } = finding;
+        let name = style.paint((*severity).into(), severity_name(*severity));
+        let _ = writeln!(text, "{name}: {}: {} [{code}]", style.cut(object), sentence(message));
+        if next.is_none_or(|next| next.code != *code || next.severity != *severity) && explained != *code {
+            let _ = writeln!(text, "    next restore: {effect}\n    fix: {remedy}");
+            explained = code;
+        }
+    }
 }
 
 /// What could not be looked at, by the right that it needs.

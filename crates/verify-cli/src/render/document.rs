@@ -10,9 +10,12 @@ use verify_core::heartbeat::Rpo;
 use verify_core::report::Report;
 use verify_core::timeline::Rto;
 
+use verify_doctor::Risks;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::problem::Problem;
 use verify_drill::provider::{StoredAt, TakenBackup};
+#[cfg(feature = "drill")]
+use verify_gameday::outcome::DrillOutcome;
 #[cfg(feature = "velero")]
 use verify_velero::failover::FailoverOutcome;
 #[cfg(feature = "velero")]
@@ -115,6 +118,20 @@ pub(crate) struct RestoreDocument<'a> {
     /// A connection string to the first restored database, where the server was left running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) conninfo: Option<&'a str>,
+    /// The doctor's worst findings for what the restore touched; no part of the verdict. Absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) doctor: Option<&'a Risks>,
+}
+
+/// A drill.
+#[cfg(feature = "drill")]
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DrillDocument<'a> {
+    #[serde(flatten)]
+    pub(crate) outcome: &'a DrillOutcome,
+    /// The doctor's worst findings for what the drill touched; no part of the verdict. Absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) doctor: Option<&'a Risks>,
 }
 
 /// A failover drill.

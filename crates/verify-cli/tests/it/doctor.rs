@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::program::run;
+use crate::drill::Drill;
+use crate::program::{RunResult, run};
 
 #[test]
 fn a_store_is_judged_by_its_backups_and_by_the_restores_that_proved_them() {
@@ -187,4 +188,138 @@ fn a_wal_archive_that_the_command_hides_is_found_by_the_configuration() {
     let missing = files[1].file_name().unwrap().to_str().unwrap();
     let found = doctor(1);
     assert!(found.contains(&format!("lacks 1 file: {missing} [archive.gap]")), "{found}");
+}
+
+/// A server on which the doctor finds nothing but perhaps a full disk of this machine, with a backup and a configuration.
+fn healthy() -> Drill {
+    let settings = [
+        ("archive_mode", "on"),
+        ("archive_command", "test ! -f ../wal/%f && cp %p ../wal/%f"),
+        ("archive_timeout", "60"),
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("synchronous_commit", "on"),
+    ];
+    let drill = Drill::with_settings(15, &settings);
+    verify_local::server::create_server_dir(&drill.source.directory().join("wal")).unwrap();
+    drill.beat("shop");
+    drill.source.psql("shop", "UPDATE state_lab.heartbeat SET interval_ms = 3600000").unwrap();
+    drill.back_up("b", "physical");
+    let shop = drill.source.conninfo("shop");
+    let archive = drill.source.directory().join("wal");
+    let text = format!(
+        "[databases.shop]\nconninfo = \"{shop}\"\n[doctor]\nwal_archive = \"{}\"\n[evidence]\nstore = 'evidence'\n",
+        archive.display()
+    );
+    fs::write(drill.directory().join("state-lab.toml"), text).unwrap();
+    drill
+}
+
+/// The document of a run, which passes, is as the schema says, and is stored as evidence whose verdict follows.
+fn passed(drill: &Drill, result: &RunResult) -> Value {
+    assert_eq!(result.status, Some(0), "{result:?}");
+    let document: Value = serde_json::from_str(&result.out).unwrap();
+    crate::json_schema::validate(&state_lab::document::schema(), &document)
+        .unwrap_or_else(|error| panic!("{error}\n{document}"));
+    assert_eq!(document["verdict"], "pass");
+    let verified = run(drill.directory(), &["evidence", "verify"]);
+    assert!(!verified.out.contains("report.verdict"), "{verified:?}");
+    document
+}
+
+/// Codes of the doctor's findings in a document, except that of a disk which other tests fill.
+fn codes(document: &Value) -> Vec<&str> {
+    let findings = document["doctor"]["findings"].as_array().into_iter().flatten();
+    findings.filter_map(|finding| finding["code"].as_str()).filter(|code| *code != "disk.full").collect()
+}
+
+#[test]
+fn a_restore_reports_what_the_doctor_finds_and_its_verdict_is_its_own() {
+    let mut drill = healthy();
+    let restore = ["restore", "--snapshot", "b", "--output", "json"];
+    let good = passed(&drill, &drill.run(&restore));
+    assert_eq!((codes(&good), &good["doctor"]["not_checked"]), (vec![], &Value::Null), "{}", good["doctor"]);
+
+    // The server of this machine is the restore side.
+    let rename = |from: &str, to: &str| {
+        let rename = format!("UPDATE pg_extension SET extname = '{to}' WHERE extname = '{from}'");
+        drill.source.psql("shop", &rename).unwrap();
+    };
+    rename("plpgsql", "postgis_of_tomorrow");
+    assert_eq!(codes(&passed(&drill, &drill.run(&restore))), ["side.extension"]);
+    rename("postgis_of_tomorrow", "plpgsql");
+
+    drill
+        .source
+        .psql(
+            "shop",
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'accounts_pkey'::regclass;
+             INSERT INTO ledger VALUES (9, 1, 1); CREATE UNLOGGED TABLE volatile (a int);
+             ALTER SYSTEM SET zero_damaged_pages = on; SELECT pg_reload_conf()",
+        )
+        .unwrap();
+    let bad = passed(&drill, &drill.run(&restore));
+    assert_eq!(codes(&bad), ["damage-ignored", "index.invalid", "sequence.behind"], "{}", bad["doctor"]);
+    assert!(bad["doctor"]["more"].as_u64().unwrap() >= 1, "{}", bad["doctor"]);
+    let shown = drill.run(&["restore", "--snapshot", "b"]);
+    let (report, doctor) = shown.out.split_once("\ndoctor, no part of the verdict:\n").unwrap();
+    assert!(report.starts_with("restore_status: success\nintegrity_checks: pass\n"), "{report}");
+    assert!(
+        doctor.starts_with("fail: zero_damaged_pages: is on [damage-ignored]\n    next restore: "),
+        "{doctor}"
+    );
+    assert!(doctor.contains("`state-lab doctor` lists them\n"), "{doctor}");
+
+    // The source is lost: that is no finding, and no reason to be silent.
+    drill.source.server_mut().stop(verify_local::server::Stop::Fast).unwrap();
+    let lost = passed(&drill, &drill.run(&restore));
+    assert_eq!(codes(&lost), Vec::<&str>::new());
+    let line = lost["doctor"]["not_checked"].as_str().unwrap();
+    assert!(line.contains(" checks could not be made: failed to examine postgres@"), "{line}");
+
+    // Where no database is configured, the store of backups is examined, and the backup in it is good.
+    fs::remove_file(drill.directory().join("state-lab.toml")).unwrap();
+    let silent = drill.run(&["restore", "--snapshot", "b"]);
+    assert!(silent.status == Some(0) && !silent.out.contains("doctor"), "{silent:?}");
+}
+
+#[test]
+fn a_drill_reports_what_the_doctor_finds_in_its_database() {
+    let drill = healthy();
+    let query = r#"{ query: { database: shop, sql: "SELECT 1" } }, expect: "1", within: 9s"#;
+    let file =
+        format!("title: t\nsteady-state: []\nmethod:\n  - {{ name: q, do: {query} }}\nrollbacks: []\n");
+    fs::write(drill.directory().join("drill.yaml"), file).unwrap();
+    let examined = |form: &str| run(drill.directory(), &["drill", "drill.yaml", "--yes", "--output", form]);
+    let good = passed(&drill, &examined("json"));
+    assert_eq!((codes(&good), &good["doctor"]["not_checked"]), (vec![], &Value::Null), "{}", good["doctor"]);
+    drill.source.psql("shop", "INSERT INTO ledger VALUES (9, 1, 1)").unwrap();
+    let bad = passed(&drill, &examined("json"));
+    assert_eq!(codes(&bad), ["sequence.behind"], "{}", bad["doctor"]);
+    let shown = examined("text");
+    assert!(shown.out.starts_with("verdict: pass\n"), "{shown:?}");
+    assert!(shown.out.contains("\n\ndoctor, no part of the verdict:\nfail: "), "{shown:?}");
+}
+
+#[test]
+fn a_source_that_never_answers_holds_up_no_restore() {
+    let drill = healthy();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let text = format!("[databases.shop]\nconninfo = \"host=127.0.0.1 port={port} user=u dbname=shop\"\n");
+    fs::write(drill.directory().join("state-lab.toml"), text).unwrap();
+    let record = drill.store().join("b/backup.json");
+    let mut of_backup: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    of_backup["databases"][0]["place"] = format!("u@127.0.0.1:{port}/shop").into();
+    fs::write(&record, of_backup.to_string()).unwrap();
+    let began = std::time::Instant::now();
+    let restored = drill.run(&["restore", "--snapshot", "b"]);
+    let took = began.elapsed();
+    assert!(
+        restored.status == Some(0) && took < std::time::Duration::from_secs(30),
+        "{took:?}: {restored:?}"
+    );
+    let line =
+        "\nnot checked: no check was made: the examination took longer than 10 s; run `state-lab doctor`\n";
+    assert!(restored.out.ends_with(line), "{restored:?}");
 }

@@ -110,6 +110,43 @@ impl Installation {
                 )
             })
     }
+
+    /// Names of the extensions that can be created.
+    ///
+    /// # Errors
+    ///
+    /// If the program `pg_config` of this installation is missing, or the directory cannot be read.
+    pub fn extensions(&self) -> Result<BTreeSet<String>> {
+        file_stems(&self.directory("--sharedir")?.join("extension"), ".control")
+    }
+
+    /// Names of the libraries that a server can load.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::extensions`].
+    pub fn libraries(&self) -> Result<BTreeSet<String>> {
+        file_stems(&self.directory("--pkglibdir")?, ".so")
+    }
+
+    /// A directory, as `pg_config` prints it.
+    fn directory(&self, option: &str) -> Result<PathBuf> {
+        let program = self.program("pg_config")?;
+        let doing = || format!("failed to run {} {option}", program.display());
+        let output = Command::new(&program).arg(option).output().with_context(doing)?;
+        match String::from_utf8(output.stdout) {
+            Ok(path) if output.status.success() => Ok(PathBuf::from(path.trim_end())),
+            _ => bail!("{}: {}", doing(), output.status),
+        }
+    }
+}
+
+/// Names of the files in a directory that end with `suffix`, without it.
+fn file_stems(directory: &Path, suffix: &str) -> Result<BTreeSet<String>> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("failed to list {}", directory.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    Ok(names.filter_map(|name| name.strip_suffix(suffix).map(str::to_owned)).collect())
 }
 
 /// Finds a client program such as `pg_dump` whose major version is at least `major_min`, the newest first.
