@@ -78,6 +78,8 @@ pub(crate) struct EvidenceTable {
     pub(crate) signers: Option<PathBuf>,
     /// Name under which the key is among the allowed signers.
     pub(crate) identity: Option<String>,
+    /// Interval of the runs, for example "1d": reports say when the next one is due.
+    pub(crate) every: Option<Period>,
     /// What reports say of the keys of rows, which may be personal data: "plain", "hashed" or "none"; plain unless given.
     #[serde(default)]
     pub(crate) keys: Keys,

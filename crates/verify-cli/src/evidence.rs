@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 use verify_core::event;
+use verify_drill::deviation::Deviation;
 use verify_drill::failure::is_interruption;
 use verify_drill::interrupt;
 #[cfg(feature = "report")]
@@ -45,6 +46,12 @@ pub(crate) struct EvidenceFlags {
     /// The person who runs it; stored with its evidence
     #[arg(long, value_name = "NAME")]
     operator: Option<String>,
+    /// The person who approved it; stored with its evidence
+    #[arg(long, value_name = "NAME")]
+    approver: Option<String>,
+    /// A known gap between the run and a real disaster; stored with its evidence: "TEXT; ticket=ID; owner=NAME; due=DATE"
+    #[arg(long = "deviation", value_name = "TEXT")]
+    deviations: Vec<Deviation>,
 }
 
 /// What started a run.
@@ -91,9 +98,9 @@ impl EvidenceFlags {
     ///
     /// If the store or the key cannot be used.
     pub(crate) fn begin(self, command: &str, config: &Config, globals: &Globals) -> Result<Evidence> {
-        let Self { no_evidence, trigger, operator } = self;
+        let Self { no_evidence, trigger, operator, approver, deviations } = self;
         let Some(table) = config.evidence().filter(|_| !no_evidence) else { return Ok(Evidence(None)) };
-        let EvidenceTable { store, key, signers: _, identity, keys, keys_secret } = table;
+        let EvidenceTable { store, key, signers: _, identity, every, keys, keys_secret } = table;
         create(store)?;
         #[cfg(feature = "report")]
         let running =
@@ -113,6 +120,9 @@ impl EvidenceFlags {
             command: command.to_owned(),
             trigger: trigger.map(Trigger::from),
             operator,
+            approver,
+            deviations,
+            next_due_at: every.and_then(|every| now.checked_add(every.duration()).ok()),
             host: rustix::system::uname().nodename().to_str().ok().map(str::to_owned),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             tool_sha256: program_sha256()?,

@@ -119,7 +119,7 @@ impl DatabaseRecord {
             place,
             manifest: format!("{MANIFESTS}/{}.manifest", file_safe(&name)),
             name,
-            blake3: blake3::hash(&bytes).to_hex().to_string(),
+            blake3: blake3_of(&bytes),
             tables: manifest.tables.len() as u64,
             rows: manifest.tables.iter().map(TableEntry::rows).sum(),
             unproven: None,
@@ -137,7 +137,7 @@ impl DatabaseRecord {
     ///
     /// If they are not the ones that were written with the backup.
     pub fn open(&self, bytes: &[u8]) -> Result<Manifest> {
-        if blake3::hash(bytes).to_hex().as_str() != self.blake3 {
+        if blake3_of(bytes) != self.blake3 {
             bail!(
                 "failed to use the manifest of {}: it is not the one that was written with the backup, and a modified \
                  manifest cannot be used",
@@ -188,6 +188,11 @@ impl BackupRecord {
         }
         Ok(())
     }
+}
+
+/// The BLAKE3 of a file, in hexadecimal.
+pub fn blake3_of(file: &[u8]) -> String {
+    blake3::hash(file).to_hex().to_string()
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@
 
 pub mod backup_name;
 pub mod backup_record;
+pub mod deviation;
 pub mod duration;
 pub mod failure;
 pub mod hint;

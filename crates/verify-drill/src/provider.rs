@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use verify_core::finding::Verdict;
 use verify_core::plan::Plan;
@@ -118,6 +118,10 @@ pub struct RestoredCopy {
     pub databases: Vec<String>,
     /// A report for each, in the same order.
     pub reports: Vec<Report>,
+    /// The backup that was restored.
+    pub origin: BackupOrigin,
+    /// Place of the copy.
+    pub target: RestoreTarget,
     /// Files of the reports.
     pub report_files: Vec<String>,
     /// Warnings of the provider.
@@ -126,6 +130,51 @@ pub struct RestoredCopy {
     pub left: Vec<String>,
     /// The restored server, if it was left running.
     pub kept: Option<KeptServer>,
+}
+
+/// Origin of a restored copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupOrigin {
+    /// Provider: `local` or `velero`.
+    pub provider: String,
+    /// Method of the copy, in words.
+    pub method: String,
+    /// Directory, or BackupStorageLocation and bucket.
+    pub location: String,
+    /// Start of the backup, by the clock of the machine that took it.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// BLAKE3 of the backup's record, in hexadecimal; the record has those of the manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_blake3: Option<String>,
+    /// Time until which the bucket refuses to delete the record; absent if no object lock is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub record_locked_until: Option<Timestamp>,
+}
+
+/// Place of a restored copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RestoreTarget {
+    /// Context of the kubeconfig; absent on this machine and with the account of a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Namespace; absent on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Isolation, as far as it was tried.
+    pub isolation: Isolation,
+}
+
+/// Isolation of a restored copy, as far as it was tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// No connection was tried.
+    #[default]
+    NotTried,
+    /// Connections from the copy's pod to the API server were tried, and failed, before anything was started on the copy.
+    ConnectionsFailed,
 }
 
 /// A restored server that was left running.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use verify_core::finding::Verdict;
+use verify_drill::deviation::Deviation;
 
 use crate::entry::hex;
 
@@ -50,12 +51,12 @@ pub struct Link {
 }
 
 /// Circumstances of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// Unique name of the run.
     pub id: String,
-    /// The command: `verify`, `compare`, `restore`, `failover` or `replicas`.
+    /// The command: `verify`, `compare`, `restore`, `failover`, `replicas` or `drill`.
     pub command: String,
     /// Trigger of the run, if it was stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +64,16 @@ pub struct Run {
     /// The person who ran it, if that was stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// The person who approved it, if that was stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
+    /// Known gaps between the run and a real disaster, as they were stated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Deviation>,
+    /// Time at which the next run is due, if the configuration says how often there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub next_due_at: Option<Timestamp>,
     /// Name of the machine or pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
+use verify_drill::deviation::Deviation;
 use verify_drill::duration::Period;
 
 /// A larger file is refused.
@@ -180,23 +181,6 @@ pub struct Ask {
     pub question: String,
     /// The answer with `--non-interactive`.
     pub answer: String,
-}
-
-/// A known gap between this drill and a real disaster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Deviation {
-    /// Description.
-    pub text: String,
-    /// Ticket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticket: Option<String>,
-    /// Owner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-    /// Due date.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub due: Option<String>,
 }
 
 impl TryFrom<String> for Duration {

@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use verify_core::finding::{Severity, Verdict};
-
-use crate::file::Deviation;
+use verify_drill::deviation::Deviation;
 
 /// Result of a drill.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, bail};
 use verify_core::postgres::Settings;
 use verify_drill::backup_name::BackupName;
-use verify_drill::backup_record::{BackupRecord, CopyMethod};
+use verify_drill::backup_record::{self, BackupRecord, CopyMethod};
 use verify_drill::provider::{
-    BackupRequest, KeptServer, Provider, Removal, RestoreRequest, RestoredCopy, StoredAt, TakenBackup,
+    BackupOrigin, BackupRequest, KeptServer, Provider, Removal, RestoreRequest, RestoreTarget, RestoredCopy,
+    StoredAt, TakenBackup,
 };
 use verify_drill::quantity::bytes;
 use verify_drill::watch::Watch;
@@ -44,6 +45,7 @@ impl Provider for LocalProvider {
         let restored = restore(&self.store, request, watch)?;
         let databases = restored.databases.iter().map(|database| database.database().to_owned()).collect();
         let files = restored.report_files.iter().map(|file| file.display().to_string()).collect();
+        let origin = self.origin(&restored.record);
         let (reports, kept) = match request.keep {
             true => (restored.reports.clone(), Some(keep(restored)?)),
             false => (restored.reports, None),
@@ -51,6 +53,8 @@ impl Provider for LocalProvider {
         Ok(RestoredCopy {
             databases,
             reports,
+            origin,
+            target: RestoreTarget::default(),
             report_files: files,
             warnings: Vec::new(),
             left: Vec::new(),
@@ -67,6 +71,21 @@ impl Provider for LocalProvider {
     fn remove_leftovers(&self, _: &Watch<'_>) -> Result<Removal> {
         let swept = scratch::sweep_with_kept().into_iter().chain(self.store.sweep());
         Ok(Removal { removed: swept.map(|path| path.display().to_string()).collect(), ..Removal::default() })
+    }
+}
+
+impl LocalProvider {
+    fn origin(&self, record: &BackupRecord) -> BackupOrigin {
+        let directory = self.store.path().join(record.name.as_str());
+        let file = std::fs::read(directory.join(backup_record::FILE)).ok();
+        BackupOrigin {
+            provider: "local".to_owned(),
+            method: words(record).to_owned(),
+            location: directory.display().to_string(),
+            started_at: record.started_at,
+            record_blake3: file.map(|file| backup_record::blake3_of(&file)),
+            record_locked_until: None,
+        }
     }
 }
 

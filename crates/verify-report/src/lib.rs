@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "an internal crate of the program, whose names say what they are")]
 
 pub mod bundle;
+mod circumstances;
 pub mod csv;
 pub mod history;
 pub mod html;

@@ -7,7 +7,9 @@ use verify_core::finding::Verdict;
 use verify_core::table::shown_text;
 use verify_drill::quantity::counted;
 use verify_drill::recovery::{duration, phase};
+use verify_evidence::entry::StoredReport;
 
+use crate::circumstances::rows;
 use crate::history::{DatabaseHistory, DatabaseResult, History, Percentiles};
 use crate::quantity::{age, minute};
 
@@ -32,6 +34,14 @@ pub fn history(history: &History, now: Timestamp) -> String {
         let _ = writeln!(text, "\nreport {} cannot be read: {reason}", unreadable.sequence);
     }
     text
+}
+
+/// The circumstances of a stored report, a line each.
+pub fn circumstances(stored: &StoredReport) -> String {
+    rows(stored).into_iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{}: {value}", name.to_lowercase());
+        text
+    })
 }
 
 fn database(text: &mut String, history: &DatabaseHistory<'_>, now: Timestamp) {

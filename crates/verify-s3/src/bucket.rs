@@ -261,11 +261,15 @@ fn head(found: &HeadObjectOutput) -> Result<Head> {
         modified: timestamp(found.last_modified())?,
         checksums: checksums.map(|(kind, value)| (kind, value.to_owned())).collect(),
         replication: found.replication_status().map(|status| status.as_str().to_owned()),
+        locked_until: found.object_lock_retain_until_date().and_then(|until| instant(until).ok()),
     })
 }
 
 fn timestamp(time: Option<&DateTime>) -> Result<Timestamp> {
-    let time = time.context("the service sent no modification time")?;
+    instant(time.context("the service sent no modification time")?)
+}
+
+fn instant(time: &DateTime) -> Result<Timestamp> {
     let nanoseconds = i32::try_from(time.subsec_nanos()).unwrap_or(0);
-    Timestamp::new(time.secs(), nanoseconds).context("the service sent an invalid modification time")
+    Timestamp::new(time.secs(), nanoseconds).context("the service sent an invalid time")
 }

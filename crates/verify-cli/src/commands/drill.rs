@@ -275,7 +275,7 @@ fn text_of(outcome: &DrillOutcome, style: &Style) -> String {
         step_text(&mut text, step, style);
     }
     for deviation in &outcome.deviations {
-        let _ = writeln!(text, "deviation: {}", style.cut(&deviation.text));
+        let _ = writeln!(text, "deviation: {}", style.cut(&deviation.in_words()));
     }
     text
 }

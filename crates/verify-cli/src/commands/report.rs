@@ -138,7 +138,8 @@ impl Report {
             Form::Text => {
                 let reports = document::reports(&stored.envelope.document).map_err(anyhow::Error::msg)?;
                 let style = globals.terminal().style();
-                reports.iter().map(|report| render::text::report(report, &style)).collect()
+                let reports = reports.iter().map(|report| render::text::report(report, &style) + "\n");
+                reports.collect::<String>() + &text::circumstances(&stored)
             }
             Form::Html => {
                 html::page(&format!("Report {sequence}"), &html::run(&stored, entry.has_signatures))

@@ -145,10 +145,12 @@ fn document<'a>(
     restored: &'a RestoredCopy,
     doctor: Option<&'a Risks>,
 ) -> RestoreDocument<'a> {
-    let RestoredCopy { reports, report_files, .. } = restored;
+    let RestoredCopy { reports, report_files, origin, target, .. } = restored;
     RestoreDocument {
         restore_status: Status::Success,
         backup: backup.as_str(),
+        origin,
+        target,
         integrity_checks: restored.integrity(),
         verdict: restored.verdict(),
         rto: reports.first().and_then(|report| report.rto.as_ref()),

@@ -9,7 +9,7 @@ use verify_core::report::{Circumstances, Instant, Objectives, Recovery, Report, 
 use verify_core::timeline::Rto;
 
 use verify_drill::openmetrics;
-use verify_drill::provider::RestoredCopy;
+use verify_drill::provider::{BackupOrigin, RestoreTarget, RestoredCopy};
 use verify_velero::provider::Said;
 
 use super::{Style, restore, text};
@@ -128,6 +128,8 @@ fn texts(reports: &[Report]) -> Vec<(&'static str, String)> {
     let copy = RestoredCopy {
         databases: databases.clone(),
         reports: reports.to_vec(),
+        origin: BackupOrigin::default(),
+        target: RestoreTarget::default(),
         report_files: vec!["r.json".to_owned()],
         warnings: Vec::new(),
         left: Vec::new(),

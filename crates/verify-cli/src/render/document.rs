@@ -13,7 +13,7 @@ use verify_core::timeline::Rto;
 use verify_doctor::Risks;
 use verify_drill::backup_record::BackupRecord;
 use verify_drill::problem::Problem;
-use verify_drill::provider::{StoredAt, TakenBackup};
+use verify_drill::provider::{BackupOrigin, RestoreTarget, StoredAt, TakenBackup};
 #[cfg(feature = "drill")]
 use verify_gameday::outcome::DrillOutcome;
 #[cfg(feature = "velero")]
@@ -103,6 +103,10 @@ pub(crate) struct RestoreDocument<'a> {
     pub(crate) restore_status: Status,
     /// Name of the backup.
     pub(crate) backup: &'a str,
+    /// The backup that was restored.
+    pub(crate) origin: &'a BackupOrigin,
+    /// Place of the copy.
+    pub(crate) target: &'a RestoreTarget,
     /// The verdict on the data, over all databases.
     pub(crate) integrity_checks: Verdict,
     /// The same with the objectives.

@@ -137,11 +137,66 @@ fn a_restore_is_evidence_and_keys_of_rows_are_left_out_where_asked() {
     let stored = report(directory, 1);
     assert_eq!((&stored["run"]["command"], &stored["document"]["backup"]), (&"restore".into(), &"b".into()));
     assert_eq!(stored["verdict"], "fail");
+    let origin = &stored["document"]["origin"];
+    assert_eq!((&origin["provider"], &origin["method"]), (&"local".into(), &"physical (base backup)".into()));
+    let record = fs::read(drill.store().join("b/backup.json")).unwrap();
+    assert_eq!(origin["record_blake3"], blake3::hash(&record).to_hex().as_str());
+    assert_eq!(origin["record_locked_until"], Value::Null);
+    assert_eq!(stored["document"]["target"], serde_json::json!({ "isolation": "not-tried" }));
+    let page = run(directory, &["report", "--run", "1"]).out;
+    for line in
+        ["approver: not stated", "next run due: not stated", "deviations: not stated", "isolation: not tried"]
+    {
+        assert!(page.contains(&format!("\n{line}\n")), "{line}: {page}");
+    }
+    assert!(page.contains("\nbackup's provider, method: local, physical (base backup)\n"), "{page}");
     assert!(restored.out.contains("s3cret") && !stored.to_string().contains("a=s3cret"), "{stored}");
     verified(directory, &[], 0);
     let failed = drill.run(&["restore", "--snapshot", "none"]);
     assert_eq!(failed.status, Some(2), "{failed:?}");
     assert_eq!(report(directory, 2)["document"]["restore_status"], "failed");
+}
+
+#[test]
+fn what_was_stated_of_a_run_is_signed_with_it_and_shown() {
+    let drill = Drill::new(15);
+    let (directory, shop) = (drill.directory(), drill.source.conninfo("shop"));
+    configure(directory, "every = '1d'");
+    assert_eq!(run(directory, &["capture", &shop, "-o", "m", "-q"]).status, Some(0));
+    let stated = [
+        "--approver",
+        "Grace",
+        "--deviation",
+        "same host; ticket=OPS-7; due=2026-12-31",
+        "--deviation",
+        "<b>",
+    ];
+    let verified_run = run(directory, &[&["verify", "m", &shop, "-q"][..], &stated].concat());
+    assert_eq!(verified_run.status, Some(3), "{verified_run:?}");
+    let of_run = report(directory, 1)["run"].clone();
+    assert_eq!(of_run["approver"], "Grace");
+    let deviations = serde_json::json!([{ "text": "same host", "ticket": "OPS-7", "due": "2026-12-31" }, { "text": "<b>" }]);
+    assert_eq!(of_run["deviations"], deviations);
+    let time = |field: &str| -> jiff::Timestamp { of_run[field].as_str().unwrap().parse().unwrap() };
+    assert_eq!(time("next_due_at").duration_since(time("started_at")).as_hours(), 24);
+    verified(directory, &[], 0);
+    let page = run(directory, &["report", "--run", "1", "--format", "html"]).out;
+    for part in [
+        "Grace",
+        "same host (ticket OPS-7, due 2026-12-31)",
+        "&lt;b&gt;",
+        "not stated",
+        of_run["next_due_at"].as_str().unwrap(),
+    ] {
+        assert!(page.contains(part) && !page.contains("<b>"), "{part}: {page}");
+    }
+    // Words of the approver are part of what is signed.
+    let path = directory.join("evidence/000001/report.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("Grace", "Eve")).unwrap();
+    verified(directory, &[], 1);
+    let refused = run(directory, &["verify", "m", &shop, "--deviation", "a; due=soon"]);
+    assert!(refused.status == Some(2) && refused.err.contains("due=2026-12-31"), "{refused:?}");
 }
 
 #[test]

@@ -246,14 +246,11 @@ fn store_restore(store: &Folder, report: &Report) {
     let run = Run {
         id: report.source.place.clone(),
         command: "restore".to_owned(),
-        trigger: None,
-        operator: None,
-        host: None,
         tool_version: "0.1.0".to_owned(),
         tool_sha256: "0".repeat(64),
-        config_sha256: None,
         started_at: finished_at - SignedDuration::from_mins(6),
         finished_at,
+        ..Run::default()
     };
     append(store, &run, &serde_json::to_value(report).unwrap(), None, &|| finished_at).unwrap();
 }

@@ -61,14 +61,11 @@ impl Dashboard {
         let run = Run {
             id: format!("run-{hours}"),
             command: "restore".to_owned(),
-            trigger: None,
-            operator: None,
-            host: None,
             tool_version: "0.1.0".to_owned(),
             tool_sha256: "0".repeat(64),
-            config_sha256: None,
             started_at: finished_at - SignedDuration::from_mins(6),
             finished_at,
+            ..Run::default()
         };
         append(&self.store, &run, &document, None, &|| finished_at).unwrap();
     }

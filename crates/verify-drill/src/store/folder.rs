@@ -94,6 +94,7 @@ impl Store for Folder {
                 modified: timestamp(found.modified()).with_context(|| doing("inspect", &path))?,
                 checksums: BTreeMap::new(),
                 replication: None,
+                locked_until: None,
             })),
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -99,6 +99,8 @@ pub struct Head {
     pub checksums: BTreeMap<Checksum, String>,
     /// `x-amz-replication-status`: PENDING, COMPLETED or FAILED at the source, REPLICA at the copy.
     pub replication: Option<String>,
+    /// Time until which an object lock keeps it; `None` if no lock is known.
+    pub locked_until: Option<Timestamp>,
 }
 
 /// A kind of checksum, the strongest first.

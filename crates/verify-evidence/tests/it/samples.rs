@@ -30,13 +30,12 @@ pub(crate) fn run(id: &str) -> Run {
         id: id.to_owned(),
         command: "verify".to_owned(),
         trigger: Some(Trigger::Schedule),
-        operator: None,
         host: Some("db-1".to_owned()),
         tool_version: "0.1.0".to_owned(),
         tool_sha256: "0".repeat(64),
-        config_sha256: None,
         started_at: time(0),
         finished_at: time(1),
+        ..Run::default()
     }
 }
 

@@ -15,6 +15,7 @@ use verify_evidence::document;
 use verify_evidence::entry::{StoredReport, folder};
 
 use super::{badge, chart};
+use crate::circumstances::rows;
 use crate::quantity::minute;
 
 /// More findings, rows of a finding and gaps are only counted; the report itself has them.
@@ -232,19 +233,9 @@ fn other(document: &serde_json::Value) -> Markup {
 }
 
 fn circumstances(stored: &StoredReport) -> Markup {
-    let run = &stored.envelope.run;
     html! {
         h2 { "Circumstances" }
-        table {
-            tr { th scope="row" { "Run" } td { code { (run.id) } } }
-            tr { th scope="row" { "Started, finished" } td { (run.started_at) ", " (run.finished_at) } }
-            @if let Some(operator) = &run.operator { tr { th scope="row" { "Operator" } td { (operator) } } }
-            @if let Some(host) = &run.host { tr { th scope="row" { "Host" } td { (host) } } }
-            tr { th scope="row" { "state-lab" } td { (run.tool_version) ", SHA-256 " code { (run.tool_sha256) } } }
-            @if let Some(config) = &run.config_sha256 {
-                tr { th scope="row" { "Configuration" } td { "SHA-256 " code { (config) } } }
-            }
-        }
+        table { @for (name, value) in rows(stored) { tr { th scope="row" { (name) } td { (value) } } } }
     }
 }
 

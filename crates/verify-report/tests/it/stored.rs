@@ -85,14 +85,11 @@ pub(crate) fn store_run(store: &dyn Store, hours: i64, command: &str, document: 
     let run = Run {
         id: format!("run-{hours}"),
         command: command.to_owned(),
-        trigger: None,
-        operator: None,
-        host: None,
         tool_version: "0.1.0".to_owned(),
         tool_sha256: "0".repeat(64),
-        config_sha256: None,
         started_at,
         finished_at: started_at + SignedDuration::from_mins(6),
+        ..Run::default()
     };
     append(store, &run, document, None, &|| run.finished_at).unwrap();
 }

@@ -135,6 +135,7 @@ mod tests {
     use verify_core::finding::Finding;
     use verify_core::report::{Circumstances, Objectives, Recovery, Side};
     use verify_core::timeline::Rto;
+    use verify_drill::provider::{BackupOrigin, RestoreTarget};
 
     fn copy(verdict: Verdict, integrity: Verdict, report_files: &[&str]) -> RestoredCopy {
         let circumstances = Circumstances {
@@ -163,6 +164,8 @@ mod tests {
         RestoredCopy {
             databases: vec!["app".to_owned()],
             reports: vec![report],
+            origin: BackupOrigin::default(),
+            target: RestoreTarget::default(),
             report_files: report_files.iter().map(|file| (*file).to_owned()).collect(),
             warnings: Vec::new(),
             left: Vec::new(),

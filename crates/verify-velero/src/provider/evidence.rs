@@ -12,6 +12,8 @@ use crate::velero::artefact::Artefact;
 use crate::velero::judge::location_problem;
 use crate::velero::location::BackupStorageLocation;
 use verify_drill::backup_name::BackupName;
+use verify_drill::backup_record::blake3_of;
+use verify_drill::provider::BackupOrigin;
 use verify_drill::store::{self, Credentials, Location, OpenStore, Store};
 
 /// The Secret of Velero's own installation, and its key.
@@ -110,6 +112,21 @@ impl Evidence {
         }
         record.backup.expect_manifests(name)?;
         Ok(Some(record))
+    }
+
+    /// The origin of a copy that is restored from a backup.
+    pub(super) fn origin(&self, record: &Record) -> BackupOrigin {
+        let key = key(&record.backup.name, RECORD);
+        let file = self.store.get(&key, RECORD_BYTES_MAX).ok().flatten();
+        let head = self.store.head(&key).ok().flatten();
+        BackupOrigin {
+            provider: "velero".to_owned(),
+            method: record.method.words().to_owned(),
+            location: format!("BackupStorageLocation {}, {}", self.name(), self.store.place()),
+            started_at: record.backup.started_at,
+            record_blake3: file.map(|file| blake3_of(&file)),
+            record_locked_until: head.and_then(|head| head.locked_until),
+        }
     }
 
     /// The files of the manifests that a record names, each the one that was written with the backup.

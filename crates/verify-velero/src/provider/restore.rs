@@ -34,7 +34,7 @@ use crate::velero::backup::Backup;
 use crate::velero::object::Observed;
 use verify_drill::judging::{Found, Judging};
 use verify_drill::problem::Problem;
-use verify_drill::provider::{KeptServer, RestoreRequest, RestoredCopy};
+use verify_drill::provider::{Isolation, KeptServer, RestoreRequest, RestoreTarget, RestoredCopy};
 use verify_drill::report_file::{write_metrics, write_reports};
 use verify_drill::until::Check;
 use verify_drill::watch::Watch;
@@ -202,7 +202,22 @@ impl Restoring<'_> {
             KeptServer { conninfo, note }
         });
         let warnings = warnings.iter().map(|warning| format!("Velero warns: {warning}")).collect();
-        Ok(RestoredCopy { databases, reports, report_files, warnings, left: Vec::new(), kept })
+        Ok(RestoredCopy {
+            databases,
+            reports,
+            origin: self.evidence.origin(self.record),
+            target: self.target(namespace),
+            report_files,
+            warnings,
+            left: Vec::new(),
+            kept,
+        })
+    }
+
+    /// Place of the copy, in which the agent has verified it: its pod has passed the gate before.
+    fn target(&self, namespace: String) -> RestoreTarget {
+        let context = self.settings.context.clone().or_else(Cluster::current_context);
+        RestoreTarget { context, namespace: Some(namespace), isolation: Isolation::ConnectionsFailed }
     }
 
     fn volume_restore<'a>(

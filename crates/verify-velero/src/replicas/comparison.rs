@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_copy_is_missing_only_while_its_original_is_there() {
         let (modified, checksums) = (Timestamp::UNIX_EPOCH, BTreeMap::new());
-        let head = Head { size: 1, modified, checksums, replication: None };
+        let head = Head { size: 1, modified, checksums, replication: None, locked_until: None };
         for (original, outcome) in [
             (Ok(Some(head)), ObjectComparison::Missing),
             (Ok(None), ObjectComparison::Deleted),

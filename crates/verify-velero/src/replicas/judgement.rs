@@ -253,6 +253,7 @@ mod tests {
                 .map(|(kind, value)| (*kind, (*value).to_owned()))
                 .collect::<BTreeMap<_, _>>(),
             replication: None,
+            locked_until: None,
         };
         use Checksum::{Crc32, Crc32C, Sha256};
         for (original, copy, expected) in [
