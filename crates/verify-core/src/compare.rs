@@ -1,7 +1,7 @@
 //! Two measurements become findings. Nothing here reads a database; [`crate::verify`] does.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -54,6 +54,29 @@ impl Comparison {
     pub fn join(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
         *self = Self::new(std::mem::take(&mut self.findings), std::mem::take(&mut self.coverage));
+    }
+
+    /// Returns the tables whose every row was compared and is equal to the source's.
+    pub fn equal_tables(&self, source: &Manifest) -> BTreeSet<TableName> {
+        let doubts =
+            [Code::SnapshotUnproven, Code::CopyOlder, Code::SourceSameServer, Code::ManifestIncomparable];
+        if self.findings.iter().any(|finding| doubts.contains(&finding.code())) {
+            return BTreeSet::new();
+        }
+        let expected = [Code::TableHashedOnServer, Code::ConstraintViolated, Code::ConstraintUnknown];
+        let findings = self.findings.iter().filter(|finding| !expected.contains(&finding.code()));
+        let gaps = self.coverage.not_covered.iter().filter(|gap| gap.check == Check::Rows);
+        let named: BTreeSet<&str> = findings
+            .map(|finding| finding.object.as_str())
+            .chain(gaps.map(|gap| gap.object.as_str()))
+            .collect();
+        let is_named = |name: &TableName| named.contains(name.to_string().as_str());
+        let equal = source.tables.iter().filter(|entry| {
+            entry.is_measured()
+                && !is_named(entry.name())
+                && !entry.table.partition_of.as_ref().is_some_and(is_named)
+        });
+        equal.map(|entry| entry.name().clone()).collect()
     }
 
     /// Adds a finding that explains others, before what is as bad.

@@ -170,6 +170,12 @@ pub enum Code {
     /// Indexes or pages could not be checked.
     #[serde(rename = "integrity.unknown")]
     IntegrityUnknown,
+    /// Rows violate a constraint that is marked valid.
+    #[serde(rename = "constraint.violated")]
+    ConstraintViolated,
+    /// A constraint could not be checked.
+    #[serde(rename = "constraint.unknown")]
+    ConstraintUnknown,
     /// No table was compared.
     #[serde(rename = "coverage.none")]
     CoverageNone,
@@ -206,6 +212,7 @@ impl Code {
             | Self::CopyOlder
             | Self::BackupDamaged
             | Self::IntegrityDamaged
+            | Self::ConstraintViolated
             | Self::ObjectiveMissed => Severity::Fail,
             Self::PartitionMoved
             | Self::TableUnreadable
@@ -217,6 +224,7 @@ impl Code {
             | Self::SourceSameServer
             | Self::ManifestIncomparable
             | Self::IntegrityUnknown
+            | Self::ConstraintUnknown
             | Self::CoverageNone
             | Self::ObjectiveUnknown => Severity::Inconclusive,
             Self::TableHashedOnServer
@@ -238,7 +246,9 @@ impl Code {
             // A copy of files always loses them.
             | Self::UnloggedLost
             // It would have collided on the source too.
-            | Self::SequenceCollides => Severity::Notice,
+            | Self::SequenceCollides
+            // The source has the same rows.
+            | Self::ConstraintViolated => Severity::Notice,
             code => code.severity(),
         }
     }

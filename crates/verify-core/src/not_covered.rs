@@ -50,6 +50,8 @@ pub enum Check {
     IndexContents,
     /// Objects that a check of indexes, pages and visibility maps reads, one by one.
     Integrity,
+    /// Constraints against the rows, one by one.
+    Constraints,
     /// The files of a backup.
     BackupFiles,
     /// The copy of a backup in another place.

@@ -17,6 +17,7 @@
 mod backup;
 mod backup_draft;
 mod concurrent;
+mod constraints;
 mod external_copy;
 mod in_place;
 mod logical_backup;

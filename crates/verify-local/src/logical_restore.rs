@@ -13,9 +13,9 @@ use super::logical_backup::{DUMPS, GLOBALS};
 use super::physical_restore::BroughtUp;
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
-use super::session;
 use super::store::StoredBackup;
 use super::survey::connect;
+use super::{constraints, session};
 use crate::scratch::Scratch;
 use crate::server::{InitOptions, Installation, Server, StartOptions};
 use verify_drill::backup_name::file_safe;
@@ -59,6 +59,9 @@ pub(super) fn restore(
     }
     stopwatch.reach(Milestone::Compared);
     let pulses = recovery::pulses(&databases)?;
+    for ((comparison, manifest), settings) in comparisons.iter_mut().zip(&backup.manifests).zip(&databases) {
+        constraints::check(comparison, manifest, settings, plan, watch)?;
+    }
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 

@@ -17,7 +17,7 @@ use super::physical_backup::{DATA, TABLESPACES};
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
-use super::{sanitize, session, tree};
+use super::{constraints, sanitize, session, tree};
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
 use verify_drill::backup_record::CopyMethod;
@@ -134,9 +134,10 @@ fn bring_up(
     recovery::promote(&databases[0], watch.asked)?;
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
-    if !files.are_proven() {
-        // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
-        for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
+    // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
+    for ((comparison, manifest), settings) in comparisons.iter_mut().zip(&backup.manifests).zip(&databases) {
+        constraints::check(comparison, manifest, settings, plan, watch)?;
+        if !files.are_proven() {
             check_integrity(files, comparison, settings, plan, watch)?;
         }
     }

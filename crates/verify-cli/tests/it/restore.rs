@@ -339,6 +339,27 @@ fn restore_without(drill: &Drill, folder: &str, gone: impl Fn(&str) -> bool) -> 
     outcome
 }
 
+/// A foreign key marked valid with an orphan, which no comparison of rows with an equally broken source shows.
+#[test]
+fn a_violated_constraint_of_the_source_is_a_notice() {
+    let drill = Drill::new(MAJOR);
+    drill
+        .source
+        .psql(
+            "shop",
+            "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent);
+             SET session_replication_role = replica; INSERT INTO child VALUES (1, 7)",
+        )
+        .unwrap();
+    drill.back_up("b", "physical");
+    let outcome = restore(&drill);
+    assert_passed(&drill, &outcome);
+    let notice =
+        "notice: constraint child_parent_fkey of public.child: 1 row referencing no row of public.parent";
+    assert!(outcome.out.contains(notice), "{}", outcome.out);
+    assert!(outcome.out.contains("    id=1: parent=7\n"), "{}", outcome.out);
+}
+
 #[test]
 fn missing_wal_is_an_error_and_not_an_endless_wait() {
     let drill = Drill::new(MAJOR);

@@ -14,6 +14,8 @@ mod channel_binding;
 mod config;
 mod connection;
 mod conninfo;
+pub mod constraints;
+mod crew;
 mod environment;
 pub mod heartbeat;
 mod host;

@@ -1,6 +1,7 @@
 //! Tests of verify-core on real PostgreSQL servers.
 
 mod connection;
+mod constraints;
 mod dump;
 mod engine;
 #[cfg(feature = "async")]

@@ -23,9 +23,11 @@ use verify_core::verify::verify;
 use crate::memory::{Memory, MemoryTable};
 
 /// Codes whose findings come from a server or from files; the tests of those have their texts.
-const OUTSIDE: [&str; 3] = ["backup.damaged", "integrity.damaged", "integrity.unknown"];
+const OUTSIDE: [&str; 5] =
+    ["backup.damaged", "constraint.unknown", "constraint.violated", "integrity.damaged", "integrity.unknown"];
 /// Checks whose gaps come from a server, files or a bucket, and the one of old files.
-const OUTSIDE_CHECKS: [&str; 5] = ["unstated", "roles", "integrity", "backup-files", "replica"];
+const OUTSIDE_CHECKS: [&str; 6] =
+    ["unstated", "roles", "integrity", "constraints", "backup-files", "replica"];
 
 /// A comparison of two manifests of `t` with rows 0 to 9, after a change of both.
 type Change = fn(&mut Manifest, &mut Manifest);

@@ -6,16 +6,11 @@ mod extension;
 mod statements;
 mod visibility;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use self::amcheck::Amcheck;
 use self::statements::FAULTS_SHOWN;
 use self::visibility::Visibility;
-use super::cancel::CancelHandle;
 use super::connection::Connection;
+use super::crew;
 use super::printable::printable;
 use super::reader::obstacle;
 use super::rows::Row;
@@ -23,20 +18,17 @@ use super::session::SessionOptions;
 use super::settings::Settings;
 use super::snapshot;
 use crate::database::Obstacle;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{self, Event, OnEvent};
+use crate::error::{Error, Result};
+use crate::event::OnEvent;
 use crate::finding::{Code, Finding};
 use crate::not_covered::{Check, NotCovered};
 use crate::plan::{Limits, Plan};
 use crate::table::TableName;
-use crate::work::{self, Load, Task};
 
 /// Characters of what the server says of one relation.
 const SAID_MAX: usize = 500;
 /// Maximum number of relations that are named; of more only the number is reported.
 const NAMED_MAX: usize = 100;
-/// Interval at which the caller is asked whether to stop while the server checks a relation, which can take hours.
-const POLL: Duration = Duration::from_millis(200);
 
 /// Result of the check, for [`crate::compare::Comparison::join`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,53 +129,18 @@ impl Checks {
         let mut relations =
             control.query(statements::CHECKED)?.iter().map(Relation::read).collect::<Result<Vec<_>>>()?;
         relations.retain(|relation| self.covers(relation));
-        let load = |(index, relation): (usize, &Relation)| Load { index, bytes: relation.bytes, pages: 0 };
-        let loads: Vec<Load> = relations.iter().enumerate().map(load).collect();
-        let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
-        event::send(on_event, Event::Started { tables: 0, bytes_estimate })?;
-        let tasks = work::split(&loads, plan.jobs.get());
-        let jobs = plan.jobs.get().min(tasks.len());
-        let connections =
-            (0..jobs).map(|_| open(control.settings(), plan.limits)).collect::<Result<Vec<_>>>()?;
-        let watcher = Watcher {
-            stop: AtomicBool::new(false),
-            running: connections.iter().map(Connection::cancel_handle).collect(),
-        };
-        let connections = Mutex::new(connections);
-        let checks = std::thread::scope(|scope| {
-            let (done, until) = mpsc::channel::<()>();
-            scope.spawn(|| watcher.watch(on_event, until));
-            let checks = work::run(tasks, jobs, |next| {
-                let connection = connections.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some(mut connection) = connection else { return Ok(Integrity::default()) };
-                self.check_tasks(&mut connection, &relations, next, &watcher, on_event)
-            });
-            drop(done);
-            checks
-        })?;
+        let sizes: Vec<u64> = relations.iter().map(|relation| relation.bytes).collect();
+        let session = || open(control.settings(), plan.limits);
+        let checks =
+            crew::check_all(&sizes, plan.jobs.get(), session, on_event, |connection, index, found| {
+                self.check_one(connection, &relations[index], found)
+            })?;
         for Integrity { findings, not_covered, .. } in checks {
             found.findings.extend(findings);
             found.not_covered.extend(not_covered);
         }
         found.indexes_checked = self.amcheck.is_some();
         Ok(())
-    }
-
-    fn check_tasks(
-        &self,
-        connection: &mut Connection,
-        relations: &[Relation],
-        next: &dyn Fn() -> Option<Task>,
-        watcher: &Watcher,
-        on_event: OnEvent<'_>,
-    ) -> Result<Integrity> {
-        let mut found = Integrity::default();
-        for part in std::iter::from_fn(next).flatten() {
-            let relation = &relations[part.index];
-            watcher.unless_stopped(self.check_one(connection, relation, &mut found))?;
-            event::send(on_event, Event::Read { rows: 0, bytes: 0, estimate_done: part.bytes })?;
-        }
-        Ok(found)
     }
 
     fn check_one(
@@ -292,36 +249,6 @@ impl Integrity {
     }
 }
 
-/// Asks whether to stop, and ends the statements that run.
-struct Watcher {
-    stop: AtomicBool,
-    running: Vec<CancelHandle>,
-}
-
-impl Watcher {
-    /// Watches until the other end of `until` is closed.
-    #[expect(clippy::needless_pass_by_value, reason = "the channel ends with its receiver")]
-    fn watch(&self, on_event: OnEvent<'_>, until: Receiver<()>) {
-        while until.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
-            let nothing_new = Event::Read { rows: 0, bytes: 0, estimate_done: 0 };
-            if self.stop.load(Ordering::SeqCst) || on_event(nothing_new).is_break() {
-                self.stop.store(true, Ordering::SeqCst);
-                for session in &self.running {
-                    // Tried again at the next poll: a session may have been between two statements.
-                    let _ = session.cancel();
-                }
-            }
-        }
-    }
-
-    fn unless_stopped<T>(&self, result: Result<T>) -> Result<T> {
-        if self.stop.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Cancelled, "finish: interrupted"));
-        }
-        result
-    }
-}
-
 /// Number of faults, and the first ones, from rows that each begin with the number of all; `None` if there are no faults.
 fn counted(rows: &[Row], fault: impl Fn(&Row) -> Option<String>, separator: &str) -> Result<Option<String>> {
     let Some(first) = rows.first() else { return Ok(None) };
@@ -355,6 +282,7 @@ fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     /// An index, a TOAST table, and a table.
     fn relations() -> [Relation; 3] {

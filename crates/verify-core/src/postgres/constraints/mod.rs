@@ -1,0 +1,198 @@
+//! Checks whether the rows of a restored copy satisfy the constraints that its catalogue calls valid: a foreign key can be marked
+//! valid and have orphans.
+//!
+//! Each constraint is evaluated again as a query that reads tables sequentially, since a damaged index would hide violations.
+//! Functions of the database run as a role that may only read.
+
+mod catalogue;
+mod foreign_key;
+mod probe;
+mod sandbox;
+mod statements;
+
+use std::collections::BTreeSet;
+
+use self::catalogue::Catalogue;
+use self::probe::{Outcome, Probe};
+use self::sandbox::Sandbox;
+use super::connection::Connection;
+use super::printable::printable;
+use super::reader::obstacle;
+use super::session::SessionOptions;
+use super::settings::Settings;
+use super::{crew, snapshot};
+use crate::error::{Error, Result};
+use crate::event::OnEvent;
+use crate::finding::{Code, Finding, Rows};
+use crate::not_covered::{Check, NotCovered};
+use crate::plan::{Limits, Plan};
+use crate::table::TableName;
+
+/// Characters of what the server says of one constraint.
+const SAID_MAX: usize = 500;
+/// Maximum number of constraints that are named; of more only the number is reported.
+const NAMED_MAX: usize = 100;
+/// The object of what concerns all constraints.
+const ALL: &str = "constraints";
+
+/// Result of the check, for [`crate::compare::Comparison::join`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Constraints {
+    /// Constraints that rows violate, or of which that could not be found out, the worst first.
+    pub findings: Vec<Finding>,
+    /// Constraints that were not checked.
+    pub not_covered: Vec<NotCovered>,
+}
+
+/// Checks every constraint that the catalogue calls valid, with `plan.jobs` connections at once.
+///
+/// `equal` are the tables whose every row is known to be equal to the source's: what they violate, the source violates too.
+///
+/// A superuser needs a server out of recovery: for the time of each transaction, which is rolled back, it creates a role with
+/// which to run what the database's own functions do. Any other role runs them with its own privileges.
+///
+/// # Errors
+///
+/// If the server cannot be reached, the connection breaks, or `on_event` asks to stop. A violation is not an error.
+pub fn check(
+    settings: &Settings,
+    equal: &BTreeSet<TableName>,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<Constraints> {
+    let mut control = open(settings, plan.limits)?;
+    let mut found = Constraints::default();
+    let begun = Sandbox::ready(&mut control).and_then(|sandbox| match sandbox {
+        Ok(sandbox) => Ok(Some((sandbox, Catalogue::read(&mut control)?))),
+        Err(reason) => {
+            found.unknown(ALL, reason);
+            Ok(None)
+        }
+    });
+    match begun {
+        Ok(Some((sandbox, catalogue))) => {
+            found.not_covered.extend(catalogue.not_covered);
+            let sizes: Vec<u64> = catalogue.probes.iter().map(|probe| probe.bytes).collect();
+            let session = || open(control.settings(), plan.limits);
+            let check = |connection: &mut Connection, index: usize, found: &mut Constraints| {
+                found.check(connection, &sandbox, &catalogue.probes[index], equal)
+            };
+            for part in crew::check_all(&sizes, plan.jobs.get(), session, on_event, check)? {
+                found.findings.extend(part.findings);
+                found.not_covered.extend(part.not_covered);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => found.trouble(ALL, &error)?,
+    }
+    found.shorten();
+    Ok(found)
+}
+
+impl Constraints {
+    fn check(
+        &mut self,
+        connection: &mut Connection,
+        sandbox: &Sandbox,
+        probe: &Probe,
+        equal: &BTreeSet<TableName>,
+    ) -> Result<()> {
+        let outcomes = match sandbox.enter(connection, probe) {
+            Ok(()) => {
+                let outcomes = probe.run(connection, sandbox)?;
+                connection.execute("ROLLBACK")?;
+                outcomes
+            }
+            Err(error) => {
+                obstacle(&error)?;
+                connection.execute("ROLLBACK")?;
+                let outcome = || Outcome::Unknown(said(&error));
+                probe.rules.iter().map(|_| outcome()).collect()
+            }
+        };
+        let on_the_source =
+            !probe.tables.is_empty() && probe.tables.iter().all(|table| equal.contains(table));
+        for (rule, outcome) in probe.rules.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Holds => {}
+                Outcome::Violated(rows) => {
+                    self.findings.push(violated(
+                        &rule.object,
+                        &rule.violation(rows.at_least),
+                        rows,
+                        on_the_source,
+                    ));
+                }
+                Outcome::Unknown(reason) => self.unknown(&rule.object, format!("not checked: {reason}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what an error of the server means for `object`; an error of another kind is returned.
+    fn trouble(&mut self, object: &str, error: &Error) -> Result<()> {
+        if error.sqlstate().is_none() {
+            return Err(Error::new(error.kind().clone(), format!("check constraints: {error}")));
+        }
+        obstacle(error)?;
+        self.unknown(object, format!("not checked: {}", said(error)));
+        Ok(())
+    }
+
+    fn unknown(&mut self, object: &str, reason: String) {
+        self.not_covered.push(NotCovered::new(Check::Constraints, object, reason.clone()));
+        let finding = Finding::new(Code::ConstraintUnknown, object, reason);
+        self.findings.push(finding.with_hint(
+            "remove the reason and verify again; a superuser of the restored server may read everything, and \
+             runs the database's own functions as a role that may only read",
+        ));
+    }
+
+    /// Sorts, and keeps a wholly damaged copy from filling the report.
+    fn shorten(&mut self) {
+        self.findings.sort_by(|a, b| (b.severity(), &a.object).cmp(&(a.severity(), &b.object)));
+        self.not_covered.sort_by(|a, b| a.object.cmp(&b.object));
+        if let Some(first) = self.findings.get(NAMED_MAX) {
+            let more = self.findings.len() - NAMED_MAX;
+            let rest = Finding::new(first.code(), ALL, format!("{more} more, not named here"));
+            // The worst of those that are not named decides.
+            let rest = if first.severity() < first.code().severity() { rest.excused() } else { rest };
+            self.findings.truncate(NAMED_MAX);
+            self.findings.push(rest);
+        }
+        if self.not_covered.len() > NAMED_MAX {
+            let more = self.not_covered.len() - NAMED_MAX;
+            self.not_covered.truncate(NAMED_MAX);
+            let gap = NotCovered::new(Check::Constraints, ALL, format!("{more} more, not named here"));
+            self.not_covered.push(gap);
+        }
+    }
+}
+
+fn violated(object: &str, violation: &str, rows: Rows, on_the_source: bool) -> Finding {
+    let mut finding = if on_the_source {
+        let message = format!("{violation}; the source has them too, since its rows are equal");
+        Finding::new(Code::ConstraintViolated, object, message)
+            .excused()
+            .with_hint("repair the rows on the source: a restore from a dump may refuse them")
+    } else {
+        Finding::new(Code::ConstraintViolated, object, violation).with_hint(
+            "check whether the source has such rows; if so, repair them there; if not, the restore lost or added rows",
+        )
+    };
+    finding.rows = Some(rows);
+    finding
+}
+
+fn said(error: &Error) -> String {
+    printable(&error.to_string(), SAID_MAX)
+}
+
+/// A session in which no name is found that is not qualified.
+fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
+    let session = SessionOptions::verification(limits.lock_timeout_ms, 0)
+        .with("search_path", "pg_catalog")
+        .with("default_transaction_read_only", "off");
+    snapshot::open_with(settings, limits, &session)
+}

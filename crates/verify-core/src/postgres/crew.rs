@@ -1,0 +1,93 @@
+//! Sessions that check objects of a server in parallel, and that the caller can stop while the server is busy.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::cancel::CancelHandle;
+use super::connection::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{self, Event, OnEvent};
+use crate::work::{self, Load, Task};
+
+/// Interval at which the caller is asked whether to stop while the server checks an object, which can take hours.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Checks objects of `sizes` bytes with `jobs` sessions, the largest first; one result for each session. `check` gets the place
+/// of an object in `sizes`.
+pub(super) fn check_all<R: Default + Send>(
+    sizes: &[u64],
+    jobs: usize,
+    open: impl Fn() -> Result<Connection>,
+    on_event: OnEvent<'_>,
+    check: impl Fn(&mut Connection, usize, &mut R) -> Result<()> + Sync,
+) -> Result<Vec<R>> {
+    let loads: Vec<Load> =
+        sizes.iter().enumerate().map(|(index, &bytes)| Load { index, bytes, pages: 0 }).collect();
+    event::send(on_event, Event::Started { tables: 0, bytes_estimate: sizes.iter().sum() })?;
+    let tasks = work::split(&loads, jobs);
+    let connections = (0..jobs.min(tasks.len())).map(|_| open()).collect::<Result<Vec<_>>>()?;
+    run(connections, tasks, on_event, &check)
+}
+
+fn run<R: Default + Send>(
+    connections: Vec<Connection>,
+    tasks: VecDeque<Task>,
+    on_event: OnEvent<'_>,
+    check: &(impl Fn(&mut Connection, usize, &mut R) -> Result<()> + Sync),
+) -> Result<Vec<R>> {
+    let watcher = Watcher {
+        stop: AtomicBool::new(false),
+        running: connections.iter().map(Connection::cancel_handle).collect(),
+    };
+    let jobs = connections.len();
+    let connections = Mutex::new(connections);
+    std::thread::scope(|scope| {
+        let (done, until) = mpsc::channel::<()>();
+        scope.spawn(|| watcher.watch(on_event, until));
+        let results = work::run(tasks, jobs, |next| {
+            let mut result = R::default();
+            let connection = connections.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut connection) = connection else { return Ok(result) };
+            for part in std::iter::from_fn(next).flatten() {
+                watcher.unless_stopped(check(&mut connection, part.index, &mut result))?;
+                event::send(on_event, Event::Read { rows: 0, bytes: 0, estimate_done: part.bytes })?;
+            }
+            Ok(result)
+        });
+        drop(done);
+        results
+    })
+}
+
+/// Asks whether to stop, and ends the statements that run.
+struct Watcher {
+    stop: AtomicBool,
+    running: Vec<CancelHandle>,
+}
+
+impl Watcher {
+    /// Watches until the other end of `until` is closed.
+    #[expect(clippy::needless_pass_by_value, reason = "the channel ends with its receiver")]
+    fn watch(&self, on_event: OnEvent<'_>, until: Receiver<()>) {
+        while until.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
+            let nothing_new = Event::Read { rows: 0, bytes: 0, estimate_done: 0 };
+            if self.stop.load(Ordering::SeqCst) || on_event(nothing_new).is_break() {
+                self.stop.store(true, Ordering::SeqCst);
+                for session in &self.running {
+                    // Tried again at the next poll: a session may have been between two statements.
+                    let _ = session.cancel();
+                }
+            }
+        }
+    }
+
+    fn unless_stopped<T>(&self, result: Result<T>) -> Result<T> {
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Cancelled, "finish: interrupted"));
+        }
+        result
+    }
+}
