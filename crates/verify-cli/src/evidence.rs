@@ -240,7 +240,7 @@ impl Writer {
 
 /// Creates the folder of a store that is not a bucket.
 fn create(place: &Path) -> Result<()> {
-    if place.to_str().is_some_and(|text| text.starts_with("s3://")) {
+    if store::is_bucket(place) {
         return Ok(());
     }
     let doing = || format!("failed to create the directory {}", place.display());

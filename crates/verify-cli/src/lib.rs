@@ -28,4 +28,5 @@ pub mod render;
 mod risks;
 mod signals;
 mod store;
+mod stored_evidence;
 mod terminal;

@@ -24,7 +24,7 @@ use crate::commands::cluster_flags::ClusterFlags;
 use crate::commands::storing::StoreFlag;
 use crate::config::Config;
 use crate::connect::Target;
-use crate::store;
+use crate::{store, stored_evidence};
 
 /// The manifests of so many backups, the newest, are read to see whose they are.
 const MANIFESTS_MAX: usize = 8;
@@ -48,6 +48,7 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
     if database.is_none()
         && config.database_names().next().is_none()
         && !store.is_given(config)
+        && config.evidence().is_none()
         && !in_cluster
     {
         let told =
@@ -86,6 +87,13 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
     if (facts.server.is_ok() && !in_cluster) || store.is_given(config) {
         add_store(&mut facts, &store.path(config)?, &Owned::default(), watch)?;
     }
+    facts.evidence = match config.evidence() {
+        None => Err(Missing::not_applicable("the configuration has no [evidence]")),
+        Some(table) => {
+            watch.step(&format!("looking at the reports in {}", table.store.display()))?;
+            stored_evidence::look(table, config, facts.server.as_ref().ok())
+        }
+    };
     Ok(facts)
 }
 
@@ -293,7 +301,7 @@ fn owner(
 }
 
 /// Whether a database is one of this server; what is unknown does not speak against it.
-fn is_of(source: &Source, server: &Server) -> bool {
+pub(crate) fn is_of(source: &Source, server: &Server) -> bool {
     match &server.system_identifier {
         Ok(identifier) if !source.system_identifier.is_empty() => {
             source.system_identifier == identifier.to_string()

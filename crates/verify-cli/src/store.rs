@@ -25,6 +25,11 @@ pub(crate) fn draft(path: &Path, s3: &S3Table, existing: Existing) -> Result<Box
     }
 }
 
+/// Returns whether a path names a bucket, `s3://bucket/prefix`.
+pub(crate) fn is_bucket(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with("s3://"))
+}
+
 /// Opens a directory, or the bucket and prefix of `s3://bucket/prefix`.
 pub(crate) fn folder_or_bucket(path: &Path, s3: &S3Table) -> Result<Box<dyn Store>> {
     match path.to_str().filter(|text| text.starts_with("s3://")) {

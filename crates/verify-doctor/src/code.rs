@@ -4,12 +4,12 @@ use verify_core::finding::Severity::{Fail, Notice};
 
 use crate::check::{Check, Source};
 use crate::judge::{
-    archive, backups, bucket, catalogue, durability, heartbeat, machine, outgoing, replication, restore_side,
-    storage, velero,
+    archive, backups, bucket, catalogue, durability, evidence, heartbeat, machine, outgoing, replication,
+    restore_side, storage, velero,
 };
 
 /// All checks, in the order in which they are made and documented.
-pub const CHECKS: [Check; 76] = [
+pub const CHECKS: [Check; 77] = [
     Check {
         code: "backup.none",
         severity: Fail,
@@ -75,11 +75,23 @@ pub const CHECKS: [Check; 76] = [
         code: "restore.unproven",
         severity: Fail,
         source: Source::Backups,
-        about: "No restore was ever verified, the last one did not pass, or it was too long ago (30 days, or `proven_within` in [doctor]).",
+        about: "No restore was ever verified, the last one did not pass, or it was too long ago (30 days, or `proven_within` in [doctor]); \
+                a notice where the newest restore could not be made.",
         effect: "Whether the next restore works is a guess.",
         remedy: "Run `state-lab restore --latest`, and schedule it (deploy/nightly).",
-        reads: "reports of restores beside the backups",
+        reads: "reports of restores beside the backups, and the newest reports in the store of [evidence]",
         judge: backups::unproven,
+    },
+    Check {
+        code: "evidence.broken",
+        severity: Fail,
+        source: Source::Backups,
+        about: "A stored report was modified, replaced or moved, or its verdict does not follow from its findings (a notice where reports are \
+                missing or not signed, or no allowed signers are configured).",
+        effect: "An auditor refuses the reports of restores: that the next restore works is not proven.",
+        remedy: "Run `state-lab evidence verify`, which names each problem; find out who can write to the store, and lock its objects.",
+        reads: "all reports in the store of [evidence], if there are at most 1,000",
+        judge: evidence::broken,
     },
     Check {
         code: "archive.off",

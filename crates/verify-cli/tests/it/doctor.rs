@@ -323,3 +323,36 @@ fn a_source_that_never_answers_holds_up_no_restore() {
         "\nnot checked: no check was made: the examination took longer than 10 s; run `state-lab doctor`\n";
     assert!(restored.out.ends_with(line), "{restored:?}");
 }
+
+#[test]
+fn stored_reports_are_proof_of_restores_and_a_modified_one_is_found() {
+    let drill = healthy();
+    let found = || {
+        let flags = ["doctor", "--only", "restore.unproven,evidence", "--output", "json", "-q"];
+        let document: Value = serde_json::from_str(&run(drill.directory(), &flags).out).unwrap();
+        assert_eq!(document["inconclusive"], serde_json::json!([]));
+        let findings = document["findings"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        findings.map(|one| format!("{} {}", text(&one["code"]), text(&one["severity"]))).collect::<Vec<_>>()
+    };
+    let keygen = run(drill.directory(), &["evidence", "keygen", "-o", "k", "--identity", "d@example.com"]);
+    fs::write(drill.directory().join("signers"), keygen.out).unwrap();
+    let config = drill.directory().join("state-lab.toml");
+    let signed = "key = 'k'\nidentity = 'd@example.com'\nsigners = 'signers'\n";
+    fs::write(&config, fs::read_to_string(&config).unwrap() + signed).unwrap();
+    assert_eq!(found(), ["restore.unproven fail"]);
+    assert!(!drill.directory().join("evidence").exists(), "to examine creates nothing");
+    assert_eq!(drill.run(&["restore", "--snapshot", "none"]).status, Some(2));
+    assert_eq!(found(), ["restore.unproven fail", "restore.unproven notice"]);
+    // The reports beside the backup are in a store that this examination does not know.
+    assert_eq!(drill.run(&["restore", "--snapshot", "b"]).status, Some(0));
+    assert_eq!(found(), Vec::<String>::new());
+    let report = drill.directory().join("evidence/000001/report.json");
+    let text = fs::read_to_string(&report).unwrap();
+    fs::write(&report, text.replace("none", "nine")).unwrap();
+    let broken = found();
+    assert!(broken.contains(&"evidence.broken fail".to_owned()), "{broken:?}");
+    fs::write(&report, text).unwrap();
+    fs::remove_file(report.with_extension("json.sig")).unwrap();
+    assert_eq!(found(), ["evidence.broken notice"]);
+}

@@ -3,6 +3,7 @@
 mod backup;
 pub mod bucket;
 pub mod cluster;
+mod evidence;
 mod machine;
 mod restore_side;
 mod server;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use verify_drill::duration::Period;
 
 pub use self::backup::{Backup, Content, Place, Proof, State};
+pub use self::evidence::{Evidence, EvidenceProblem};
 pub use self::machine::{FileSystem, Machine};
 pub use self::restore_side::{RestoreSide, libraries};
 pub use self::server::{
@@ -38,6 +40,8 @@ pub struct Facts {
     pub cluster: Fact<cluster::Cluster>,
     /// The buckets that hold backups or WAL.
     pub buckets: Fact<Vec<bucket::Bucket>>,
+    /// The store of signed reports.
+    pub evidence: Fact<Evidence>,
     /// The places that hold backups of it.
     pub backups: Vec<Place>,
 }
@@ -65,6 +69,7 @@ impl Facts {
             dump_major: Err(why.clone()),
             cluster: Err(why.clone()),
             buckets: Err(why.clone()),
+            evidence: Err(why.clone()),
             backups: Vec::new(),
         }
     }

@@ -181,33 +181,53 @@ pub(crate) fn replication_only(facts: &Facts) -> Result<Answer, Missing> {
 }
 
 pub(crate) fn unproven(facts: &Facts) -> Result<Answer, Missing> {
-    let (backups, mut gaps) = all(facts)?;
-    for place in &facts.backups {
-        if let Err(Missing::Unknown { reason, needs }) = &place.reports {
-            gaps.push(Gap { object: place.name.clone(), reason: reason.clone(), needs: needs.clone() });
+    let (backups, mut gaps) = match all(facts) {
+        // Reports of restores are proof wherever the backups are.
+        Err(_) if facts.evidence.is_ok() => (Vec::new(), Vec::new()),
+        found => found?,
+    };
+    let unknown = facts.backups.iter().map(|place| (place.name.as_str(), place.reports.as_ref().err()));
+    let stored = facts.evidence.as_ref();
+    let of_store = match stored {
+        Ok(evidence) => (evidence.name.as_str(), evidence.newest.as_ref().err()),
+        Err(missing) => ("[evidence]", Some(missing)),
+    };
+    for (object, missing) in unknown.chain([of_store]) {
+        if let Some(Missing::Unknown { reason, needs }) = missing {
+            gaps.push(Gap { object: object.to_owned(), reason: reason.clone(), needs: needs.clone() });
         }
     }
-    let proofs = backups.iter().filter_map(|backup| Some((backup, backup.proof?)));
+    let of_reports = stored.ok().and_then(|evidence| evidence.newest.clone().ok().flatten());
+    let of_reports = of_reports.map(|(number, proof)| (format!("report {number}"), proof));
+    let of_backups = backups.iter().filter_map(|backup| Some((backup.name.clone(), backup.proof?)));
+    let newest = of_reports.into_iter().chain(of_backups).max_by_key(|(_, proof)| proof.at);
     let limit = facts.objectives.proven_within.unwrap_or(PROVEN_WITHIN);
-    let found = match proofs.max_by_key(|(_, proof)| proof.at) {
+    let proven_at = newest.as_ref().map(|(_, proof)| proof.at);
+    let found = match newest {
         None => Some(Found::new("restores", "no restore of a stored backup was ever verified")),
-        Some((backup, proof)) if proof.verdict != Verdict::Pass => {
+        Some((object, proof)) if proof.verdict != Verdict::Pass => {
             let message =
                 format!("its restore of {} ended as {}, and none has passed since", proof.at, proof.verdict);
-            Some(Found::new(&backup.name, message))
+            Some(Found::new(object, message))
         }
-        Some((backup, proof)) => {
+        Some((object, proof)) => {
             let age = facts.age(proof.at);
             (age > limit).then(|| {
                 let message =
                     format!("the last verified restore was {} ago, the limit is {limit}", age.rounded_up());
-                Found::new(&backup.name, message)
+                Found::new(object, message)
             })
         }
     };
     // A newer one may be where it could not be looked; one that was found is enough.
-    Ok(match found {
+    let mut answer = match found {
         Some(_) if !gaps.is_empty() => Answer { found: Vec::new(), gaps },
         found => found.into(),
-    })
+    };
+    let failed = stored.ok().and_then(|evidence| evidence.failed);
+    if let Some((number, at)) = failed.filter(|(_, at)| proven_at.is_none_or(|proven_at| *at > proven_at)) {
+        let message = format!("the restore of {at} could not be made");
+        answer.found.push(Found::new(format!("report {number}"), message).as_notice());
+    }
+    Ok(answer)
 }

@@ -5,6 +5,7 @@ pub(crate) mod backups;
 pub(crate) mod bucket;
 pub(crate) mod catalogue;
 pub(crate) mod durability;
+pub(crate) mod evidence;
 pub(crate) mod heartbeat;
 pub(crate) mod machine;
 pub(crate) mod outgoing;

@@ -1,8 +1,8 @@
 //! Stored backups and verified restores. Time and backups are made up; that of a store is tested where the store is.
 
 use jiff::SignedDuration;
-use verify_core::finding::Verdict;
-use verify_doctor::facts::{Backup, Content, Place, Proof, State};
+use verify_core::finding::{Severity, Verdict};
+use verify_doctor::facts::{Backup, Content, Evidence, EvidenceProblem, Place, Proof, State};
 use verify_doctor::{Examination, Facts, Missing, Source};
 
 use crate::examined::{examined, facts_of, noon, server};
@@ -147,4 +147,52 @@ fn a_place_that_cannot_be_looked_at_is_no_proof_of_absence() {
     assert!(examination.passed.contains(&"backup.none") && examination.passed.contains(&"backup.globals"));
     case.facts.backups.clear();
     assert_eq!(examined(&case.facts, Source::Backups).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn reports_of_the_evidence_store_prove_restores_and_their_problems_are_found() {
+    let mut case = Case::new();
+    let proof = |hours: i64, verdict| Proof { at: noon() - SignedDuration::from_hours(hours), verdict };
+    let mut unproven = backup("wed", 2);
+    unproven.proof = None;
+    let mut look = |newest, failed, problems: &[(&str, Severity)]| {
+        let problem = |(code, severity): &(&str, Severity)| EvidenceProblem {
+            code: (*code).to_owned(),
+            severity: *severity,
+            report: Some(7),
+            message: "it is bad".to_owned(),
+        };
+        let problems = Ok(problems.iter().map(problem).collect());
+        case.facts.evidence = Ok(Evidence { name: "evidence".to_owned(), newest, failed, problems });
+        let examination = case.examine(vec![unproven.clone()]);
+        assert_eq!(examination.inconclusive, []);
+        let of = |finding: &verify_doctor::Finding| {
+            (finding.code, finding.severity, format!("{}: {}", finding.object, finding.message))
+        };
+        examination.findings.iter().map(of).collect::<Vec<_>>()
+    };
+    use Severity::{Fail, Inconclusive, Notice};
+    let passed = Ok(Some((6, proof(5, Verdict::Pass))));
+    assert_eq!(look(passed.clone(), None, &[]), []);
+    assert_eq!(
+        look(Ok(None), None, &[]),
+        [("restore.unproven", Fail, "restores: no restore of a stored backup was ever verified".to_owned())]
+    );
+    let found = look(Ok(Some((6, proof(5, Verdict::Fail)))), None, &[]);
+    assert!(found[0].2.starts_with("report 6: its restore of ") && found[0].1 == Fail, "{found:?}");
+    let found = look(Ok(Some((6, proof(31 * 24, Verdict::Pass)))), None, &[]);
+    assert_eq!(found[0].2, "report 6: the last verified restore was 31d ago, the limit is 30d");
+    let failed = |hours: i64| Some((7, proof(hours, Verdict::Fail).at));
+    let found = look(passed.clone(), failed(1), &[]);
+    assert_eq!((found.len(), found[0].1), (1, Notice), "{found:?}");
+    assert_eq!(look(passed.clone(), failed(9), &[]), []);
+    let problems =
+        [("chain.broken", Fail), ("signature.missing", Inconclusive), ("signature.missing", Inconclusive)];
+    assert_eq!(
+        look(passed, None, &problems),
+        [
+            ("evidence.broken", Fail, "report 7: it is bad [chain.broken]".to_owned()),
+            ("evidence.broken", Notice, "report 7: it is bad [signature.missing], and 1 more".to_owned()),
+        ]
+    );
 }
