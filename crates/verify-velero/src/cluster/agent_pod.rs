@@ -116,7 +116,7 @@ impl AgentPod {
                 "imagePullPolicy": "IfNotPresent",
                 "args": args,
                 "securityContext": confined(),
-                "resources": self.settings.resources.of_container(),
+                "resources": self.settings.resources.of_helper(),
                 "volumeMounts": [own],
             })
         };
@@ -246,6 +246,14 @@ mod tests {
                 container.name
             );
         }
+        let spec = pod(true).job().spec.unwrap().template.spec.unwrap();
+        let memory = |container: &k8s_openapi::api::core::v1::Container| {
+            let limits = container.resources.as_ref().unwrap().limits.as_ref();
+            limits.map(|limits| limits["memory"].0.clone())
+        };
+        let of_helpers: Vec<_> = spec.init_containers.iter().flatten().map(memory).collect();
+        assert_eq!(of_helpers, [Some("128Mi".to_owned()), Some("128Mi".to_owned())]);
+        assert_eq!(memory(&spec.containers[0]), None, "a server that is killed would look like a bad backup");
         let placed = |placing| {
             let pod = AgentPod { placing: Some(placing), settings: PodSettings::sample(), ..pod(false) };
             pod.pod().spec.unwrap()

@@ -6,9 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Requests of each container for resources that the configuration neither requests nor limits. There is no limit by
-/// default, since a slow verification lengthens every drill.
-const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
+/// Requests of a container that reads a database or runs one, for resources that the configuration neither requests nor
+/// limits. There is no limit by default: a slow verification lengthens every drill, and what PostgreSQL needs depends on
+/// the data. A server that is killed for its memory would look like a backup that cannot be restored.
+const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "512Mi")];
+/// Request and limit of a container that copies the program, tries a connection or sleeps, likewise.
+const HELPER_DEFAULTS: [(&str, &str, &str); 2] = [("cpu", "10m", "1"), ("memory", "32Mi", "128Mi")];
 
 /// Settings of every pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,10 +26,11 @@ pub struct PodSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// Resources that the scheduler has to find on a node; cpu = "100m" and memory = "256Mi" unless requested or
-    /// limited otherwise.
+    /// Resources that the scheduler has to find on a node; cpu = "100m" and memory = "512Mi" unless requested or
+    /// limited otherwise, less for containers that only prepare the pod.
     pub requests: BTreeMap<String, Quantity>,
-    /// Limits of a container; needed in namespaces whose quota counts limits. None unless given.
+    /// Limits of a container; needed in namespaces whose quota counts limits. None unless given, except for containers
+    /// that only prepare the pod.
     pub limits: BTreeMap<String, Quantity>,
 }
 
@@ -98,18 +102,32 @@ impl From<Quantity> for String {
 }
 
 impl Resources {
-    /// The `resources` of a container.
+    /// The `resources` of a container that reads a database or runs one.
     pub fn of_container(&self) -> Value {
-        let mut requests = json!(self.requests);
-        for (name, quantity) in DEFAULT_REQUESTS {
-            // Kubernetes requests what is limited and not requested.
-            if !self.requests.contains_key(name) && !self.limits.contains_key(name) {
-                requests[name] = json!(quantity);
+        self.or_defaults(DEFAULT_REQUESTS.map(|(name, request)| (name, request, None)))
+    }
+
+    /// The `resources` of a container that only prepares a pod or keeps it.
+    pub fn of_helper(&self) -> Value {
+        self.or_defaults(HELPER_DEFAULTS.map(|(name, request, limit)| (name, request, Some(limit))))
+    }
+
+    /// Adds the request and limit of each resource of which the configuration says nothing: next to an amount of its own,
+    /// a default could be a request above a limit, which Kubernetes refuses. It requests what is only limited.
+    fn or_defaults(&self, defaults: [(&str, &str, Option<&str>); 2]) -> Value {
+        let (mut requests, mut limits) = (json!(self.requests), json!(self.limits));
+        for (name, request, limit) in defaults {
+            if self.requests.contains_key(name) || self.limits.contains_key(name) {
+                continue;
+            }
+            requests[name] = json!(request);
+            if let Some(limit) = limit {
+                limits[name] = json!(limit);
             }
         }
-        match self.limits.is_empty() {
+        match limits == json!({}) {
             true => json!({ "requests": requests }),
-            false => json!({ "requests": requests, "limits": self.limits }),
+            false => json!({ "requests": requests, "limits": limits }),
         }
     }
 }
@@ -168,11 +186,11 @@ mod tests {
     #[test]
     fn what_is_neither_requested_nor_limited_has_a_default_request() {
         let resources = |text: &str| toml::from_str::<Resources>(text).unwrap().of_container();
-        let default = json!({ "requests": { "cpu": "100m", "memory": "256Mi" } });
+        let default = json!({ "requests": { "cpu": "100m", "memory": "512Mi" } });
         assert_eq!(resources(""), default);
         assert_eq!(
             resources("requests = { cpu = '1' }"),
-            json!({ "requests": { "cpu": "1", "memory": "256Mi" } })
+            json!({ "requests": { "cpu": "1", "memory": "512Mi" } })
         );
         // A default request above the limit would be refused.
         assert_eq!(
@@ -182,6 +200,26 @@ mod tests {
         assert_eq!(
             PodSettings::sample().resources.of_container(),
             json!({ "requests": { "memory": "1Gi" }, "limits": { "cpu": "2", "memory": "2Gi" } })
+        );
+    }
+
+    #[test]
+    fn what_only_prepares_a_pod_has_limits_unless_the_configuration_has_others() {
+        let resources = |text: &str| toml::from_str::<Resources>(text).unwrap().of_helper();
+        assert_eq!(
+            resources(""),
+            json!({
+                "requests": { "cpu": "10m", "memory": "32Mi" }, "limits": { "cpu": "1", "memory": "128Mi" },
+            })
+        );
+        // A request above the default limit would be refused.
+        assert_eq!(
+            resources("requests = { memory = '1Gi' }\nlimits = { cpu = '2' }"),
+            json!({ "requests": { "memory": "1Gi" }, "limits": { "cpu": "2" } })
+        );
+        assert_eq!(
+            PodSettings::sample().resources.of_helper(),
+            PodSettings::sample().resources.of_container()
         );
     }
 

@@ -142,7 +142,7 @@ impl Modifier {
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["sleep", "infinity"],
                 "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                "resources": self.settings.resources.of_container(),
+                "resources": self.settings.resources.of_helper(),
                 "volumeMounts": [{ "name": self.volume, "mountPath": "/volume" }],
             }],
             "volumes": [{ "name": self.volume, "persistentVolumeClaim": { "claimName": self.claim } }],
