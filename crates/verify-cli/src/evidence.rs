@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File};
 use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -79,6 +80,9 @@ impl From<TriggerFlag> for Trigger {
 #[must_use]
 pub(crate) struct Evidence(Option<Writer>);
 
+/// Publishes a line about a stored report.
+type Publish = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
+
 struct Writer {
     store: Box<dyn Store>,
     signer: Option<Signer>,
@@ -86,6 +90,8 @@ struct Writer {
     /// All of it but the end.
     run: Run,
     quiet: bool,
+    /// Publishes the stored report outside of the store.
+    publish: OnceLock<Publish>,
     /// The state of the run, for the dashboard. A bucket has none: each write would be billed, and kept where versions are.
     #[cfg(feature = "report")]
     running: Option<RunningFile>,
@@ -137,6 +143,7 @@ impl EvidenceFlags {
             redaction,
             run,
             quiet: globals.quiet,
+            publish: OnceLock::new(),
             #[cfg(feature = "report")]
             running,
         })))
@@ -158,6 +165,13 @@ impl Evidence {
     pub(crate) fn take(&self, event: event::Event, progress: &Progress) -> ControlFlow<()> {
         self.note(&Event::Measure(event.clone()));
         progress.take(event)
+    }
+
+    /// From now on publishes the report with `publish` once it is stored.
+    pub(crate) fn publish_with(&self, publish: impl Fn(&str) -> Result<()> + Send + Sync + 'static) {
+        if let Some(writer) = &self.0 {
+            let _ = writer.publish.set(Box::new(publish));
+        }
     }
 
     /// Does work; an error with which it ends is evidence too, unless it was interrupted.
@@ -220,11 +234,15 @@ impl Writer {
                     Some(signer) => format!("signed by {}", signer.identity),
                     None => "not signed, because [evidence] has no key".to_owned(),
                 };
+                let line =
+                    format!("evidence: {key} in {}, {signed}; SHA-256 {}", self.store.place(), head.sha256);
                 if !self.quiet || self.signer.is_none() {
-                    let place = self.store.place();
+                    terminal::print_note(&format!("{line}\n"));
+                }
+                // A failure to do so changes neither the verdict nor what is stored.
+                if let Some(Err(error)) = self.publish.get().map(|publish| publish(&line)) {
                     terminal::print_note(&format!(
-                        "evidence: {key} in {place}, {signed}; SHA-256 {}\n",
-                        head.sha256
+                        "could not record the evidence on the backup: {error:#}\n"
                     ));
                 }
                 true

@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::watch::Watch;
 
 /// Makes and restores backups in one way. A step returns a value and reports events to the watch.
-pub trait Provider {
+pub trait Provider: Send + Sync {
     /// Takes a backup, with the manifests of the same point in time.
     ///
     /// # Errors
@@ -32,6 +32,17 @@ pub trait Provider {
     ///
     /// If it could not be restored, or not be compared. A difference is not an error.
     fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy>;
+
+    /// Publishes beside the backup which report its restore has become, so that a record exists outside of the store of
+    /// evidence. Does nothing where there is no such place.
+    ///
+    /// # Errors
+    ///
+    /// If there is a place, and it refuses.
+    fn publish_evidence(&self, backup: &BackupName, report: &str) -> Result<()> {
+        let _ = (backup, report);
+        Ok(())
+    }
 
     /// The name of the newest verifiable backup.
     ///

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -24,7 +25,7 @@ use crate::risks::{Pending, Touched};
 use crate::terminal;
 use verify_doctor::Risks;
 use verify_drill::backup_name::BackupName;
-use verify_drill::provider::{RestoreRequest, RestoredCopy};
+use verify_drill::provider::{Provider, RestoreRequest, RestoredCopy};
 use verify_drill::store::{Draft as _, Existing, FileDraft};
 use verify_drill::{openmetrics, recovery};
 
@@ -88,7 +89,7 @@ impl Restore {
         let evidence = evidence.begin("restore", &config, globals)?;
         let (request, restored, metrics, risks) = evidence.watch(|| {
             let entry = providers::choose(provider.as_deref(), None, &config)?;
-            let provider = (entry.open)(&Options::new(&config, &store, &cluster))?;
+            let provider: Arc<dyn Provider> = (entry.open)(&Options::new(&config, &store, &cluster))?.into();
             let metrics = MetricsFile::begin(metrics)?;
             let name = match snapshot {
                 Some(name) => name,
@@ -97,6 +98,8 @@ impl Restore {
             let examination = Pending::begin(touched(entry.in_cluster, &name, &config, store, cluster));
             let plan = plan(jobs, &config);
             let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
+            let (publisher, backup) = (Arc::clone(&provider), request.name.clone());
+            evidence.publish_with(move |report| publisher.publish_evidence(&backup, report));
             let restored = storing::watched(globals, "restoring", Some(&evidence), |watch| {
                 provider.restore(&request, watch)
             })?;

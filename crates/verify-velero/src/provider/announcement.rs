@@ -11,8 +11,10 @@ use kube::core::ObjectMeta;
 use verify_core::finding::{Code, Verdict};
 use verify_core::report::Report;
 
+use super::settings::Settings;
 use crate::cluster::{Cluster, Component, Run, labels, lease};
 use crate::velero::backup::Backup;
+use verify_drill::backup_name::BackupName;
 use verify_drill::failure::is_interruption;
 use verify_drill::provider::RestoredCopy;
 use verify_drill::recovery::recovery;
@@ -44,6 +46,22 @@ pub(super) fn announce(
     }
 }
 
+/// Records on the Backup which report of the evidence its restore has become.
+///
+/// # Errors
+///
+/// If the Backup cannot be read, or the Event not be created. A Backup that does not exist is no error: then the restore
+/// failed because of that.
+pub(super) fn publish_evidence(settings: &Settings, backup: &BackupName, report: &str) -> Result<()> {
+    let cluster = settings.connect()?;
+    let velero = settings.velero_namespace();
+    let Some(backup) = cluster.of::<Backup>(velero).get(backup.as_str())? else { return Ok(()) };
+    let said = Said { reason: STORED, message: report.to_owned() };
+    // A run has one Event by its name, and this is the second of its restore.
+    cluster.of::<Event>(velero).create(&said.event(&backup, &Run::new(), Timestamp::now()))?;
+    Ok(())
+}
+
 /// Content of the Event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
@@ -51,8 +69,10 @@ pub struct Said {
     pub message: String,
 }
 
-/// The one reason that is not a warning.
+/// The one result that is not a warning.
 const PASSED: &str = "RestoreProven";
+/// Not a result.
+const STORED: &str = "EvidenceStored";
 
 impl Said {
     /// Event of a completed restore.
@@ -114,7 +134,7 @@ impl Said {
                 uid: backup.uid(),
                 ..ObjectReference::default()
             },
-            type_: Some(if reason == PASSED { "Normal" } else { "Warning" }.to_owned()),
+            type_: Some(if [PASSED, STORED].contains(&reason) { "Normal" } else { "Warning" }.to_owned()),
             reason: Some(reason.to_owned()),
             message: Some(message[..end].to_owned()),
             first_timestamp: Some(Time(now)),
@@ -211,9 +231,12 @@ mod tests {
         backup.metadata.namespace = Some("velero".to_owned());
         backup.metadata.uid = Some("u".to_owned());
         let (run, now) = (Run::new(), Timestamp::UNIX_EPOCH);
-        for (reason, kind) in
-            [(PASSED, "Normal"), ("RestoreFailed", "Warning"), ("RestoreDiffers", "Warning")]
-        {
+        for (reason, kind) in [
+            (PASSED, "Normal"),
+            (STORED, "Normal"),
+            ("RestoreFailed", "Warning"),
+            ("RestoreDiffers", "Warning"),
+        ] {
             let event = Said { reason, message: "ä".repeat(MESSAGE_BYTES_MAX) }.event(&backup, &run, now);
             assert_eq!(event.type_.as_deref(), Some(kind));
             assert_eq!(event.message.unwrap().len(), MESSAGE_BYTES_MAX);

@@ -68,6 +68,10 @@ impl Provider for VeleroProvider {
         restore::restore(self, request, watch)
     }
 
+    fn publish_evidence(&self, backup: &BackupName, report: &str) -> Result<()> {
+        announcement::publish_evidence(&self.settings, backup, report)
+    }
+
     fn latest(&self, watch: &Watch<'_>) -> Result<BackupName> {
         latest::latest(self, watch)
     }
