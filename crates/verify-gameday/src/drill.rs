@@ -17,6 +17,8 @@ use crate::variables::{self, Variables};
 
 /// Time for the undo of a fault.
 const UNDO_WITHIN: Duration = Duration::from_secs(600);
+/// Result of a command of state-lab that could not find out.
+const INCONCLUSIVE: &str = "inconclusive";
 /// Longer texts are cut.
 const DETAIL_CHARS_MAX: usize = 2_000;
 
@@ -233,7 +235,10 @@ impl Run<'_> {
             Ok(Done::Gave(given, document)) => {
                 let explained = document.as_ref().map(explanation).unwrap_or_default();
                 let detail = format!("expected {}, found {given}{explained}", step.expect);
-                (StepResult::Unexpected, detail, document)
+                // A command that could not find out has found nothing unexpected.
+                let is_unknown = matches!(step.action, Action::StateLab(_)) && given == INCONCLUSIVE;
+                let result = if is_unknown { StepResult::Unknown } else { StepResult::Unexpected };
+                (result, detail, document)
             }
             Ok(Done::Late(state)) => (StepResult::Late, state, None),
             Ok(Done::NotBitten(reason)) => (StepResult::NotBitten, reason, None),
@@ -288,7 +293,7 @@ impl Run<'_> {
         let verdict = match finished.status {
             Some(0) => "pass",
             Some(1) => "fail",
-            Some(3) => "inconclusive",
+            Some(3) => INCONCLUSIVE,
             Some(2) => "error",
             _ => bail!("state-lab could not run: {}", said(&finished)),
         };

@@ -197,6 +197,9 @@ fn a_fault_is_undone_whatever_the_next_step_does() {
         ("{ query: { database: shop, sql: \"CREATE TABLE x ()\" } }", "\"2\"", "1s", 3, "unknown"),
         ("{ state-lab: [verify, no-such.manifest, shop] }", "pass", "9s", 1, "unexpected"),
         ("{ state-lab: [verify, no-such.manifest, shop] }", "error", "9s", 0, "expected"),
+        // There is no heartbeat.
+        ("{ state-lab: [heartbeat, status, shop] }", "pass", "9s", 3, "unknown"),
+        ("{ state-lab: [heartbeat, status, shop] }", "inconclusive", "9s", 0, "expected"),
         ("{ ask: { question: \"Did the page arrive?\", answer: \"no\" } }", "\"yes\"", "9s", 1, "unexpected"),
     ] {
         let text = BLOCKED.replace("STEP", "then").replace("ACTION", action);
@@ -321,7 +324,7 @@ fn shipped(name: &str) -> String {
 
 #[test]
 fn every_game_day_of_deploy_is_read_and_those_of_this_machine_pass_unless_the_fault_is_suppressed() {
-    for name in ["primary-lost.yaml", "zone-lost.yaml", "store-lost.yaml"] {
+    for name in ["primary-lost.yaml", "zone-lost.yaml", "store-lost.yaml", "ransom-velero.yaml"] {
         verify_gameday::file::DrillFile::parse(&shipped(name))
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
