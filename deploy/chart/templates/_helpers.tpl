@@ -33,3 +33,12 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* HOME has the keys of the bucket of evidence as a profile of their own: variables would replace Velero's as well. */}}
+{{- define "home" -}}
+/etc/state-lab-evidence
+{{- end }}
+
+{{- define "credentials-volume" -}}
+{name: credentials, secret: {secretName: {{ .Values.evidence.credentials }}, defaultMode: 0440, items: [{key: credentials, path: .aws/credentials}]}}
+{{- end }}
