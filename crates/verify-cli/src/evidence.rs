@@ -19,12 +19,14 @@ use verify_drill::store::Folder;
 use verify_drill::store::{Store, refuse_remote};
 use verify_drill::watch::Event;
 use verify_evidence::chain::{Appended, Signer, append};
+#[cfg(feature = "report")]
+use verify_evidence::entry;
 use verify_evidence::entry::sha256_of;
 use verify_evidence::envelope::{Run, Trigger};
 use verify_evidence::key::SigningKey;
 use verify_evidence::keys::Redaction;
 #[cfg(feature = "report")]
-use verify_report::running::RunningFile;
+use verify_report::{html, running::RunningFile};
 
 use crate::config::{Config, EvidenceTable};
 use crate::document::{ErrorDocument, Failed};
@@ -226,10 +228,23 @@ impl Writer {
             .with_context(|| format!("failed to store the evidence in {}", self.store.place()))
     }
 
+    /// Stores the page of a report beside it.
+    #[cfg(feature = "report")]
+    fn store_page(&self, sequence: u64) -> Result<()> {
+        let entry = entry::find(&*self.store, sequence)?.context("the report does not exist")?;
+        let stored = entry.report.map_err(anyhow::Error::msg)?;
+        let page = html::page(&format!("Report {sequence}"), &html::run(&stored, entry.has_signatures));
+        self.store.put_new(&entry::key(sequence, entry::PAGE), page.as_bytes())
+    }
+
     /// Prints where the evidence is, or why it is not there.
     fn report(&self, stored: Result<Appended>) -> bool {
         match stored {
             Ok(Appended { head, key }) => {
+                #[cfg(feature = "report")]
+                if let Err(error) = self.store_page(head.sequence) {
+                    terminal::print_note(&format!("the page of the report was not stored: {error:#}\n"));
+                }
                 let signed = match &self.signer {
                     Some(signer) => format!("signed by {}", signer.identity),
                     None => "not signed, because [evidence] has no key".to_owned(),

@@ -16,6 +16,8 @@ pub const REPORT: &str = "report.json";
 pub const SIGNATURE: &str = "report.json.sig";
 /// Name of its Sigstore bundle.
 pub const BUNDLE: &str = "report.json.sigstore.json";
+/// Name of its page, which is derived from the report and not signed.
+pub const PAGE: &str = "report.html";
 
 /// A larger report is not read.
 pub const REPORT_BYTES_MAX: u64 = 64 << 20;

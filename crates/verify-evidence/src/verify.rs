@@ -35,6 +35,8 @@ pub struct Verification {
     pub reports: u64,
     /// Number of reports with two valid signatures by an allowed key.
     pub signed: u64,
+    /// Number of files beside reports that are not signed, such as the pages that are derived from them.
+    pub not_signed: u64,
     /// The newest report; its SHA-256 fixes all reports before it.
     pub head: Option<Link>,
     /// Problems, in the order of the reports.
@@ -53,7 +55,7 @@ pub fn verify(
     expect_head: Option<&str>,
 ) -> Result<Verification> {
     let listing = Listing::read(store)?;
-    let mut walk = Walk { signers, problems: Vec::new(), seen: BTreeMap::new(), signed: 0 };
+    let mut walk = Walk { signers, problems: Vec::new(), seen: BTreeMap::new(), signed: 0, not_signed: 0 };
     if signers.is_none() {
         let message = "no allowed signers were given, so no signature was verified";
         walk.problems.push(Problem::new(Code::SignersNone, None, message));
@@ -77,6 +79,7 @@ struct Walk<'a> {
     /// The reports so far.
     seen: BTreeMap<u64, Seen>,
     signed: u64,
+    not_signed: u64,
 }
 
 /// Content of an entry's objects, or why there is none.
@@ -84,6 +87,8 @@ struct Files {
     report: Result<Vec<u8>, String>,
     signature: Result<Vec<u8>, String>,
     bundle: Result<Vec<u8>, String>,
+    /// Number of other objects.
+    others: u64,
 }
 
 impl Files {
@@ -93,6 +98,8 @@ impl Files {
             report: read(REPORT, REPORT_BYTES_MAX)?,
             signature: read(SIGNATURE, SIGNATURE_BYTES_MAX)?,
             bundle: read(BUNDLE, SIGNATURE_BYTES_MAX)?,
+            others: names.keys().filter(|name| ![REPORT, SIGNATURE, BUNDLE].contains(&name.as_str())).count()
+                as u64,
         })
     }
 }
@@ -111,7 +118,8 @@ impl Walk<'_> {
 
     fn entry(&mut self, sequence: u64, files: &Files) {
         self.gap(sequence);
-        let Files { report, signature, bundle } = files;
+        let Files { report, signature, bundle, others } = files;
+        self.not_signed += others;
         let text = match report {
             Ok(text) => text,
             Err(reason) => {
@@ -324,6 +332,7 @@ impl Walk<'_> {
             verdict: Verdict::of(self.problems.iter().map(|problem| problem.severity)),
             reports: self.seen.len() as u64,
             signed: self.signed,
+            not_signed: self.not_signed,
             head: head.map(|(sequence, seen)| Link { sequence: *sequence, sha256: seen.sha256.clone() }),
             problems: self.problems,
         }

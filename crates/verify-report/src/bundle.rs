@@ -17,6 +17,7 @@ Evidence of restores that state-lab verified
 reports/NNNNNN/report.json                 the report of one run
 reports/NNNNNN/report.json.sig             its SSH signature
 reports/NNNNNN/report.json.sigstore.json   its Sigstore bundle
+reports/NNNNNN/report.html                 the report as a page, derived from it and not signed
 allowed_signers                            the public keys that the sender trusts
 
 Compare allowed_signers with the keys that you received on another way: whoever could change the reports could change

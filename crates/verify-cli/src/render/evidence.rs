@@ -11,7 +11,7 @@ use super::style::{Style, sentence};
 
 /// Renders a verification of stored reports.
 pub(crate) fn evidence(found: &Verification, style: &Style) -> String {
-    let Verification { verdict, reports, signed, head, problems } = found;
+    let Verification { verdict, reports, signed, not_signed, head, problems } = found;
     let mut text = format!("evidence: {}\n", style.paint((*verdict).into(), &verdict.to_string()));
     let head = head.as_ref().map_or("none".to_owned(), |head| head.sha256.clone());
     let _ = writeln!(text, "head: {head}\n");
@@ -22,6 +22,10 @@ pub(crate) fn evidence(found: &Verification, style: &Style) -> String {
     }
     if !problems.is_empty() {
         text.push('\n');
+    }
+    if *not_signed > 0 {
+        let files = counted(*not_signed, "file");
+        let _ = writeln!(text, "{files} beside them: not signed, derived from the reports");
     }
     let _ = writeln!(text, "{}, {} signed by allowed keys", counted(*reports, "report"), count(*signed));
     text

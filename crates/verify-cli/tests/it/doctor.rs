@@ -260,6 +260,10 @@ fn a_restore_reports_what_the_doctor_finds_and_its_verdict_is_its_own() {
         .unwrap();
     let bad = passed(&drill, &drill.run(&restore));
     assert_eq!(codes(&bad), ["damage-ignored", "index.invalid", "sequence.behind"], "{}", bad["doctor"]);
+    let pages = fs::read_dir(drill.directory().join("evidence")).unwrap().count();
+    let page = drill.directory().join(format!("evidence/{pages:06}/report.html"));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("<h2>Doctor</h2>") && page.contains("<code>index.invalid</code>"), "{page}");
     assert!(bad["doctor"]["more"].as_u64().unwrap() >= 1, "{}", bad["doctor"]);
     let shown = drill.run(&["restore", "--snapshot", "b"]);
     let (report, doctor) = shown.out.split_once("\ndoctor, no part of the verdict:\n").unwrap();

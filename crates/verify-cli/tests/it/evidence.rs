@@ -104,7 +104,13 @@ fn every_run_leaves_a_signed_report_that_other_tools_verify() {
 
     let found = verified(directory, &["evidence", "--signers", "allowed_signers", "--expect-head", head], 0);
     assert_eq!(found.out.lines().next(), Some("evidence: pass"));
-    assert!(found.out.ends_with("\n3 reports, 3 signed by allowed keys\n"), "{found:?}");
+    let last =
+        "\n3 files beside them: not signed, derived from the reports\n3 reports, 3 signed by allowed keys\n";
+    assert!(found.out.ends_with(last), "{found:?}");
+    let beside = |sequence: u64| directory.join(format!("evidence/{sequence:06}/report.html"));
+    let page = fs::read_to_string(beside(2)).unwrap();
+    assert_eq!(page, run(directory, &["report", "--run", "2", "--format", "html"]).out);
+    assert!(page.contains("id=9") && page.contains("This page is not signed"), "{page}");
     let page = directory.join("evidence/000002/report.json");
     let text = fs::read_to_string(&page).unwrap();
     fs::write(&page, text.replace("id=9", "id=8")).unwrap();
@@ -211,6 +217,13 @@ fn what_cannot_be_stored_is_exit_2_and_the_verdict_is_printed() {
     assert_eq!(unstored.status, Some(2), "{unstored:?}");
     assert!(unstored.out.starts_with("integrity_checks: inconclusive\n"), "{unstored:?}");
     assert!(unstored.err.starts_with("error: failed to store the evidence in evidence"), "{unstored:?}");
+    // A page that cannot be stored changes nothing.
+    fs::remove_dir_all(directory.join("evidence")).unwrap();
+    fs::create_dir_all(directory.join("evidence/000001/report.html")).unwrap();
+    let stored = run(directory, &["verify", "m", &shop, "-q"]);
+    assert_eq!(stored.status, Some(3), "{stored:?}");
+    assert!(stored.err.starts_with("the page of the report was not stored: "), "{stored:?}");
+    assert!(directory.join("evidence/000001/report.json.sig").exists());
     // What cannot be used is refused before any work.
     let refused = |name: &str, reason: &str| {
         let refused = run(directory, &["verify", "m", &shop]);

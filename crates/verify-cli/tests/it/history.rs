@@ -54,7 +54,7 @@ fn runs_of_the_program_become_a_history() {
         assert!(printed.status == Some(0) && printed.out.contains("shop"), "{format}: {printed:?}");
     }
     let bundled = ran(&["report", "--bundle", "evidence.tar.zst"]);
-    assert_eq!((bundled.status, bundled.out.as_str()), (Some(0), "bundle: evidence.tar.zst, 2 objects\n"));
+    assert_eq!((bundled.status, bundled.out.as_str()), (Some(0), "bundle: evidence.tar.zst, 4 objects\n"));
     let missing = ran(&["report", "--run", "9"]);
     assert!(missing.status == Some(2) && missing.err.contains("failed to find report 9"), "{missing:?}");
     let nowhere = ran(&["report", "no-such-directory"]);

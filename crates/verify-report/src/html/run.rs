@@ -47,6 +47,7 @@ pub fn run(stored: &StoredReport, has_signatures: bool) -> Markup {
                 (other(&envelope.document))
             }
         }
+        (doctor(&envelope.document["doctor"]))
         (circumstances(stored))
         (evidence(stored, has_signatures))
     }
@@ -229,6 +230,28 @@ fn other(document: &serde_json::Value) -> Markup {
         h2 { "Document" }
         pre { (cut) }
         @if cut.len() < text.len() { p class="faint" { "cut; report.json has the rest" } }
+    }
+}
+
+/// Findings of the doctor in the document of a restore or drill.
+fn doctor(risks: &serde_json::Value) -> Markup {
+    let text = |value: &serde_json::Value| shown_text(value.as_str().unwrap_or_default());
+    html! {
+        @if risks.is_object() {
+            h2 { "Doctor" }
+            p class="faint" { "What would harm the next restore: no part of the verdict of this one." }
+            ul {
+                @for finding in risks["findings"].as_array().into_iter().flatten() {
+                    li {
+                        (text(&finding["severity"])) ": " (text(&finding["object"])) ": " (text(&finding["message"])) " "
+                        code { (text(&finding["code"])) }
+                        p class="faint" { (text(&finding["effect"])) " " (text(&finding["remedy"])) }
+                    }
+                }
+                @if let Some(more) = risks["more"].as_u64().filter(|more| *more > 0) { li { "and " (more) " more" } }
+                @if let Some(line) = risks["not_checked"].as_str() { li { "not checked: " (shown_text(line)) } }
+            }
+        }
     }
 }
 
