@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
+use verify_core::postgres::constraints::SourceRows;
 use verify_core::postgres::{Postgres, Settings};
 use verify_core::timeline::Milestone;
 use verify_core::verify;
@@ -60,7 +61,8 @@ pub(super) fn restore(
     stopwatch.reach(Milestone::Compared);
     let pulses = recovery::pulses(&databases)?;
     for ((comparison, manifest), settings) in comparisons.iter_mut().zip(&backup.manifests).zip(&databases) {
-        constraints::check(comparison, manifest, settings, plan, watch)?;
+        let source = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };
+        constraints::check(comparison, &source, settings, plan, watch)?;
     }
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }

@@ -3,13 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use verify_core::ErrorKind;
 use verify_core::compare::Comparison;
 use verify_core::finding::{Code, Finding};
 use verify_core::heartbeat::Pulse;
+use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
+use verify_core::postgres::constraints::SourceRows;
 use verify_core::postgres::integrity::{self, Integrity};
-use verify_core::postgres::{Settings, TimeTraveller};
+use verify_core::postgres::{PostgresSnapshot, Settings, TimeTraveller};
 use verify_core::timeline::Milestone;
 use verify_core::verify;
 
@@ -25,6 +28,9 @@ use verify_drill::watch::Watch;
 
 /// Recovery replays the WAL of the time that the copy took.
 const RECOVERY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// Maximum number of databases whose snapshots are held: each takes two of the server's connections.
+const HELD_MAX: usize = 20;
 
 /// The files that the server sent, with their checksums.
 const SERVERS_LIST: &str = "backup_manifest";
@@ -130,18 +136,46 @@ fn bring_up(
         comparisons.push(files.judge(comparison));
     }
     stopwatch.reach(Milestone::Compared);
+    let held = hold(&backup.manifests, &databases, plan, watch)?;
     watch.step("promoting the copy")?;
     recovery::promote(&databases[0], watch.asked)?;
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
     // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
-    for ((comparison, manifest), settings) in comparisons.iter_mut().zip(&backup.manifests).zip(&databases) {
-        constraints::check(comparison, manifest, settings, plan, watch)?;
-        if !files.are_proven() {
+    let measured = comparisons.iter_mut().zip(&backup.manifests).zip(&databases);
+    for (((comparison, manifest), settings), held) in measured.zip(&held) {
+        let source = held.as_ref().map_or_else(SourceRows::default, |held| SourceRows {
+            tables: comparison.equal_tables(manifest),
+            snapshot: Some(held.exported().to_owned()),
+        });
+        constraints::check(comparison, &source, settings, plan, watch)?;
+    }
+    drop(held);
+    if !files.are_proven() {
+        for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
             check_integrity(files, comparison, settings, plan, watch)?;
         }
     }
     Ok(BroughtUp { server, databases, comparisons, pulses })
+}
+
+/// Holds the snapshots of the manifests, under which rows can be told from newer ones after the promotion; none where that fails.
+fn hold(
+    manifests: &[Manifest],
+    databases: &[Settings],
+    plan: &Plan,
+    watch: &Watch<'_>,
+) -> Result<Vec<Option<PostgresSnapshot>>> {
+    let hold = |(place, (manifest, settings)): (usize, (&Manifest, &Settings))| {
+        if place >= HELD_MAX {
+            return Ok(None);
+        }
+        match TimeTraveller::new(settings.clone(), manifest).hold(plan, &|event| watch.event(event)) {
+            Err(error) if *error.kind() == ErrorKind::Cancelled => Err(error.into()),
+            held => Ok(held.ok()),
+        }
+    };
+    manifests.iter().zip(databases).enumerate().map(hold).collect()
 }
 
 /// Adds what amcheck finds: damage in indexes and in rows newer than the capture, which no comparison sees.

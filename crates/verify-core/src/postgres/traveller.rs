@@ -62,6 +62,15 @@ impl TimeTraveller {
         Self { settings, header: manifest.header.clone() }
     }
 
+    /// Holds the manifest's snapshot, under which other sessions can read the copy even after it has left recovery.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Database::snapshot`].
+    pub fn hold(&self, plan: &Plan, on_event: OnEvent<'_>) -> Result<PostgresSnapshot> {
+        self.begin(plan, on_event)
+    }
+
     /// Reads the manifest's instant; where the copy cannot show it, the copy as it is, with the reason.
     fn begin(&self, plan: &Plan, on_event: OnEvent<'_>) -> Result<PostgresSnapshot> {
         let mut control = open(&self.settings, plan.limits)?;

@@ -1,6 +1,5 @@
 //! Constraints against rows on real servers: each kind of violation is named, and a sound database of every oddity is silent.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -9,7 +8,7 @@ use verify_core::ErrorKind;
 use verify_core::event::{self, Event};
 use verify_core::finding::{Finding, Severity};
 use verify_core::plan::Plan;
-use verify_core::postgres::constraints::{self, Constraints};
+use verify_core::postgres::constraints::{self, Constraints, SourceRows};
 use verify_core::postgres::{Environment, Settings};
 use verify_core::table::TableName;
 
@@ -51,6 +50,15 @@ const SOUND: &str = r#"
     CREATE TABLE follower (name citext REFERENCES shifting); INSERT INTO follower VALUES ('ANN');
     CREATE TABLE late (id int); INSERT INTO late VALUES (-1);
     ALTER TABLE late ADD CONSTRAINT later CHECK (id > 0) NOT VALID;
+    CREATE EXTENSION btree_gist;
+    CREATE TABLE booking (room int, during tsrange, at text COLLATE "C", EXCLUDE USING gist (room WITH =, during WITH &&) WHERE (room > 0));
+    INSERT INTO booking VALUES (1, '[2020-01-01,2020-01-02)'), (1, '[2020-01-02,2020-01-03)'), (2, '[2020-01-01,2020-01-02)'),
+      (0, '[2020-01-01,2020-01-02)'), (0, '[2020-01-01,2020-01-02)'), (1, NULL), (1, NULL);
+    CREATE TABLE account (id int UNIQUE DEFERRABLE, name text, mail citext UNIQUE, code char(5), part text);
+    CREATE UNIQUE INDEX by_name ON account (lower(name), code) WHERE id > 1; CREATE UNIQUE INDEX by_part ON account (part text_pattern_ops);
+    INSERT INTO account VALUES (1, 'Ann', 'a@b', 'x', 'p'), (2, 'ann', 'b@b', 'x', 'P'), (3, 'Ann', 'c@b', NULL, NULL), (NULL, 'x', NULL, 'x', NULL),
+      (NULL, 'x', NULL, 'x', NULL), (4, 'ann', 'd@b', 'y ', 'q');
+    CREATE TABLE many (a int, b int, c int, PRIMARY KEY (a, b), UNIQUE (c, a)); INSERT INTO many SELECT i, -i, 7 FROM generate_series(1, 500) i;
     CREATE UNLOGGED TABLE cache (id int NOT NULL); CREATE TABLE empty ();
     CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''hijacked''; END';
     CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse();
@@ -122,6 +130,43 @@ const DAMAGES: &[(&str, &str, &str, &[&str])] = &[
         &["at=2025-05-05, id=7"],
     ),
     (
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'many_pkey'::regclass; INSERT INTO many VALUES (1, -1, 8), (2, -2, 9), (2, -2, 10); \
+         UPDATE pg_index SET indisready = true",
+        "constraint many_pkey of public.many",
+        "2 values occurring more than once, although the index is unique",
+        &["a=1, b=-1 (2 rows)", "a=2, b=-2 (3 rows)"],
+    ),
+    (
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'account_mail_key'::regclass; INSERT INTO account (mail) VALUES ('A@B'); \
+         UPDATE pg_index SET indisready = true, indisunique = false",
+        "constraint account_mail_key of public.account",
+        "1 value occurring more than once, although the index is unique",
+        &["mail=a@b (2 rows)"],
+    ),
+    (
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'by_name'::regclass; INSERT INTO account (id, name, code) VALUES (5, 'ANN', 'x'), (0, 'ANN', 'x'); \
+         UPDATE pg_index SET indisready = true",
+        "index by_name of public.account",
+        "1 value occurring more than once, although the index is unique",
+        &["lower(name)=ann, code=x     (2 rows)"],
+    ),
+    (
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'by_part'::regclass; INSERT INTO account (part) VALUES ('p'); \
+         UPDATE pg_index SET indisready = true",
+        "index by_part of public.account",
+        "1 value occurring more than once, although the index is unique",
+        &["part=p (2 rows)"],
+    ),
+    (
+        "UPDATE pg_index SET indisready = false WHERE indexrelid = 'booking_room_during_excl'::regclass; \
+         INSERT INTO booking VALUES (2, '[2020-01-01 12:00,2020-01-05)'); UPDATE pg_index SET indisready = true",
+        "constraint booking_room_during_excl of public.booking",
+        "1 pair of rows that exclude each other",
+        &[
+            "room=2, during=[\"2020-01-01 00:00:00\",\"2020-01-02 00:00:00\") and room=2, during=[\"2020-01-01 12:00:00\",\"2020-01-05 00:00:00\")",
+        ],
+    ),
+    (
         "DELETE FROM pg_enum WHERE enumlabel = 'sad'",
         "column moods of public.child",
         "100 rows with a value that the enum public.mood does not have",
@@ -147,7 +192,12 @@ fn settings(server: &TestServer, database: &str) -> Result<Settings> {
 }
 
 fn check(server: &TestServer, database: &str) -> Result<Constraints> {
-    Ok(constraints::check(&settings(server, database)?, &BTreeSet::new(), &Plan::default(), &event::ignore)?)
+    Ok(constraints::check(
+        &settings(server, database)?,
+        &SourceRows::default(),
+        &Plan::default(),
+        &event::ignore,
+    )?)
 }
 
 fn summary(constraints: &Constraints) -> Vec<String> {
@@ -208,6 +258,50 @@ fn every_violation_is_named_on_18() -> Result<()> {
     every_violation_is_named(18)
 }
 
+/// What only newer servers have.
+#[test]
+fn constraints_of_18_are_checked() -> Result<()> {
+    let server = fixtures::server(18)?;
+    server.create_database("sound")?;
+    server.psql(
+        "sound",
+        "CREATE EXTENSION btree_gist;
+         CREATE TABLE price (item int, during daterange, PRIMARY KEY (item, during WITHOUT OVERLAPS));
+         INSERT INTO price VALUES (1, '[2020-01-01,2020-02-01)'), (1, '[2020-02-01,2020-03-01)'), (2, '[2020-01-01,2020-03-01)');
+         CREATE TABLE sale (id int PRIMARY KEY, item int, during daterange, FOREIGN KEY (item, PERIOD during) REFERENCES price (item, PERIOD during));
+         INSERT INTO sale VALUES (1, 1, '[2020-01-10,2020-02-10)'), (2, 2, '[2020-01-10,2020-02-10)'), (3, NULL, '[2020-01-10,2020-02-10)');
+         CREATE TABLE one (id int UNIQUE NULLS NOT DISTINCT, lax int CHECK (lax > 0) NOT ENFORCED); INSERT INTO one VALUES (1, -1), (NULL, -1);
+         CREATE TABLE two (id int, v int GENERATED ALWAYS AS (id / 0) VIRTUAL); INSERT INTO two VALUES (NULL);
+         ALTER TABLE two ADD CONSTRAINT later NOT NULL id NOT VALID;
+         CREATE TABLE three (id int REFERENCES sale NOT ENFORCED); INSERT INTO three VALUES (9)",
+    )?;
+    let found = check(&server, "sound")?;
+    assert_eq!(summary(&found), [] as [String; 0]);
+    let gaps: Vec<String> = found.not_covered.iter().map(|gap| gap.object.clone()).collect();
+    assert_eq!(
+        gaps,
+        [
+            "column id of public.two",
+            "constraint one_lax_check of public.one",
+            "constraint three_id_fkey of public.three"
+        ]
+    );
+    server.psql(
+        "sound",
+        "SET allow_system_table_mods = on; SET session_replication_role = replica;
+         DELETE FROM price WHERE during = '[2020-02-01,2020-03-01)';
+         UPDATE pg_index SET indisready = false WHERE indexrelid IN ('price_pkey'::regclass, 'one_id_key'::regclass);
+         INSERT INTO price VALUES (2, '[2020-02-01,2020-06-01)'); INSERT INTO one VALUES (NULL);
+         UPDATE pg_index SET indisready = true",
+    )?;
+    let found = check(&server, "sound")?;
+    let rows = found.findings.iter().map(|finding| finding.rows.as_ref().unwrap().named.join("; "));
+    let lines: Vec<String> =
+        summary(&found).into_iter().zip(rows).map(|(line, rows)| format!("{line}: {rows}")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    Ok(())
+}
+
 #[test]
 fn what_equal_rows_violate_is_the_source_s() -> Result<()> {
     let server = fixtures::server(15)?;
@@ -219,8 +313,9 @@ fn what_equal_rows_violate_is_the_source_s() -> Result<()> {
     )?;
     let settings = settings(&server, "restored")?;
     let severity = |equal: &[&str]| -> Result<Vec<Severity>> {
-        let equal = equal.iter().map(|name| TableName::new("public", *name)).collect();
-        let found = constraints::check(&settings, &equal, &Plan::default(), &event::ignore)?;
+        let tables = equal.iter().map(|name| TableName::new("public", *name)).collect();
+        let source = SourceRows { tables, snapshot: None };
+        let found = constraints::check(&settings, &source, &Plan::default(), &event::ignore)?;
         Ok(found.findings.iter().map(Finding::severity).collect())
     };
     assert_eq!(severity(&["parent", "child"])?, [Severity::Notice]);
@@ -285,7 +380,7 @@ fn a_plain_role_checks_what_it_may_read() -> Result<()> {
     )?;
     let conninfo = format!("{} user=plain", server.conninfo("restored"));
     let settings = Settings::parse(&conninfo, &Environment::default())?;
-    let found = || constraints::check(&settings, &BTreeSet::new(), &Plan::default(), &event::ignore);
+    let found = || constraints::check(&settings, &SourceRows::default(), &Plan::default(), &event::ignore);
     insta::assert_snapshot!(summary(&found()?).join("\n"));
     server.psql("restored", "GRANT SELECT ON parent, child TO plain")?;
     assert_eq!(
@@ -314,8 +409,9 @@ fn a_long_check_is_cancelled() -> Result<()> {
         }
         _ => std::ops::ControlFlow::Continue(()),
     };
-    let error = constraints::check(&settings(&server, "slow")?, &BTreeSet::new(), &Plan::default(), &stop)
-        .unwrap_err();
+    let error =
+        constraints::check(&settings(&server, "slow")?, &SourceRows::default(), &Plan::default(), &stop)
+            .unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::Cancelled);
     assert!(began.elapsed() < Duration::from_secs(60));
     Ok(())

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::foreign_key;
 use super::probe::{Probe, Queries, Rule};
-use super::statements;
+use super::{foreign_key, statements, unique};
 use crate::error::Result;
 use crate::not_covered::{Check, NotCovered};
 use crate::postgres::connection::Connection;
@@ -65,6 +64,7 @@ impl Catalogue {
         generated(control, &mut relations)?;
         catalogue.types(control, &mut relations)?;
         foreign_key::read(control, &relations, &mut catalogue)?;
+        unique::read(control, &relations, &mut catalogue)?;
         for relation in relations.into_values().filter(|relation| !relation.rules.is_empty()) {
             let queries = Queries::OfRows { from: relation.from(), name: relation.row_name("") };
             catalogue.probes.push(Probe {

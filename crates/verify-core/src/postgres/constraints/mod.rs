@@ -9,6 +9,7 @@ mod foreign_key;
 mod probe;
 mod sandbox;
 mod statements;
+mod unique;
 
 use std::collections::BTreeSet;
 
@@ -45,9 +46,18 @@ pub struct Constraints {
     pub not_covered: Vec<NotCovered>,
 }
 
+/// Rows of the copy that are known to be the source's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceRows {
+    /// Tables whose every row is equal to the source's.
+    pub tables: BTreeSet<TableName>,
+    /// The exported snapshot under which they are, unless they still are.
+    pub snapshot: Option<String>,
+}
+
 /// Checks every constraint that the catalogue calls valid, with `plan.jobs` connections at once.
 ///
-/// `equal` are the tables whose every row is known to be equal to the source's: what they violate, the source violates too.
+/// What the rows of the source violate is a finding as well, but no fault of the restore.
 ///
 /// A superuser needs a server out of recovery: for the time of each transaction, which is rolled back, it creates a role with
 /// which to run what the database's own functions do. Any other role runs them with its own privileges.
@@ -57,7 +67,7 @@ pub struct Constraints {
 /// If the server cannot be reached, the connection breaks, or `on_event` asks to stop. A violation is not an error.
 pub fn check(
     settings: &Settings,
-    equal: &BTreeSet<TableName>,
+    source: &SourceRows,
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Constraints> {
@@ -76,7 +86,7 @@ pub fn check(
             let sizes: Vec<u64> = catalogue.probes.iter().map(|probe| probe.bytes).collect();
             let session = || open(control.settings(), plan.limits);
             let check = |connection: &mut Connection, index: usize, found: &mut Constraints| {
-                found.check(connection, &sandbox, &catalogue.probes[index], equal)
+                found.check(connection, &sandbox, &catalogue.probes[index], source)
             };
             for part in crew::check_all(&sizes, plan.jobs.get(), session, on_event, check)? {
                 found.findings.extend(part.findings);
@@ -96,33 +106,30 @@ impl Constraints {
         connection: &mut Connection,
         sandbox: &Sandbox,
         probe: &Probe,
-        equal: &BTreeSet<TableName>,
+        source: &SourceRows,
     ) -> Result<()> {
-        let outcomes = match sandbox.enter(connection, probe) {
-            Ok(()) => {
-                let outcomes = probe.run(connection, sandbox)?;
-                connection.execute("ROLLBACK")?;
-                outcomes
+        let outcomes = evaluate(connection, sandbox, probe, None)?;
+        let is_violated = |outcome: &Outcome| matches!(outcome, Outcome::Violated(_));
+        let equal =
+            !probe.tables.is_empty() && probe.tables.iter().all(|table| source.tables.contains(table));
+        // Rows that are newer than the comparison are not known to be the source's.
+        let compared = match &source.snapshot {
+            Some(snapshot) if equal && outcomes.iter().any(is_violated) => {
+                Some(evaluate(connection, sandbox, probe, Some(snapshot))?)
             }
-            Err(error) => {
-                obstacle(&error)?;
-                connection.execute("ROLLBACK")?;
-                let outcome = || Outcome::Unknown(said(&error));
-                probe.rules.iter().map(|_| outcome()).collect()
-            }
+            _ => None,
         };
-        let on_the_source =
-            !probe.tables.is_empty() && probe.tables.iter().all(|table| equal.contains(table));
-        for (rule, outcome) in probe.rules.iter().zip(outcomes) {
+        for (i, (rule, outcome)) in probe.rules.iter().zip(outcomes).enumerate() {
             match outcome {
                 Outcome::Holds => {}
                 Outcome::Violated(rows) => {
-                    self.findings.push(violated(
-                        &rule.object,
-                        &rule.violation(rows.at_least),
-                        rows,
-                        on_the_source,
-                    ));
+                    let on_the_source = match compared.as_ref().map(|compared| &compared[i]) {
+                        None => equal,
+                        Some(Outcome::Violated(earlier)) => earlier.at_least >= rows.at_least,
+                        Some(Outcome::Holds | Outcome::Unknown(_)) => false,
+                    };
+                    let violation = rule.violation(rows.at_least);
+                    self.findings.push(violated(&rule.object, &violation, rows, on_the_source));
                 }
                 Outcome::Unknown(reason) => self.unknown(&rule.object, format!("not checked: {reason}")),
             }
@@ -168,6 +175,24 @@ impl Constraints {
             self.not_covered.push(gap);
         }
     }
+}
+
+/// Checks a probe's rules in a transaction of its own, under the snapshot if one is given.
+fn evaluate(
+    connection: &mut Connection,
+    sandbox: &Sandbox,
+    probe: &Probe,
+    snapshot: Option<&str>,
+) -> Result<Vec<Outcome>> {
+    let outcomes = match sandbox.enter(connection, probe, snapshot) {
+        Ok(()) => probe.run(connection, sandbox)?,
+        Err(error) => {
+            obstacle(&error)?;
+            probe.rules.iter().map(|_| Outcome::Unknown(said(&error))).collect()
+        }
+    };
+    connection.execute("ROLLBACK")?;
+    Ok(outcomes)
 }
 
 fn violated(object: &str, violation: &str, rows: Rows, on_the_source: bool) -> Finding {

@@ -40,16 +40,19 @@ impl Sandbox {
         Ok(Ok(Self { superuser, server_version }))
     }
 
-    /// Begins the transaction for a probe.
-    pub(super) fn enter(&self, connection: &mut Connection, probe: &Probe) -> Result<()> {
-        let begin = if self.superuser {
+    /// Begins the transaction for a probe, under the snapshot if one is given.
+    pub(super) fn enter(
+        &self,
+        connection: &mut Connection,
+        probe: &Probe,
+        snapshot: Option<&str>,
+    ) -> Result<()> {
+        connection.execute(&statements::begin(self.superuser, snapshot))?;
+        if self.superuser {
             let member = self.server_version >= READS_ALL_DATA;
             let tables = if member { &[] } else { &probe.relations[..] };
-            statements::begin_as_reader(connection.backend_pid(), member, tables)
-        } else {
-            statements::BEGIN.to_owned()
-        };
-        connection.execute(&begin)?;
+            connection.execute(&statements::become_reader(connection.backend_pid(), member, tables))?;
+        }
         connection.execute(statements::PLANNER)
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::postgres::statements::{identifier, literal, qualified};
+use crate::postgres::statements::{identifier, import, literal, qualified};
 use crate::table::TableName;
 
 /// Selects whether the role is a superuser, the server in recovery, and an event trigger enabled always; the server's version.
@@ -13,13 +13,17 @@ pub(super) const SESSION: &str = "SELECT pg_catalog.current_setting('is_superuse
     EXISTS (SELECT FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled OPERATOR(pg_catalog.=) 'A'), \
     pg_catalog.current_setting('server_version_num')";
 
-/// Begins the transaction of a role whose own privileges suffice.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Begins a transaction, under the snapshot if one is given.
+pub(super) fn begin(superuser: bool, snapshot: Option<&str>) -> String {
+    let access = if superuser { "WRITE" } else { "ONLY" };
+    let import = snapshot.map_or(String::new(), |snapshot| format!("; {}", import(snapshot)));
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ {access}{import}")
+}
 
-/// Begins the transaction of a superuser, with a function that runs queries as a role that may only read, and that cannot become
+/// Gives the transaction of a superuser a function that runs queries as a role that may only read, and that cannot become
 /// another. Neither is there any more when the transaction is rolled back. Without `pg_read_all_data` (before PostgreSQL 14)
 /// the role may read `tables`.
-pub(super) fn begin_as_reader(process_id: i32, member: bool, tables: &[TableName]) -> String {
+pub(super) fn become_reader(process_id: i32, member: bool, tables: &[TableName]) -> String {
     let role = format!("state_lab_reader_{process_id}");
     let member = if member { " IN ROLE pg_read_all_data" } else { "" };
     let schemas: BTreeSet<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
@@ -27,7 +31,7 @@ pub(super) fn begin_as_reader(process_id: i32, member: bool, tables: &[TableName
     let select = |table: &TableName| format!("GRANT SELECT ON {} TO {role}; ", qualified(table));
     let grants: String = schemas.iter().map(usage).chain(tables.iter().map(select)).collect();
     format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL session_replication_role = replica; \
+        "SET LOCAL session_replication_role = replica; \
          SELECT pg_catalog.set_config(s.name, 'off', true) FROM pg_catalog.pg_settings s WHERE s.name = 'event_triggers'; \
          CREATE ROLE {role} NOLOGIN BYPASSRLS{member}; {grants}\
          CREATE FUNCTION pg_temp.state_lab_run(query pg_catalog.text) RETURNS SETOF pg_catalog.text LANGUAGE plpgsql \
@@ -147,3 +151,53 @@ pub(super) const FOREIGN_KEY_COLUMNS: &str = "SELECT k.oid, f.attname, r.attname
     LEFT JOIN pg_catalog.pg_collation c ON c.oid = r.attcollation \
     LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = c.collnamespace \
     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid >= 16384 ORDER BY k.oid, u.place";
+
+/// The constraint that an index `i` belongs to.
+const OF_INDEX: &str =
+    "k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')";
+
+/// Unique and exclusion constraints, and unique indexes without one: index, table, name, whether a constraint, whether the index is
+/// valid, its predicate, and whether NULLs are equal (from PostgreSQL 15 on).
+pub(super) fn unique_indexes() -> String {
+    format!(
+        "SELECT i.indexrelid, i.indrelid, coalesce(k.conname, x.relname), k.oid IS NOT NULL, i.indisvalid, \
+         pg_catalog.pg_get_expr(i.indpred, i.indrelid), \
+         coalesce(pg_catalog.to_jsonb(i) OPERATOR(pg_catalog.->>) 'indnullsnotdistinct', 'false') = 'true' \
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
+         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid LEFT JOIN pg_catalog.pg_constraint k ON {OF_INDEX} \
+         WHERE c.relkind = 'r' AND c.oid >= 16384 AND (i.indisunique OR i.indisexclusion OR k.oid IS NOT NULL) \
+         ORDER BY i.indexrelid"
+    )
+}
+
+/// Keys of those: index; expression; column; collation; operator by which two rows conflict; whether that is the equality by which
+/// values are grouped.
+pub(super) fn unique_keys() -> String {
+    let equality = |class: &str| {
+        format!(
+            "JOIN pg_catalog.pg_amop e ON e.amopfamily = {class}.opcfamily AND e.amopmethod = 403 AND e.amopstrategy = 3 \
+             AND e.amoppurpose = 's' AND e.amoplefttype = {class}.opcintype AND e.amoprighttype = {class}.opcintype"
+        )
+    };
+    format!(
+        "SELECT i.indexrelid, pg_catalog.pg_get_indexdef(i.indexrelid, n, false), a.attname, \
+         CASE WHEN i.indcollation[n - 1] <> 0 THEN pg_catalog.format('%I.%I', cn.nspname, l.collname) END, \
+         pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, o.oprname), \
+         k.conexclop IS NULL AND (oc.opcdefault OR EXISTS (SELECT FROM pg_catalog.pg_opclass d {default} \
+           WHERE d.opcmethod = 403 AND d.opcdefault AND d.opcintype = oc.opcintype AND e.amopopr = o.oid)) \
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
+         LEFT JOIN pg_catalog.pg_constraint k ON {OF_INDEX} \
+         CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnkeyatts) n \
+         JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[n - 1] \
+         LEFT {own} \
+         LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n - 1] AND a.attnum <> 0 \
+         LEFT JOIN pg_catalog.pg_collation l ON l.oid = i.indcollation[n - 1] \
+         LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = l.collnamespace \
+         LEFT JOIN pg_catalog.pg_operator o ON o.oid = coalesce(k.conexclop[n], e.amopopr) \
+         LEFT JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace \
+         WHERE c.relkind = 'r' AND c.oid >= 16384 AND (i.indisunique OR i.indisexclusion OR k.oid IS NOT NULL) \
+         ORDER BY i.indexrelid, n",
+        default = equality("d"),
+        own = equality("oc"),
+    )
+}
