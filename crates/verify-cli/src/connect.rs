@@ -49,10 +49,15 @@ impl Target {
 
     /// A session for few short statements.
     pub(crate) fn connect(&self) -> verify_core::Result<Connection> {
-        let session = SessionOptions::verification(STATEMENT_TIMEOUT_MS, STATEMENT_TIMEOUT_MS)
-            .with("application_name", "state-lab");
-        Connection::open(&self.settings, &session)
+        connect(&self.settings)
     }
+}
+
+/// Opens a session for few short statements.
+pub(crate) fn connect(settings: &Settings) -> verify_core::Result<Connection> {
+    let session = SessionOptions::verification(STATEMENT_TIMEOUT_MS, STATEMENT_TIMEOUT_MS)
+        .with("application_name", "state-lab");
+    Connection::open(settings, &session)
 }
 
 /// The process's environment, for the library, which does not read it.

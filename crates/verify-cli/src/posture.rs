@@ -24,6 +24,8 @@ use crate::commands::cluster_flags::ClusterFlags;
 use crate::commands::storing::StoreFlag;
 use crate::config::Config;
 use crate::connect::Target;
+#[cfg(feature = "velero")]
+use crate::connect::connect;
 use crate::{store, stored_evidence};
 
 /// The manifests of so many backups, the newest, are read to see whose they are.
@@ -35,6 +37,8 @@ pub(crate) struct Request<'a> {
     pub(crate) store: &'a StoreFlag,
     pub(crate) cluster: &'a ClusterFlags,
     pub(crate) config: &'a Config,
+    /// True to reach the server of a cluster through the pod of its primary, where no database is given.
+    pub(crate) through_pod: bool,
 }
 
 /// Gathers everything.
@@ -43,7 +47,7 @@ pub(crate) struct Request<'a> {
 ///
 /// If a database that was named cannot be reached.
 pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
-    let Request { database, store, cluster, config } = request;
+    let Request { database, store, cluster, config, through_pod } = request;
     let in_cluster = cluster.is_given() || config.has_velero();
     if database.is_none()
         && config.database_names().next().is_none()
@@ -73,6 +77,8 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
     };
     if let Some(name) = name {
         add_server(&mut facts, name, config, watch)?;
+    } else if in_cluster && *through_pod && names.is_empty() {
+        add_pod_server(&mut facts, cluster, config, watch)?;
     }
     facts.buckets = Ok(Vec::new());
     if in_cluster {
@@ -144,21 +150,52 @@ pub(crate) fn add_server(facts: &mut Facts, name: &str, config: &Config, watch: 
     let mut connection = target.connect().with_context(doing)?;
     let mut server = postgres::gather(&mut connection).with_context(doing)?;
     drop(connection);
-    if let Some(place) = config.wal_archive() {
-        watch.step(&format!("listing the WAL archive {}", place.display()))?;
-        server.archive_files = archive_files(place, &server, config);
-    }
+    add_archive(&mut server, config, watch)?;
     facts.machine = match server.settings.get("data_directory") {
         Ok(directory) => Machine::look(directory, &server.system_identifier),
         Err(missing) => Err(missing),
     };
-    facts.restore_side = match config.restore_side() {
-        None => Err(Missing::not_applicable("[doctor] of the configuration has no restore_side")),
-        Some(name) => restore_side(name, config, watch)?,
-    };
+    facts.restore_side = restore_side(config, watch)?;
     facts.dump_major =
         newest_client_major("pg_dump").ok_or_else(|| Missing::not_applicable("this machine has no pg_dump"));
     facts.server = Ok(server);
+    Ok(())
+}
+
+/// Adds the files of the WAL archive, if the configuration names it.
+fn add_archive(server: &mut Server, config: &Config, watch: &Watch<'_>) -> Result<()> {
+    if let Some(place) = config.wal_archive() {
+        watch.step(&format!("listing the WAL archive {}", place.display()))?;
+        server.archive_files = archive_files(place, server, config);
+    }
+    Ok(())
+}
+
+/// Adds what the server in the pod of the primary shows. That it cannot be reached is no error.
+#[cfg(feature = "velero")]
+fn add_pod_server(facts: &mut Facts, flags: &ClusterFlags, config: &Config, watch: &Watch<'_>) -> Result<()> {
+    watch.step("looking at the server in the pod of the primary")?;
+    let settings = flags.settings(config);
+    let gathered = verify_velero::posture::server(&settings).and_then(|pod| {
+        let databases = pod.databases()?;
+        let [database] = databases.as_slice() else {
+            let several = format!("the server in {} has {} databases", pod.place, databases.len());
+            return Ok(Err(Missing::unknown(several, "`databases` with one name in [velero]")));
+        };
+        let mut connection = connect(&pod.settings(database)?)?;
+        Ok(Ok(postgres::gather(&mut connection).with_context(|| format!("failed to examine {}", pod.place))?))
+    });
+    let needs = "create on pods/portforward, get on the Secret of its superuser, or --database";
+    facts.server = gathered.unwrap_or_else(|error| Err(Missing::unknown(format!("{error:#}"), needs)));
+    if let Ok(server) = &mut facts.server {
+        add_archive(server, config, watch)?;
+        facts.restore_side = restore_side(config, watch)?;
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "velero"))]
+fn add_pod_server(_: &mut Facts, _: &ClusterFlags, _: &Config, _: &Watch<'_>) -> Result<()> {
     Ok(())
 }
 
@@ -221,7 +258,10 @@ fn look_at_bucket(_: String, place: &Location, _: Holds) -> Result<Bucket> {
     Err(crate::lacking::error("s3", &format!("failed to look at {place}")))
 }
 
-fn restore_side(name: &str, config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>> {
+fn restore_side(config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>> {
+    let Some(name) = config.restore_side() else {
+        return Ok(Err(Missing::not_applicable("[doctor] of the configuration has no restore_side")));
+    };
     let target = Target::find(name, config)?;
     watch.step(&format!("looking at the restore side {}", target.place))?;
     let looked = target.connect().and_then(|mut connection| postgres::restore_side(&mut connection));

@@ -37,6 +37,9 @@ needed) and `proven_within` (the longest time since a verified restore). The RPO
 `--save` keeps settings, versions, extensions, schedules, classes and policies in a file; `--against` names what differs from it. Settings
 that may hold a secret are kept as a hash.
 
+With `--context` or a [velero] table, and no database given, the server is read through the pod of its primary, as the superuser whose
+credentials backups use: this needs `create` on `pods/portforward` and `get` on the Secret with the credentials. `serve` does not do that.
+
 `restore` and `drill` report the worst three findings for what they touch: the database, if the configuration names it, where the copy is
 restored, the backups, and with Velero the namespace, Velero's objects and the bucket. They examine it while they work, for at most 10
 seconds; the findings are in the result and no part of its verdict or its exit status.

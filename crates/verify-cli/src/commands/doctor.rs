@@ -72,8 +72,13 @@ impl Doctor {
         }
         let before = against.as_deref().map(read).transpose()?;
         let draft = save.as_deref().map(|path| FileDraft::new(path, Existing::Replace)).transpose()?;
-        let request =
-            Request { database: database.as_deref(), store: &store, cluster: &cluster, config: &config };
+        let request = Request {
+            database: database.as_deref(),
+            store: &store,
+            cluster: &cluster,
+            config: &config,
+            through_pod: true,
+        };
         let facts = storing::with_steps(globals, None, |watch| posture::facts(&request, watch))?;
         let mut examined = examine(&facts, &selection);
         if let Some(before) = before {

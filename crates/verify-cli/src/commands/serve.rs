@@ -103,6 +103,8 @@ impl Serve {
                     store: &store,
                     cluster: &cluster,
                     config: &config,
+                    // Its account should not be able to reach a superuser.
+                    through_pod: false,
                 };
                 posture::facts(&request, &Watch::silent())
             };

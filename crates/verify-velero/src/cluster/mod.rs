@@ -8,6 +8,7 @@ mod client;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake_server;
+mod forward;
 mod kind;
 mod label;
 pub mod lease;
@@ -20,6 +21,7 @@ mod session;
 pub use agent_pod::{AgentPod, Mount, Placing, TOOL};
 pub use client::Cluster;
 pub use error::{Refusal, Unanswered, recognise, refusal_hint};
+pub use forward::Forward;
 pub use kind::{Evicted, Kind, Namespaced, object};
 pub use label::{Component, KEPT, RUN, Run, labels, selector};
 pub use lease::LiveRun;

@@ -3,10 +3,12 @@
 mod bucket;
 mod json;
 mod seen;
+mod server;
 mod storage;
 mod velero;
 
 pub use seen::{look, places};
+pub use server::{PodServer, server};
 
 #[cfg(test)]
 mod tests;
