@@ -45,7 +45,7 @@ pub struct Config {
     /// Backups.
     #[serde(default)]
     backup: BackupTable,
-    /// What `doctor` cannot find out by itself.
+    /// Facts that `doctor` cannot find out by itself.
     #[serde(default)]
     doctor: DoctorTable,
     /// A database in Kubernetes that Velero backs up.
@@ -277,7 +277,7 @@ impl Config {
         Objectives { rto_ms: rto.map(Period::ms), rpo_ms: rpo.map(Period::ms) }
     }
 
-    /// The objectives of what `doctor` looks at.
+    /// The objectives that `doctor` judges by.
     pub(crate) fn doctor_objectives(&self) -> verify_doctor::Objectives {
         let DoctorTable { retention, proven_within, .. } = self.doctor;
         verify_doctor::Objectives { rpo: self.objectives.rpo, proven_within, retention }

@@ -31,7 +31,7 @@ use crate::{store, stored_evidence};
 /// The manifests of so many backups, the newest, are read to see whose they are.
 const MANIFESTS_MAX: usize = 8;
 
-/// What is to be looked at.
+/// Scope of an examination.
 pub(crate) struct Request<'a> {
     pub(crate) database: Option<&'a str>,
     pub(crate) store: &'a StoreFlag,
@@ -55,11 +55,11 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
         && config.evidence().is_none()
         && !in_cluster
     {
-        let told =
+        let text =
             "failed to examine anything: neither a database, nor a cluster, nor a store of backups was given";
         let hint =
             "set --database, --context or --store, or add [databases.NAME] or [velero] to the configuration";
-        return Err(Hinted::new(told, hint).into());
+        return Err(Hinted::new(text, hint).into());
     }
     let nothing =
         Missing::not_applicable("no database was given: --database, or [databases] of the configuration");
@@ -96,7 +96,7 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
     facts.evidence = match config.evidence() {
         None => Err(Missing::not_applicable("the configuration has no [evidence]")),
         Some(table) => {
-            watch.step(&format!("looking at the reports in {}", table.store.display()))?;
+            watch.step(&format!("examining the reports in {}", table.store.display()))?;
             stored_evidence::look(table, config, facts.server.as_ref().ok())
         }
     };
@@ -105,7 +105,7 @@ pub(crate) fn facts(request: &Request<'_>, watch: &Watch<'_>) -> Result<Facts> {
 
 /// Backups of a store that are to be judged.
 pub(crate) struct Owned {
-    /// Places of databases, `user@host:port/database`, one of which a backup holds; any if there is none.
+    /// Places of databases, `user@host:port/database`, one of which a backup holds; empty for any.
     pub(crate) places: Vec<String>,
     /// The manifests of this number of backups, the newest, are read to identify their server.
     pub(crate) manifests_max: usize,
@@ -117,9 +117,9 @@ impl Default for Owned {
     }
 }
 
-/// Adds the backups of a store. That they cannot be read is no error.
+/// Adds the backups of a store. A store that cannot be read is not an error.
 pub(crate) fn add_store(facts: &mut Facts, path: &Path, owned: &Owned, watch: &Watch<'_>) -> Result<()> {
-    watch.step("looking at the stored backups")?;
+    watch.step("examining the stored backups")?;
     let backups = backups(path, facts.server.as_ref().ok(), owned)
         .map_err(|error| Missing::unknown(format!("{error:#}"), "a store that this user may read"));
     facts.backups.push(Place { name: path.display().to_string(), backups, reports: Ok(()) });
@@ -137,7 +137,7 @@ pub(crate) fn add_cluster(
     facts.buckets = Ok(buckets_of_velero(flags, config, &cluster, watch)?);
     facts.backups.push(cluster.place());
     facts.machine =
-        Err(Missing::not_applicable("the database is in Kubernetes: the checks of its volumes look at them"));
+        Err(Missing::not_applicable("the database is in Kubernetes: other checks examine its volumes"));
     facts.cluster = Ok(cluster);
     Ok(())
 }
@@ -145,7 +145,7 @@ pub(crate) fn add_cluster(
 /// Adds what the server, its machine and its counterpart show.
 pub(crate) fn add_server(facts: &mut Facts, name: &str, config: &Config, watch: &Watch<'_>) -> Result<()> {
     let target = Target::find(name, config)?;
-    watch.step(&format!("looking at {}", target.place))?;
+    watch.step(&format!("examining {}", target.place))?;
     let doing = || format!("failed to examine {}", target.place);
     let mut connection = target.connect().with_context(doing)?;
     let mut server = postgres::gather(&mut connection).with_context(doing)?;
@@ -171,10 +171,10 @@ fn add_archive(server: &mut Server, config: &Config, watch: &Watch<'_>) -> Resul
     Ok(())
 }
 
-/// Adds what the server in the pod of the primary shows. That it cannot be reached is no error.
+/// Adds what the server in the pod of the primary shows. A server that cannot be reached is not an error.
 #[cfg(feature = "velero")]
 fn add_pod_server(facts: &mut Facts, flags: &ClusterFlags, config: &Config, watch: &Watch<'_>) -> Result<()> {
-    watch.step("looking at the server in the pod of the primary")?;
+    watch.step("examining the server in the pod of the primary")?;
     let settings = flags.settings(config);
     let gathered = verify_velero::posture::server(&settings).and_then(|pod| {
         let databases = pod.databases()?;
@@ -207,10 +207,10 @@ fn look_at_cluster(flags: &ClusterFlags, config: &Config, watch: &Watch<'_>) -> 
 
 #[cfg(not(feature = "velero"))]
 fn look_at_cluster(_: &ClusterFlags, _: &Config, _: &Watch<'_>) -> Result<Cluster> {
-    Err(crate::lacking::error("velero", "failed to look at a cluster"))
+    Err(crate::lacking::error("velero", "failed to examine a cluster"))
 }
 
-/// Looks at the bucket of each BackupStorageLocation.
+/// Examines the bucket of each BackupStorageLocation.
 #[cfg(feature = "velero")]
 fn buckets_of_velero(
     flags: &ClusterFlags,
@@ -218,7 +218,7 @@ fn buckets_of_velero(
     cluster: &Cluster,
     watch: &Watch<'_>,
 ) -> Result<Vec<Bucket>> {
-    watch.step("looking at the buckets of the BackupStorageLocations")?;
+    watch.step("examining the buckets of the BackupStorageLocations")?;
     let places = verify_velero::posture::places(&flags.settings(config), cluster)?;
     let look = |(name, place): (String, Result<Location>)| {
         bucket(format!("BackupStorageLocation {name}"), place, Holds::Backups)
@@ -231,16 +231,16 @@ fn buckets_of_velero(_: &ClusterFlags, _: &Config, _: &Cluster, _: &Watch<'_>) -
     Ok(Vec::new())
 }
 
-/// Looks at the bucket of the WAL archive that the configuration names, if it names one.
+/// Examines the bucket of the WAL archive, if the configuration names one.
 fn bucket_of_wal(config: &Config, watch: &Watch<'_>) -> Result<Option<Bucket>> {
     let Some(address) = config.wal_archive().map(Address::of_path).transpose()?.flatten() else {
         return Ok(None);
     };
-    watch.step(&format!("looking at the bucket of {address}"))?;
+    watch.step(&format!("examining the bucket of {address}"))?;
     Ok(Some(bucket(format!("wal_archive {address}"), config.s3().prefix(&address), Holds::Wal)))
 }
 
-/// Looks at a bucket; what cannot be looked at is unknown.
+/// Examines a bucket; facts that cannot be read are unknown.
 fn bucket(name: String, place: Result<Location>, holds: Holds) -> Bucket {
     place.and_then(|place| look_at_bucket(name.clone(), &place, holds)).unwrap_or_else(|error| {
         let why = Missing::unknown(format!("{error:#}"), "a bucket of S3 that can be reached from here");
@@ -255,7 +255,7 @@ fn look_at_bucket(name: String, place: &Location, holds: Holds) -> Result<Bucket
 
 #[cfg(not(feature = "s3"))]
 fn look_at_bucket(_: String, place: &Location, _: Holds) -> Result<Bucket> {
-    Err(crate::lacking::error("s3", &format!("failed to look at {place}")))
+    Err(crate::lacking::error("s3", &format!("failed to examine {place}")))
 }
 
 fn restore_side(config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>> {
@@ -263,7 +263,7 @@ fn restore_side(config: &Config, watch: &Watch<'_>) -> Result<Fact<RestoreSide>>
         return Ok(Err(Missing::not_applicable("[doctor] of the configuration has no restore_side")));
     };
     let target = Target::find(name, config)?;
-    watch.step(&format!("looking at the restore side {}", target.place))?;
+    watch.step(&format!("examining the restore side {}", target.place))?;
     let looked = target.connect().and_then(|mut connection| postgres::restore_side(&mut connection));
     Ok(looked.map_err(|error| Missing::unknown(error.to_string(), "a server that answers at `restore_side`")))
 }
@@ -287,7 +287,7 @@ fn archive_files(place: &Path, server: &Server, config: &Config) -> Fact<Archive
 /// The backups of a store that hold this database, the newest first; all of them where no database is known.
 fn backups(path: &Path, server: Option<&Server>, owned: &Owned) -> Result<Vec<Backup>> {
     let Owned { places, manifests_max } = owned;
-    // To look must not create it.
+    // An examination must not create it.
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -306,7 +306,7 @@ fn backups(path: &Path, server: Option<&Server>, owned: &Owned) -> Result<Vec<Ba
             Ok(source) => {
                 (source.is_none_or(|source| server.is_none_or(|server| is_of(&source, server))), State::Good)
             }
-            // Not restorable by state-lab, whoever's it is.
+            // Not restorable by state-lab, from any server.
             Err(error) => (true, State::Bad(format!("is damaged: {error:#}"))),
         };
         let of_server =
@@ -319,7 +319,7 @@ fn backups(path: &Path, server: Option<&Server>, owned: &Owned) -> Result<Vec<Ba
     Ok(backups)
 }
 
-/// Whose database a backup holds, from its newest report or its manifest; none where that is not known.
+/// Source of a backup, from its newest report or its manifest; `None` if it is not known.
 fn owner(
     record: &BackupRecord,
     path: &Path,
@@ -340,7 +340,7 @@ fn owner(
     Ok(sources.into_iter().find(|source| source.database == server.database))
 }
 
-/// Whether a database is one of this server; what is unknown does not speak against it.
+/// Returns whether a database belongs to this server; an unknown identifier does not exclude it.
 pub(crate) fn is_of(source: &Source, server: &Server) -> bool {
     match &server.system_identifier {
         Ok(identifier) if !source.system_identifier.is_empty() => {

@@ -55,7 +55,7 @@ impl Pending {
         Self { began: Instant::now(), thread: thread.ok() }
     }
 
-    /// The worst findings, or the reason why there are none; `None` if there is nothing to report.
+    /// The worst findings, or the reason why no check was made; `None` if there is nothing to report.
     pub(crate) fn finish(self) -> Option<Risks> {
         let Some(thread) = self.thread else { return Some(Risks::unknown("the system gives no thread")) };
         let left = WITHIN.saturating_sub(self.began.elapsed());

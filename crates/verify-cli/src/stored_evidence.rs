@@ -17,7 +17,7 @@ use crate::store;
 
 /// Commands whose report verifies a restored copy.
 const RESTORES: [&str; 2] = ["restore", "verify"];
-/// This number of reports, the newest, are searched for a restore.
+/// Number of reports, the newest, that are searched for a restore.
 const SEARCHED_MAX: usize = 200;
 /// More reports are not verified: each takes three requests.
 const VERIFIED_MAX: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Who may see the dashboard: everyone on this machine, or whoever has the token.
+//! Access to the dashboard: for everyone on this machine, or for holders of the token.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +13,14 @@ use base64::engine::general_purpose::STANDARD;
 const TOKEN_CHARS_MIN: usize = 16;
 const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// Who may see the dashboard.
+/// Access to the dashboard.
 #[derive(Debug)]
 pub enum Access {
-    /// Whoever reaches the address.
+    /// Every client that reaches the address.
     Everyone,
     /// Requests that name this machine by one of its loopback names: no page of another site can read through a browser here.
     ThisMachine,
-    /// Whoever has the token: as a bearer token, or as the password of any user.
+    /// Clients with the token: as a bearer token, or as the password of any user.
     Token(Token),
 }
 

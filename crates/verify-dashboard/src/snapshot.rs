@@ -32,7 +32,7 @@ pub(crate) struct Snapshot {
 #[derive(Debug)]
 pub(crate) struct Posture {
     pub(crate) at: Timestamp,
-    /// The facts and what they amount to, or the reason why there are none.
+    /// The facts and their examination, or the reason why they could not be gathered.
     pub(crate) examined: Result<(Facts, Examination), String>,
 }
 

@@ -1,4 +1,4 @@
-//! A check: what it looks for, and its answer.
+//! A check, and its answer.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use verify_core::finding::Severity;
 use crate::fact::Missing;
 use crate::facts::Facts;
 
-/// The answer of a check that could be made: what is wrong, and what could not be looked at.
+/// The answer of a check that could be made: problems, and objects that could not be examined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Answer {
@@ -33,7 +33,7 @@ impl From<Option<Found>> for Answer {
 pub struct Found {
     /// The setting, table, schedule, volume.
     pub object: String,
-    /// What is wrong with it: one sentence, without its full stop.
+    /// Description of the problem: one sentence, without its full stop.
     pub message: String,
     /// A lesser severity than that of the code, where this case is less bad.
     pub lesser: Option<Severity>,
@@ -44,27 +44,27 @@ impl Found {
         Self { object: object.into(), message: message.into(), lesser: None }
     }
 
-    /// As the whole answer.
+    /// The whole answer, with this alone.
     pub(crate) fn into_answer(self) -> Answer {
         vec![self].into()
     }
 
-    /// As a notice, whatever the severity of the code.
+    /// The same as a notice, at any severity of the code.
     pub fn as_notice(self) -> Self {
         Self { lesser: Some(Severity::Notice), ..self }
     }
 }
 
-/// One of several objects that could not be looked at.
+/// An object, of several, that could not be examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub object: String,
     pub reason: String,
-    /// The right, grant or setting that lets it be looked at.
+    /// The right, grant or setting that an examination needs.
     pub needs: String,
 }
 
-/// Where the facts of a check come from.
+/// Source of the facts of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -89,15 +89,15 @@ pub struct Check {
     pub code: &'static str,
     /// Effect of a finding on the verdict.
     pub severity: Severity,
-    /// Where its facts come from.
+    /// Source of its facts.
     pub source: Source,
-    /// What is wrong where it finds something.
+    /// Description of the problem that it finds.
     pub about: &'static str,
-    /// What that does to the next restore.
+    /// Effect on the next restore.
     pub effect: &'static str,
-    /// How to fix it.
+    /// Remedy, an imperative.
     pub remedy: &'static str,
-    /// The facts that it looks at, and the right to read them.
+    /// The facts that it reads, and the right to read them.
     pub reads: &'static str,
     /// The judgement: no client, no clock.
     pub judge: fn(&Facts) -> Result<Answer, Missing>,

@@ -1,4 +1,4 @@
-//! The page of all checks for people.
+//! The page of all checks.
 
 use std::fmt::Write;
 
@@ -12,23 +12,23 @@ const HEAD: &str = "\
 
 <!-- Generated from crates/verify-doctor/src/code.rs: UPDATE_DOCS=1 cargo test -p verify-doctor -->
 
-`state-lab doctor` looks for what would harm the next restore, before it is needed, and changes nothing.
+`state-lab doctor` finds what would harm the next restore, before it is needed, and changes nothing.
 
     state-lab doctor --database shop
     state-lab doctor --database shop --context production --only backup,archive
     state-lab doctor --save good.json
     state-lab doctor --against good.json
 
-Each finding has a code, says what it does to the next restore, and how to fix it. What could not be looked at is listed with the
-right that it needs, and makes the result inconclusive; a check for something that is not here is listed as not applicable. `--only` and
+Each finding has a code, its effect on the next restore, and a remedy. A check that could not be made is listed with the right that it
+needs, and makes the result inconclusive; a check for something that does not exist is listed as not applicable. `--only` and
 `--skip` take codes, or the part of a code before its point.
 
 | exit status | |
 |---|---|
-| 0 | nothing was found but notices, and everything was looked at |
+| 0 | nothing was found but notices, and every check was made |
 | 1 | a failure was found, or something changed since the state of `--against` |
 | 2 | it could not run |
-| 3 | no failure was found, but not everything could be looked at |
+| 3 | no failure was found, but not every check could be made |
 
 `[doctor]` of the configuration has `wal_archive` (where WAL is archived, if archive_command does not show it: a directory or
 `s3://bucket/prefix`), `restore_side` (a database on the server that backups are restored to), `retention` (the time for which backups are
@@ -45,8 +45,8 @@ restored, the backups, and with Velero the namespace, Velero's objects and the b
 seconds; the findings are in the result and no part of its verdict or its exit status.
 
 With the roles `pg_monitor`, `pg_read_all_data` and `pg_read_server_files`, and EXECUTE on `pg_ls_dir` (with pgBackRest also on
-`pg_read_file`), a role reads what is looked at on a server, but for other roles' jobs of pg_cron. File systems are looked at on the server's
-machine alone, as the server's user or root; elsewhere skip them (`--skip disk,wal,data`). In Kubernetes every check lists its verbs;
+`pg_read_file`), a role reads all that the checks need of a server, except other roles' jobs of pg_cron. File systems are examined on the
+server's machine alone, as the server's user or root; elsewhere skip them (`--skip disk,wal,data`). In Kubernetes every check lists its verbs;
 `nodes/proxy`, which `volume.full` needs, is a strong right: let accounts of CronJobs skip it. No secret is printed or saved.
 ";
 

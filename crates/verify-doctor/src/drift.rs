@@ -1,4 +1,4 @@
-//! What changed since a state that was known to be good.
+//! Changes since a state that was known to be good.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub struct State {
     /// The time when it was taken.
     #[schemars(with = "String")]
     pub taken_at: Timestamp,
-    /// Values by name, in parts; a part that could not be looked at is absent.
+    /// Values by name, in parts; a part that could not be read is absent.
     parts: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -50,19 +50,19 @@ pub struct Drift {
     #[schemars(with = "String")]
     pub since: Timestamp,
     pub changes: Vec<Change>,
-    /// Parts that could not be looked at now, or were not looked at then.
+    /// Parts that could not be read, now or then.
     pub not_compared: Vec<NotCompared>,
 }
 
 /// A value that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
-    /// Where: `settings`, `extensions`, …
+    /// Part of the state: `settings`, `extensions`, …
     pub part: String,
     pub name: String,
     /// The value then; none if it is new.
     pub before: Option<String>,
-    /// The value now; none if it is gone.
+    /// The value now; absent if it was removed.
     pub after: Option<String>,
 }
 
@@ -90,7 +90,7 @@ impl State {
         Self { format: FORMAT.to_owned(), version: VERSION, taken_at: facts.now, parts: parts.collect() }
     }
 
-    /// Whether the file is one of this program.
+    /// Returns whether this program can read the file.
     pub fn is_readable(&self) -> bool {
         self.format == FORMAT && self.version == VERSION
     }
@@ -100,7 +100,7 @@ impl State {
         self.parts.is_empty()
     }
 
-    /// What has changed since.
+    /// Changes since this state.
     pub fn changes(&self, facts: &Facts) -> Drift {
         let mut drift = Drift { since: self.taken_at, changes: Vec::new(), not_compared: Vec::new() };
         let now = parts(facts);
@@ -112,7 +112,7 @@ impl State {
                 }
                 None => drift.not_compared.push(NotCompared {
                     part: part.clone(),
-                    reason: "this version of state-lab does not look at it".to_owned(),
+                    reason: "this version of state-lab does not record it".to_owned(),
                 }),
             }
         }
@@ -142,7 +142,7 @@ fn compare(
     }
 }
 
-/// Everything that is kept of the facts.
+/// The parts of the facts that are kept.
 fn parts(facts: &Facts) -> BTreeMap<String, Part> {
     let mut parts = BTreeMap::new();
     let server = |read: fn(&Server) -> Part| facts.server.as_ref().map_err(Clone::clone).and_then(read);

@@ -1,17 +1,17 @@
-//! A fact, or the reason why there is none.
+//! A fact, or the reason why it is missing.
 
-/// Something that was looked at, or the reason why it was not.
+/// A value that was read, or the reason why it is missing.
 pub type Fact<T> = Result<T, Missing>;
 
-/// The reason why there is no fact.
+/// The reason why a fact is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// There is no such thing here.
+    /// The thing does not exist.
     NotApplicable(String),
-    /// It could not be looked at.
+    /// The thing could not be examined.
     Unknown {
         reason: String,
-        /// The right, grant or setting that lets it be looked at.
+        /// The right, grant or setting that an examination needs.
         needs: String,
     },
 }
@@ -26,7 +26,7 @@ impl Missing {
     }
 }
 
-/// Returns the fact, or the reason why there is none.
+/// Returns the fact, or the reason why it is missing.
 pub fn known<T>(fact: &Fact<T>) -> Result<&T, Missing> {
     fact.as_ref().map_err(Clone::clone)
 }

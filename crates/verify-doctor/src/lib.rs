@@ -2,7 +2,7 @@
 //!
 //! Facts are gathered thinly: those of a server and its machine here, those of Kubernetes and of buckets in the crates
 //! that speak to them. Judgements are pure functions from [`Facts`] to findings, and [`CHECKS`] is the one table of them.
-//! What could not be looked at is never silently absent: it is inconclusive, with the right that it needs.
+//! A check that could not be made is never silently absent: it is inconclusive, with the right that it needs.
 #![expect(missing_docs, reason = "an internal crate of the program, whose names say what they are")]
 
 mod check;

@@ -8,7 +8,7 @@ const RESTORE: &str = "state-lab-restore";
 const REPLICAS: &str = "state-lab-replicas";
 const FAILOVER: &str = "state-lab-failover";
 const DRILL: &str = "state-lab-drill";
-/// The document of a run that could not be made: it proves nothing.
+/// The document of a run that could not be made: it verifies nothing.
 const ERROR: &str = "state-lab-error";
 
 /// The reports of databases in a document: one of `verify` and `compare`, one for each database of `restore`, else none.

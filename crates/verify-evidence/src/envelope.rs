@@ -70,7 +70,7 @@ pub struct Run {
     /// Known gaps between the run and a real disaster, as they were stated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deviations: Vec<Deviation>,
-    /// Time at which the next run is due, if the configuration says how often there is one.
+    /// Time at which the next run is due, if the configuration has an interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub next_due_at: Option<Timestamp>,

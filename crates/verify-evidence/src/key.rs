@@ -48,8 +48,8 @@ pub struct GeneratedKey {
 }
 
 impl SigningKey {
-    /// Reads a key without a passphrase: OpenSSH's format, or PKCS#8 in PEM. Nobody but its owner may read it; a group may,
-    /// where the file belongs to somebody else, as that of a Secret does in a pod.
+    /// Reads a key without a passphrase: OpenSSH's format, or PKCS#8 in PEM. Only its owner may read it; a group may,
+    /// if the file has another owner, as that of a Secret has in a pod.
     ///
     /// # Errors
     ///

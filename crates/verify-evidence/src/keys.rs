@@ -18,10 +18,10 @@ const CONTEXT: &str = "state-lab 2026-11 keys of rows in evidence";
 const SECRET_BYTES_MIN: usize = 16;
 /// Length of a hash in a document.
 const HASH_BYTES: usize = 16;
-/// What an invariant returned may be personal data too.
+/// Message in place of the result of an invariant, which may be personal data too.
 const WITHHELD: &str = "does not hold as expected; its values are withheld";
 
-/// What evidence says of the keys of rows.
+/// Form of the keys of rows in evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keys {
@@ -37,7 +37,7 @@ pub enum Keys {
 /// Changes documents before they are stored.
 #[derive(Debug)]
 pub enum Redaction {
-    /// Nothing is changed.
+    /// Unchanged.
     Plain,
     /// Keys are hashed with this secret.
     Hashed(Secret),

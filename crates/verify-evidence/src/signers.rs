@@ -66,7 +66,7 @@ impl Signers {
     ///
     /// # Errors
     ///
-    /// If a line cannot be understood, or there is none.
+    /// If a line cannot be understood, or the file has no line.
     pub fn parse(text: &str) -> Result<Self> {
         let mut lines = Vec::new();
         for (i, line) in text.lines().enumerate() {

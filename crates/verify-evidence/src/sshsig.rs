@@ -5,7 +5,7 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig};
 
 use crate::key::{PublicKey, SigningKey};
 
-/// Namespace of the signatures of reports, so that no signature made for another purpose is one.
+/// Namespace of the signatures of reports, so that a signature for another purpose does not count.
 pub const NAMESPACE: &str = "state-lab-report";
 
 /// Signs a message.

@@ -82,7 +82,7 @@ struct Walk<'a> {
     not_signed: u64,
 }
 
-/// Content of an entry's objects, or why there is none.
+/// Content of an entry's objects, or the reason why it cannot be read.
 struct Files {
     report: Result<Vec<u8>, String>,
     signature: Result<Vec<u8>, String>,

@@ -24,14 +24,14 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// The last lines of standard error.
     pub said: Vec<String>,
-    /// Why it was ended, if it was.
+    /// Reason for its end, if it did not end by itself.
     pub ended: Option<Ended>,
 }
 
-/// Why a program was ended.
+/// Reason for the end of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its time was over.
+    /// Not finished within its time limit.
     Late,
     /// The drill is to stop.
     Stopped,

@@ -22,12 +22,12 @@ const INCONCLUSIVE: &str = "inconclusive";
 /// Longer texts are cut.
 const DETAIL_CHARS_MAX: usize = 2_000;
 
-/// What a drill needs of the world outside: databases, Kubernetes, and whoever runs it.
+/// Access of a drill to databases, Kubernetes and its operator.
 pub trait World {
     /// The path of state-lab.
     fn program(&self) -> &Path;
 
-    /// The first value of the first row of a statement, in a read-only transaction; empty if there is none.
+    /// The first value of the first row of a statement, in a read-only transaction; empty without a row.
     fn query(&self, statement: &Statement, within: Duration) -> Result<String>;
 
     /// Runs a statement, committed.
@@ -63,7 +63,7 @@ pub struct Drill<'a> {
 enum Done {
     /// With what it gave.
     Gave(String, Option<Value>),
-    /// It did not finish in time; with its last state.
+    /// Not finished in time; with its last state.
     Late(String),
     /// The fault cannot be shown to bite.
     NotBitten(String),
@@ -382,7 +382,7 @@ impl Run<'_> {
                 Done::Gave(status, _) => Ok(status == probe.expect),
                 _ => bail!("the probe did not finish in time"),
             },
-            _ => bail!("it is no probe"),
+            _ => bail!("it is not a probe"),
         }
     }
 

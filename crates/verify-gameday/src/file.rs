@@ -53,11 +53,11 @@ struct Written {
     deviations: Vec<Deviation>,
 }
 
-/// One step: what is done, what is expected of it, and within which time.
+/// A step: action, expected result, and time limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Step {
-    /// Name, for people.
+    /// Name.
     pub name: String,
     /// Action.
     #[serde(rename = "do")]
@@ -99,7 +99,7 @@ pub enum Action {
     Undo(String),
     /// A pause.
     Wait(Duration),
-    /// A question to whoever runs the drill.
+    /// A question to the operator of the drill.
     Ask(Ask),
 }
 
@@ -157,7 +157,7 @@ pub struct Probe {
     pub expect: String,
 }
 
-/// How a fault is removed.
+/// Removal of a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Undo {
@@ -169,7 +169,7 @@ pub enum Undo {
     Execute(Statement),
     /// Deletes the objects that `apply` created.
     Delete,
-    /// Nothing needs to be done, for this reason.
+    /// No action, for this reason.
     Nothing(String),
 }
 
@@ -202,7 +202,7 @@ impl DrillFile {
     ///
     /// # Errors
     ///
-    /// If it is no valid YAML, has an unknown or a missing key, or a step makes no sense: with line and column.
+    /// If it is not valid YAML, has an unknown or a missing key, or a step makes no sense: with line and column.
     pub fn parse(text: &str) -> Result<Self> {
         let written: Written = serde_saphyr::from_str(text).map_err(|error| anyhow!("{error}"))?;
         written.check()?;

@@ -14,7 +14,7 @@ use verify_drill::lock::try_lock;
 
 use crate::file::{Step, Undo};
 
-/// What is to be undone.
+/// Actions that are to be undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// Title of the drill.

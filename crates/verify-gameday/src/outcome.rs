@@ -84,18 +84,18 @@ pub enum StepResult {
     Late,
     /// The fault could not be shown to bite.
     NotBitten,
-    /// It could not be found out.
+    /// Not known.
     Unknown,
     /// Not run, since an earlier step was not as expected.
     NotRun,
 }
 
 impl StepOutcome {
-    /// What the step contributes to the verdict.
+    /// Severity of the step for the verdict.
     fn severity(&self) -> Option<Severity> {
         match (self.result, self.phase) {
             (StepResult::Expected, _) => None,
-            // What was not in order before says nothing of the drill.
+            // A problem from before says nothing of the drill.
             (_, Phase::Before | Phase::Recovery) => Some(Severity::Inconclusive),
             (StepResult::NotBitten | StepResult::Unknown | StepResult::NotRun, _) => {
                 Some(Severity::Inconclusive)

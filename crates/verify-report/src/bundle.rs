@@ -20,7 +20,7 @@ reports/NNNNNN/report.json.sigstore.json   its Sigstore bundle
 reports/NNNNNN/report.html                 the report as a page, derived from it and not signed
 allowed_signers                            the public keys that the sender trusts
 
-Compare allowed_signers with the keys that you received on another way: whoever could change the reports could change
+Compare allowed_signers with the keys that you received on another way: anyone who could change the reports could change
 this file as well. Then, for each report:
 
     ssh-keygen -Y verify -f allowed_signers -I IDENTITY -n state-lab-report -s report.json.sig < report.json
@@ -31,7 +31,7 @@ IDENTITY is the first word of the line in allowed_signers. Each report has the S
     state-lab evidence verify reports --signers allowed_signers
 ";
 
-/// Writes the bundle of a store to `to`. `signers` is the content of the `allowed_signers` file, if there is one.
+/// Writes the bundle of a store to `to`. `signers` is the content of the `allowed_signers` file, if given.
 ///
 /// # Errors
 ///

@@ -171,7 +171,7 @@ impl Filter {
 }
 
 impl RunResult {
-    /// The result in an entry of a store, or the reason why there is none.
+    /// The result in an entry of a store, or the reason why it cannot be read.
     fn of(entry: Entry) -> Result<Self, String> {
         let Entry { sequence, report, has_signatures } = entry;
         let StoredReport { sha256, envelope } = report?;

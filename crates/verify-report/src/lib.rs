@@ -1,4 +1,4 @@
-//! The history of a store of evidence, and one report of it, for people (text, HTML) and programs (JUnit, OpenMetrics, CSV).
+//! The history of a store of evidence, and one report of it, for readers (text, HTML) and programs (JUnit, OpenMetrics, CSV).
 #![expect(missing_docs, reason = "an internal crate of the program, whose names say what they are")]
 
 pub mod bundle;

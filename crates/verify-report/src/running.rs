@@ -13,7 +13,7 @@ use verify_core::event;
 use verify_drill::store::{Existing, Folder, Object, Store};
 use verify_drill::watch::Event;
 
-/// Prefix of the names of these files. A name that begins like this is no report.
+/// Prefix of the names of these files. A name that begins like this is not a report.
 const PREFIX: &str = ".state-lab-running-";
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// More runs are not read.
@@ -106,7 +106,7 @@ struct Shared {
 }
 
 impl RunningFile {
-    /// Begins the file of a run. A file that cannot be written is no reason not to run.
+    /// Begins the file of a run. A file that cannot be written does not prevent the run.
     pub fn begin(store: Folder, command: &str, now: fn() -> Timestamp) -> Self {
         let started_at = now();
         let run = Running {

@@ -18,11 +18,11 @@ use crate::render::doctor;
 
 /// Find what would harm the next restore, before it is needed
 ///
-/// Looks at the database server, its machine, stored backups, and with --context or a [velero] table at Kubernetes and
-/// Velero, and changes nothing. Each finding says what it does to the next restore, and how to fix it
+/// Examines the database server, its machine, stored backups and reports, and with --context or a [velero] table
+/// Kubernetes and Velero, and changes nothing. Each finding has its effect on the next restore, and its remedy
 /// (docs/doctor.md).
 ///
-/// What could not be looked at is listed with the right that it needs, and the exit status is then 3.
+/// Checks that cannot be made are listed with the right that they need, and the exit status is then 3.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Doctor {
@@ -63,10 +63,10 @@ impl Doctor {
         let config = globals.config()?;
         let selection = Selection { only: only.into_iter().collect(), skip: skip.into_iter().collect() };
         if let Some(unknown) = selection.unknown().first() {
-            let told = format!("failed to choose checks: there is no code {unknown:?}");
+            let text = format!("failed to choose checks: there is no code {unknown:?}");
             return Err(Hinted::new(
-                told,
-                "docs/doctor.md lists the codes; `archive` stands for all of archive.…",
+                text,
+                "docs/doctor.md lists the codes; `archive` means all of archive.…",
             )
             .into());
         }
@@ -106,7 +106,7 @@ fn read(path: &Path) -> Result<State> {
         Hinted::new(doing(), "write one with `state-lab doctor --save FILE`").because(error)
     })?;
     if !state.is_readable() {
-        bail!("{}: it was written by another version; write it anew with --save", doing());
+        bail!("{}: it was written by another version; write a new one with --save", doing());
     }
     Ok(state)
 }

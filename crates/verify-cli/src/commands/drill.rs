@@ -176,7 +176,11 @@ fn plan(file: &DrillFile) -> String {
 fn confirm(file: &DrillFile) -> Result<()> {
     terminal::print_note(&plan(file));
     if !io::stdin().is_terminal() {
-        return Err(Hinted::new("failed to begin the drill: nobody can confirm it", "give --yes").into());
+        return Err(Hinted::new(
+            "failed to begin the drill: it needs a confirmation, and standard input is not a terminal",
+            "give --yes",
+        )
+        .into());
     }
     terminal::print_note("\nrun this drill? [y/N] ");
     match line()?.as_str() {

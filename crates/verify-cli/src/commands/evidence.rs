@@ -21,7 +21,7 @@ use crate::{render, store};
 /// Create keys that sign reports, and verify stored reports
 ///
 /// With an [evidence] table in state-lab.toml, every run of verify, compare, restore, failover, replicas and drill stores its
-/// report, chained to the one before, and signed if there is a key. docs/evidence.md is for whoever audits them.
+/// report, chained to the one before, and signed if there is a key. docs/evidence.md is the guide for auditors.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Evidence {
@@ -38,7 +38,7 @@ enum Action {
 /// Create a key that signs reports
 ///
 /// Writes the private key to FILE, readable for its owner alone, the public key to FILE.pub, and the same as PEM, which
-/// cosign and openssl read, to FILE.pem. Prints the line of the allowed signers: give it to whoever verifies.
+/// cosign and openssl read, to FILE.pem. Prints the line of the allowed signers: give it to the auditors.
 #[derive(Args)]
 #[command(after_help = KEYGEN_EXAMPLES)]
 struct Keygen {
@@ -63,7 +63,7 @@ EXAMPLES:
 /// Verify the signatures, the order and the verdicts of all stored reports
 ///
 /// Only keys in the file of allowed signers are trusted, never one in the store. Exit status: 0, 1 if a report was
-/// modified, replaced, moved or signed by somebody else, 3 if a report or a signature is missing.
+/// modified, replaced, moved or signed with another key, 3 if a report or a signature is missing.
 ///
 /// The deletion of the newest reports cannot be seen in the store: keep the SHA-256 of the newest report elsewhere, and
 /// give it as --expect-head.

@@ -61,7 +61,7 @@ pub(crate) struct Report {
 /// Form of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
-    /// Text for people
+    /// Plain text
     Text,
     /// A self-contained page
     Html,

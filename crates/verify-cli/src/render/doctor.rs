@@ -1,4 +1,4 @@
-//! An examination as text: first the verdict, then what is wrong, what could not be looked at, and what changed.
+//! An examination as text: first the verdict, then findings, checks that could not be made, and changes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,7 +29,7 @@ pub(crate) fn examination(examined: &Examination, style: &Style) -> String {
     let failures = findings.iter().filter(|finding| finding.severity == Severity::Fail).count();
     let _ = writeln!(
         text,
-        "checks: {} passed; {}, {}; {} not looked at",
+        "checks: {} passed; {}, {}; {} not checked",
         count(passed.len() as u64),
         counted(failures as u64, "failure"),
         counted((findings.len() - failures) as u64, "notice"),
@@ -71,7 +71,7 @@ fn explained(text: &mut String, findings: &[Finding], style: &Style) {
     }
 }
 
-/// What could not be looked at, by the right that it needs.
+/// Checks that could not be made, by the right that they need.
 fn unknown(text: &mut String, inconclusive: &[Unknown], style: &Style) {
     if inconclusive.is_empty() {
         return;
@@ -81,7 +81,7 @@ fn unknown(text: &mut String, inconclusive: &[Unknown], style: &Style) {
         let name = object.as_ref().map_or((*code).to_owned(), |object| format!("{code} of {object}"));
         by_reason.entry((reason, needs)).or_default().push(name);
     }
-    text.push_str(&style.paint(Ink::Doubtful, "not looked at:"));
+    text.push_str(&style.paint(Ink::Doubtful, "not checked:"));
     text.push('\n');
     for ((reason, needs), names) in by_reason {
         let shown = names.len().min(style.rows_max);
@@ -93,7 +93,7 @@ fn unknown(text: &mut String, inconclusive: &[Unknown], style: &Style) {
     text.push('\n');
 }
 
-/// What is not here, by its reason.
+/// Checks that do not apply, by their reason.
 fn elsewhere(text: &mut String, not_applicable: &[NotApplicable], style: &Style) {
     let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
     for NotApplicable { code, reason } in not_applicable {

@@ -32,7 +32,7 @@ fn a_store_is_judged_by_its_backups_and_by_the_restores_that_proved_them() {
         codes.map(|finding| finding["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(doctor(1), ["backup.none", "restore.unproven"]);
-    assert!(!store.exists(), "to look creates nothing");
+    assert!(!store.exists(), "to examine creates nothing");
     let ran = |arguments: &[&str]| {
         let outcome = run(directory.path(), &[arguments, &["-q"]].concat());
         assert_eq!(outcome.status, Some(0), "{outcome:?}");
@@ -141,15 +141,15 @@ fn people_read_what_is_wrong_what_it_means_and_what_could_not_be_looked_at() {
         next restore: A crash loses commits that were acknowledged, up to three times wal_writer_delay.
         fix: Set synchronous_commit = on, and off only in the sessions that can bear the loss.
 
-    not looked at:
+    not checked:
         clone.cron: the role may not read cron.job
             needs GRANT USAGE ON SCHEMA cron and SELECT ON cron.job
 
-    checks: 1 passed; 1 failure, 1 notice; 1 not looked at
+    checks: 1 passed; 1 failure, 1 notice; 1 not checked
     not applicable:
         archive_mode is off: archive.failing
     ");
-    assert!(outcome.err.starts_with("looking at low@"), "{outcome:?}");
+    assert!(outcome.err.starts_with("examining low@"), "{outcome:?}");
     let silent = run(directory.path(), &["doctor", "-q"]);
     assert_eq!(silent.status, Some(2), "{silent:?}");
 }

@@ -1,4 +1,4 @@
-//! What the server answers, and what it refuses.
+//! Answers and refusals of the server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Stored backups, whoever made them, and the restores that proved them.
+//! Stored backups of any tool, and the restores that verified them.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ pub struct Place {
     pub name: String,
     /// The backups that hold this database, in any order.
     pub backups: Fact<Vec<Backup>>,
-    /// Whether the reports of restores could be read.
+    /// Error of reading the reports of restores, if any.
     pub reports: Fact<()>,
 }
 
-/// A backup, whoever made it.
+/// A backup of any tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
     pub name: String,
@@ -27,13 +27,13 @@ pub struct Backup {
     /// The bytes of its data, where they are known.
     pub bytes: Option<u64>,
     pub content: Content,
-    /// How it was made, and of what: sizes are compared only with others of the same kind.
+    /// Method and content: sizes are compared only with others of the same kind.
     pub kind: String,
     /// The newest attempt to restore and verify it.
     pub proof: Option<Proof>,
 }
 
-/// How a backup ended.
+/// Result of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     Good,
@@ -44,14 +44,14 @@ pub enum State {
     Running,
 }
 
-/// What a backup is made of.
+/// Content of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The files of the whole server, in a store of their own.
     Server,
     /// Dumps of databases.
     Dumps {
-        /// Whether roles and other globals are with them.
+        /// True if roles and other globals are with them.
         globals: bool,
     },
     /// A snapshot that is only in the storage of its volume.
@@ -66,7 +66,7 @@ pub struct Proof {
 }
 
 impl Backup {
-    /// Whether it can be restored, with complaints or without.
+    /// Returns whether it can be restored, with complaints or without.
     pub fn is_restorable(&self) -> bool {
         matches!(self.state, State::Good | State::Complained(_))
     }

@@ -1,22 +1,22 @@
-//! What was read of a bucket that holds backups or WAL.
+//! Facts of a bucket that holds backups or WAL.
 
 use crate::fact::{Fact, Missing};
 
 /// A bucket, or a folder of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// For people: `BackupStorageLocation default (s3://velero/lab)`.
+    /// In words: `BackupStorageLocation default (s3://velero/lab)`.
     pub name: String,
     /// The folder; empty, or with a slash at its end.
     pub prefix: String,
     pub holds: Holds,
     /// Rules that delete objects.
     pub lifecycle: Fact<Vec<ExpirationRule>>,
-    /// Whether the service encrypts new objects by default.
+    /// True if the service encrypts new objects by default.
     pub is_encrypted: Fact<bool>,
-    /// Whether deleted objects stay as older versions.
+    /// True if deleted objects stay as older versions.
     pub is_versioned: Fact<bool>,
-    /// Whether the bucket has object lock.
+    /// True if the bucket has object lock.
     pub is_locked: Fact<bool>,
 }
 
@@ -40,7 +40,7 @@ pub struct ExpirationRule {
 }
 
 impl Bucket {
-    /// A bucket that could not be looked at.
+    /// A bucket that could not be examined.
     pub fn unknown(name: String, holds: Holds, why: &Missing) -> Self {
         Self {
             name,

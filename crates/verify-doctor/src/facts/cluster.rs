@@ -1,4 +1,4 @@
-//! What was read of a Kubernetes cluster: the database's pods and volumes, Velero's objects, and those of operators.
+//! Facts of a Kubernetes cluster: the database's pods and volumes, Velero's objects, and those of operators.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub struct Cluster {
     pub schedules: Fact<Vec<Schedule>>,
     /// Velero's backups of the namespace, the newest first.
     pub backups: Fact<Vec<VeleroBackup>>,
-    /// Whether the reports of restores, in the bucket, could be read.
+    /// Error of reading the reports of restores in the bucket, if any.
     pub reports: Fact<()>,
     pub locations: Fact<Vec<Location>>,
     pub repositories: Fact<Vec<Repository>>,
@@ -65,7 +65,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether only WAL is there, by its path.
+    /// Returns whether only WAL is there, by its path.
     pub fn is_wal(&self) -> bool {
         self.path.rsplit('/').any(|part| part.contains("wal"))
     }
@@ -121,7 +121,7 @@ pub struct VeleroBackup {
     /// CSI snapshots that were taken.
     pub snapshots: u64,
     pub ttl: Period,
-    /// Whether state-lab made it: then it holds the database even if it holds none of its own volumes.
+    /// True if state-lab made it: then it holds the database even if it holds none of its own volumes.
     pub is_of_state_lab: bool,
     pub copies: Vec<VolumeCopy>,
     /// The newest attempt to restore and verify it.
@@ -164,7 +164,7 @@ impl VeleroBackup {
         pod.mounts.iter().filter(|mount| !held(mount)).map(|mount| mount.claim.as_str()).collect()
     }
 
-    /// Whether it holds the volumes of one pod of the database; none where its objects do not show that.
+    /// Returns whether it holds the volumes of one pod of the database; `None` if its objects do not show that.
     pub fn holds(&self, pods: &[DatabasePod]) -> Option<bool> {
         let mut mounted = pods.iter().filter(|pod| !pod.mounts.is_empty()).peekable();
         if self.is_of_state_lab || mounted.peek().is_none() {
@@ -236,7 +236,7 @@ pub struct VolumeCopy {
     pub total_bytes: Option<u64>,
 }
 
-/// How a volume was copied.
+/// Copy of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyMethod {
     /// Its files, through the pod.
@@ -278,9 +278,9 @@ pub struct Repository {
 /// The password of all repositories. The password itself is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepositoryPassword {
-    /// Whether it is the one that Velero has in its source.
+    /// True if it is the one that Velero has in its source.
     pub is_default: bool,
-    /// Whether something outside of the cluster makes the Secret.
+    /// True if something outside of the cluster makes the Secret.
     pub is_managed: bool,
 }
 
@@ -289,7 +289,7 @@ pub struct RepositoryPassword {
 pub struct SnapshotClass {
     pub name: String,
     pub driver: String,
-    /// Whether it has the label by which Velero chooses.
+    /// True if it has the label by which Velero chooses.
     pub is_labelled: bool,
     /// The parameter `type` of Longhorn.
     pub longhorn_type: Option<String>,
@@ -301,7 +301,7 @@ pub struct SnapshotClass {
 pub struct StorageClass {
     pub name: String,
     pub driver: String,
-    /// Whether its parameters ask for encryption; none where the driver has no such parameter that is known.
+    /// True if its parameters request encryption; `None` if no such parameter of the driver is known.
     pub encrypted: Option<bool>,
 }
 

@@ -11,9 +11,9 @@ use crate::fact::{Fact, Missing, known};
 /// The file systems of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// That of the data directory.
+    /// File system of the data directory.
     pub data: FileSystem,
-    /// That of the WAL, which may be another.
+    /// File system of the WAL, which may be another one.
     pub wal: FileSystem,
 }
 
@@ -21,12 +21,12 @@ pub struct Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystem {
     pub directory: PathBuf,
-    /// Its device, which tells it from others.
+    /// Its device, which identifies it.
     pub device: u64,
-    /// The name of its type, if it is one over a network.
+    /// The name of its type, if it is a network file system.
     pub network: Option<&'static str>,
     pub used_bytes: u64,
-    /// What is used and what an ordinary user may still use.
+    /// Used bytes, and those that an ordinary user may still use.
     pub total_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ const NETWORK: [(u64, &str); 8] = [
 ];
 
 impl Machine {
-    /// Looks at the file systems of the server with this data directory, if it is on this machine.
+    /// Examines the file systems of the server with this data directory, if it is on this machine.
     pub fn look(data_directory: &str, system_identifier: &Fact<u64>) -> Fact<Self> {
         let directory = Path::new(data_directory);
         let identifier = known(system_identifier)?;
@@ -61,7 +61,7 @@ impl Machine {
         }
         let look = |directory: &Path| {
             FileSystem::of(directory).map_err(|error| {
-                Missing::unknown(format!("failed to look at {}: {error}", directory.display()), needs)
+                Missing::unknown(format!("failed to examine {}: {error}", directory.display()), needs)
             })
         };
         Ok(Self { data: look(directory)?, wal: look(&directory.join("pg_wal"))? })

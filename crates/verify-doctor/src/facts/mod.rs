@@ -1,4 +1,4 @@
-//! Everything that the checks judge, and when it was looked at.
+//! The facts that the checks judge, and the time at which they were gathered.
 
 mod backup;
 pub mod bucket;
@@ -21,18 +21,18 @@ pub use self::server::{
 };
 use crate::fact::{Fact, Missing};
 
-/// What was looked at.
+/// Facts of an examination.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The time, by this machine's clock.
     pub now: Timestamp,
-    /// What is asked of a recovery.
+    /// Objectives of a recovery.
     pub objectives: Objectives,
     /// The database server.
     pub server: Fact<Server>,
     /// The machine of the server.
     pub machine: Fact<Machine>,
-    /// Where backups are restored to.
+    /// The side that backups are restored to.
     pub restore_side: Fact<RestoreSide>,
     /// Major version of the newest `pg_dump` of this machine.
     pub dump_major: Fact<u32>,
@@ -46,19 +46,19 @@ pub struct Facts {
     pub backups: Vec<Place>,
 }
 
-/// What is asked of a recovery.
+/// Objectives of a recovery.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Objectives {
     /// The longest time whose writes may be lost.
     pub rpo: Option<Period>,
-    /// The longest time since a restore was last proven.
+    /// The longest time since a restore was last verified.
     pub proven_within: Option<Period>,
     /// The time for which backups are needed.
     pub retention: Option<Period>,
 }
 
 impl Facts {
-    /// Nothing was looked at, for this reason.
+    /// No facts, for this reason.
     pub fn none(now: Timestamp, objectives: Objectives, why: &Missing) -> Self {
         Self {
             now,

@@ -1,4 +1,4 @@
-//! What was read of a database server: each part by itself, so that one that may not be read hides no other.
+//! Facts of a database server: each part by itself, so that one that may not be read hides no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub struct Server {
     pub version: u32,
     /// The database that was connected to.
     pub database: String,
-    /// Whether it is a standby.
+    /// True if it is a standby.
     pub in_recovery: bool,
     /// The server's clock when it was read.
     pub read_at: Timestamp,
@@ -66,7 +66,7 @@ pub struct Settings {
     pub values: BTreeMap<String, String>,
     /// The names of those that this session set for itself.
     pub of_session: BTreeSet<String>,
-    /// Whether the role sees all of them.
+    /// True if the role sees all of them.
     pub all_visible: bool,
 }
 
@@ -93,15 +93,15 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// As [`Self::get`], or if it is no number.
+    /// As [`Self::get`], or if it is not a number.
     pub fn number(&self, name: &str) -> Result<i64, Missing> {
         let value = self.get(name)?;
         value.parse().map_err(|_| {
-            Missing::unknown(format!("the setting {name} is no number"), "a server of PostgreSQL 13 to 18")
+            Missing::unknown(format!("the setting {name} is not a number"), "a server of PostgreSQL 13 to 18")
         })
     }
 
-    /// Whether a setting is on.
+    /// Returns whether a setting is on.
     ///
     /// # Errors
     ///
@@ -123,7 +123,7 @@ pub struct Archiver {
 }
 
 impl Archiver {
-    /// Whether its latest attempt failed.
+    /// Returns whether its latest attempt failed.
     pub fn is_failing(&self) -> bool {
         self.last_failed_at.is_some() && self.last_failed_at > self.last_archived_at
     }
@@ -132,7 +132,7 @@ impl Archiver {
 /// The names of the files in a WAL archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveFiles {
-    /// The archive, for people.
+    /// The archive, in words.
     pub place: String,
     pub names: Vec<String>,
     /// `wal_segment_size` of the server.
@@ -165,7 +165,7 @@ pub struct Index {
     pub name: String,
     /// Its table, with its schema.
     pub table: String,
-    /// Whether a session holds the lock of CREATE INDEX CONCURRENTLY on the table, so that it may be in the making.
+    /// True if a session holds the lock of CREATE INDEX CONCURRENTLY on the table, so that it may be under construction.
     pub maybe_building: bool,
 }
 
@@ -175,7 +175,7 @@ pub struct Constraint {
     pub name: String,
     /// Its table, with its schema.
     pub table: String,
-    /// Whether the server checks it on writes at all.
+    /// True if the server checks it on writes.
     pub enforced: bool,
 }
 

@@ -12,17 +12,17 @@ use crate::fact::{Fact, Missing, known};
 use crate::facts::{Facts, Server};
 
 /// Commands that succeed whatever happened before.
-const NEUTRAL: [&str; 6] = ["true", ":", "exit", "echo", "logger", "printf"];
+const STATUS_ONLY: [&str; 6] = ["true", ":", "exit", "echo", "logger", "printf"];
 /// Programs that write to this machine, so that the path of their target is one of the server.
 const LOCAL: [&str; 10] = ["test", "[", "cp", "install", "gzip", "zstd", "lz4", "xz", "cat", "dd"];
 /// Gaps that are named; of more only the number is.
 const GAPS_SHOWN: usize = 3;
 
-/// Whether the server archives its WAL by itself, and how.
+/// Method by which the server archives its WAL.
 enum Archiving<'a> {
     Command(&'a str),
     Library(&'a str),
-    /// It is to archive, and has no command.
+    /// Archiving is on, without a command.
     Unset,
 }
 
@@ -49,7 +49,7 @@ fn archiving(server: &Server) -> Result<Archiving<'_>, Missing> {
     })
 }
 
-/// The command that archives, where there is one.
+/// The command that archives, if any.
 fn command(server: &Server) -> Result<&str, Missing> {
     match archiving(server)? {
         Archiving::Command(command) => Ok(command),
@@ -97,7 +97,7 @@ pub(crate) fn swallows(facts: &Facts) -> Result<Answer, Missing> {
     Ok(lost_status(command).map(|how| Found::new("archive_command", how)).into())
 }
 
-/// How a command line loses the exit status of the program that copies.
+/// Reason why a command line loses the exit status of the program that copies, if it does.
 fn lost_status(line: &str) -> Option<String> {
     let mut commands = split(line);
     // A wrapper is as good as what it runs.
@@ -120,7 +120,7 @@ fn lost_status(line: &str) -> Option<String> {
     let is_neutral = |simple: &Simple| match simple.program() {
         // `exit 1` and `exit $?` pass the failure on.
         "exit" => simple.words.get(1).is_none_or(|status| status == "0"),
-        program => NEUTRAL.contains(&program),
+        program => STATUS_ONLY.contains(&program),
     };
     if last.next == Operator::Background {
         return Some("runs in the background: its exit status is not waited for".to_owned());
@@ -157,7 +157,7 @@ fn lost_status(line: &str) -> Option<String> {
     None
 }
 
-/// Whether the line begins with `set -e`.
+/// Returns whether the line begins with `set -e`.
 fn stops_on_errors(commands: &[Simple]) -> bool {
     commands.first().is_some_and(|first| {
         first.program() == "set"
@@ -217,7 +217,7 @@ pub(crate) fn directory(command: &str) -> Option<String> {
     (!only.contains(['%', '$', '`'])).then(|| format!("/{only}"))
 }
 
-/// Why the files of the archive are not known where nothing says where they are.
+/// Reason why the files of the archive are not known if no setting has their place.
 pub(crate) fn no_directory() -> Missing {
     Missing::unknown(
         "archive_command does not show where the archive is",
@@ -307,7 +307,7 @@ pub(crate) fn other_tool(facts: &Facts) -> Option<&'static str> {
     ["pgbackrest", "wal-g", "wal-e", "barman", "pghoard"].into_iter().find(|tool| command.contains(tool))
 }
 
-/// Whether the WAL archive is known to reach to within the objective of now.
+/// Returns whether the WAL archive is known to reach to within the objective of now.
 pub(crate) fn covers(facts: &Facts, rpo: Period) -> bool {
     let archived_at = |server: &Fact<Server>| {
         let archiver = server.as_ref().ok()?.archiver.as_ref().ok()?;

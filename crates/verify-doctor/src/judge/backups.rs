@@ -1,4 +1,4 @@
-//! Stored backups, whoever made them, and the restores that proved them.
+//! Stored backups of any tool, and the restores that verified them.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::check::{Answer, Found, Gap};
 use crate::fact::{Missing, known};
 use crate::facts::{Backup, Content, Facts, State};
 
-/// A restore proves a backup, and the way to restore, for so long unless `[doctor]` says otherwise.
+/// Time for which a verified restore counts unless `[doctor]` has another.
 const PROVEN_WITHIN: Period = Period::from_ms(30 * 24 * 60 * 60 * 1_000);
 /// A newest backup that is older is reported even without an RPO.
 const AGE_MAX: Period = Period::from_ms(36 * 60 * 60 * 1_000);
@@ -21,7 +21,7 @@ const CLOCK_ERROR_MAX: Duration = Duration::from_secs(300);
 /// Backups before the newest whose sizes it is compared with.
 const EARLIER_MAX: usize = 7;
 
-/// All backups, and gaps for the places that could not be looked at.
+/// Backups of all places, and gaps for the places that could not be examined.
 fn all(facts: &Facts) -> Result<(Vec<&Backup>, Vec<Gap>), Missing> {
     let (mut backups, mut gaps, mut last) = (Vec::new(), Vec::new(), None);
     for place in &facts.backups {
@@ -55,7 +55,7 @@ pub(crate) fn none(facts: &Facts) -> Result<Answer, Missing> {
         None => match archive::other_tool(facts) {
             Some(tool) => {
                 return Err(Missing::unknown(
-                    format!("archive_command runs {tool}, whose backups are not looked at"),
+                    format!("archive_command runs {tool}, whose backups are not examined"),
                     "a backup by state-lab",
                 ));
             }
@@ -219,7 +219,7 @@ pub(crate) fn unproven(facts: &Facts) -> Result<Answer, Missing> {
             })
         }
     };
-    // A newer one may be where it could not be looked; one that was found is enough.
+    // A newer one may be in a place that could not be examined; one that was found is enough.
     let mut answer = match found {
         Some(_) if !gaps.is_empty() => Answer { found: Vec::new(), gaps },
         found => found.into(),

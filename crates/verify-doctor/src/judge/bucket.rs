@@ -11,7 +11,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Folders of Velero's repositories, in which new backups refer to old objects.
 const REPOSITORIES: [&str; 2] = ["kopia/", "restic/"];
 
-/// Judges each bucket; one that could not be looked at is a gap.
+/// Judges each bucket; one that could not be examined is a gap.
 fn each<T>(
     facts: &Facts,
     fact: impl Fn(&Bucket) -> &Fact<T>,
@@ -77,7 +77,7 @@ pub(crate) fn lifecycle(facts: &Facts) -> Result<Answer, Missing> {
     )
 }
 
-/// What a rule deletes too early, if anything.
+/// Objects that a rule deletes too early, if any.
 fn expiring(
     bucket: &Bucket,
     rule: &ExpirationRule,

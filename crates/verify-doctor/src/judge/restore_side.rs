@@ -1,4 +1,4 @@
-//! What the side that backups are restored to lacks.
+//! Deficiencies of the side that backups are restored to.
 
 use crate::check::{Answer, Found};
 use crate::fact::{Missing, known};

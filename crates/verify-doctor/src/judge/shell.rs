@@ -1,6 +1,6 @@
 //! A command line as a shell splits it: enough to see whose exit status counts.
 
-/// What joins a simple command to the next.
+/// Operator between a simple command and the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
     /// `;` or a line's end.

@@ -93,7 +93,7 @@ pub(crate) fn short_ttl(facts: &Facts) -> Result<Answer, Missing> {
             let message = format!("keeps its backups for {ttl}, and they are needed for {retention}");
             return Some(Found::new(object, message));
         }
-        // Two that were missed, and there is none left.
+        // After two missed runs no backup is left.
         (ttl < patience(&schedule.cron)).then(|| {
             Found::new(
                 object,
@@ -247,7 +247,7 @@ pub(crate) fn single_place(facts: &Facts) -> Result<Answer, Missing> {
     } else if regions.len() == 1 {
         Some("are in one region of one service".to_owned())
     } else if accounts.len() == 1 {
-        Some("are reached with the same credentials: whoever has them can delete both".to_owned())
+        Some("are reached with the same credentials, which can delete both".to_owned())
     } else {
         None
     };

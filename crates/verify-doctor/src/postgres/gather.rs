@@ -163,7 +163,7 @@ fn archive_files(connection: &mut Connection, command: &str, settings: &Settings
     Ok(ArchiveFiles { place: directory, names, segment_bytes })
 }
 
-/// What pgBackRest's configuration on the server says of its queue.
+/// The limit of the queue in pgBackRest's configuration on the server.
 fn queue_max(connection: &mut Connection, command: &str) -> Fact<Option<String>> {
     if !command.contains("pgbackrest") {
         return Err(Missing::not_applicable("archive_command does not run pgBackRest"));
@@ -280,7 +280,7 @@ fn one<T>(
     row.map_err(|error| refused(&error, needs))
 }
 
-/// Why a fact is missing: the role lacks a right, which `needs` names, or the server gives another reason.
+/// Reason why a fact is missing: the role lacks a right, which `needs` names, or the server gives another reason.
 fn refused(error: &Error, needs: &str) -> Missing {
     let needs = match error.sqlstate() {
         Some("42501") => needs,
@@ -312,7 +312,7 @@ fn value(row: &Row, column: usize) -> String {
     shown_text(row.get(column).unwrap_or_default())
 }
 
-/// A relation whose schema and name are in two columns, for people.
+/// A relation whose schema and name are in two columns, as text.
 fn relation(row: &Row, column: usize) -> Result<String, Error> {
     Ok(TableName::new(row.text(column)?, row.text(column + 1)?).to_string())
 }

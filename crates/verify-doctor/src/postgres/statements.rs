@@ -71,7 +71,7 @@ pub(super) const SEQUENCES: &str = "SELECT sn.nspname, s.relname, tn.nspname, t.
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
       AND d.deptype IN ('a', 'i') AND a.atttypid IN (20, 21, 23) AND s.relpersistence <> 't' ORDER BY 1, 2";
 
-/// What a sequence returned last, whether it did, and the furthest value of its column.
+/// Last value of a sequence, whether it was returned, and the furthest value of its column.
 pub(super) fn sequence_values(sequence: &str, table: &str, column: &str, increment: i64) -> String {
     let furthest = if increment > 0 { "max" } else { "min" };
     format!(
@@ -82,7 +82,7 @@ pub(super) fn sequence_values(sequence: &str, table: &str, column: &str, increme
 pub(super) const TABLESPACES: &str = "SELECT t.spcname, pg_catalog.pg_tablespace_location(t.oid) \
     FROM pg_catalog.pg_tablespace t WHERE pg_catalog.pg_tablespace_location(t.oid) <> '' ORDER BY 1";
 
-/// Whether the heartbeat's table is there, and may be read.
+/// True if the heartbeat's table may be read; no row if it does not exist.
 pub(super) const HEARTBEAT: &str = "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
     AND pg_catalog.has_table_privilege(c.oid, 'SELECT') FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'state_lab' AND c.relname = 'heartbeat'";
@@ -91,7 +91,7 @@ pub(super) const SUBSCRIPTIONS: &str = "SELECT s.subname FROM pg_catalog.pg_subs
     JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
     WHERE s.subenabled AND d.datname = pg_catalog.current_database() ORDER BY 1";
 
-/// Whether pg_cron keeps its jobs in this database, and may be read.
+/// True if the jobs of pg_cron may be read; no row if this database has none.
 pub(super) const CRON: &str = "SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
     AND pg_catalog.has_table_privilege(c.oid, 'SELECT') FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job'";

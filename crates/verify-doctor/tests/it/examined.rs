@@ -37,7 +37,7 @@ pub(crate) fn examined(facts: &Facts, source: Source) -> Examination {
     examine(facts, &Selection { only: only.collect(), skip: BTreeSet::new() })
 }
 
-/// All findings of the checks of a server as `code: object: message`, after there was nothing that could not be looked at.
+/// All findings of the checks of a server as `code: object: message`, after every check could be made.
 pub(crate) fn findings(test: &TestServer, database: &str) -> Vec<String> {
     shown(&examined(&facts_of(server(test, database)), Source::Server))
 }

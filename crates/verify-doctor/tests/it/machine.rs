@@ -49,7 +49,7 @@ fn a_server_of_this_machine_is_looked_at_and_another_s_directory_is_not() {
         let Err(Missing::Unknown { reason, needs }) = Machine::look(directory, &identifier) else { panic!() };
         assert!(reason.contains(expected) && needs.contains("on the server's machine"), "{reason}: {needs}");
     }
-    // Whoever may not read the identifier learns what it takes.
+    // Without the right to read the identifier, the right is named.
     let missing = Missing::unknown("no", "GRANT");
     assert_eq!(Machine::look(&directory, &Err(missing.clone())), Err(missing));
 }

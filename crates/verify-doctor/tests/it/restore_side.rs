@@ -1,4 +1,4 @@
-//! What the side that backups are restored to lacks.
+//! Deficiencies of the side that backups are restored to.
 
 use fixtures::TestServer;
 use fixtures::majors::installation;

@@ -163,7 +163,7 @@ fn phase_class(milestone: Milestone) -> &'static str {
     }
 }
 
-/// Lengths in a chart that stand for durations.
+/// Lengths in a chart that represent durations.
 struct Scale {
     length: u64,
     max_ms: u64,

@@ -14,7 +14,7 @@ use crate::quantity::{age, minute};
 /// More runs are only counted; the store has them.
 const RUNS_MAX: usize = 1_000;
 
-/// The content of the page. `link` gives the address of a run's page, where there is one.
+/// The content of the page. `link` gives the address of a run's page, if it has one.
 pub fn history(history: &History, now: Timestamp, link: &dyn Fn(u64) -> Option<String>) -> Markup {
     let databases = history.databases();
     html! {
@@ -45,7 +45,7 @@ pub fn history(history: &History, now: Timestamp, link: &dyn Fn(u64) -> Option<S
     }
 }
 
-/// A table of all databases: when each was last verified, and how it stands against its objectives.
+/// A table of all databases: when each was last verified, and its results against its objectives.
 pub fn summaries(
     databases: &[DatabaseHistory<'_>],
     now: Timestamp,

@@ -62,7 +62,7 @@ fn verdict(verdict: Verdict, scope: &Markup) -> Markup {
     html! { div class=(format!("verdict {verdict}")) { (badge(verdict)) (scope) } }
 }
 
-/// What a verdict is about, in one line.
+/// Scope of a verdict, in one line.
 fn scope(report: &Report) -> Markup {
     let coverage = report.comparison().coverage();
     html! {
@@ -285,7 +285,7 @@ fn evidence(stored: &StoredReport, has_signatures: bool) -> Markup {
                 "state-lab evidence verify STORE --signers allowed_signers"
             }
         } @else {
-            p { strong { "Not signed." } " Whoever can write to the store can change this report. Set [evidence] key." }
+            p { strong { "Not signed." } " Anyone who can write to the store can change this report. Set [evidence] key." }
         }
     }
 }

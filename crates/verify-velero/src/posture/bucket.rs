@@ -1,4 +1,4 @@
-//! What only the bucket shows: the volumes of a snapshot backup, and the restores that were verified.
+//! Facts that only the bucket shows: the volumes of a snapshot backup, and the restores that were verified.
 
 use verify_doctor::Missing;
 use verify_doctor::facts::Proof;
@@ -16,7 +16,7 @@ use crate::velero::volume_info;
 /// Reports of so many backups, the newest, are read.
 const REPORTS_MAX: usize = 8;
 
-/// Adds what the bucket of the location shows. That it cannot be read is no error.
+/// Adds what the bucket of the location shows. A bucket that cannot be read is not an error.
 pub(super) fn add(facts: &mut facts::Cluster, cluster: &Cluster, settings: &Settings, open: OpenStore) {
     let Ok(backups) = &mut facts.backups else {
         return;

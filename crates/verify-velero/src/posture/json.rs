@@ -37,7 +37,7 @@ pub(super) fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     text(object, pointer).parse().ok()
 }
 
-/// When it was created, which every object says.
+/// Time of its creation, which every object has.
 pub(super) fn created_at(object: &Value) -> Timestamp {
     time(object, "/metadata/creationTimestamp").unwrap_or_default()
 }

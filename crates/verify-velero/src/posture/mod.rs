@@ -1,4 +1,4 @@
-//! What `doctor` judges of a cluster: objects are read thinly, and become facts by functions that take no client.
+//! Facts of a cluster that `doctor` judges: objects are read thinly, and become facts by functions that take no client.
 
 mod bucket;
 mod json;

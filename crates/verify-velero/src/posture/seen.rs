@@ -43,7 +43,7 @@ pub(super) struct Seen {
     pub(super) kubelets: Vec<Fact<Value>>,
 }
 
-/// Looks at the cluster of the settings, and at the bucket of its backups.
+/// Examines the cluster of the settings, and the bucket of its backups.
 ///
 /// # Errors
 ///
@@ -51,10 +51,10 @@ pub(super) struct Seen {
 pub fn look(settings: &Settings, open_store: OpenStore, watch: &Watch<'_>) -> Result<facts::Cluster> {
     let cluster = settings.connect()?;
     let namespace = settings.namespace_in(&cluster).to_owned();
-    watch.step(&format!("looking at the namespace {namespace} and at Velero"))?;
+    watch.step(&format!("examining the namespace {namespace} and Velero"))?;
     let seen = Seen::read(&cluster, &namespace, settings)?;
     let mut facts = seen.facts(&namespace, settings.cluster.as_deref());
-    watch.step("looking at the bucket of the backups")?;
+    watch.step("examining the bucket of the backups")?;
     bucket::add(&mut facts, &cluster, settings, open_store);
     Ok(facts)
 }
@@ -150,7 +150,7 @@ impl Seen {
             volumes: volumes(),
             schedules: self.schedules.clone().map(|objects| velero::schedules(&objects, namespace)),
             backups: backups(),
-            reports: Err(Missing::not_applicable("the bucket was not looked at")),
+            reports: Err(Missing::not_applicable("the bucket was not examined")),
             locations: self.locations.clone().map(|objects| velero::locations(&objects)),
             repositories: self.repositories.clone().map(|objects| velero::repositories(&objects, namespace)),
             repository_password: password(),

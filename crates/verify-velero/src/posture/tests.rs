@@ -404,9 +404,7 @@ fn bad_locations_and_repositories_are_found() {
     );
     assert_eq!(
         after(|seen| last(&mut seen.locations)["spec"]["credential"]["name"] = "near".into()),
-        [format!(
-            "{single} default, region-b: are reached with the same credentials: whoever has them can delete both"
-        )]
+        [format!("{single} default, region-b: are reached with the same credentials, which can delete both")]
     );
     assert_eq!(
         after(
@@ -684,7 +682,7 @@ fn a_namespace_without_a_database_passes_nothing_of_it() {
         let gap = examination.inconclusive.iter().find(|gap| gap.code == code).unwrap();
         assert_eq!(gap.reason, "no pod of PostgreSQL was found in the namespace app");
     }
-    // The backups of a database that is to be restored here are looked at all the same.
+    // The backups of a database that is to be restored here are examined all the same.
     assert!(examination.passed.contains(&"backup.none"), "{:?}", examination.passed);
 }
 

@@ -29,7 +29,7 @@ const MAKERS: [&str; 7] = [
     "secrets-store.csi.k8s.io",
 ];
 
-/// Whether a template or specification of a backup includes a namespace.
+/// Returns whether a template or specification of a backup includes a namespace.
 fn includes(spec: &Value, namespace: &str) -> bool {
     let (included, excluded) = (texts(spec, "/includedNamespaces"), texts(spec, "/excludedNamespaces"));
     let is_in = |names: &[&str]| names.iter().any(|name| *name == namespace || *name == "*");
@@ -195,7 +195,7 @@ pub(super) fn repositories(objects: &[Value], namespace: &str) -> Vec<Repository
     .collect()
 }
 
-/// What matters of the Secret of all repositories; its password stays here.
+/// Facts of the Secret of all repositories; its password is not among them.
 pub(super) fn repository_password(secret: &Value) -> RepositoryPassword {
     let published = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, PUBLISHED_PASSWORD);
     let names = ["/metadata/labels", "/metadata/annotations"]
