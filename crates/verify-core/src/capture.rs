@@ -46,6 +46,7 @@ pub(crate) fn measure_database(
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
     let sequences = snapshot.sequences().to_vec();
+    let definitions = snapshot.definitions()?;
     let pulse = snapshot.pulse()?;
     let invariants = plan
         .invariants
@@ -94,7 +95,7 @@ pub(crate) fn measure_database(
         });
     }
     let header = Header::new(hash.algorithm, hash.key, snapshot.origin().clone());
-    Ok(Manifest { header, tables, sequences, invariants, pulse })
+    Ok(Manifest { header, tables, sequences, definitions, invariants, pulse })
 }
 
 /// The table of the same name in `like`, if `table` has all of its columns.
@@ -120,6 +121,7 @@ pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> 
             sequence.latest = *latest;
         }
     }
+    manifest.definitions.changed_meanwhile(snapshot.definitions_now()?);
     for (name, reason) in snapshot.disturbed()? {
         if let Some(entry) = manifest.tables.iter_mut().find(|entry| *entry.name() == name) {
             entry.content = Content::Rewritten(reason);

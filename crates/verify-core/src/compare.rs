@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::compare_definitions;
 use crate::database::{Deviation, NOT_POPULATED, Placement};
 use crate::finding::{Code, Finding, Verdict, severities};
 use crate::heartbeat;
@@ -118,6 +119,9 @@ pub struct Coverage {
     pub bytes: u64,
     /// Sequences compared.
     pub sequences: u64,
+    /// Objects whose definitions were compared.
+    #[serde(default)]
+    pub definitions: u64,
     /// Invariants evaluated.
     pub invariants: u64,
     /// Objects that were not compared, with the reason.
@@ -139,6 +143,8 @@ pub(crate) struct ComparisonDraft<'a> {
     /// True if the differences of the restored side count: it shows the manifest's snapshot, or is known to be older.
     confirmed: bool,
     pub differing: Vec<Differing<'a>>,
+    /// Objects whose definitions read differently, until [`ComparisonDraft::settle_definitions`] decides.
+    pub definitions: Vec<compare_definitions::Differing<'a>>,
     /// Partitioned tables whose rows may only have moved, until [`ComparisonDraft::settle`] decides.
     pub moved: Vec<Moved<'a>>,
 }
@@ -168,6 +174,7 @@ impl<'a> ComparisonDraft<'a> {
             draft.moved = Moved::take(&mut draft.differing, source, restored);
         }
         draft.sequences(source, restored);
+        draft.definitions = draft.compare_definitions(source, restored);
         draft.invariants(source, restored);
         draft.pulse(source, restored);
         draft.beyond(source, restored);
@@ -180,6 +187,7 @@ impl<'a> ComparisonDraft<'a> {
             coverage: Coverage::default(),
             confirmed: true,
             differing: Vec::new(),
+            definitions: Vec::new(),
             moved: Vec::new(),
         }
     }
@@ -215,6 +223,7 @@ impl<'a> ComparisonDraft<'a> {
             let reason = "the restored database was not available".to_owned();
             self.settle(moved, Placement::Unknown(reason));
         }
+        self.settle_definitions(Vec::new());
         let differing = std::mem::take(&mut self.differing);
         let findings: Vec<_> = differing.into_par_iter().map(Differing::findings).collect();
         self.findings.extend(findings.into_iter().flatten());
@@ -267,11 +276,12 @@ impl<'a> ComparisonDraft<'a> {
     fn add(&mut self, part: Self) {
         self.findings.extend(part.findings);
         self.differing.extend(part.differing);
-        let Coverage { tables, rows, bytes, sequences, invariants, not_covered } = part.coverage;
+        let Coverage { tables, rows, bytes, sequences, definitions, invariants, not_covered } = part.coverage;
         self.coverage.tables += tables;
         self.coverage.rows += rows;
         self.coverage.bytes += bytes;
         self.coverage.sequences += sequences;
+        self.coverage.definitions += definitions;
         self.coverage.invariants += invariants;
         self.coverage.not_covered.extend(not_covered);
     }
@@ -499,7 +509,7 @@ pub(crate) fn same_layout(ours: &TableEntry, theirs: &TableEntry) -> bool {
 }
 
 /// In words, how the columns of a restored table differ.
-fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
+pub(crate) fn column_differences(ours: &TableEntry, theirs: &TableEntry) -> Vec<String> {
     let columns = |entry: &'_ TableEntry| -> BTreeMap<String, String> {
         let found = entry.columns_found.as_ref().unwrap_or(&entry.table.columns);
         found.iter().map(|column| (column.name.clone(), column.type_name.clone())).collect()

@@ -2,6 +2,7 @@
 //!
 //! It has two implementations: PostgreSQL servers ([`crate::postgres`]) and, in the tests, tables in memory.
 
+use crate::definition::Definitions;
 use crate::digest::HashKey;
 use crate::error::Result;
 use crate::event::OnEvent;
@@ -9,6 +10,7 @@ use crate::heartbeat::Pulse;
 use crate::invariant::{Invariant, Outcome};
 use crate::manifest::Origin;
 use crate::plan::Plan;
+use crate::reprint::{Printed, Reprint};
 use crate::sequence::Sequence;
 use crate::table::{Table, TableName};
 
@@ -39,6 +41,27 @@ pub trait Snapshot: Send + Sync {
 
     /// Every sequence as it was right after the snapshot was taken, sorted by name.
     fn sequences(&self) -> &[Sequence];
+
+    /// The definitions of all objects, as the snapshot sees them.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks; definitions that the server refuses to show are [`Definitions::Unread`].
+    fn definitions(&self) -> Result<Definitions>;
+
+    /// The definitions as they are now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::definitions`].
+    fn definitions_now(&self) -> Result<Definitions>;
+
+    /// Prints expressions again, in their order. Only of a restored copy: it makes views, and rolls them back.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn reprint(&self, printed: &[Printed<'_>]) -> Result<Vec<Reprint>>;
 
     /// Every sequence as it is now.
     ///

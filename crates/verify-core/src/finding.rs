@@ -131,6 +131,18 @@ pub enum Code {
     /// A sequence could not be read.
     #[serde(rename = "sequence.unreadable")]
     SequenceUnreadable,
+    /// An object of the source is missing.
+    #[serde(rename = "catalog.missing")]
+    CatalogMissing,
+    /// An object that the source did not have.
+    #[serde(rename = "catalog.added")]
+    CatalogAdded,
+    /// An object has another definition, owner or other privileges than on the source.
+    #[serde(rename = "catalog.differs")]
+    CatalogDiffers,
+    /// Definitions could not be compared.
+    #[serde(rename = "catalog.unknown")]
+    CatalogUnknown,
     /// An invariant does not hold.
     #[serde(rename = "invariant.broken")]
     InvariantBroken,
@@ -206,6 +218,9 @@ impl Code {
             | Self::SequenceBehind
             | Self::SequenceAhead
             | Self::SequenceCollides
+            | Self::CatalogMissing
+            | Self::CatalogAdded
+            | Self::CatalogDiffers
             | Self::InvariantBroken
             | Self::InvariantBrokenOnSource
             | Self::HeartbeatMissing
@@ -219,6 +234,7 @@ impl Code {
             | Self::TableRewritten
             | Self::UnloggedLost
             | Self::SequenceUnreadable
+            | Self::CatalogUnknown
             | Self::InvariantUnknown
             | Self::SnapshotUnproven
             | Self::SourceSameServer
@@ -243,6 +259,9 @@ impl Code {
             Self::RowDiffers
             // Each row is where the restored server's partitioning puts it.
             | Self::PartitionMoved
+            // A dump does not carry them.
+            | Self::CatalogMissing
+            | Self::CatalogDiffers
             // A copy of files always loses them.
             | Self::UnloggedLost
             // It would have collided on the source too.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::definition::Definitions;
 use crate::digest::{Digest, HashAlgorithm, HashKey};
 use crate::heartbeat::Pulse;
 use crate::invariant::Evaluated;
@@ -15,7 +16,7 @@ use crate::table::{Column, Table, TableName};
 /// The value of [`Header::format`].
 pub(crate) const FORMAT: &str = "state-lab-manifest";
 /// The version of this format.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Measurement of one database under one snapshot.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Manifest {
     pub tables: Vec<TableEntry>,
     /// The sequences, sorted by name.
     pub sequences: Vec<Sequence>,
+    /// The definitions of objects.
+    pub definitions: Definitions,
     /// The invariants, in the plan's order.
     pub invariants: Vec<Evaluated>,
     /// The newest heartbeat or commit that the snapshot sees.

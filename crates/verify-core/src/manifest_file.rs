@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::definition::{Definition, Definitions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Pulse;
 use crate::invariant::Evaluated;
@@ -17,6 +18,8 @@ use crate::manifest::{FORMAT, FORMAT_VERSION, Header, Manifest, TableEntry};
 use crate::row::ENCODING_VERSION;
 use crate::sequence::Sequence;
 
+/// The oldest version that is read: it has no definitions.
+const FORMAT_VERSION_MIN: u32 = 1;
 const COMPRESSION_LEVEL: i32 = 1;
 /// A longer line is refused: the largest sketch in base64 needs a tenth of it.
 const LINE_BYTES_MAX: u64 = 1 << 30;
@@ -45,6 +48,14 @@ impl Manifest {
         }
         for sequence in &self.sequences {
             lines.write(&LineRef::Sequence(sequence))?;
+        }
+        match &self.definitions {
+            Definitions::Read(definitions) => {
+                for definition in definitions {
+                    lines.write(&LineRef::Definition(definition))?;
+                }
+            }
+            Definitions::Unread(reason) => lines.write(&LineRef::DefinitionsUnread(reason))?,
         }
         for invariant in &self.invariants {
             lines.write(&LineRef::Invariant(invariant))?;
@@ -104,6 +115,9 @@ enum Line {
     Header(Header),
     Table(Box<TableEntry>),
     Sequence(Sequence),
+    Definition(Definition),
+    /// The reason why no definition is here.
+    DefinitionsUnread(String),
     Invariant(Evaluated),
     Pulse(Pulse),
     Trailer(Trailer),
@@ -116,6 +130,8 @@ enum LineRef<'a> {
     Header(&'a Header),
     Table(&'a TableEntry),
     Sequence(&'a Sequence),
+    Definition(&'a Definition),
+    DefinitionsUnread(&'a str),
     Invariant(&'a Evaluated),
     Pulse(&'a Pulse),
     Trailer(&'a Trailer),
@@ -138,7 +154,7 @@ fn check_version(header: &Header) -> Result<()> {
     if header.format != FORMAT {
         return Err(refused("it is not a state-lab manifest"));
     }
-    if (header.version, header.encoding) != (FORMAT_VERSION, ENCODING_VERSION) {
+    if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&header.version) || header.encoding != ENCODING_VERSION {
         return Err(refused(format!(
             "it is of version {}.{}, and this state-lab reads {FORMAT_VERSION}.{ENCODING_VERSION}",
             header.version, header.encoding
@@ -175,7 +191,11 @@ impl Builder {
     fn new(header: Header) -> Self {
         let pulse = Pulse { beat: None, last_commit: None, read_at: header.captured_at };
         let (tables, sequences, invariants) = (Vec::new(), Vec::new(), Vec::new());
-        Self { manifest: Manifest { header, tables, sequences, invariants, pulse }, pulse: false }
+        let definitions = match header.version {
+            FORMAT_VERSION => Definitions::Read(Vec::new()),
+            _ => Definitions::Unread("its manifest was written by a state-lab that did not read them".to_owned()),
+        };
+        Self { manifest: Manifest { header, tables, sequences, definitions, invariants, pulse }, pulse: false }
     }
 
     fn push(&mut self, line: Line) -> Result<()> {
@@ -192,6 +212,13 @@ impl Builder {
                 manifest.tables.push(*entry);
             }
             Line::Sequence(sequence) => manifest.sequences.push(sequence),
+            Line::Definition(definition) => match &mut manifest.definitions {
+                Definitions::Read(known) if known.last().is_none_or(|last| last.key() < definition.key()) => {
+                    known.push(definition);
+                }
+                _ => return Err(refused("its definitions are not sorted")),
+            },
+            Line::DefinitionsUnread(reason) => manifest.definitions = Definitions::Unread(reason),
             Line::Invariant(invariant) => manifest.invariants.push(invariant),
             Line::Pulse(pulse) => {
                 manifest.pulse = pulse;

@@ -2,6 +2,7 @@
 
 use crate::capture::{self, complete};
 use crate::compare::{Comparison, ComparisonDraft};
+use crate::compare_definitions::Differing as DifferingDefinition;
 use crate::database::{Database, Found, Placement, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
@@ -40,6 +41,7 @@ pub fn verify(
         draft.disturbed(manifest, &name, &reason);
     }
     settle(&mut draft, &*snapshot, on_event)?;
+    reprint(&mut draft, &*snapshot)?;
     for differing in &mut draft.differing {
         look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
     }
@@ -74,6 +76,7 @@ pub fn compare_databases(
         draft.disturbed(&manifest, &name, &reason);
     }
     settle(&mut draft, theirs, on_event)?;
+    reprint(&mut draft, theirs)?;
     for differing in &mut draft.differing {
         if !differing.difference.complete {
             differing.difference = second_pass(ours, theirs, differing, hash, on_event)?;
@@ -103,6 +106,14 @@ fn settle(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, on_event: On
         }
         draft.settle(moved, placement);
     }
+    Ok(())
+}
+
+/// Has the restored server print definitions that read differently.
+fn reprint(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot) -> Result<()> {
+    let printed: Vec<_> = draft.definitions.iter().flat_map(DifferingDefinition::expressions).collect();
+    let reprints = if printed.is_empty() { Vec::new() } else { restored.reprint(&printed)? };
+    draft.settle_definitions(reprints);
     Ok(())
 }
 

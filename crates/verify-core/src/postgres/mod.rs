@@ -16,6 +16,7 @@ mod connection;
 mod conninfo;
 pub mod constraints;
 mod crew;
+mod definitions;
 mod environment;
 pub mod heartbeat;
 mod host;

@@ -10,14 +10,16 @@ use super::reader::{CoordinatorReader, CopyReader};
 use super::savepoint::guarded;
 use super::session::SessionOptions;
 use super::settings::Settings;
-use super::{heartbeat, invariants, placement, sequences, statements};
+use super::{definitions, heartbeat, invariants, placement, sequences, statements};
 use crate::database::{Deviation, Found, Placement, Reader, Snapshot};
+use crate::definition::Definitions;
 use crate::digest::HashKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Pulse;
 use crate::invariant::{Invariant, Outcome};
 use crate::manifest::Origin;
 use crate::plan::Limits;
+use crate::reprint::{Printed, Reprint};
 use crate::sequence::Sequence;
 use crate::table::TableName;
 
@@ -88,6 +90,25 @@ impl Snapshot for PostgresSnapshot {
 
     fn sequences(&self) -> &[Sequence] {
         &self.sequences
+    }
+
+    fn definitions(&self) -> Result<Definitions> {
+        definitions::read(&mut self.control(), self.origin.source.server_version)
+            .map_err(|error| error.while_doing("read the definitions"))
+    }
+
+    fn definitions_now(&self) -> Result<Definitions> {
+        let settings = self.control().settings().clone();
+        let mut connection = open(&settings, self.limits)?;
+        connection.begin_transaction(statements::BEGIN)?;
+        definitions::read(&mut connection, self.origin.source.server_version)
+            .map_err(|error| error.while_doing("read the definitions"))
+    }
+
+    fn reprint(&self, printed: &[Printed<'_>]) -> Result<Vec<Reprint>> {
+        let settings = self.control().settings().clone();
+        definitions::reprint(&settings, self.limits, printed)
+            .map_err(|error| error.while_doing("compare the definitions"))
     }
 
     fn sequences_now(&self) -> Result<Vec<Sequence>> {

@@ -16,7 +16,7 @@ use verify_local::server;
 use crate::measure::{postgres, summary};
 
 /// A client program that serves `major` and, as far as dumps go, the older ones.
-fn program(name: &str, major: u32) -> Result<PathBuf> {
+pub(crate) fn program(name: &str, major: u32) -> Result<PathBuf> {
     if major > 15 {
         Ok(fixtures::majors::client_programs(18)?.join(name))
     } else {
@@ -24,7 +24,7 @@ fn program(name: &str, major: u32) -> Result<PathBuf> {
     }
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     // What the data sets hold on purpose and no dump can carry: comments on, or privileges of, extension objects.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod constraints;
+mod definitions;
 mod dump;
 mod engine;
 #[cfg(feature = "async")]

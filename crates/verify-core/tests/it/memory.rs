@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use verify_core::database::{
     Database, Deviation, Found, NOT_POPULATED, Obstacle, Placement, Reader, Sink, Slice, Snapshot,
 };
+use verify_core::definition::{Definition, Definitions};
 use verify_core::digest::HashKey;
 use verify_core::event::OnEvent;
 use verify_core::heartbeat::Pulse;
 use verify_core::invariant::{Invariant, Outcome, ResultCollector};
 use verify_core::manifest::{Consistency, Origin, Source};
 use verify_core::plan::Plan;
+use verify_core::reprint::{Printed, Reprint};
 use verify_core::sequence::Sequence;
 use verify_core::table::{Column, Key, KeySource, PartitionLevel, Table, TableKind, TableName};
 use verify_core::{Error, ErrorKind, Result};
@@ -81,6 +83,7 @@ impl MemoryTable {
 pub(crate) struct Memory {
     pub tables: Vec<MemoryTable>,
     pub sequences: Vec<Sequence>,
+    pub definitions: Vec<Definition>,
     pub disturbed: Vec<(TableName, String)>,
     pub deviation: Option<Deviation>,
     /// Two databases with the same time are one.
@@ -141,6 +144,23 @@ impl Snapshot for MemorySnapshot<'_> {
 
     fn sequences(&self) -> &[Sequence] {
         &self.memory.sequences
+    }
+
+    fn definitions(&self) -> Result<Definitions> {
+        Ok(Definitions::Read(self.memory.definitions.clone()))
+    }
+
+    fn definitions_now(&self) -> Result<Definitions> {
+        self.definitions()
+    }
+
+    /// Prints without spaces, and refuses question marks.
+    fn reprint(&self, printed: &[Printed<'_>]) -> Result<Vec<Reprint>> {
+        let one = |printed: &Printed<'_>| match printed.text.contains('?') {
+            true => Reprint::Refused("syntax error at or near \"?\"".to_owned()),
+            false => Reprint::Text(printed.text.replace(' ', "")),
+        };
+        Ok(printed.iter().map(one).collect())
     }
 
     fn sequences_now(&self) -> Result<Vec<Sequence>> {

@@ -1,0 +1,125 @@
+//! Definitions: what the catalogue says of each object of a database, besides its rows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::to_hex;
+use crate::table::{TableName, shown_text};
+
+/// Bytes of a longer value that are kept beside its hash.
+const KEPT_BYTES: usize = 1_000;
+/// Values up to this many bytes are kept whole.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// The definition of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Definition {
+    /// Type of the object as `pg_identify_object` names it, for example `table column`.
+    #[serde(rename = "type")]
+    pub object_type: String,
+    /// Its identity as `pg_identify_object` formats it, quoted and with its schema.
+    pub identity: String,
+    /// The relation that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<TableName>,
+    /// Its attributes by name; one with its default value is absent.
+    pub attributes: BTreeMap<String, String>,
+    /// Its attributes at the end of the capture and the backup, where they are others: a backup may hold either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<BTreeMap<String, String>>,
+    /// True if it was created or dropped meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_absent: bool,
+}
+
+/// The definitions of a database, or the reason why they are not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Definitions {
+    /// Sorted by type and identity.
+    Read(Vec<Definition>),
+    /// They could not be read, for this reason.
+    Unread(String),
+}
+
+impl Definition {
+    /// Order of definitions.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.object_type, &self.identity)
+    }
+
+    fn owned_key(&self) -> (String, String) {
+        (self.object_type.clone(), self.identity.clone())
+    }
+
+    /// An attribute, if it has not its default value.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(String::as_str)
+    }
+
+    /// Sets an attribute. Of a value of more than 64 KiB, its beginning, its length and its SHA-256 are kept.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.attributes.insert(name.to_owned(), bounded(value));
+    }
+}
+
+impl Definitions {
+    /// Notes how the definitions of `now` differ, which a backup may hold as well.
+    pub(crate) fn changed_meanwhile(&mut self, now: Self) {
+        let (Self::Read(then), Self::Read(now)) = (&mut *self, now) else { return };
+        let mut now: BTreeMap<_, _> = now.into_iter().map(|definition| (definition.owned_key(), definition)).collect();
+        for definition in then.iter_mut() {
+            match now.remove(&definition.owned_key()) {
+                None => definition.may_be_absent = true,
+                Some(later) if later.attributes == definition.attributes => {}
+                Some(later) => definition.later = Some(later.attributes),
+            }
+        }
+        then.extend(now.into_values().map(|created| Definition { may_be_absent: true, ..created }));
+        then.sort_by(|a, b| a.key().cmp(&b.key()));
+    }
+}
+
+impl fmt::Display for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.object_type, shown_text(&self.identity))
+    }
+}
+
+fn bounded(value: &str) -> String {
+    if value.len() <= VALUE_BYTES_MAX {
+        return value.to_owned();
+    }
+    let beginning = &value[..value.floor_char_boundary(KEPT_BYTES)];
+    let hash = to_hex(&Sha256::digest(value.as_bytes()));
+    format!("{beginning}… ({} bytes, SHA-256 {hash})", value.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_kept_as_its_hash() {
+        let mut definition = Definition {
+            object_type: "function".to_owned(),
+            identity: "public.f()".to_owned(),
+            of: None,
+            attributes: BTreeMap::new(),
+            later: None,
+            may_be_absent: false,
+        };
+        let long = "é".repeat(VALUE_BYTES_MAX);
+        definition.set("body", &long);
+        let kept = definition.attribute("body").unwrap();
+        assert!(kept.len() < 1_200 && kept.contains("131072 bytes, SHA-256 "), "{kept}");
+        definition.set("body", &format!("{long}x"));
+        assert!(definition.attribute("body").unwrap().contains("131073 bytes"));
+        definition.set("body", "short");
+        assert_eq!(definition.attribute("body"), Some("short"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Expressions printed again: PostgreSQL prints them from parse trees, and after a dump and a restore many a tree reads otherwise,
+//! though it means the same. Two texts that one server prints alike mean the same.
+
+use crate::definition::Definition;
+use crate::table::TableName;
+
+/// An expression or query to print again as the restored server prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Printed<'a> {
+    /// Its text as a server printed it.
+    pub text: &'a str,
+    /// Where its names lead.
+    pub context: Context<'a>,
+}
+
+/// Where the names in an expression lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context<'a> {
+    /// To the columns of a table, or nowhere: a value, or several with commas.
+    Columns(Option<&'a TableName>),
+    /// To the rows `old` and `new` of a table.
+    Trigger(&'a TableName),
+    /// To `VALUE`, of this type.
+    Domain(&'a str),
+    /// A query of its own.
+    Query,
+    /// The body of a function in SQL, with these arguments and this result.
+    Body {
+        /// As `pg_get_function_identity_arguments` formats them.
+        arguments: &'a str,
+        /// As `pg_get_function_result` formats it.
+        result: &'a str,
+    },
+    /// A rule, `CREATE RULE … ON … TO …`.
+    Rule,
+}
+
+/// What a server makes of an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reprint {
+    /// The expression as it prints it.
+    Text(String),
+    /// It refuses the expression, for this reason.
+    Refused(String),
+    /// It could not be asked, for this reason.
+    Unknown(String),
+}
+
+impl<'a> Context<'a> {
+    /// The context of an attribute that is printed from a parse tree; `None` for others, whose text is the same everywhere.
+    pub(crate) fn of(definition: &'a Definition, attribute: &str) -> Option<Self> {
+        let of = definition.of.as_ref();
+        match (definition.object_type.as_str(), attribute) {
+            ("domain constraint", "check") => definition.attribute("base type").map(Self::Domain),
+            ("trigger", "when") => of.map(Self::Trigger),
+            ("rule", "definition") => Some(Self::Rule),
+            ("view" | "materialized view", "query") => Some(Self::Query),
+            (_, "sql body") => Some(Self::Body {
+                arguments: definition.attribute("arguments").unwrap_or_default(),
+                result: definition.attribute("result")?,
+            }),
+            (_, "check" | "default" | "generated as" | "expressions" | "where" | "using" | "with check" | "defaults") => {
+                Some(Self::Columns(of))
+            }
+            _ => None,
+        }
+    }
+}
