@@ -1,6 +1,6 @@
 //! Definitions: what the catalogue says of each object of a database, besides its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -16,7 +16,7 @@ const KEPT_BYTES: usize = 1_000;
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// The definition of one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Definition {
     /// Type of the object as `pg_identify_object` names it, for example `table column`.
     #[serde(rename = "type")]
@@ -34,6 +34,9 @@ pub struct Definition {
     /// True if it was created or dropped meanwhile.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_absent: bool,
+    /// The reason why neither its definition nor those of what belongs to it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// The definitions of a database, or the reason why they are not known.
@@ -52,7 +55,7 @@ impl Definition {
         (&self.object_type, &self.identity)
     }
 
-    fn owned_key(&self) -> (String, String) {
+    pub(crate) fn owned_key(&self) -> (String, String) {
         (self.object_type.clone(), self.identity.clone())
     }
 
@@ -68,14 +71,31 @@ impl Definition {
 }
 
 impl Definitions {
+    /// Those that could not be read.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &Definition> {
+        let all = match self {
+            Self::Read(definitions) => &definitions[..],
+            Self::Unread(_) => &[],
+        };
+        all.iter().filter(|definition| definition.unread.is_some())
+    }
+
     /// Notes how the definitions of `now` differ, which a backup may hold as well.
     pub(crate) fn changed_meanwhile(&mut self, now: Self) {
         let (Self::Read(then), Self::Read(now)) = (&mut *self, now) else { return };
-        let mut now: BTreeMap<_, _> = now.into_iter().map(|definition| (definition.owned_key(), definition)).collect();
+        let mut now: BTreeMap<_, _> =
+            now.into_iter().map(|definition| (definition.owned_key(), definition)).collect();
+        let unread: BTreeSet<TableName> = now
+            .values()
+            .chain(&*then)
+            .filter(|definition| definition.unread.is_some())
+            .filter_map(|definition| definition.of.clone())
+            .collect();
         for definition in then.iter_mut() {
             match now.remove(&definition.owned_key()) {
+                None if definition.of.as_ref().is_some_and(|of| unread.contains(of)) => {}
                 None => definition.may_be_absent = true,
-                Some(later) if later.attributes == definition.attributes => {}
+                Some(later) if later.attributes == definition.attributes || later.unread.is_some() => {}
                 Some(later) => definition.later = Some(later.attributes),
             }
         }
@@ -108,10 +128,7 @@ mod tests {
         let mut definition = Definition {
             object_type: "function".to_owned(),
             identity: "public.f()".to_owned(),
-            of: None,
-            attributes: BTreeMap::new(),
-            later: None,
-            may_be_absent: false,
+            ..Definition::default()
         };
         let long = "é".repeat(VALUE_BYTES_MAX);
         definition.set("body", &long);

@@ -154,9 +154,10 @@ fn check_version(header: &Header) -> Result<()> {
     if header.format != FORMAT {
         return Err(refused("it is not a state-lab manifest"));
     }
-    if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&header.version) || header.encoding != ENCODING_VERSION {
+    if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&header.version) || header.encoding != ENCODING_VERSION
+    {
         return Err(refused(format!(
-            "it is of version {}.{}, and this state-lab reads {FORMAT_VERSION}.{ENCODING_VERSION}",
+            "it is of version {}.{}, and this state-lab reads {FORMAT_VERSION_MIN}.{ENCODING_VERSION} to {FORMAT_VERSION}.{ENCODING_VERSION}",
             header.version, header.encoding
         ))
         .with_hint("use the state-lab that wrote it"));
@@ -193,9 +194,14 @@ impl Builder {
         let (tables, sequences, invariants) = (Vec::new(), Vec::new(), Vec::new());
         let definitions = match header.version {
             FORMAT_VERSION => Definitions::Read(Vec::new()),
-            _ => Definitions::Unread("its manifest was written by a state-lab that did not read them".to_owned()),
+            _ => Definitions::Unread(
+                "its manifest was written by a state-lab that did not read them".to_owned(),
+            ),
         };
-        Self { manifest: Manifest { header, tables, sequences, definitions, invariants, pulse }, pulse: false }
+        Self {
+            manifest: Manifest { header, tables, sequences, definitions, invariants, pulse },
+            pulse: false,
+        }
     }
 
     fn push(&mut self, line: Line) -> Result<()> {

@@ -80,114 +80,29 @@ struct Kind {
     catalogues: &'static [&'static str],
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 3] = [
     Kind {
-        object: "definitions of tables",
-        what: "order of columns, defaults, NOT NULL, identity, expressions of generated columns, collations, storage, \
-               options, persistence, partition keys and bounds, schemas and partitioned tables without rows",
-        catalogues: &["pg_attrdef", "pg_attribute", "pg_class", "pg_namespace", "pg_partitioned_table"],
+        object: "subscriptions and replication",
+        what: "what subscriptions connect to and whether they are enabled, replication origins and slots",
+        catalogues: &["pg_replication_origin", "pg_subscription_rel"],
     },
     Kind {
-        object: "definitions of indexes and constraints",
-        what: "indexes, primary, foreign and unique keys, check, not-null and exclusion constraints, statistics objects",
-        catalogues: &[
-            "pg_constraint",
-            "pg_index",
-            "pg_statistic",
-            "pg_statistic_ext",
-            "pg_statistic_ext_data",
-        ],
-    },
-    Kind {
-        object: "definitions of sequences",
-        what: "type, start, minimum, maximum, cache, persistence and owning column",
-        catalogues: &["pg_sequence"],
-    },
-    Kind {
-        object: "views, functions and triggers",
-        what: "views and queries of materialised views, rules, triggers, event triggers, functions, procedures, \
-               aggregates, operators, operator classes, languages",
-        catalogues: &[
-            "pg_aggregate",
-            "pg_amop",
-            "pg_amproc",
-            "pg_event_trigger",
-            "pg_language",
-            "pg_opclass",
-            "pg_operator",
-            "pg_opfamily",
-            "pg_proc",
-            "pg_rewrite",
-            "pg_trigger",
-        ],
-    },
-    Kind {
-        object: "types and collations",
-        what: "types, domains, enums, ranges, casts, transforms, collations and their versions, conversions, text search",
-        catalogues: &[
-            "pg_cast",
-            "pg_collation",
-            "pg_conversion",
-            "pg_enum",
-            "pg_range",
-            "pg_transform",
-            "pg_ts_config",
-            "pg_ts_config_map",
-            "pg_ts_dict",
-            "pg_ts_parser",
-            "pg_ts_template",
-            "pg_type",
-        ],
-    },
-    Kind {
-        object: "extensions and foreign servers",
-        what: "extensions and their versions, access methods, foreign-data wrappers, servers, user mappings, \
-               definitions of foreign tables",
-        catalogues: &[
-            "pg_am",
-            "pg_extension",
-            "pg_foreign_data_wrapper",
-            "pg_foreign_server",
-            "pg_foreign_table",
-            "pg_user_mapping",
-        ],
-    },
-    Kind {
-        object: "publications and subscriptions",
-        what: "publications, subscriptions, replication origins and slots",
-        catalogues: &[
-            "pg_publication",
-            "pg_publication_namespace",
-            "pg_publication_rel",
-            "pg_replication_origin",
-            "pg_subscription",
-            "pg_subscription_rel",
-        ],
-    },
-    Kind {
-        object: "privileges and comments",
-        what: "owners and privileges of all but large objects, default privileges, row-level security and its policies, \
-               security labels, comments",
-        catalogues: &[
-            "pg_default_acl",
-            "pg_description",
-            "pg_init_privs",
-            "pg_policy",
-            "pg_seclabel",
-            "pg_shdescription",
-            "pg_shseclabel",
-        ],
+        object: "secrets of foreign servers",
+        what: "values of options that may be secrets, and of user mappings,",
+        catalogues: &[],
     },
     Kind {
         object: "roles, tablespaces and settings",
-        what: "roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale and \
-               privileges of the database",
+        what: "roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale, versions of \
+               collations, and privileges, comments and labels of databases and roles",
         catalogues: &[
             "pg_auth_members",
             "pg_authid",
             "pg_database",
             "pg_db_role_setting",
             "pg_parameter_acl",
+            "pg_shdescription",
+            "pg_shseclabel",
             "pg_tablespace",
         ],
     },

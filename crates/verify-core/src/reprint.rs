@@ -31,8 +31,13 @@ pub enum Context<'a> {
         /// As `pg_get_function_result` formats it.
         result: &'a str,
     },
-    /// A rule, `CREATE RULE … ON … TO …`.
-    Rule,
+    /// A rule of a relation.
+    Rule {
+        /// The relation.
+        of: &'a TableName,
+        /// Its name in the rule.
+        printed: &'a str,
+    },
 }
 
 /// What a server makes of an expression.
@@ -53,15 +58,19 @@ impl<'a> Context<'a> {
         match (definition.object_type.as_str(), attribute) {
             ("domain constraint", "check") => definition.attribute("base type").map(Self::Domain),
             ("trigger", "when") => of.map(Self::Trigger),
-            ("rule", "definition") => Some(Self::Rule),
+            ("rule", "definition") => {
+                Some(Self::Rule { of: of?, printed: definition.identity.split_once(" on ")?.1 })
+            }
             ("view" | "materialized view", "query") => Some(Self::Query),
             (_, "sql body") => Some(Self::Body {
                 arguments: definition.attribute("arguments").unwrap_or_default(),
                 result: definition.attribute("result")?,
             }),
-            (_, "check" | "default" | "generated as" | "expressions" | "where" | "using" | "with check" | "defaults") => {
-                Some(Self::Columns(of))
-            }
+            (
+                _,
+                "check" | "default" | "generated as" | "expressions" | "where" | "using" | "with check"
+                | "defaults",
+            ) => Some(Self::Columns(of)),
             _ => None,
         }
     }

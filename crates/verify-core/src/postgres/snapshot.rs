@@ -1,5 +1,6 @@
 //! A snapshot of a PostgreSQL database: a coordinating session that exports its snapshot, and what it found.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::types::Type;
@@ -21,7 +22,7 @@ use crate::manifest::Origin;
 use crate::plan::Limits;
 use crate::reprint::{Printed, Reprint};
 use crate::sequence::Sequence;
-use crate::table::TableName;
+use crate::table::{TableKind, TableName};
 
 /// Time that a reader waits for a lock that the coordinator holds already: what blocks it waits for the coordinator,
 /// and others queue up behind both. The coordinator reads the table then.
@@ -46,6 +47,15 @@ impl PostgresSnapshot {
     /// The name under which other sessions import the snapshot: `pg_dump --snapshot=…`.
     pub fn exported(&self) -> &str {
         &self.exported
+    }
+
+    fn read_definitions(&self, exported: Option<&str>) -> Result<Definitions> {
+        let settings = self.control().settings().clone();
+        open(&settings, self.limits)
+            .and_then(|mut connection| {
+                definitions::read(&mut connection, self.origin.source.server_version, exported)
+            })
+            .map_err(|error| error.while_doing("read the definitions"))
     }
 
     fn control(&self) -> MutexGuard<'_, Connection> {
@@ -93,16 +103,26 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn definitions(&self) -> Result<Definitions> {
-        definitions::read(&mut self.control(), self.origin.source.server_version)
-            .map_err(|error| error.while_doing("read the definitions"))
+        let mut definitions = self.read_definitions(Some(&self.exported))?;
+        let unread: BTreeSet<&TableName> =
+            definitions.unread().filter_map(|unread| unread.of.as_ref()).collect();
+        let tables = self
+            .tables
+            .iter()
+            .zip(&self.oids)
+            .filter(|(found, _)| found.filenode != 0 && found.table.kind == TableKind::Table);
+        let locked: Vec<u32> =
+            tables.filter(|(found, _)| unread.contains(&found.table.name)).map(|(_, oid)| *oid).collect();
+        if !locked.is_empty() {
+            let version = self.origin.source.server_version;
+            definitions::read_locked(&mut self.control(), version, &locked, &mut definitions)
+                .map_err(|error| error.while_doing("read the definitions of locked tables"))?;
+        }
+        Ok(definitions)
     }
 
     fn definitions_now(&self) -> Result<Definitions> {
-        let settings = self.control().settings().clone();
-        let mut connection = open(&settings, self.limits)?;
-        connection.begin_transaction(statements::BEGIN)?;
-        definitions::read(&mut connection, self.origin.source.server_version)
-            .map_err(|error| error.while_doing("read the definitions"))
+        self.read_definitions(None)
     }
 
     fn reprint(&self, printed: &[Printed<'_>]) -> Result<Vec<Reprint>> {

@@ -69,7 +69,7 @@ fn every_type_survives(from: u32, to: u32) -> Result<()> {
     target.psql(
         "restored",
         "CREATE TABLE odd.extension_owned (id int PRIMARY KEY, setting text);
-         INSERT INTO odd.extension_owned VALUES (1, 'a'), (2, 'b')",
+         INSERT INTO odd.extension_owned VALUES (1, 'a'), (2, 'b'); ALTER EXTENSION hstore ADD TABLE odd.extension_owned",
     )?;
     let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
     let found = (comparison.verdict(), summary(&comparison));
@@ -106,6 +106,7 @@ fn rows_that_a_dump_loads_into_other_partitions_are_no_difference() -> Result<()
         target.psql("template1", "CREATE TYPE shift AS ENUM ('a', 'b', 'c')")?;
         target.psql("postgres", "CREATE DATABASE restored TEMPLATE template1")?;
         let manifest = dumped_and_restored(&source, &target, options)?;
+        target.psql("restored", "DROP TYPE shift")?;
         let restored = postgres(&target, "restored")?;
         let comparison = verify(&manifest, &restored, &Plan::default(), &event::ignore)?;
         assert_eq!(

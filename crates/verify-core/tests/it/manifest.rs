@@ -3,16 +3,21 @@
 use proptest::prelude::*;
 use verify_core::ErrorKind;
 use verify_core::capture::capture;
+use verify_core::compare::compare;
+use verify_core::definition::Definitions;
 use verify_core::event;
+use verify_core::finding::Verdict;
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
 
-use crate::memory::{Memory, MemoryTable};
+use crate::memory::{Memory, MemoryTable, definition};
 
 fn manifest(rows: i64) -> Manifest {
     let tables =
         vec![MemoryTable::new("t", 0..rows), MemoryTable { keyed: false, ..MemoryTable::new("u", 0..5) }];
-    capture(&Memory { tables, ..Memory::default() }, &Plan::default(), &event::ignore).expect("a capture")
+    let definitions = vec![definition("table", "public.t", &[("owner", "alice")])];
+    capture(&Memory { tables, definitions, ..Memory::default() }, &Plan::default(), &event::ignore)
+        .expect("a capture")
 }
 
 fn bytes(manifest: &Manifest) -> Vec<u8> {
@@ -79,8 +84,28 @@ fn another_version_is_refused_by_name() {
     let mut manifest = manifest(3);
     manifest.header.version += 1;
     let error = Manifest::read(&bytes(&manifest)[..]).expect_err("another version");
-    assert_eq!(error.to_string(), "read the manifest: it is of version 2.1, and this state-lab reads 1.1");
+    assert_eq!(
+        error.to_string(),
+        "read the manifest: it is of version 3.1, and this state-lab reads 1.1 to 2.1"
+    );
     assert_eq!(error.hint(), Some("use the state-lab that wrote it"));
+}
+
+#[test]
+fn the_version_before_has_no_definitions() {
+    let mut old = manifest(3);
+    old.header.version = 1;
+    old.definitions = Definitions::Read(Vec::new());
+    let read = Manifest::read(&bytes(&old)[..]).expect("the version before");
+    assert!(matches!(&read.definitions, Definitions::Unread(reason) if reason.contains("did not read them")));
+    let comparison = compare(&read, &manifest(3));
+    assert_eq!(comparison.verdict(), Verdict::Inconclusive, "{comparison:?}");
+}
+
+#[test]
+fn definitions_that_could_not_be_read_come_back_as_such() {
+    let unread = Manifest { definitions: Definitions::Unread("permission denied".to_owned()), ..manifest(3) };
+    assert_eq!(Manifest::read(&bytes(&unread)[..]).expect("whole"), unread);
 }
 
 #[test]
@@ -94,5 +119,5 @@ fn it_is_json_lines_behind_plain_zstd() {
             line.as_object().and_then(|line| line.keys().next().cloned()).expect("an object of one member")
         })
         .collect();
-    assert_eq!(kinds, ["header", "table", "table", "pulse", "trailer"]);
+    assert_eq!(kinds, ["header", "table", "table", "definition", "pulse", "trailer"]);
 }

@@ -78,6 +78,18 @@ impl MemoryTable {
     }
 }
 
+/// A definition with these attributes.
+pub(crate) fn definition(object_type: &str, identity: &str, attributes: &[(&str, &str)]) -> Definition {
+    let attributes =
+        attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Definition {
+        object_type: object_type.to_owned(),
+        identity: identity.to_owned(),
+        attributes,
+        ..Definition::default()
+    }
+}
+
 /// A database, and what shall go wrong with it.
 #[derive(Default)]
 pub(crate) struct Memory {

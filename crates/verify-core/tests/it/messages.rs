@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use verify_core::capture::capture;
 use verify_core::compare::{Comparison, Coverage, compare};
 use verify_core::database::{Deviation, NOT_POPULATED, Placement};
+use verify_core::definition::{Definition, Definitions};
 use verify_core::digest::HashKey;
 use verify_core::event;
 use verify_core::finding::{Code, Finding, Severity};
@@ -20,7 +21,7 @@ use verify_core::table::{Column, Encoding, PartitionLevel, PartitionStrategy, Ta
 use verify_core::timeline::Rto;
 use verify_core::verify::verify;
 
-use crate::memory::{Memory, MemoryTable};
+use crate::memory::{Memory, MemoryTable, definition};
 
 /// Codes whose findings come from a server or from files; the tests of those have their texts.
 const OUTSIDE: [&str; 5] =
@@ -102,7 +103,7 @@ fn verified(source: &Memory, restored: &Memory) -> Comparison {
 
 /// Comparisons that together have every finding in every form.
 fn comparisons() -> Vec<Comparison> {
-    let changes: Vec<Change> = [&TABLES[..], &SEQUENCES, &INVARIANTS, &OTHERS].concat();
+    let changes: Vec<Change> = [&TABLES[..], &SEQUENCES, &DEFINITIONS, &INVARIANTS, &OTHERS].concat();
     let changed = changes.into_iter().map(|change| {
         let (mut source, mut restored) = (captured(&ten()), captured(&ten()));
         change(&mut source, &mut restored);
@@ -161,6 +162,8 @@ fn of_databases() -> Vec<Comparison> {
         verified(&source(), &disturbed("t_0", moved(Placement::Right))),
         compare(&captured(&source()), &captured(&moved(Placement::Right))),
         verified(&ten(), &disturbed("t", ten())),
+        verified(&defined("price BETWEEN 1 AND 9"), &defined("price >= 1")),
+        verified(&defined("price >= 1"), &defined("price ?")),
         verified(&ten(), &deviating(Deviation::Unproven("rows were pruned".into()))),
         verified(&ten(), &deviating(Deviation::Older("it ends at 0/1".into()))),
     ]
@@ -226,6 +229,49 @@ const TABLES: [Change; 21] = [
         change_sum(restored);
     },
 ];
+
+const DEFINITIONS: [Change; 8] = [
+    |source, _| source.definitions = Definitions::Unread("permission denied".into()),
+    |_, restored| restored.definitions = Definitions::Unread("permission denied".into()),
+    |source, _| {
+        source.definitions = Definitions::Read(vec![definition("index", "public.i", &[("unique", "yes")])])
+    },
+    |source, _| {
+        source.definitions = Definitions::Read(vec![definition("index", "public.i", &[("valid", "no")])])
+    },
+    |_, restored| restored.definitions = Definitions::Read(vec![definition("policy", "p on public.t", &[])]),
+    |source, restored| {
+        let function = |attributes: &[(&str, &str)]| {
+            Definitions::Read(vec![definition("function", "public.f()", attributes)])
+        };
+        source.definitions =
+            function(&[("owner", "alice"), ("body", "BEGIN\n  RETURN 1;\nEND"), ("cost", "7")]);
+        restored.definitions = function(&[("owner", "b\u{1b}ob"), ("body", "BEGIN\n  RETURN 2;\nEND")]);
+    },
+    |source, restored| {
+        let extension =
+            |version| Definitions::Read(vec![definition("extension", "hstore", &[("version", version)])]);
+        source.definitions = extension("1.7");
+        restored.definitions = extension("1.8");
+    },
+    |source, _| {
+        let unread = Definition {
+            of: Some(name("t")),
+            unread: Some("another session locks it".into()),
+            ..definition("table", "public.t", &[])
+        };
+        source.definitions = Definitions::Read(vec![unread]);
+    },
+];
+
+/// Ten rows with a constraint.
+fn defined(check: &str) -> Memory {
+    let constraint = Definition {
+        of: Some(name("t")),
+        ..definition("table constraint", "c on public.t", &[("check", check)])
+    };
+    Memory { definitions: vec![constraint], ..ten() }
+}
 
 const SEQUENCES: [Change; 10] = [
     |source, _| source.sequences = vec![sequence(1)],

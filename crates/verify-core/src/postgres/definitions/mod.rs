@@ -3,44 +3,127 @@
 mod reprint;
 mod statements;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::Connection;
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use super::savepoint::guarded;
+use super::statements::{BEGIN, import, set_local};
 use crate::definition::{Definition, Definitions};
 use crate::error::Result;
 use crate::table::TableName;
+use statements::Scope;
 
 pub(super) use reprint::reprint;
 
 /// Columns of each statement before the attributes: type, identity, schema and name of the relation.
 const HEAD: usize = 4;
 
-/// Reads all definitions within the open transaction.
-pub(super) fn read(connection: &mut Connection, server_version: u32) -> Result<Definitions> {
-    let mut found = BTreeMap::new();
-    for sql in statements::all(server_version) {
-        match guarded(connection, |connection| connection.query_text(&sql))? {
-            Ok(rows) => add(&mut found, &rows)?,
-            Err(error) => return Ok(Definitions::Unread(error.to_string())),
+/// Maximum number of attempts: relations can be locked and dropped at any time.
+const ATTEMPTS_MAX: usize = 3;
+/// Time to wait for a lock that another session holds, to print a definition.
+const LOCK_TIMEOUT_MS: u32 = 200;
+
+/// Reads all definitions in a transaction of `connection` that sees the snapshot `exported`, or the present. It is a short one: the
+/// server locks what it prints until the end.
+pub(super) fn read(
+    connection: &mut Connection,
+    server_version: u32,
+    exported: Option<&str>,
+) -> Result<Definitions> {
+    let begin = match exported {
+        Some(exported) => format!("{BEGIN}; {}", import(exported)),
+        None => BEGIN.to_owned(),
+    };
+    connection.begin_transaction(&begin)?;
+    connection.execute(&set_local("lock_timeout", &LOCK_TIMEOUT_MS.to_string()))?;
+    let definitions = read_within(connection, server_version)?;
+    connection.execute("ROLLBACK")?;
+    Ok(definitions)
+}
+
+fn read_within(connection: &mut Connection, server_version: u32) -> Result<Definitions> {
+    let mut out_of_reach = Vec::new();
+    let mut answer = Definitions::Unread("they were not read".to_owned());
+    for _ in 0..ATTEMPTS_MAX {
+        match guarded(connection, |connection| read_once(connection, server_version, &out_of_reach))? {
+            Ok(definitions) => return Ok(Definitions::Read(definitions)),
+            Err(error) => answer = Definitions::Unread(error.to_string()),
         }
+        out_of_reach = connection.query(statements::OUT_OF_REACH)?;
     }
-    Ok(Definitions::Read(found.into_values().collect()))
+    Ok(answer)
+}
+
+/// Reads the definitions of the tables `oids`, which the open transaction of `connection` has locked already: others wait behind a
+/// session that waits for those locks.
+pub(super) fn read_locked(
+    connection: &mut Connection,
+    server_version: u32,
+    oids: &[u32],
+    definitions: &mut Definitions,
+) -> Result<()> {
+    let Definitions::Read(known) = definitions else { return Ok(()) };
+    let mut found = BTreeMap::new();
+    connection.execute("SAVEPOINT state_lab_definitions")?;
+    let read = guarded(connection, |connection| {
+        for sql in statements::all(server_version, &Scope::Only(oids)) {
+            add(&mut found, &connection.query_text(&sql)?);
+        }
+        Ok(())
+    })?;
+    // Releases what was locked to print them.
+    connection
+        .execute("ROLLBACK TO SAVEPOINT state_lab_definitions; RELEASE SAVEPOINT state_lab_definitions")?;
+    if read.is_ok() {
+        let keys: BTreeSet<_> = found.keys().cloned().collect();
+        known.retain(|definition| !keys.contains(&definition.owned_key()));
+        known.extend(found.into_values());
+        known.sort_by(|a, b| a.key().cmp(&b.key()));
+    }
+    Ok(())
+}
+
+/// Reads the definitions of all but the relations that are out of reach.
+fn read_once(
+    connection: &mut Connection,
+    server_version: u32,
+    out_of_reach: &[Row],
+) -> Result<Vec<Definition>> {
+    let mut found = BTreeMap::new();
+    let skipped: Vec<u32> = out_of_reach.iter().map(|row| row.number(4)).collect::<Result<_>>()?;
+    for sql in statements::all(server_version, &Scope::Without(&skipped)) {
+        add(&mut found, &connection.query_text(&sql)?);
+    }
+    for row in out_of_reach {
+        let dropped = row.flag(5)?;
+        let reason = if dropped {
+            "it was dropped meanwhile"
+        } else {
+            "another session locks it, or what it is made of"
+        };
+        let definition = Definition {
+            object_type: row.text(0)?.to_owned(),
+            identity: row.text(1)?.to_owned(),
+            of: Some(TableName::new(row.text(2)?, row.text(3)?)),
+            may_be_absent: dropped,
+            unread: Some(reason.to_owned()),
+            ..Definition::default()
+        };
+        found.insert(definition.owned_key(), definition);
+    }
+    Ok(found.into_values().collect())
 }
 
 /// Adds rows; several statements may know attributes of one object.
-fn add(found: &mut BTreeMap<(String, String), Definition>, rows: &Rows) -> Result<()> {
+fn add(found: &mut BTreeMap<(String, String), Definition>, rows: &Rows) {
     for row in &rows.rows {
         let (Some(object_type), Some(identity)) = (row.get(0), row.get(1)) else { continue };
         let key = (object_type.to_owned(), identity.to_owned());
         let definition = found.entry(key).or_insert_with(|| Definition {
             object_type: object_type.to_owned(),
             identity: identity.to_owned(),
-            of: None,
-            attributes: BTreeMap::new(),
-            later: None,
-            may_be_absent: false,
+            ..Definition::default()
         });
         if let (Some(schema), Some(name)) = (row.get(2), row.get(3)) {
             definition.of = Some(TableName::new(schema, name));
@@ -51,5 +134,4 @@ fn add(found: &mut BTreeMap<(String, String), Definition>, rows: &Rows) -> Resul
             }
         }
     }
-    Ok(())
 }

@@ -4,19 +4,45 @@
 //! its attributes, named as their columns. An attribute with its default value is NULL, so that versions of PostgreSQL that lack it
 //! agree.
 
+/// Relations of other sessions' exclusive locks, those that were dropped after the transaction's snapshot, and what is printed from
+/// either: no definition of them can be read. Type, identity, schema, name, object id, and whether it was dropped.
+pub(super) const OUT_OF_REACH: &str = "WITH RECURSIVE blocked (oid) AS ( \
+      SELECT l.relation FROM pg_catalog.pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' \
+        AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() \
+        AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
+      UNION SELECT c.oid FROM pg_catalog.pg_class c WHERE pg_catalog.pg_table_is_visible(c.oid) IS NULL \
+      UNION SELECT coalesce(r.ev_class, p.polrelid) FROM blocked b JOIN pg_catalog.pg_depend d \
+        ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = b.oid \
+      LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid \
+      LEFT JOIN pg_catalog.pg_policy p ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid = d.objid \
+      WHERE r.oid IS NOT NULL OR p.oid IS NOT NULL) \
+    SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END, \
+      pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname), n.nspname, c.relname, c.oid, \
+      pg_catalog.pg_table_is_visible(c.oid) IS NULL \
+    FROM blocked b JOIN pg_catalog.pg_class c ON c.oid = b.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+/// Relations whose definitions are read; objects that belong to no relation always are.
+pub(super) enum Scope<'a> {
+    /// All but these.
+    Without(&'a [u32]),
+    /// Only these.
+    Only(&'a [u32]),
+}
+
 /// The statements for a server of this `server_version_num`.
-pub(super) fn all(version: u32) -> Vec<String> {
+pub(super) fn all(version: u32, scope: &Scope<'_>) -> Vec<String> {
+    let kept = &kept(scope);
     let since = |first: u32, sql: &'static str| if version >= first { sql } else { "NULL" };
     vec![
         schemas(),
-        relations(since),
-        sequences(),
-        columns(since),
-        constraints(since),
-        indexes(since),
-        triggers(),
-        rules(),
-        policies(),
+        relations(since, kept),
+        sequences(kept),
+        columns(since, kept),
+        constraints(since, kept),
+        indexes(since, kept),
+        triggers(kept),
+        rules(kept),
+        policies(kept),
         functions(since),
         aggregates(),
         types(since),
@@ -34,9 +60,9 @@ pub(super) fn all(version: u32) -> Vec<String> {
         foreign_data(),
         event_triggers(),
         publications(since),
-        published(version),
+        published(version, kept),
         subscriptions(),
-        statistics(since),
+        statistics(since, kept),
         default_privileges(),
         system_privileges(),
         comments(),
@@ -46,7 +72,9 @@ pub(super) fn all(version: u32) -> Vec<String> {
 
 /// The object `oid` of a catalogue, as `i`.
 fn object(catalogue: &str, oid: &str) -> String {
-    format!("CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.{catalogue}'::pg_catalog.regclass, {oid}, 0) i")
+    format!(
+        "CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.{catalogue}'::pg_catalog.regclass, {oid}, 0) i"
+    )
 }
 
 /// The extension that an object belongs to.
@@ -134,12 +162,24 @@ fn unless(condition: &str, name: &str) -> String {
     format!("CASE WHEN NOT {condition} THEN 'no' END AS \"{name}\"")
 }
 
-/// Relations of users that outlive their session, and belong neither to TOAST nor to the system.
-const KEPT: &str = "c.relpersistence <> 't' AND c.oid >= 16384 AND c.relnamespace <> 'pg_toast'::pg_catalog.regnamespace";
+/// True of relations of users, as `c`, that outlive their session, do not belong to TOAST, and are in `scope`.
+fn kept(scope: &Scope<'_>) -> String {
+    let (comparison, oids) = match scope {
+        Scope::Without(oids) => ("<> ALL", oids),
+        Scope::Only(oids) => ("= ANY", oids),
+    };
+    let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+    format!(
+        "c.relpersistence <> 't' AND c.oid >= 16384 AND c.relnamespace <> 'pg_toast'::pg_catalog.regnamespace \
+         AND c.oid {comparison} ('{{{}}}'::pg_catalog.oid[])",
+        oids.join(",")
+    )
+}
 
 /// Object ids below 16384 are the system's own.
 fn schemas() -> String {
-    let (object, extension, owner) = (object("pg_namespace", "n.oid"), extension("pg_namespace", "n.oid"), owner("n.nspowner"));
+    let (object, extension, owner) =
+        (object("pg_namespace", "n.oid"), extension("pg_namespace", "n.oid"), owner("n.nspowner"));
     let privileges = privileges("n.nspacl", "'n'", "n.nspowner");
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, {privileges} FROM pg_catalog.pg_namespace n {object} \
@@ -147,9 +187,11 @@ fn schemas() -> String {
     )
 }
 
-fn relations(since: impl Fn(u32, &'static str) -> &'static str) -> String {
-    let (object, extension, owner) = (object("pg_class", "c.oid"), extension("pg_class", "c.oid"), owner("c.relowner"));
-    let privileges = privileges("c.relacl", "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END", "c.relowner");
+fn relations(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> String {
+    let (object, extension, owner) =
+        (object("pg_class", "c.oid"), extension("pg_class", "c.oid"), owner("c.relowner"));
+    let privileges =
+        privileges("c.relacl", "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END", "c.relowner");
     let options = sorted(
         "c.reloptions || (SELECT pg_catalog.array_agg('toast.' || o.item) FROM pg_catalog.unnest(t.reloptions) o (item))",
         "options",
@@ -179,11 +221,11 @@ fn relations(since: impl Fn(u32, &'static str) -> &'static str) -> String {
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_class t ON t.oid = c.reltoastrelid \
          LEFT JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = c.oid {object} \
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {KEPT}"
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {kept}"
     )
 }
 
-fn sequences() -> String {
+fn sequences(kept: &str) -> String {
     let object = object("pg_class", "c.oid");
     format!(
         "SELECT i.type, i.identity, n.nspname, c.relname, pg_catalog.format_type(s.seqtypid, NULL) AS \"data type\", \
@@ -195,12 +237,12 @@ fn sequences() -> String {
               AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') \
             LIMIT 1) AS \"owned by\" \
          FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE {KEPT}"
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE {kept}"
     )
 }
 
 /// Columns. A NOT NULL constraint, an object of its own from PostgreSQL 18 on, is an attribute of its column.
-fn columns(since: impl Fn(u32, &'static str) -> &'static str) -> String {
+fn columns(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> String {
     let collation = collation("nullif(a.attcollation, t.typcollation)");
     let privileges = privileges("a.attacl", "'c'", "c.relowner");
     let foreign = foreign_options("a.attfdwoptions").replace("AS options", "AS \"foreign options\"");
@@ -228,13 +270,13 @@ fn columns(since: impl Fn(u32, &'static str) -> &'static str) -> String {
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum) i \
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND a.attnum > 0 AND NOT a.attisdropped AND {KEPT}"
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND a.attnum > 0 AND NOT a.attisdropped AND {kept}"
     )
 }
 
 /// Constraints except NOT NULL, which columns have, and constraint triggers. A foreign key that a partition has of its parent is
 /// named by the parent's, as a restore names it anew; those that refer to a single partition follow from others.
-fn constraints(since: impl Fn(u32, &'static str) -> &'static str) -> String {
+fn constraints(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> String {
     let enforced = since(180_000, "CASE WHEN NOT k.conenforced THEN 'no' END");
     let unvalidated = unless("k.convalidated", "validated");
     let no_inherit = flag("k.connoinherit AND k.contype = 'c'", "no inherit");
@@ -252,20 +294,24 @@ fn constraints(since: impl Fn(u32, &'static str) -> &'static str) -> String {
          LEFT JOIN pg_catalog.pg_class c ON c.oid = k.conrelid LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_constraint p ON p.oid = k.conparentid AND k.contype = 'f' \
          CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, 0) i \
-         WHERE k.contype IN ('c', 'f', 'p', 'u', 'x') AND k.oid >= 16384 AND coalesce(c.relpersistence <> 't', true) \
+         WHERE k.contype IN ('c', 'f', 'p', 'u', 'x') AND k.oid >= 16384 AND coalesce({kept}, true) \
            AND k.conrelid IS DISTINCT FROM p.conrelid"
     )
 }
 
-fn indexes(since: impl Fn(u32, &'static str) -> &'static str) -> String {
+fn indexes(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> String {
     let (object, extension) = (object("pg_class", "c.oid"), extension("pg_class", "c.oid"));
     let nulls = since(150_000, "CASE WHEN x.indnullsnotdistinct THEN 'yes' END");
     let class = name_of("pg_opclass", "opc", "x.indclass[k - 1]");
     let collation = collation("nullif(x.indcollation[k - 1], coalesce(ta.attcollation, xt.typcollation))");
     let options = sorted("c.reloptions", "options");
-    let (unique, primary, exclusion) =
-        (flag("x.indisunique", "unique"), flag("x.indisprimary", "primary key"), flag("x.indisexclusion", "exclusion"));
-    let (clustered, immediate) = (flag("x.indisclustered", "clustered"), unless("x.indimmediate", "immediate"));
+    let (unique, primary, exclusion) = (
+        flag("x.indisunique", "unique"),
+        flag("x.indisprimary", "primary key"),
+        flag("x.indisexclusion", "exclusion"),
+    );
+    let (clustered, immediate) =
+        (flag("x.indisclustered", "clustered"), unless("x.indimmediate", "immediate"));
     let valid = unless("(x.indisvalid AND x.indisready AND x.indislive)", "valid");
     format!(
         "SELECT i.type, i.identity, tn.nspname, t.relname, {extension}, a.amname AS method, {unique}, {primary}, {exclusion}, {immediate}, \
@@ -285,13 +331,14 @@ fn indexes(since: impl Fn(u32, &'static str) -> &'static str) -> String {
            pg_catalog.pg_get_expr(x.indexprs, x.indrelid) AS expressions, pg_catalog.pg_get_expr(x.indpred, x.indrelid) AS \"where\", \
            (SELECT h.inhparent::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid) AS \"part of\" \
          FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid JOIN pg_catalog.pg_am a ON a.oid = c.relam \
-         JOIN pg_catalog.pg_class t ON t.oid = x.indrelid JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace {object} WHERE {KEPT}"
+         JOIN pg_catalog.pg_class t ON t.oid = x.indrelid JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace {object} WHERE {}",
+        kept.replace("c.", "t.")
     )
 }
 
 /// Triggers except internal ones. One that a partition has of its parent is named by the parent's. Definitions without the name,
 /// which such a one may have from before PostgreSQL 15, and without the condition.
-fn triggers() -> String {
+fn triggers(kept: &str) -> String {
     let condition = r"'^(.{35,}) WHEN \((.+)\) EXECUTE FUNCTION'";
     format!(
         "SELECT i.type, CASE WHEN p.oid IS NULL THEN i.identity ELSE 'on ' || g.tgrelid::pg_catalog.regclass::pg_catalog.text || ' of ' \
@@ -306,21 +353,21 @@ fn triggers() -> String {
          CROSS JOIN LATERAL pg_catalog.pg_get_triggerdef(g.oid) f (text) \
          CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_trigger'::pg_catalog.regclass, g.oid, 0) i \
          WHERE (NOT g.tgisinternal OR p.oid IS NOT NULL AND NOT EXISTS \
-             (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid = g.tgconstraint AND k.contype = 'f')) AND {KEPT}"
+             (SELECT FROM pg_catalog.pg_constraint k WHERE k.oid = g.tgconstraint AND k.contype = 'f')) AND {kept}"
     )
 }
 
-fn rules() -> String {
+fn rules(kept: &str) -> String {
     let object = object("pg_rewrite", "r.oid");
     format!(
         "SELECT i.type, i.identity, n.nspname, c.relname, pg_catalog.pg_get_ruledef(r.oid) AS definition, \
            CASE r.ev_enabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END AS enabled \
          FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE r.rulename <> '_RETURN' AND {KEPT}"
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE r.rulename <> '_RETURN' AND {kept}"
     )
 }
 
-fn policies() -> String {
+fn policies(kept: &str) -> String {
     let object = object("pg_policy", "p.oid");
     let restrictive = unless("p.polpermissive", "permissive");
     format!(
@@ -330,12 +377,13 @@ fn policies() -> String {
               ORDER BY pg_catalog.pg_get_userbyid(r)) FROM pg_catalog.unnest(p.polroles) r) AS roles, \
            pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using, pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS \"with check\" \
          FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE {KEPT}"
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE {kept}"
     )
 }
 
 fn functions(since: impl Fn(u32, &'static str) -> &'static str) -> String {
-    let (object, extension, owner) = (object("pg_proc", "p.oid"), extension("pg_proc", "p.oid"), owner("p.proowner"));
+    let (object, extension, owner) =
+        (object("pg_proc", "p.oid"), extension("pg_proc", "p.oid"), owner("p.proowner"));
     let privileges = privileges("p.proacl", "'f'", "p.proowner");
     let body = since(140_000, "pg_catalog.pg_get_function_sqlbody(p.oid)");
     let settings = sorted("p.proconfig", "settings");
@@ -358,7 +406,8 @@ fn functions(since: impl Fn(u32, &'static str) -> &'static str) -> String {
 }
 
 fn aggregates() -> String {
-    let (object, extension, owner) = (object("pg_proc", "p.oid"), extension("pg_proc", "p.oid"), owner("p.proowner"));
+    let (object, extension, owner) =
+        (object("pg_proc", "p.oid"), extension("pg_proc", "p.oid"), owner("p.proowner"));
     let privileges = privileges("p.proacl", "'f'", "p.proowner");
     let functions: Vec<String> = [
         ("aggtransfn", "transition"),
@@ -393,21 +442,36 @@ fn aggregates() -> String {
 
 /// Types except those of tables, and the array and multirange types that others bring along.
 fn types(since: impl Fn(u32, &'static str) -> &'static str) -> String {
-    let (object, extension, owner) = (object("pg_type", "t.oid"), extension("pg_type", "t.oid"), owner("t.typowner"));
+    let (object, extension, owner) =
+        (object("pg_type", "t.oid"), extension("pg_type", "t.oid"), owner("t.typowner"));
     let privileges = privileges("t.typacl", "'T'", "t.typowner");
-    let collation = collation("CASE t.typtype WHEN 'd' THEN nullif(t.typcollation, b.typcollation) ELSE t.typcollation END");
+    let collation = collation(
+        "CASE t.typtype WHEN 'd' THEN nullif(t.typcollation, b.typcollation) ELSE t.typcollation END",
+    );
     let range_collation = self::collation("r.rngcollation");
     let class = name_of("pg_opclass", "opc", "r.rngsubopc");
     let multirange = since(140_000, "pg_catalog.format_type(nullif(r.rngmultitypid, 0), NULL)");
-    let subscript = since(140_000, "CASE WHEN t.typsubscript <> 0 THEN t.typsubscript::pg_catalog.oid::pg_catalog.regprocedure::pg_catalog.text END");
-    let functions: Vec<String> = ["input", "output", "receive", "send", "modin", "modout", "analyze"]
-        .iter()
-        .map(|name| {
-            format!(
-                "CASE WHEN t.typtype = 'b' AND t.typ{name} <> 0 THEN t.typ{name}::pg_catalog.oid::pg_catalog.regprocedure::pg_catalog.text END AS {name}"
-            )
-        })
-        .collect();
+    let subscript = since(
+        140_000,
+        "CASE WHEN t.typsubscript <> 0 THEN t.typsubscript::pg_catalog.oid::pg_catalog.regprocedure::pg_catalog.text END",
+    );
+    let functions: Vec<String> = [
+        ("typinput", "input"),
+        ("typoutput", "output"),
+        ("typreceive", "receive"),
+        ("typsend", "send"),
+        ("typmodin", "modifiers in"),
+        ("typmodout", "modifiers out"),
+        ("typanalyze", "analyze"),
+    ]
+    .iter()
+    .map(|(column, name)| {
+        format!(
+            "CASE WHEN t.typtype = 'b' AND t.{column} <> 0 \
+               THEN t.{column}::pg_catalog.oid::pg_catalog.regprocedure::pg_catalog.text END AS \"{name}\""
+        )
+    })
+    .collect();
     let functions = functions.join(", ");
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, {privileges}, {functions}, {subscript} AS subscript, \
@@ -433,7 +497,8 @@ fn types(since: impl Fn(u32, &'static str) -> &'static str) -> String {
 }
 
 fn collations(version: u32) -> String {
-    let (object, extension, owner) = (object("pg_collation", "o.oid"), extension("pg_collation", "o.oid"), owner("o.collowner"));
+    let (object, extension, owner) =
+        (object("pg_collation", "o.oid"), extension("pg_collation", "o.oid"), owner("o.collowner"));
     let locale = match version {
         170_000.. => "o.colllocale",
         150_000.. => "o.colliculocale",
@@ -461,7 +526,8 @@ fn casts() -> String {
 }
 
 fn operators() -> String {
-    let (object, extension, owner) = (object("pg_operator", "o.oid"), extension("pg_operator", "o.oid"), owner("o.oprowner"));
+    let (object, extension, owner) =
+        (object("pg_operator", "o.oid"), extension("pg_operator", "o.oid"), owner("o.oprowner"));
     let (merges, hashes) = (flag("o.oprcanmerge", "merges"), flag("o.oprcanhash", "hashes"));
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, o.oprcode::pg_catalog.text AS function, {merges}, {hashes}, \
@@ -475,7 +541,8 @@ fn operators() -> String {
 }
 
 fn operator_families() -> String {
-    let (object, extension, owner) = (object("pg_opfamily", "f.oid"), extension("pg_opfamily", "f.oid"), owner("f.opfowner"));
+    let (object, extension, owner) =
+        (object("pg_opfamily", "f.oid"), extension("pg_opfamily", "f.oid"), owner("f.opfowner"));
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, \
            (SELECT pg_catalog.string_agg(m.item, ', ' ORDER BY m.item COLLATE pg_catalog.\"C\") FROM ( \
@@ -490,7 +557,8 @@ fn operator_families() -> String {
 }
 
 fn operator_classes() -> String {
-    let (object, extension, owner) = (object("pg_opclass", "o.oid"), extension("pg_opclass", "o.oid"), owner("o.opcowner"));
+    let (object, extension, owner) =
+        (object("pg_opclass", "o.oid"), extension("pg_opclass", "o.oid"), owner("o.opcowner"));
     let family = name_of("pg_opfamily", "opf", "o.opcfamily");
     let default = flag("o.opcdefault", "is default");
     format!(
@@ -501,7 +569,8 @@ fn operator_classes() -> String {
 }
 
 fn conversions() -> String {
-    let (object, extension, owner) = (object("pg_conversion", "k.oid"), extension("pg_conversion", "k.oid"), owner("k.conowner"));
+    let (object, extension, owner) =
+        (object("pg_conversion", "k.oid"), extension("pg_conversion", "k.oid"), owner("k.conowner"));
     let default = flag("k.condefault", "is default");
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, k.conproc::pg_catalog.text AS function, {default}, \
@@ -511,10 +580,14 @@ fn conversions() -> String {
 }
 
 fn languages() -> String {
-    let (object, extension, owner) = (object("pg_language", "l.oid"), extension("pg_language", "l.oid"), owner("l.lanowner"));
+    let (object, extension, owner) =
+        (object("pg_language", "l.oid"), extension("pg_language", "l.oid"), owner("l.lanowner"));
     let privileges = privileges("l.lanacl", "'l'", "l.lanowner");
-    let (handler, inline, validator) =
-        (function("l.lanplcallfoid", "handler"), function("l.laninline", "inline"), function("l.lanvalidator", "validator"));
+    let (handler, inline, validator) = (
+        function("l.lanplcallfoid", "handler"),
+        function("l.laninline", "inline"),
+        function("l.lanvalidator", "validator"),
+    );
     let untrusted = unless("l.lanpltrusted", "trusted");
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, {privileges}, {handler}, {inline}, {validator}, {untrusted} \
@@ -549,7 +622,12 @@ fn text_search() -> String {
             "NULL::pg_catalog.oid",
             "pg_catalog.concat_ws(', ', o.prsstart, o.prstoken, o.prsend, o.prsheadline, o.prslextype)",
         ),
-        ("pg_ts_template", "tmpl", "NULL::pg_catalog.oid", "pg_catalog.concat_ws(', ', o.tmplinit, o.tmpllexize)"),
+        (
+            "pg_ts_template",
+            "tmpl",
+            "NULL::pg_catalog.oid",
+            "pg_catalog.concat_ws(', ', o.tmplinit, o.tmpllexize)",
+        ),
         (
             "pg_ts_dict",
             "dict",
@@ -594,10 +672,13 @@ fn extensions() -> String {
 
 /// Wrappers, servers, and user mappings: of these only the names of the options.
 fn foreign_data() -> String {
-    let (wrapper, wrapper_extension) = (object("pg_foreign_data_wrapper", "w.oid"), extension("pg_foreign_data_wrapper", "w.oid"));
-    let (server, server_extension) = (object("pg_foreign_server", "s.oid"), extension("pg_foreign_server", "s.oid"));
+    let (wrapper, wrapper_extension) =
+        (object("pg_foreign_data_wrapper", "w.oid"), extension("pg_foreign_data_wrapper", "w.oid"));
+    let (server, server_extension) =
+        (object("pg_foreign_server", "s.oid"), extension("pg_foreign_server", "s.oid"));
     let mapping = object("pg_user_mapping", "u.umid");
-    let (wrapper_options, server_options) = (foreign_options("w.fdwoptions"), foreign_options("s.srvoptions"));
+    let (wrapper_options, server_options) =
+        (foreign_options("w.fdwoptions"), foreign_options("s.srvoptions"));
     let (wrapper_privileges, server_privileges) =
         (privileges("w.fdwacl", "'F'", "w.fdwowner"), privileges("s.srvacl", "'S'", "s.srvowner"));
     let (wrapper_owner, server_owner) = (owner("w.fdwowner"), owner("s.srvowner"));
@@ -617,7 +698,8 @@ fn foreign_data() -> String {
 }
 
 fn event_triggers() -> String {
-    let (object, extension, owner) = (object("pg_event_trigger", "g.oid"), extension("pg_event_trigger", "g.oid"), owner("g.evtowner"));
+    let (object, extension, owner) =
+        (object("pg_event_trigger", "g.oid"), extension("pg_event_trigger", "g.oid"), owner("g.evtowner"));
     let (function, tags) = (function("g.evtfoid", "function"), sorted("g.evttags", "tags"));
     format!(
         "SELECT i.type, i.identity, NULL, NULL, {extension}, {owner}, g.evtevent AS event, {function}, {tags}, \
@@ -639,7 +721,7 @@ fn publications(since: impl Fn(u32, &'static str) -> &'static str) -> String {
 }
 
 /// Tables of publications with their row filters and columns, and schemas.
-fn published(version: u32) -> String {
+fn published(version: u32, kept: &str) -> String {
     let object = object("pg_publication_rel", "p.oid");
     let (filter, columns) = if version >= 150_000 {
         (
@@ -653,13 +735,15 @@ fn published(version: u32) -> String {
     let tables = format!(
         "SELECT i.type, i.identity, n.nspname AS of_schema, c.relname AS of_name, {filter} AS \"where\", {columns} AS columns \
          FROM pg_catalog.pg_publication_rel p JOIN pg_catalog.pg_class c ON c.oid = p.prrelid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object}"
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE {kept}"
     );
     if version < 150_000 {
         return tables;
     }
     let object = self::object("pg_publication_namespace", "p.oid");
-    format!("{tables} UNION ALL SELECT i.type, i.identity, NULL, NULL, NULL, NULL FROM pg_catalog.pg_publication_namespace p {object}")
+    format!(
+        "{tables} UNION ALL SELECT i.type, i.identity, NULL, NULL, NULL, NULL FROM pg_catalog.pg_publication_namespace p {object}"
+    )
 }
 
 /// Subscriptions of this database, without what they connect to, and whether they are enabled: a restore leaves that out.
@@ -673,7 +757,7 @@ fn subscriptions() -> String {
     )
 }
 
-fn statistics(since: impl Fn(u32, &'static str) -> &'static str) -> String {
+fn statistics(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> String {
     let (object, owner) = (object("pg_statistic_ext", "s.oid"), owner("s.stxowner"));
     let expressions = since(140_000, "pg_catalog.pg_get_expr(s.stxexprs, s.stxrelid)");
     format!(
@@ -682,13 +766,16 @@ fn statistics(since: impl Fn(u32, &'static str) -> &'static str) -> String {
            (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE pg_catalog.\"C\") \
             FROM pg_catalog.pg_attribute a WHERE a.attrelid = s.stxrelid AND a.attnum = ANY (s.stxkeys)) AS columns \
          FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_class c ON c.oid = s.stxrelid \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object}"
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace {object} WHERE {kept}"
     )
 }
 
 fn default_privileges() -> String {
     let object = object("pg_default_acl", "d.oid");
-    format!("SELECT i.type, i.identity, NULL, NULL, {} AS privileges FROM pg_catalog.pg_default_acl d {object}", grants("d.defaclacl"))
+    format!(
+        "SELECT i.type, i.identity, NULL, NULL, {} AS privileges FROM pg_catalog.pg_default_acl d {object}",
+        grants("d.defaclacl")
+    )
 }
 
 /// What was granted and revoked on the system's own objects since `initdb`; a dump omits those of the information schema.
@@ -733,7 +820,7 @@ fn system_privileges() -> String {
 fn comments() -> String {
     "SELECT i.type, i.identity, NULL, NULL, d.description AS comment FROM pg_catalog.pg_description d \
      CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classoid, d.objoid, d.objsubid) i \
-     WHERE (d.objoid >= 16384 OR d.objoid = 2200 AND d.description <> 'standard public schema') AND i.identity IS NOT NULL \
+     WHERE (d.objoid >= 16384 OR d.classoid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass OR d.objoid = 2200 AND d.description <> 'standard public schema') AND i.identity IS NOT NULL \
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass \
          AND k.oid = d.objoid AND (k.coninhcount > 0 OR k.conparentid <> 0))"
         .to_owned()

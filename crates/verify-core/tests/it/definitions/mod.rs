@@ -1,6 +1,6 @@
 //! Definitions on real servers: silent after a clean restore, and each change named.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -8,7 +8,7 @@ use fixtures::TestServer;
 use verify_core::capture::{capture, capture_snapshot, complete};
 use verify_core::definition::Definitions;
 use verify_core::event;
-use verify_core::finding::{Code, Finding, Severity};
+use verify_core::finding::{Finding, Severity};
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
 use verify_core::verify::verify;
@@ -35,7 +35,12 @@ fn catalogue_findings(manifest: &Manifest, target: &TestServer, database: &str) 
 }
 
 fn shown(findings: &[Finding]) -> Vec<String> {
-    findings.iter().map(|finding| format!("{:?} {} {}: {}", finding.severity(), finding.code(), finding.object, finding.message)).collect()
+    findings
+        .iter()
+        .map(|finding| {
+            format!("{:?} {} {}: {}", finding.severity(), finding.code(), finding.object, finding.message)
+        })
+        .collect()
 }
 
 fn a_dump_is_silent(from: u32, to: u32) -> Result<()> {
@@ -45,11 +50,26 @@ fn a_dump_is_silent(from: u32, to: u32) -> Result<()> {
     target.psql("postgres", "CREATE ROLE reader; CREATE ROLE writer; CREATE DATABASE restored")?;
     let snapshot = postgres(&source, "source")?.begin(&Plan::default(), &event::ignore)?;
     let dump = source.directory().join("dump.sql");
-    run(Command::new(program("pg_dump", to)?).args(["--snapshot", snapshot.exported(), "-f"]).arg(&dump).args(["-d", &source.conninfo("source")]))?;
+    run(Command::new(program("pg_dump", to)?)
+        .args(["--snapshot", snapshot.exported(), "-f"])
+        .arg(&dump)
+        .args(["-d", &source.conninfo("source")]))?;
     let mut manifest = capture_snapshot(&snapshot, &Plan::default(), &event::ignore)?;
     complete(&snapshot, &mut manifest)?;
     drop(snapshot);
-    run(Command::new(program("psql", to)?).args(["-q", "-X", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-d", &target.conninfo("restored"), "-f"]).arg(&dump))?;
+    run(Command::new(program("psql", to)?)
+        .args([
+            "-q",
+            "-X",
+            "-o",
+            "/dev/null",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &target.conninfo("restored"),
+            "-f",
+        ])
+        .arg(&dump))?;
     let Definitions::Read(definitions) = &manifest.definitions else { panic!("{:?}", manifest.definitions) };
     assert!(definitions.len() > 200, "{}", definitions.len());
     let text = format!("{definitions:?}");
@@ -57,7 +77,9 @@ fn a_dump_is_silent(from: u32, to: u32) -> Result<()> {
     let mut found = catalogue_findings(&manifest, &target, "restored")?;
     if from != to {
         // The newer server installs newer versions of extensions.
-        found.retain(|finding| finding.severity() != Severity::Notice || !finding.object.starts_with("extension "));
+        found.retain(|finding| {
+            finding.severity() != Severity::Notice || !finding.object.starts_with("extension ")
+        });
     }
     let found = shown(&found);
     assert!(found.is_empty(), "{from} to {to}: {found:#?}");
@@ -77,4 +99,229 @@ fn a_dump_is_silent_13_to_18() -> Result<()> {
 #[test]
 fn a_dump_is_silent_18_to_18() -> Result<()> {
     a_dump_is_silent(18, 18)
+}
+
+/// Changes to a restored database, with the findings: code, object, and the attributes in question. Those of one list do not touch
+/// the same attribute.
+const CHANGES: [&[(&str, &[&str])]; 3] = [
+    &[
+        ("DROP INDEX app.customers_lower", &["catalog.missing index app.customers_lower"]),
+        ("ALTER TABLE app.customers DROP CONSTRAINT sane", &["catalog.missing table constraint sane on app.customers"]),
+        (
+            "ALTER TABLE app.customers DROP CONSTRAINT customers_age_check; \
+             ALTER TABLE app.customers ADD CONSTRAINT customers_age_check CHECK (age BETWEEN 0 AND 151 AND (age <> 13 AND age <> 14))",
+            &["catalog.differs table constraint customers_age_check on app.customers: check"],
+        ),
+        (
+            "ALTER TABLE app.to_parted DROP CONSTRAINT to_parted_id_at_fkey",
+            &["catalog.missing table constraint to_parted_id_at_fkey on app.to_parted"],
+        ),
+        (
+            "UPDATE pg_constraint SET convalidated = false WHERE conname = 'orders_customer_fkey'",
+            &["catalog.differs table constraint orders_customer_fkey on app.orders: definition, validated"],
+        ),
+        (
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'app.customers_gin'::regclass",
+            &["catalog.differs index app.customers_gin: valid"],
+        ),
+        (
+            "ALTER TABLE app.customers DROP CONSTRAINT customers_name_born_key",
+            &[
+                "catalog.missing index app.customers_name_born_key",
+                "catalog.missing table constraint customers_name_born_key on app.customers",
+            ],
+        ),
+        ("DROP POLICY mine ON app.orders", &["catalog.missing policy mine on app.orders"]),
+        ("ALTER TABLE app.orders DISABLE ROW LEVEL SECURITY", &["catalog.differs table app.orders: owner, row security"]),
+        ("DROP TRIGGER touch ON app.customers", &["catalog.missing trigger touch on app.customers"]),
+        ("DROP EVENT TRIGGER on_ddl", &["catalog.missing event trigger on_ddl"]),
+        ("DROP RULE no_delete ON app.checked", &["catalog.missing rule no_delete on app.checked"]),
+        ("ALTER TABLE app.orders OWNER TO reader", &["catalog.differs sequence app.orders_id_seq: owned by, owner"]),
+        ("ALTER SEQUENCE app.orders_id_seq OWNED BY NONE", &[]),
+        (
+            "REVOKE SELECT ON app.customers FROM reader; ALTER TABLE app.customers REPLICA IDENTITY DEFAULT; \
+             ALTER TABLE app.customers RESET (fillfactor); COMMENT ON TABLE app.customers IS NULL; \
+             ALTER TABLE app.customers ENABLE ROW LEVEL SECURITY",
+            &["catalog.differs table app.customers: comment, options, privileges, replica identity, row security"],
+        ),
+        (
+            "REVOKE UPDATE (name) ON app.customers FROM writer; ALTER TABLE app.customers ALTER COLUMN name DROP NOT NULL",
+            &["catalog.differs table column app.customers.name: not null, privileges"],
+        ),
+        (
+            "GRANT EXECUTE ON FUNCTION app.definer() TO PUBLIC; ALTER FUNCTION app.definer() RESET ALL",
+            &["catalog.differs function app.definer(): privileges, settings"],
+        ),
+        (
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO writer",
+            &["catalog.added function pg_catalog.pg_ls_dir(pg_catalog.text)"],
+        ),
+        (
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) FROM reader",
+            &["catalog.missing function pg_catalog.pg_read_file(pg_catalog.text)"],
+        ),
+        (
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA app REVOKE SELECT ON TABLES FROM reader",
+            &["catalog.missing default acl for role postgres in schema app on tables"],
+        ),
+        ("ALTER FUNCTION app.rows_of() VOLATILE", &["catalog.differs function app.rows_of(): volatility"]),
+        (
+            "CREATE OR REPLACE VIEW app.counting AS WITH RECURSIVE c (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM c WHERE n < 6) SELECT n FROM c",
+            &["catalog.differs view app.counting: query"],
+        ),
+        ("ALTER VIEW app.checked RESET (security_barrier)", &["catalog.differs view app.checked: options"]),
+        ("ALTER TABLE app.customers ALTER COLUMN price DROP DEFAULT", &["catalog.differs table column app.customers.price: default"]),
+        (
+            "ALTER TABLE app.customers ALTER COLUMN id SET GENERATED BY DEFAULT",
+            &["catalog.differs table column app.customers.id: identity_column"],
+        ),
+        (
+            "ALTER TABLE app.customers ALTER COLUMN spare SET STORAGE EXTENDED",
+            &["catalog.differs table column app.customers.spare: storage"],
+        ),
+        ("ALTER TABLE app.cache SET LOGGED", &["catalog.differs table app.cache: persistence"]),
+        ("DROP STATISTICS app.customer_stats", &["catalog.missing statistics object app.customer_stats"]),
+        ("DROP PUBLICATION everything", &["catalog.missing publication everything"]),
+        ("ALTER PUBLICATION two SET (publish = 'insert')", &["catalog.differs publication two: actions"]),
+        ("ALTER PUBLICATION two DROP TABLE app.orders", &["catalog.missing publication relation app.orders in publication two"]),
+        ("ALTER TYPE app.mood RENAME VALUE 'sad' TO 'glum'", &["catalog.differs type app.mood: labels"]),
+        ("ALTER DOMAIN app.positive DROP CONSTRAINT small", &["catalog.missing domain constraint small on app.positive"]),
+        ("ALTER DOMAIN app.positive DROP NOT NULL", &["catalog.differs type app.positive: not null"]),
+        ("ALTER SEQUENCE app.numbers MAXVALUE 600", &["catalog.differs sequence app.numbers: maximum"]),
+        ("DROP CAST (app.mood AS int)", &["catalog.missing cast (app.mood AS integer)"]),
+        (
+            "DROP OPERATOR CLASS app.pair_ops USING btree",
+            &[
+                "catalog.differs operator family app.pairs USING btree: functions, operators",
+                "catalog.missing operator class app.pair_ops USING btree",
+            ],
+        ),
+        ("DROP CONVERSION app.latin", &["catalog.missing conversion app.latin"]),
+        (
+            "ALTER TEXT SEARCH CONFIGURATION app.words DROP MAPPING FOR asciiword",
+            &["catalog.differs text search configuration app.words: definition"],
+        ),
+        ("ALTER SERVER elsewhere OPTIONS (SET host 'production.example')", &["catalog.differs server elsewhere: options"]),
+        ("DROP USER MAPPING FOR reader SERVER elsewhere", &["catalog.missing user mapping reader on server elsewhere"]),
+        ("COMMENT ON LARGE OBJECT 4711 IS NULL", &["catalog.missing large object 4711"]),
+        ("DROP EXTENSION hstore", &["catalog.missing extension hstore"]),
+        ("DROP AGGREGATE app.total(int)", &["catalog.missing aggregate app.total(integer)"]),
+        (
+            "ALTER INDEX app.customers_expr ALTER COLUMN 1 SET STATISTICS -1",
+            &["catalog.differs index app.customers_expr: columns"],
+        ),
+        ("ALTER TABLE app.customers SET WITHOUT CLUSTER", &["catalog.differs index app.customers_pkey: clustered"]),
+        ("CREATE FUNCTION app.extra() RETURNS int LANGUAGE sql AS 'SELECT 1'", &["catalog.added function app.extra()"]),
+        // What the comparison of rows reports is not reported twice.
+        ("CREATE TABLE app.left_over (id int PRIMARY KEY)", &[]),
+        ("DROP TABLE app.typed", &[]),
+        ("ALTER TABLE app.child DROP COLUMN d", &[]),
+    ],
+    &[
+        ("ALTER POLICY mine ON app.orders TO PUBLIC", &["catalog.differs policy mine on app.orders: roles"]),
+        ("ALTER POLICY strict ON app.orders WITH CHECK (true)", &["catalog.differs policy strict on app.orders: with check"]),
+        ("ALTER TABLE app.customers DISABLE TRIGGER touch", &["catalog.differs trigger touch on app.customers: enabled"]),
+        (
+            "ALTER TABLE app.to_parted DISABLE TRIGGER ALL",
+            &["catalog.differs table constraint to_parted_id_at_fkey on app.to_parted: triggers"],
+        ),
+        ("ALTER EVENT TRIGGER on_ddl ENABLE", &["catalog.differs event trigger on_ddl: enabled"]),
+        (
+            "CREATE OR REPLACE RULE log_update AS ON UPDATE TO app.cache WHERE old.k IN ('a', 'c') AND new.k BETWEEN 'a' AND 'c' \
+             DO ALSO INSERT INTO app.parent (a, b) VALUES (1, new.k)",
+            &["catalog.differs rule log_update on app.cache: definition"],
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION app.definer() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp AS $$
+BEGIN
+    RETURN 'b' || current_user;
+END $$",
+            &["catalog.differs function app.definer(): body"],
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION app.double(i int, factor int DEFAULT 3) RETURNS int LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 7 \
+             AS 'SELECT i * factor'",
+            &["catalog.differs function app.double(integer,integer): defaults"],
+        ),
+        (
+            "ALTER TABLE app.customers ALTER COLUMN price SET DEFAULT 1.500",
+            &["catalog.differs table column app.customers.price: default"],
+        ),
+        ("ALTER SEQUENCE app.orders_id_seq OWNED BY NONE", &["catalog.differs sequence app.orders_id_seq: owned by"]),
+        (
+            "DROP SERVER elsewhere CASCADE",
+            &[
+                "catalog.missing foreign table app.far",
+                "catalog.missing foreign table column app.far.id",
+                "catalog.missing foreign table column app.far.note",
+                "catalog.missing server elsewhere",
+                "catalog.missing user mapping reader on server elsewhere",
+            ],
+        ),
+        ("ALTER SCHEMA app OWNER TO writer", &["catalog.differs schema app: owner, privileges"]),
+    ],
+    &[
+        (
+            "DROP TRIGGER touch ON app.customers; CREATE TRIGGER touch BEFORE INSERT OR UPDATE OF name, age ON app.customers FOR EACH ROW \
+             WHEN (new.age BETWEEN 1 AND 3 AND new.short IN ('a')) EXECUTE FUNCTION app.touch('a', 'b''c'); \
+             ALTER TABLE app.customers ENABLE ALWAYS TRIGGER touch",
+            &["catalog.differs trigger touch on app.customers: when"],
+        ),
+        ("ALTER POLICY mine ON app.orders USING (customer BETWEEN 1 AND 11)", &["catalog.differs policy mine on app.orders: using"]),
+    ],
+];
+
+fn a_change_is_named(manifest: &Manifest, server: &TestServer, changes: &[(&str, &[&str])]) -> Result<()> {
+    server.copy_database("source", "damaged")?;
+    for (change, _) in changes {
+        server.psql("damaged", change)?;
+    }
+    let name = |finding: &Finding| {
+        let attributes: Vec<&str> = finding
+            .message
+            .split("its ")
+            .skip(1)
+            .filter_map(|text| text.split(" is ").next())
+            .map(|name| name.split(" reads").next().unwrap_or(name))
+            .collect();
+        let attributes =
+            if attributes.is_empty() { String::new() } else { format!(": {}", attributes.join(", ")) };
+        format!("{} {}{attributes}", finding.code(), finding.object)
+    };
+    let findings = catalogue_findings(manifest, server, "damaged")?;
+    let found: BTreeSet<String> = findings.iter().map(name).collect();
+    let expected: BTreeSet<String> = changes
+        .iter()
+        .flat_map(|(_, findings)| findings.iter())
+        .map(|finding| (*finding).to_owned())
+        .collect();
+    let (missed, others): (Vec<_>, Vec<_>) =
+        (expected.difference(&found).collect(), found.difference(&expected).collect());
+    ensure!(
+        missed.is_empty() && others.is_empty(),
+        "PostgreSQL {}: missed {missed:#?}, also found {others:#?} in {:#?}",
+        server.major(),
+        shown(&findings)
+    );
+    Ok(())
+}
+
+fn each_change_is_named(major: u32) -> Result<()> {
+    let server = fixtures::server(major)?;
+    load(&server)?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    server.copy_database("source", "copy")?;
+    assert_eq!(shown(&catalogue_findings(&manifest, &server, "copy")?), Vec::<String>::new(), "{major}");
+    CHANGES.iter().try_for_each(|changes| a_change_is_named(&manifest, &server, changes))
+}
+
+#[test]
+fn each_change_is_named_15() -> Result<()> {
+    each_change_is_named(15)
+}
+
+#[test]
+fn each_change_is_named_13_and_18() -> Result<()> {
+    each_change_is_named(13)?;
+    each_change_is_named(18)
 }
