@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::ComparisonDraft;
 use crate::definition::{Definition, Definitions};
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Severity};
 use crate::manifest::{Consistency, Manifest};
 use crate::not_covered::Check;
 use crate::reprint::{Context, Printed, Reprint};
@@ -50,8 +50,7 @@ impl ComparisonDraft<'_> {
             let message =
                 format!("its definition was not read: {}", unread.unread.as_deref().unwrap_or_default());
             self.not_covered(Check::Definitions, of, message.clone());
-            // Somebody refreshes a materialised view, and with it keeps views of it locked. A dropped table is the comparison of rows' business.
-            if unread.object_type == "table" && !unread.may_be_absent {
+            if unread.unread_severity() != Severity::Notice {
                 self.find(Code::CatalogUnknown, *of, message);
             }
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::to_hex;
+use crate::finding::Severity;
 use crate::table::{TableName, shown_text};
 
 /// Bytes of a longer value that are kept beside its hash.
@@ -55,6 +56,16 @@ impl Definition {
         (&self.object_type, &self.identity)
     }
 
+    /// Effect of its absence, if it could not be read: somebody refreshes a materialised view, which locks the views of it too, and that a
+    /// table was dropped is found with its rows.
+    pub(crate) fn unread_severity(&self) -> Severity {
+        if self.object_type == "table" && !self.may_be_absent {
+            Severity::Inconclusive
+        } else {
+            Severity::Notice
+        }
+    }
+
     pub(crate) fn owned_key(&self) -> (String, String) {
         (self.object_type.clone(), self.identity.clone())
     }
@@ -71,6 +82,14 @@ impl Definition {
 }
 
 impl Definitions {
+    /// Number of definitions that were read.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Read(definitions) => (definitions.len() - self.unread().count()) as u64,
+            Self::Unread(_) => 0,
+        }
+    }
+
     /// Those that could not be read.
     pub(crate) fn unread(&self) -> impl Iterator<Item = &Definition> {
         let all = match self {

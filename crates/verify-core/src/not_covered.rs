@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::ComparisonDraft;
 use crate::database::NOT_POPULATED;
+use crate::definition::Definitions;
 use crate::finding::{Severity, Verdict};
 use crate::invariant::Outcome;
 use crate::manifest::{Content, Manifest, Source, TableEntry};
@@ -189,9 +190,20 @@ impl Manifest {
                 Some(NotCovered::new(Check::Invariants, &evaluated.invariant.name, reason))
             }
         });
+        let all_unread = match &self.definitions {
+            Definitions::Read(_) => None,
+            Definitions::Unread(reason) => {
+                Some((Severity::Inconclusive, NotCovered::new(Check::Definitions, "definitions", reason)))
+            }
+        };
+        let unread = self.definitions.unread().map(|definition| {
+            let reason = definition.unread.as_deref().unwrap_or_default();
+            (definition.unread_severity(), NotCovered::new(Check::Definitions, definition, reason))
+        });
+        let definitions = unread.chain(all_unread);
         let empty = !self.tables.iter().any(TableEntry::is_measured);
         let nothing = NotCovered::new(Check::Rows, "tables", "no table of the database was measured");
         let others = sequences.chain(invariants).chain(empty.then_some(nothing));
-        tables.chain(others.map(|gap| (Severity::Inconclusive, gap)))
+        tables.chain(definitions).chain(others.map(|gap| (Severity::Inconclusive, gap)))
     }
 }

@@ -38,6 +38,8 @@ pub struct Summary<'a> {
     bytes: u64,
     tables: Vec<TableLine<'a>>,
     sequences: &'a [Sequence],
+    /// Number of objects whose definitions it has.
+    definitions: u64,
     invariants: &'a [Evaluated],
     pulse: &'a Pulse,
     not_covered: Vec<NotCovered>,
@@ -63,7 +65,7 @@ enum ContentLine<'a> {
 impl<'a> Summary<'a> {
     /// The summary of a manifest, which is at `path`.
     pub fn new(manifest: &'a Manifest, path: &Path) -> Self {
-        let Manifest { header, tables, sequences, invariants, pulse } = manifest;
+        let Manifest { header, tables, sequences, definitions, invariants, pulse } = manifest;
         let size = |entry: &TableEntry| match &entry.content {
             Content::Rows { bytes, .. } => *bytes,
             Content::Unreadable(_) | Content::Rewritten(_) | Content::Damaged(_) => 0,
@@ -78,6 +80,7 @@ impl<'a> Summary<'a> {
             bytes: tables.iter().map(size).sum(),
             tables: tables.iter().map(TableLine::new).collect(),
             sequences,
+            definitions: definitions.count(),
             invariants,
             pulse,
             not_covered: manifest.not_covered(),
@@ -97,11 +100,12 @@ impl<'a> Summary<'a> {
         let _ = writeln!(text, "captured: {}", captured(&self.instant));
         let _ = writeln!(
             text,
-            "holds: {}, {} ({}), {}, {}",
+            "holds: {}, {} ({}), {}, {}, {}",
             counted(self.tables.len() as u64, "table"),
             counted(self.rows, "row"),
             bytes(self.bytes),
             counted(self.sequences.len() as u64, "sequence"),
+            counted(self.definitions, "definition"),
             counted(self.invariants.len() as u64, "invariant")
         );
         let _ = writeln!(text, "heartbeat: {}", heartbeat(self.pulse, style));

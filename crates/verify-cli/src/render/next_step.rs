@@ -21,6 +21,12 @@ pub(super) fn next_step(finding: &Finding) -> &str {
         Code::SequenceMissing | Code::TableColumns => {
             "compare the schemas: pg_dump --schema-only of both sides"
         }
+        Code::CatalogMissing | Code::CatalogDiffers => {
+            "restore again with all of the schema, or bring the object to the source's definition: pg_dump --schema-only shows it"
+        }
+        Code::CatalogUnknown => {
+            "verify again with a role that may create temporary objects, while no migration runs"
+        }
         Code::HeartbeatMissing => "check that the right backup was restored, including its schema state_lab",
         Code::CoverageNone => "check that this is the right database, and that the role may read its tables",
         Code::InvariantUnknown => "run the statement by hand as the same role",

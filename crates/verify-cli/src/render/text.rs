@@ -172,14 +172,15 @@ fn rows(text: &mut String, rows: &Rows, style: &Style) {
 }
 
 fn depth(text: &mut String, coverage: &Coverage, style: &Style) {
-    let Coverage { tables, rows, bytes: size, sequences, invariants, not_covered } = coverage;
+    let Coverage { tables, rows, bytes: size, sequences, definitions, invariants, not_covered } = coverage;
     let _ = writeln!(
         text,
-        "depth: {}, {} ({}), {}, {}",
+        "depth: {}, {} ({}), {}, {}, {}",
         counted(*tables, "table"),
         counted(*rows, "row"),
         bytes(*size),
         counted(*sequences, "sequence"),
+        counted(*definitions, "definition"),
         counted(*invariants, "invariant")
     );
     gaps(text, not_covered, style);

@@ -40,8 +40,15 @@ fn circumstances() -> Circumstances {
 }
 
 fn comparison(findings: Vec<Finding>, not_covered: Vec<NotCovered>) -> Comparison {
-    let coverage =
-        Coverage { tables: 41, rows: 301_223, bytes: 12_900_000, sequences: 12, invariants: 3, not_covered };
+    let coverage = Coverage {
+        tables: 41,
+        rows: 301_223,
+        bytes: 12_900_000,
+        sequences: 12,
+        definitions: 640,
+        invariants: 3,
+        not_covered,
+    };
     Comparison::new(findings, coverage)
 }
 
@@ -64,7 +71,7 @@ fn a_pass_names_its_depth() {
     insta::assert_snapshot!(super::report(&report, &Style::plain()), @r"
     integrity_checks: pass
 
-    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
+    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 640 definitions, 3 invariants
     source: shop.manifest: database shop, PostgreSQL 16.4, cluster 7012345678901234567
     captured: 1970-01-01T00:00:00Z, snapshot 740:740:, consistency shared-snapshot
     restored: u@h:5432/shop
@@ -124,7 +131,7 @@ fn a_failure_names_rows_and_what_to_do() {
     next, for public.s: SELECT setval('public.s', 9)
     next, for public.secrets: let the role read it: GRANT pg_read_all_data (PostgreSQL 14 and later) or GRANT SELECT; if another session held a lock, try again or raise --lock-timeout
 
-    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
+    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 640 definitions, 3 invariants
     not covered:
         public.secrets: permission denied
     source: shop.manifest: database shop, PostgreSQL 16.4, cluster 7012345678901234567
@@ -147,7 +154,7 @@ fn a_restore_begins_with_the_promised_lines() {
 
     fail: rpo: the latest writes may be lost, up to 4m59.003s; the objective is 1m0s [objective.missed]
 
-    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 3 invariants
+    depth: 41 tables, 301,223 rows (12.3 MiB), 12 sequences, 640 definitions, 3 invariants
     recovered until: 1970-01-01T00:00:00Z, by the heartbeat
     time spent: fetch 1.5s, verify 7m10s
     source: shop.manifest: database shop, PostgreSQL 16.4, cluster 7012345678901234567

@@ -3,6 +3,7 @@
 use std::fs;
 
 use jiff::Timestamp;
+use verify_core::definition::Definitions;
 use verify_core::digest::{Digest, HashAlgorithm, HashKey};
 use verify_core::heartbeat::Pulse;
 use verify_core::manifest::{Consistency, Content, Header, Manifest, Origin, Source, TableEntry};
@@ -63,6 +64,7 @@ fn manifest() -> Manifest {
             table("secrets", Content::Unreadable("permission denied".to_owned())),
         ],
         sequences: Vec::new(),
+        definitions: Definitions::Read(Vec::new()),
         invariants: Vec::new(),
         pulse: Pulse { beat: None, last_commit: None, read_at: Timestamp::UNIX_EPOCH },
     }

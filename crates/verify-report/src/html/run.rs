@@ -69,6 +69,7 @@ fn scope(report: &Report) -> Markup {
         p {
             strong { (shown_text(name(&report.source))) } ": " (counted(coverage.tables, "table")) ", " (counted(coverage.rows, "row"))
             " (" (bytes(coverage.bytes)) "), " (counted(coverage.sequences, "sequence")) ", "
+            (counted(coverage.definitions, "definition")) ", "
             (counted(coverage.invariants, "invariant")) " compared; "
             (counted(coverage.not_covered.len() as u64, "gap")) " not covered"
         }

@@ -40,6 +40,7 @@ pub(crate) fn report(database: &str, findings: Vec<Finding>, rto_s: u64, rpo_s: 
         rows: 1_234_567,
         bytes: 140 << 20,
         sequences: 3,
+        definitions: 0,
         invariants: 2,
         not_covered: vec![NotCovered::new(Check::Replica, HOSTILE, "is elsewhere")],
     };
