@@ -85,7 +85,7 @@ fn a_manifest_is_shown_without_its_sketches() {
     insta::assert_snapshot!(text.out, @r"
     source: database sh\u{1b}[2Jop, PostgreSQL 18.1, cluster 7012345678901234567
     captured: 1970-01-01T00:00:00Z, snapshot 740:740:, consistency shared-snapshot
-    holds: 3 tables, 1,234,579 rows (11.7 MiB), 0 sequences, 0 invariants
+    holds: 3 tables, 1,234,579 rows (11.7 MiB), 0 sequences, 0 definitions, 0 invariants
     heartbeat: none; the recovery point must be determined otherwise
     not covered:
         public.secrets: permission denied
