@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compare::ComparisonDraft;
 use crate::definition::{Definition, Definitions};
 use crate::finding::{Code, Finding, Severity};
-use crate::manifest::{Consistency, Manifest};
+use crate::manifest::{Consistency, Manifest, TableEntry};
 use crate::not_covered::Check;
 use crate::reprint::{Context, Printed, Reprint};
 use crate::table::{TableName, shown_text};
@@ -241,7 +241,7 @@ impl<'a> Compared<'a> {
         theirs: &'a [Definition],
     ) -> Self {
         let only = |a: &'a Manifest, b: &'a Manifest| {
-            a.tables.iter().map(|entry| entry.name()).filter(move |name| b.table(name).is_none())
+            a.tables.iter().map(TableEntry::name).filter(move |name| b.table(name).is_none())
         };
         let tables = only(source, restored).chain(only(restored, source)).map(ToString::to_string).collect();
         let columns = source.tables.iter().filter(|entry| {
@@ -266,7 +266,7 @@ impl<'a> Compared<'a> {
             source_version: source.header.source.server_version,
             restored_version: restored.header.source.server_version,
             tables,
-            columns: columns.map(|entry| entry.name()).collect(),
+            columns: columns.map(TableEntry::name).collect(),
             sequences: named(source).symmetric_difference(&named(restored)).cloned().collect(),
             unread: ours
                 .iter()

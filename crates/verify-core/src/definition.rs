@@ -11,8 +11,8 @@ use crate::digest::to_hex;
 use crate::finding::Severity;
 use crate::table::{TableName, shown_text};
 
-/// Bytes of a longer value that are kept beside its hash.
-const KEPT_BYTES: usize = 1_000;
+/// Characters of a longer value that are kept beside its hash.
+const KEPT_CHARACTERS: usize = 500;
 /// Values up to this many bytes are kept whole.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
@@ -133,7 +133,7 @@ fn bounded(value: &str) -> String {
     if value.len() <= VALUE_BYTES_MAX {
         return value.to_owned();
     }
-    let beginning = &value[..value.floor_char_boundary(KEPT_BYTES)];
+    let beginning: String = value.chars().take(KEPT_CHARACTERS).collect();
     let hash = to_hex(&Sha256::digest(value.as_bytes()));
     format!("{beginning}… ({} bytes, SHA-256 {hash})", value.len())
 }

@@ -234,10 +234,10 @@ const DEFINITIONS: [Change; 8] = [
     |source, _| source.definitions = Definitions::Unread("permission denied".into()),
     |_, restored| restored.definitions = Definitions::Unread("permission denied".into()),
     |source, _| {
-        source.definitions = Definitions::Read(vec![definition("index", "public.i", &[("unique", "yes")])])
+        source.definitions = Definitions::Read(vec![definition("index", "public.i", &[("unique", "yes")])]);
     },
     |source, _| {
-        source.definitions = Definitions::Read(vec![definition("index", "public.i", &[("valid", "no")])])
+        source.definitions = Definitions::Read(vec![definition("index", "public.i", &[("valid", "no")])]);
     },
     |_, restored| restored.definitions = Definitions::Read(vec![definition("policy", "p on public.t", &[])]),
     |source, restored| {
