@@ -9,7 +9,7 @@ help:
 	@echo "make test    all tests, on real servers of PostgreSQL 13, 15 and 18"
 	@echo "make check   formatting, lints, documentation and every combination of features"
 	@echo "make cluster-up | cluster-down   a Kubernetes cluster of three nodes with Velero and S3 on this machine (root; Debian 12)"
-	@echo "make test-cluster   all tests that need a cluster, about 40 minutes: on that of KUBECONFIG, or on one that it brings up"
+	@echo "make test-cluster   all tests that need a cluster, about an hour: on that of KUBECONFIG, or on one that it brings up"
 	@echo "make test-cluster-short   the cluster tests that every change must pass"
 	@echo "make bench   verification compared with the raw COPY floor, on generated tables"
 
