@@ -27,13 +27,25 @@ pub struct Comparison {
     findings: Vec<Finding>,
     /// Depth of the comparison.
     coverage: Coverage,
+    /// Checks that ran, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ran: Vec<Ran>,
+}
+
+/// Checks that ran together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ran {
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// Duration, in milliseconds.
+    pub duration_ms: u64,
 }
 
 impl Comparison {
     /// Judges findings.
     pub fn new(mut findings: Vec<Finding>, coverage: Coverage) -> Self {
         findings.sort_by_key(|finding| Reverse(finding.severity()));
-        Self { verdict: Verdict::of(severities(&findings)), findings, coverage }
+        Self { verdict: Verdict::of(severities(&findings)), findings, coverage, ran: Vec::new() }
     }
 
     /// The answer, that of the findings.
@@ -54,13 +66,30 @@ impl Comparison {
     /// Adds what another check of the same database found, behind what is as bad; the verdict counts both checks.
     pub fn join(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
+        let ran = std::mem::take(&mut self.ran);
         *self = Self::new(std::mem::take(&mut self.findings), std::mem::take(&mut self.coverage));
+        self.ran = ran;
+    }
+
+    /// Checks that ran, in order, with the time that they took.
+    pub fn ran(&self) -> &[Ran] {
+        &self.ran
+    }
+
+    /// Notes that checks ran.
+    pub fn add_ran(&mut self, ran: Ran) {
+        self.ran.push(ran);
     }
 
     /// Returns the tables whose every row was compared and is equal to the source's.
     pub fn equal_tables(&self, source: &Manifest) -> BTreeSet<TableName> {
-        let doubts =
-            [Code::SnapshotUnproven, Code::CopyOlder, Code::SourceSameServer, Code::ManifestIncomparable];
+        let doubts = [
+            Code::SnapshotUnproven,
+            Code::CopyOlder,
+            Code::SourceSameServer,
+            Code::ManifestIncomparable,
+            Code::CoverageNone,
+        ];
         if self.findings.iter().any(|finding| doubts.contains(&finding.code())) {
             return BTreeSet::new();
         }

@@ -70,6 +70,7 @@
 pub mod asynchronous;
 pub mod cancellation;
 pub mod capture;
+mod check;
 pub mod compare;
 mod compare_definitions;
 mod compare_heartbeat;

@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::check::Check;
 use crate::definition::Definitions;
 use crate::digest::{Digest, HashAlgorithm, HashKey};
 use crate::heartbeat::Pulse;
 use crate::invariant::Evaluated;
 use crate::names::Names;
+use crate::plan::Plan;
 use crate::row::ENCODING_VERSION;
 use crate::sequence::Sequence;
 use crate::table::{Column, Table, TableName};
@@ -217,6 +219,23 @@ pub struct Origin {
 }
 
 impl Manifest {
+    /// The same without what the plan leaves out.
+    pub(crate) fn within(mut self, plan: &Plan) -> Self {
+        if !plan.runs(Check::Rows) {
+            self.tables.clear();
+        }
+        if !plan.runs(Check::Sequences) {
+            self.sequences.clear();
+        }
+        if !plan.runs(Check::Definitions) {
+            self.definitions = Definitions::Read(Vec::new());
+        }
+        if !plan.runs(Check::Invariants) {
+            self.invariants.clear();
+        }
+        self
+    }
+
     /// The entry of a table.
     pub fn table(&self, name: &TableName) -> Option<&TableEntry> {
         self.tables.binary_search_by(|entry| entry.name().cmp(name)).ok().map(|i| &self.tables[i])

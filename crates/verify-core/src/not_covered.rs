@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::check::Check;
 use crate::compare::ComparisonDraft;
 use crate::database::NOT_POPULATED;
 use crate::definition::Definitions;
@@ -25,41 +26,12 @@ pub struct NotCovered {
     pub reason: String,
 }
 
-/// A check that can leave something uncovered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Check {
-    /// Not stated, as in files of earlier versions.
-    #[default]
-    Unstated,
-    /// Every row of a table.
-    Rows,
-    /// The value of a sequence.
-    Sequences,
-    /// An invariant.
-    Invariants,
-    /// The definitions of objects.
-    Definitions,
-    /// Writes of prepared transactions.
-    PreparedTransactions,
-    /// The other databases of the cluster.
-    Databases,
-    /// Roles, where a logical backup restores them.
-    Roles,
-    /// Indexes against their tables.
-    IndexContents,
-    /// Objects that a check of indexes, pages and visibility maps reads, one by one.
-    Integrity,
-    /// Constraints against the rows, one by one.
-    Constraints,
-    /// The files of a backup.
-    BackupFiles,
-    /// The copy of a backup in another place.
-    Replica,
-}
-
 impl NotCovered {
+    /// The gap that a check is which the plan leaves out.
+    pub(crate) fn skipped(check: Check) -> Self {
+        Self::new(check, check.name().unwrap_or_default(), "skipped by --skip or --checks")
+    }
+
     /// A gap of a check.
     pub fn new(check: Check, object: impl fmt::Display, reason: impl Into<String>) -> Self {
         Self { check, object: object.to_string(), reason: reason.into() }

@@ -1,10 +1,12 @@
 //! Scope and limits of a verification.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::Check;
 use crate::digest::HashAlgorithm;
 use crate::invariant::Invariant;
 
@@ -41,6 +43,9 @@ pub struct Plan {
     pub invariants: Vec<Invariant>,
     /// Limits on what the server is asked to bear.
     pub limits: Limits,
+    /// Checks of a restored database that are left out.
+    #[serde(default)]
+    pub skip: BTreeSet<Check>,
 }
 
 /// Limits on what the server is asked to bear, in milliseconds.
@@ -91,6 +96,17 @@ impl Plan {
         Self { invariants: invariants.into_iter().collect(), ..self }
     }
 
+    /// The same without these checks of a restored database. Without rows nothing passes.
+    #[must_use]
+    pub fn without(self, checks: impl IntoIterator<Item = Check>) -> Self {
+        Self { skip: checks.into_iter().collect(), ..self }
+    }
+
+    /// Returns whether a check of a restored database is to run.
+    pub fn runs(&self, check: Check) -> bool {
+        !self.skip.contains(&check)
+    }
+
     /// The same within these limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
@@ -129,6 +145,7 @@ impl Default for Plan {
             jobs: NonZeroUsize::MIN.saturating_add(1),
             invariants: Vec::new(),
             limits: Limits::default(),
+            skip: BTreeSet::new(),
         }
     }
 }

@@ -22,7 +22,7 @@ pub enum Milestone {
     Ready,
     /// Every row was compared. A physical copy is read before it takes writes, a dump's after.
     Compared,
-    /// The verdict is there.
+    /// The rows are verified. The checks that follow are not part of the recovery: the database is in use by then.
     Verified,
 }
 

@@ -10,6 +10,7 @@ use crate::invariant::Invariant;
 use crate::look_up::{Side, look_up};
 use crate::manifest::Manifest;
 use crate::names::{Difference, Names};
+use crate::not_covered::{Check, NotCovered};
 use crate::plan::Plan;
 use crate::rows::Differing;
 use crate::scan::{self, Hash, Wanted};
@@ -30,12 +31,20 @@ pub fn verify(
     on_event: OnEvent<'_>,
 ) -> Result<Comparison> {
     let snapshot = restored.snapshot(plan, on_event)?;
+    let within;
+    let manifest = if plan.skip.is_empty() {
+        manifest
+    } else {
+        within = manifest.clone().within(plan);
+        &within
+    };
     let hash = Hash { algorithm: manifest.header.hash, key: manifest.header.key };
     let known: Vec<Invariant> = manifest.invariants.iter().map(|known| known.invariant.clone()).collect();
     let unknown = plan.invariants.iter().filter(|invariant| !known.contains(invariant)).cloned();
+    let unknown = unknown.filter(|_| plan.runs(Check::Invariants));
     let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
-    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
+    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?.within(&plan);
     let mut draft = ComparisonDraft::new(manifest, &measured, snapshot.deviation());
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);
@@ -45,7 +54,9 @@ pub fn verify(
     for differing in &mut draft.differing {
         look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
     }
-    Ok(draft.finish())
+    let mut comparison = draft.finish();
+    comparison.not_covered(plan.skip.iter().copied().map(NotCovered::skipped));
+    Ok(comparison)
 }
 
 /// Compares two live databases, and names every row in which they differ.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
 use verify_core::postgres::Settings;
-use verify_core::timeline::{Milestone, Timeline};
+use verify_core::timeline::Timeline;
 
 use super::logical_restore;
 use super::physical_backup::DATA;
@@ -83,7 +83,6 @@ pub fn restore_in_place(
     };
     let BroughtUp { server, databases, comparisons, pulses } = brought_up;
     let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
-    stopwatch.reach(Milestone::Verified);
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
     let found =
         found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });

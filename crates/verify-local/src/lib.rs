@@ -16,8 +16,8 @@
 
 mod backup;
 mod backup_draft;
+mod checks;
 mod concurrent;
-mod constraints;
 mod external_copy;
 mod in_place;
 mod logical_backup;
@@ -39,6 +39,7 @@ mod survey;
 mod tree;
 
 pub use backup::backup;
+pub use checks::{Copy, check_copy, compare};
 pub use external_copy::capture_around;
 pub use in_place::{Place, VerifiedCopy, restore_in_place};
 pub use logical_backup::holds_globals;

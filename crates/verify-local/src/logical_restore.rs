@@ -8,7 +8,6 @@ use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
 use verify_core::postgres::{Postgres, Settings};
 use verify_core::timeline::Milestone;
-use verify_core::verify;
 
 use super::logical_backup::{DUMPS, GLOBALS};
 use super::physical_restore::BroughtUp;
@@ -16,7 +15,7 @@ use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
 use super::survey::connect;
-use super::{constraints, session};
+use super::{checks, session};
 use crate::scratch::Scratch;
 use crate::server::{InitOptions, Installation, Server, StartOptions};
 use verify_drill::backup_name::file_safe;
@@ -53,16 +52,19 @@ pub(super) fn restore(
     for (manifest, settings) in backup.manifests.iter().zip(&databases) {
         watch.step(&format!("comparing every row of {}", settings.database()))?;
         let on_event = |event| watch.event(event);
-        let mut comparison = verify::verify(manifest, &Postgres::new(settings.clone()), plan, &on_event)
+        let mut comparison = checks::compare(manifest, &Postgres::new(settings.clone()), plan, &on_event)
             .with_context(|| format!("failed to verify {}", settings.database()))?;
         comparison.not_covered(roles.clone());
         comparisons.push(comparison);
     }
     stopwatch.reach(Milestone::Compared);
     let pulses = recovery::pulses(&databases)?;
+    stopwatch.reach(Milestone::Verified);
     for ((comparison, manifest), settings) in comparisons.iter_mut().zip(&backup.manifests).zip(&databases) {
         let source = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };
-        constraints::check(comparison, &source, settings, plan, watch)?;
+        let copy = checks::Copy { settings, source, sound: true };
+        let on_event = |event| watch.event(event);
+        checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
     }
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }

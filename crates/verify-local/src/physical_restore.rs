@@ -11,16 +11,14 @@ use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
-use verify_core::postgres::integrity::{self, Integrity};
 use verify_core::postgres::{PostgresSnapshot, Settings, TimeTraveller};
 use verify_core::timeline::Milestone;
-use verify_core::verify;
 
 use super::physical_backup::{DATA, TABLESPACES};
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
-use super::{constraints, sanitize, session, tree};
+use super::{checks, sanitize, session, tree};
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
 use verify_drill::backup_record::CopyMethod;
@@ -131,7 +129,7 @@ fn bring_up(
         watch.step(&format!("comparing every row of {}", settings.database()))?;
         let traveller = TimeTraveller::new(settings.clone(), manifest);
         let on_event = |event| watch.event(event);
-        let comparison = verify::verify(manifest, &traveller, plan, &on_event)
+        let comparison = checks::compare(manifest, &traveller, plan, &on_event)
             .with_context(|| format!("failed to verify {}", settings.database()))?;
         comparisons.push(files.judge(comparison));
     }
@@ -141,20 +139,17 @@ fn bring_up(
     recovery::promote(&databases[0], watch.asked)?;
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
+    stopwatch.reach(Milestone::Verified);
     // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
     let measured = comparisons.iter_mut().zip(&backup.manifests).zip(&databases);
-    for (((comparison, manifest), settings), held) in measured.zip(&held) {
+    for (((comparison, manifest), settings), held) in measured.zip(held) {
         let source = held.as_ref().map_or_else(SourceRows::default, |held| SourceRows {
             tables: comparison.equal_tables(manifest),
             snapshot: Some(held.exported().to_owned()),
         });
-        constraints::check(comparison, &source, settings, plan, watch)?;
-    }
-    drop(held);
-    if !files.are_proven() {
-        for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
-            check_integrity(files, comparison, settings, plan, watch)?;
-        }
+        let copy = checks::Copy { settings, source, sound: !matches!(files, Files::Unlisted) };
+        let on_event = |event| watch.event(event);
+        checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
     }
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }
@@ -176,30 +171,6 @@ fn hold(
         }
     };
     manifests.iter().zip(databases).enumerate().map(hold).collect()
-}
-
-/// Adds what amcheck finds: damage in indexes and in rows newer than the capture, which no comparison sees.
-fn check_integrity(
-    files: &Files,
-    comparison: &mut Comparison,
-    settings: &Settings,
-    plan: &Plan,
-    watch: &Watch<'_>,
-) -> Result<()> {
-    watch.step(&format!("checking indexes and pages of {} with amcheck", settings.database()))?;
-    let Integrity { mut findings, not_covered, indexes_checked } =
-        integrity::check(settings, plan, &|event| watch.event(event))
-            .with_context(|| format!("failed to check indexes and pages of {}", settings.database()))?;
-    if matches!(files, Files::Unknown(_)) {
-        // That the list of files could not be used is only a gap. So is what amcheck could not check instead.
-        findings.retain(|finding| finding.code() != Code::IntegrityUnknown);
-    }
-    if indexes_checked {
-        comparison.indexes_were_checked();
-    }
-    comparison.join(findings);
-    comparison.not_covered(not_covered);
-    Ok(())
 }
 
 /// Copies the base backup; the stored one is only read.
@@ -257,14 +228,6 @@ fn check_files(data: &Path, major: u32, watch: &Watch<'_>) -> Result<Files> {
 }
 
 impl Files {
-    /// Returns whether every file was checked, so that its content need not be.
-    fn are_proven(&self) -> bool {
-        match self {
-            Self::Whole | Self::Damaged(_) => true,
-            Self::Unlisted | Self::Unknown(_) => false,
-        }
-    }
-
     /// The comparison with what the files add to it.
     fn judge(&self, mut comparison: Comparison) -> Comparison {
         match self {

@@ -8,7 +8,6 @@ use verify_core::compare::Comparison;
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::{Pulse, Rpo};
 use verify_core::report::Report;
-use verify_core::timeline::Milestone;
 
 use super::outcome::Restored;
 use super::physical_restore::BroughtUp;
@@ -44,7 +43,6 @@ pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Re
     let BroughtUp { server, databases, comparisons, pulses } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
     let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
-    stopwatch.reach(Milestone::Verified);
     let judging = Judging {
         record: &backup.record,
         manifests: &backup.manifests,

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use verify_core::digest::HashAlgorithm;
+use verify_core::not_covered::Check;
 use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Instant, Report, Side};
 
@@ -38,6 +39,39 @@ pub(crate) struct Effort {
 /// Reads a number of connections.
 pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a whole number of at least 1".to_owned())
+}
+
+/// Checks of a restored database that are to run.
+#[derive(Args)]
+pub(crate) struct Checks {
+    /// Run only these checks, separated by commas: rows, sequences, catalog, invariants, constraints, indexes,
+    /// heap, visibility. Without rows nothing passes
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',', value_parser = check, conflicts_with = "skip")]
+    checks: Vec<Check>,
+    /// Run all checks but these. They are listed as not covered
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',', value_parser = check)]
+    skip: Vec<Check>,
+}
+
+impl Checks {
+    /// The plan without the other checks.
+    pub(crate) fn limit(self, plan: Plan) -> Plan {
+        let Self { checks, skip } = self;
+        if checks.is_empty() {
+            return plan.without(skip);
+        }
+        let all = Check::SELECTABLE.into_iter().map(|(_, check)| check);
+        plan.without(all.filter(|check| !checks.contains(check)))
+    }
+}
+
+/// Reads the name of a check.
+fn check(text: &str) -> Result<Check, String> {
+    let found = Check::SELECTABLE.iter().find(|(name, _)| *name == text);
+    found.map(|(_, check)| *check).ok_or_else(|| {
+        let names: Vec<&str> = Check::SELECTABLE.iter().map(|(name, _)| *name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 /// The hash of the rows.

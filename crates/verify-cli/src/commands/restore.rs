@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use verify_core::plan::Plan;
 
 use super::cluster_flags::ClusterFlags;
-use super::measuring::jobs;
+use super::measuring::{Checks, jobs};
 use super::storing::{self, StoreFlag};
 use crate::config::Config;
 use crate::evidence::EvidenceFlags;
@@ -53,6 +53,8 @@ pub(crate) struct Restore {
     provider: Option<String>,
     #[command(flatten)]
     store: StoreFlag,
+    #[command(flatten)]
+    checks: Checks,
     /// Number of parallel connections
     #[arg(short, long, value_name = "N", default_value = "2", value_parser = jobs, allow_negative_numbers = true)]
     jobs: NonZeroUsize,
@@ -84,8 +86,19 @@ EXAMPLES:
 impl Restore {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
-        let Self { snapshot, latest: _, provider, store, jobs, incident, keep, metrics, cluster, evidence } =
-            self;
+        let Self {
+            snapshot,
+            latest: _,
+            provider,
+            store,
+            checks,
+            jobs,
+            incident,
+            keep,
+            metrics,
+            cluster,
+            evidence,
+        } = self;
         let evidence = evidence.begin("restore", &config, globals)?;
         let (request, restored, metrics, risks) = evidence.watch(|| {
             let entry = providers::choose(provider.as_deref(), None, &config)?;
@@ -96,7 +109,7 @@ impl Restore {
                 None => storing::with_steps(globals, Some(&evidence), |watch| provider.latest(watch))?,
             };
             let examination = Pending::begin(touched(entry.in_cluster, &name, &config, store, cluster));
-            let plan = plan(jobs, &config);
+            let plan = checks.limit(plan(jobs, &config));
             let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
             let (publisher, backup) = (Arc::clone(&provider), request.name.clone());
             evidence.publish_with(move |report| publisher.publish_evidence(&backup, report));

@@ -4,20 +4,23 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use verify_core::postgres::constraints::SourceRows;
 use verify_core::report::{Instant, Report, Side};
-use verify_core::verify;
 
-use super::measuring::{Beginning, Effort, ReportFlag, deliver};
+use super::measuring::{Beginning, Checks, Effort, ReportFlag, deliver};
 use crate::connect::Target;
 use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::store;
+use verify_local::{Copy, check_copy};
 
 /// Compare a restored database with the manifest of its source
 ///
 /// Reads every row of the restored database once, and reports whether it is the one that was captured, and if not,
-/// which rows are missing, added or changed, by key. The source is not needed.
+/// which rows are missing, added or changed, by key. Then checks its constraints against the rows, and its indexes,
+/// pages and visibility maps with PostgreSQL's own amcheck and pg_visibility, which a superuser installs meanwhile. The
+/// source is not needed.
 ///
 /// What could not be checked is never a pass: it is listed by name with the reason, and the exit status is 3.
 #[derive(Args)]
@@ -30,6 +33,8 @@ pub(crate) struct Verify {
     #[arg(value_name = "DB")]
     database: String,
     #[command(flatten)]
+    checks: Checks,
+    #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
     report: ReportFlag,
@@ -41,11 +46,12 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab verify shop.manifest postgresql://postgres@restored/shop
     state-lab verify shop.manifest restored --report evidence/2026-11-21.json
+    state-lab verify shop.manifest restored --skip indexes,heap
     state-lab verify shop.manifest \"host=/tmp dbname=shop\" --output json";
 
 impl Verify {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { path, database, effort, report, evidence } = self;
+        let Self { path, database, checks, effort, report, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
         let evidence = evidence.begin("verify", &config, globals)?;
@@ -53,12 +59,15 @@ impl Verify {
             let target = Target::find(&database, &config)?;
             let draft = report.open(&config)?;
             let manifest = store::read_manifest(&path, config.s3())?;
-            let plan = effort.plan(&config, manifest.header.hash);
+            let plan = checks.limit(effort.plan(&config, manifest.header.hash));
             let progress = globals.terminal().progress("verifying");
             let database = target.database_of(&manifest);
-            let comparison =
-                verify::verify(&manifest, &*database, &plan, &|event| evidence.take(event, &progress))
-                    .with_context(|| format!("failed to verify {}", target.place))?;
+            let on_event = |event| evidence.take(event, &progress);
+            let mut comparison = verify_local::compare(&manifest, &*database, &plan, &on_event)
+                .with_context(|| format!("failed to verify {}", target.place))?;
+            let equal = SourceRows { tables: comparison.equal_tables(&manifest), snapshot: None };
+            let copy = Copy { settings: &target.settings(), source: equal, sound: false };
+            check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;
             drop(progress);
             let source = Side {
                 place: path.to_string_lossy().into_owned(),

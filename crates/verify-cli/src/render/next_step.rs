@@ -29,6 +29,13 @@ pub(super) fn next_step(finding: &Finding) -> &str {
         }
         Code::HeartbeatMissing => "check that the right backup was restored, including its schema state_lab",
         Code::CoverageNone => "check that this is the right database, and that the role may read its tables",
+        Code::ConstraintUnknown => {
+            "remove the reason and verify again, as a superuser of the restored server or a role that may read all tables; \
+             to leave the check out: --skip constraints"
+        }
+        Code::IntegrityUnknown => {
+            "remove the reason and verify again; to leave the checks out: --skip indexes,heap,visibility"
+        }
         Code::InvariantUnknown => "run the statement by hand as the same role",
         Code::ObjectiveUnknown => {
             "run `state-lab heartbeat` for the source, so that the next one can be measured"

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use verify_core::compare::Coverage;
+use verify_core::compare::{Coverage, Ran};
 use verify_core::finding::{Code, Finding, Rows, Severity};
 use verify_core::heartbeat::Evidence;
 use verify_core::manifest::{Consistency, Source};
@@ -49,7 +49,17 @@ pub(super) fn body(report: &Report, style: &Style) -> String {
     if let Some(restored) = &report.restored {
         let _ = writeln!(text, "restored: {}", side(restored, style));
     }
+    let ran = report.comparison().ran();
+    if !ran.is_empty() {
+        let _ = writeln!(text, "checks: {}", ran.iter().map(checks).collect::<Vec<_>>().join(", "));
+    }
     text
+}
+
+/// Checks that ran together, and their time.
+fn checks(ran: &Ran) -> String {
+    let names: Vec<&str> = ran.checks.iter().filter_map(|check| check.name()).collect();
+    format!("{} {}", names.join("+"), duration(ran.duration_ms))
 }
 
 /// The lines whose form is promised.

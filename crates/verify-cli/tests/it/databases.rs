@@ -67,7 +67,6 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         subscriptions and replication: what subscriptions connect to and whether they are enabled, replication origins and slots are not compared
         secrets of foreign servers: values of options that may be secrets, and of user mappings, are not compared
         roles, tablespaces and settings: roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale, versions of collations, and privileges, comments and labels of databases and roles are not compared
-        contents of indexes: not checked against their tables; amcheck's bt_index_check('…', true) does that for b-trees
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
     ");
@@ -120,7 +119,6 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         subscriptions and replication: what subscriptions connect to and whether they are enabled, replication origins and slots are not compared
         secrets of foreign servers: values of options that may be secrets, and of user mappings, are not compared
         roles, tablespaces and settings: roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale, versions of collations, and privileges, comments and labels of databases and roles are not compared
-        contents of indexes: not checked against their tables; amcheck's bt_index_check('…', true) does that for b-trees
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
     ");
@@ -134,6 +132,93 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     assert_eq!((json.status, json.err.as_str()), (Some(1), ""));
     let report = verify_core::report::Report::from_json(json.out.as_bytes()).unwrap();
     assert_eq!(report.verdict(), verify_core::finding::Verdict::Fail);
+}
+
+/// What a comparison with a source that has the same rows does not show, and what a role may not check.
+#[test]
+fn checks_beyond_the_rows_run_unless_they_are_skipped() {
+    let directory = tempfile::tempdir().unwrap();
+    let verify = |database: &str, more: &[&str]| {
+        let arguments: Vec<&str> = ["verify", "m", database].iter().chain(more).copied().collect();
+        run(directory.path(), &arguments)
+    };
+    let server = fixtures::server(15).unwrap();
+    server.create_database("shop").unwrap();
+    let schema =
+        "CREATE TABLE child (id int PRIMARY KEY, parent int); INSERT INTO child VALUES (1, 1), (2, 7)";
+    server.psql("shop", schema).unwrap();
+    let captured = run(directory.path(), &["capture", &server.conninfo("shop"), "-o", "m"]);
+    assert_eq!(captured.status, Some(0), "{captured:?}");
+    server.copy_database("shop", "restored").unwrap();
+    let restored = server.conninfo("restored");
+
+    let passed = verify(&restored, &[]);
+    assert_eq!(passed.status, Some(0), "{passed:?}");
+    assert!(!passed.out.contains("contents of indexes"), "{}", passed.out);
+    let checks = passed
+        .out
+        .lines()
+        .find(|line| line.starts_with("checks: rows+sequences+catalog+invariants "))
+        .unwrap();
+    assert!(checks.contains(", constraints ") && checks.contains(", indexes+heap+visibility "), "{checks}");
+    let traces = "SELECT count(*) FROM pg_extension WHERE extname IN ('amcheck', 'pg_visibility')";
+    assert_eq!(server.psql("restored", traces).unwrap(), "0");
+
+    let orphan = "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+        ALTER TABLE child ADD FOREIGN KEY (parent) REFERENCES parent NOT VALID; UPDATE pg_constraint SET convalidated = true";
+    server.psql("shop", orphan).unwrap();
+    let captured = run(directory.path(), &["capture", &server.conninfo("shop"), "-o", "m", "--force"]);
+    assert_eq!(captured.status, Some(0), "{captured:?}");
+    server.copy_database("shop", "restored").unwrap();
+    let noticed = verify(&restored, &[]);
+    assert_eq!(noticed.status, Some(0), "{noticed:?}");
+    let notice =
+        "notice: constraint child_parent_fkey of public.child: 1 row referencing no row of public.parent";
+    assert!(noticed.out.contains(notice), "{}", noticed.out);
+    server.psql("restored", "SET session_replication_role = replica; DELETE FROM parent").unwrap();
+    let failed = verify(&restored, &[]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert!(
+        failed.out.contains("fail: constraint child_parent_fkey of public.child: 2 rows"),
+        "{}",
+        failed.out
+    );
+    let failed = verify(&restored, &["--checks", "constraints"]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+
+    server.copy_database("shop", "restored").unwrap();
+    let skipped = verify(&restored, &["--skip", "constraints,indexes,heap,visibility"]);
+    assert_eq!(skipped.status, Some(0), "{skipped:?}");
+    for check in ["constraints", "indexes", "heap", "visibility"] {
+        let line = format!("\n    {check}: skipped by --skip or --checks\n");
+        assert!(skipped.out.contains(&line), "{}", skipped.out);
+    }
+    let no_rows = verify(&restored, &["--checks", "indexes,sequences"]);
+    assert_eq!(no_rows.status, Some(3), "{no_rows:?}");
+    assert!(no_rows.out.contains("    rows: skipped by --skip or --checks\n"), "{}", no_rows.out);
+    assert!(no_rows.out.contains("[coverage.none]"), "{}", no_rows.out);
+    assert_eq!(verify(&restored, &["--skip", "rows,colours"]).status, Some(2));
+
+    server.psql("restored", "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader").unwrap();
+    let reader = format!("{restored} user=reader");
+    let unknown = verify(&reader, &[]);
+    assert_eq!(unknown.status, Some(3), "{unknown:?}");
+    let reason = "the extension amcheck is not installed, and reader may not install it";
+    assert!(unknown.out.contains(reason), "{}", unknown.out);
+    assert_eq!(verify(&reader, &["--skip", "indexes,heap"]).status, Some(0));
+    // The source does not have it.
+    server.psql("restored", "CREATE EXTENSION amcheck").unwrap();
+    let unknown = verify(&reader, &["--skip", "catalog"]);
+    let grant = "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO reader";
+    assert!(unknown.status == Some(3) && unknown.out.contains(grant), "{}", unknown.out);
+    server.psql("restored", grant).unwrap();
+    assert_eq!(verify(&reader, &["--skip", "catalog"]).status, Some(0));
+
+    let source = verify(&server.conninfo("shop"), &[]);
+    assert_eq!(source.status, Some(3), "{source:?}");
+    let line = "\n    constraints: not checked: the database is the source itself\n";
+    assert!(source.out.contains(line), "{}", source.out);
+    assert_eq!(server.psql("shop", traces).unwrap(), "0");
 }
 
 #[test]

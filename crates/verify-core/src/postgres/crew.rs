@@ -15,6 +15,11 @@ use crate::work::{self, Load, Task};
 /// Interval at which the caller is asked whether to stop while the server checks an object, which can take hours.
 const POLL: Duration = Duration::from_millis(200);
 
+/// Reasons why nothing of a server can be checked. In recovery that is no fault of the caller's.
+pub(super) const IN_RECOVERY: &str =
+    "not checked: the server is in recovery; promote the copy, and verify it again";
+pub(super) const POOLED: &str = "not checked through a pooler: connect to the server itself";
+
 /// Checks objects of `sizes` bytes with `jobs` sessions, the largest first; one result for each session. `check` gets the place
 /// of an object in `sizes`.
 pub(super) fn check_all<R: Default + Send>(

@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 
 use self::catalogue::Catalogue;
 use self::probe::{Outcome, Probe};
-use self::sandbox::Sandbox;
+use self::sandbox::{Sandbox, said};
 use super::connection::Connection;
-use super::printable::printable;
+use super::crew::IN_RECOVERY;
 use super::reader::obstacle;
 use super::session::SessionOptions;
 use super::settings::Settings;
@@ -29,8 +29,6 @@ use crate::not_covered::{Check, NotCovered};
 use crate::plan::{Limits, Plan};
 use crate::table::TableName;
 
-/// Characters of what the server says of one constraint.
-const SAID_MAX: usize = 500;
 /// Maximum number of constraints that are named; of more only the number is reported.
 const NAMED_MAX: usize = 100;
 /// The object of what concerns all constraints.
@@ -76,7 +74,11 @@ pub fn check(
     let begun = Sandbox::ready(&mut control).and_then(|sandbox| match sandbox {
         Ok(sandbox) => Ok(Some((sandbox, Catalogue::read(&mut control)?))),
         Err(reason) => {
-            found.unknown(ALL, reason);
+            if reason == IN_RECOVERY {
+                found.not_covered.push(NotCovered::new(Check::Constraints, ALL, reason));
+            } else {
+                found.unknown(ALL, reason);
+            }
             Ok(None)
         }
     });
@@ -149,11 +151,7 @@ impl Constraints {
 
     fn unknown(&mut self, object: &str, reason: String) {
         self.not_covered.push(NotCovered::new(Check::Constraints, object, reason.clone()));
-        let finding = Finding::new(Code::ConstraintUnknown, object, reason);
-        self.findings.push(finding.with_hint(
-            "remove the reason and verify again; a superuser of the restored server may read everything, and \
-             runs the database's own functions as a role that may only read",
-        ));
+        self.findings.push(Finding::new(Code::ConstraintUnknown, object, reason));
     }
 
     /// Sorts, and keeps a wholly damaged copy from filling the report.
@@ -184,7 +182,7 @@ fn evaluate(
     probe: &Probe,
     snapshot: Option<&str>,
 ) -> Result<Vec<Outcome>> {
-    let outcomes = match sandbox.enter(connection, probe, snapshot) {
+    let outcomes = match sandbox.enter(connection, &probe.relations, snapshot) {
         Ok(()) => probe.run(connection, sandbox)?,
         Err(error) => {
             obstacle(&error)?;
@@ -208,10 +206,6 @@ fn violated(object: &str, violation: &str, rows: Rows, on_the_source: bool) -> F
     };
     finding.rows = Some(rows);
     finding
-}
-
-fn said(error: &Error) -> String {
-    printable(&error.to_string(), SAID_MAX)
 }
 
 /// A session in which no name is found that is not qualified.

@@ -1,15 +1,19 @@
 //! A read-only transaction in which queries run as a role that may read every table and nothing else.
 
-use super::probe::Probe;
-use super::{said, statements};
+use super::statements;
 use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
+use crate::postgres::crew::{IN_RECOVERY, POOLED};
+use crate::postgres::printable::printable;
 use crate::postgres::rows::first;
+use crate::table::TableName;
 
 /// The first `server_version_num` with the role `pg_read_all_data`.
 const READS_ALL_DATA: u32 = 140_000;
 /// The first one on which no event trigger fires in our sessions, see [`super::super::integrity`].
 const EVENT_TRIGGERS_OFF: u32 = 170_000;
+/// Characters of what the server says of one constraint.
+const SAID_MAX: usize = 500;
 /// Errors of names that are not found.
 const NOT_FOUND: [&str; 3] = ["42P01", "42883", "42704"];
 
@@ -27,10 +31,11 @@ impl Sandbox {
         let row = first(&rows)?;
         let (superuser, in_recovery, always, server_version) =
             (row.flag(0)?, row.flag(1)?, row.flag(2)?, row.number(3)?);
-        if superuser && in_recovery {
-            return Ok(
-                Err("not checked: the server is in recovery; promote it, and verify again".to_owned()),
-            );
+        if control.is_pooled() {
+            return Ok(Err(POOLED.to_owned()));
+        }
+        if in_recovery {
+            return Ok(Err(IN_RECOVERY.to_owned()));
         }
         if superuser && always && server_version < EVENT_TRIGGERS_OFF {
             return Ok(Err(
@@ -40,17 +45,17 @@ impl Sandbox {
         Ok(Ok(Self { superuser, server_version }))
     }
 
-    /// Begins the transaction for a probe, under the snapshot if one is given.
+    /// Begins the transaction for queries of relations, under the snapshot if one is given.
     pub(super) fn enter(
         &self,
         connection: &mut Connection,
-        probe: &Probe,
+        relations: &[TableName],
         snapshot: Option<&str>,
     ) -> Result<()> {
         connection.execute(&statements::begin(self.superuser, snapshot))?;
         if self.superuser {
             let member = self.server_version >= READS_ALL_DATA;
-            let tables = if member { &[] } else { &probe.relations[..] };
+            let tables = if member { &[] } else { relations };
             connection.execute(&statements::become_reader(connection.backend_pid(), member, tables))?;
         }
         connection.execute(statements::PLANNER)
@@ -99,6 +104,11 @@ impl Sandbox {
             }
         }
     }
+}
+
+/// What an error says.
+pub(super) fn said(error: &Error) -> String {
+    printable(&error.to_string(), SAID_MAX)
 }
 
 /// What an error says without its text: a function of the database may have written it, and may read what no report may hold.

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::extension::{Extension, Function};
 use super::statements::{self, FAULTS_SHOWN};
-use super::{Integrity, Relation, SAID_MAX, counted, ended, said};
+use super::{Integrity, Relation, Role, SAID_MAX, counted, ended, said};
 use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
@@ -21,8 +21,8 @@ const FUNCTIONS: [Function; 2] = [
 pub(super) struct Amcheck(Extension);
 
 impl Amcheck {
-    pub(super) fn ready(control: &mut Connection) -> Result<Result<Self, String>> {
-        Ok(Extension::ready(control, "amcheck", &FUNCTIONS)?.map(Self))
+    pub(super) fn ready(control: &mut Connection, role: &Role) -> Result<Result<Self, String>> {
+        Ok(Extension::ready(control, "amcheck", &FUNCTIONS, role)?.map(Self))
     }
 
     pub(super) fn remove(&self, control: &mut Connection) -> Result<()> {

@@ -2,12 +2,12 @@
 
 use tokio_postgres::types::Type;
 
-use super::said;
-use super::statements;
+use super::{Role, said, statements};
 use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::reader::obstacle;
 use crate::postgres::rows::{Row, first};
+use crate::table::shown_identifier;
 
 /// An extension that can be called.
 pub(super) struct Extension {
@@ -33,12 +33,14 @@ impl Extension {
         control: &mut Connection,
         name: &'static str,
         functions: &[Function],
+        role: &Role,
     ) -> Result<Result<Self, String>> {
         let rows = control.query_with(statements::EXTENSION, &[(&name, Type::NAME)])?;
         let row = first(&rows)?;
         let (available, installed, server_version) = (row.flag(0)?, row.get(1), row.number(2)?);
         // An installed extension is only a promise of files, which this server may not have.
-        let loaded = if available { control.execute(&statements::load(name)) } else { Ok(()) };
+        let loaded =
+            if available && role.superuser { control.execute(&statements::load(name)) } else { Ok(()) };
         if let Err(error) = &loaded {
             obstacle(error)?;
         }
@@ -50,6 +52,13 @@ impl Extension {
             )));
         }
         if installed.is_none() {
+            if !role.superuser {
+                return Ok(Err(format!(
+                    "not checked: the extension {name} is not installed, and {} may not install it: verify as a superuser of \
+                     the restored server, or have one run CREATE EXTENSION {name} on the source before it is captured",
+                    role.name
+                )));
+            }
             control.execute(&statements::install_extension(name))?;
         }
         let schema = installed.map_or_else(|| statements::extension_schema(name), str::to_owned);
@@ -57,8 +66,19 @@ impl Extension {
         let extension = Self { name, schema, server_version, ours };
         let has = control.query_with(statements::EXTENSION_FUNCTIONS, &[(&name, Type::NAME)])?;
         for Function { name: function, arguments, since } in functions {
-            let is_it = |row: &Row| (row.get(0), row.get(1)) == (Some(*function), Some(*arguments));
-            if server_version >= *since && !has.iter().any(is_it) {
+            let is_it = |row: &&Row| (row.get(0), row.get(1)) == (Some(*function), Some(*arguments));
+            let forbidden = |row: &Row| row.get(2) != Some("t");
+            let found = has.iter().find(is_it);
+            if server_version >= *since && found.is_some_and(forbidden) {
+                extension.remove(control)?;
+                return Ok(Err(format!(
+                    "not checked: {role} may not call {name}'s {function}: verify as a superuser of the restored server, or have one \
+                     run GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role} and GRANT USAGE ON SCHEMA {schema} TO {role}",
+                    role = role.name,
+                    schema = shown_identifier(&extension.schema),
+                )));
+            }
+            if server_version >= *since && found.is_none() {
                 extension.remove(control)?;
                 return Ok(Err(format!(
                     "not checked: the installed extension {name} is of an older version than the server; run ALTER \

@@ -10,10 +10,10 @@ use self::amcheck::Amcheck;
 use self::statements::FAULTS_SHOWN;
 use self::visibility::Visibility;
 use super::connection::Connection;
-use super::crew;
+use super::crew::{self, IN_RECOVERY, POOLED};
 use super::printable::printable;
 use super::reader::obstacle;
-use super::rows::Row;
+use super::rows::{Row, first};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::snapshot;
@@ -23,12 +23,14 @@ use crate::event::OnEvent;
 use crate::finding::{Code, Finding};
 use crate::not_covered::{Check, NotCovered};
 use crate::plan::{Limits, Plan};
-use crate::table::TableName;
+use crate::table::{TableName, shown_identifier};
 
 /// Characters of what the server says of one relation.
 const SAID_MAX: usize = 500;
 /// Maximum number of relations that are named; of more only the number is reported.
 const NAMED_MAX: usize = 100;
+/// The object of what concerns all of them.
+const ALL: &str = "indexes and pages";
 
 /// Result of the check, for [`crate::compare::Comparison::join`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,17 +47,31 @@ pub struct Integrity {
 /// Checks every b-tree index against its table, from PostgreSQL 14 on the pages of every table, and every table's visibility
 /// map, with `plan.jobs` connections at once.
 ///
-/// The database must be on a copy that may be changed, out of recovery, and the role a superuser: where the
-/// extensions amcheck and `pg_visibility` are not installed they are, in schemas of their own, until the check is done.
+/// The database must be on a copy that may be changed: where the extensions amcheck and `pg_visibility` are not installed a
+/// superuser installs them, in schemas of their own, until the check is done. On a server in recovery nothing is checked.
 ///
 /// # Errors
 ///
 /// If the server cannot be reached, the connection breaks, or `on_event` asks to stop. Damage is not an error.
 pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<Integrity> {
-    let mut control = open(settings, plan.limits)?;
     let mut found = Integrity::default();
-    let checks = Checks::ready(&mut control, &mut found)?;
-    let checked = checks.check_all(&mut control, plan, on_event, &mut found);
+    if ![Check::IndexContents, Check::Heap, Check::Visibility].into_iter().any(|check| plan.runs(check)) {
+        return Ok(found);
+    }
+    let role = match Role::read(settings, plan.limits)? {
+        Ok(role) => role,
+        Err(reason) => {
+            if reason == IN_RECOVERY {
+                found.gap(ALL, reason);
+            } else {
+                found.unknown(ALL, reason);
+            }
+            return Ok(found);
+        }
+    };
+    let mut control = role.open(settings, plan.limits)?;
+    let checks = Checks::ready(&mut control, &role, plan, &mut found)?;
+    let checked = checks.check_all(&mut control, &role, plan, on_event, &mut found);
     // Also after a failure: the copy may be kept.
     let removed = checks.remove(&mut control);
     checked.or_else(|error| found.trouble("catalogue", None, &error))?;
@@ -64,10 +80,19 @@ pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<
     Ok(found)
 }
 
+/// The role of the session.
+struct Role {
+    name: String,
+    superuser: bool,
+}
+
 /// The extensions that can be called.
 #[derive(Default)]
 struct Checks {
     amcheck: Option<Amcheck>,
+    /// What amcheck is to check.
+    indexes: bool,
+    heap: bool,
     visibility: Option<Visibility>,
 }
 
@@ -83,17 +108,26 @@ struct Relation {
 }
 
 impl Checks {
-    fn ready(control: &mut Connection, found: &mut Integrity) -> Result<Self> {
-        let mut checks = Self::default();
-        match Amcheck::ready(control) {
-            Ok(Ok(amcheck)) => checks.amcheck = Some(amcheck),
-            Ok(Err(reason)) => found.unknown("indexes and pages", reason),
-            Err(error) => {
-                found.trouble("catalogue", None, &error)?;
-                return Ok(checks);
+    fn ready(control: &mut Connection, role: &Role, plan: &Plan, found: &mut Integrity) -> Result<Self> {
+        let mut checks = Self {
+            heap: plan.runs(Check::Heap),
+            indexes: plan.runs(Check::IndexContents),
+            ..Self::default()
+        };
+        if checks.heap || checks.indexes {
+            match Amcheck::ready(control, role) {
+                Ok(Ok(amcheck)) => checks.amcheck = Some(amcheck),
+                Ok(Err(reason)) => found.unknown(ALL, reason),
+                Err(error) => {
+                    found.trouble("catalogue", None, &error)?;
+                    return Ok(checks);
+                }
             }
         }
-        match Visibility::ready(control) {
+        if !plan.runs(Check::Visibility) {
+            return Ok(checks);
+        }
+        match Visibility::ready(control, role) {
             Ok(Ok(visibility)) => checks.visibility = Some(visibility),
             // A sound map is much less than sound rows: where the extension is missing it is a gap and no more.
             Ok(Err(reason)) => found.gap("visibility maps", reason),
@@ -108,14 +142,20 @@ impl Checks {
         amcheck.and(visibility)
     }
 
+    /// The extension, if it is to check the relation.
+    fn amcheck_of(&self, relation: &Relation) -> Option<&Amcheck> {
+        let wanted = if relation.is_index { self.indexes } else { self.heap };
+        self.amcheck.as_ref().filter(|amcheck| wanted && amcheck.checks(relation))
+    }
+
     fn covers(&self, relation: &Relation) -> bool {
-        self.amcheck.as_ref().is_some_and(|amcheck| amcheck.checks(relation))
-            || self.visibility.is_some() && !relation.is_index
+        self.amcheck_of(relation).is_some() || self.visibility.is_some() && !relation.is_index
     }
 
     fn check_all(
         &self,
         control: &mut Connection,
+        role: &Role,
         plan: &Plan,
         on_event: OnEvent<'_>,
         found: &mut Integrity,
@@ -130,7 +170,7 @@ impl Checks {
             control.query(statements::CHECKED)?.iter().map(Relation::read).collect::<Result<Vec<_>>>()?;
         relations.retain(|relation| self.covers(relation));
         let sizes: Vec<u64> = relations.iter().map(|relation| relation.bytes).collect();
-        let session = || open(control.settings(), plan.limits);
+        let session = || role.open(control.settings(), plan.limits);
         let checks =
             crew::check_all(&sizes, plan.jobs.get(), session, on_event, |connection, index, found| {
                 self.check_one(connection, &relations[index], found)
@@ -139,7 +179,7 @@ impl Checks {
             found.findings.extend(findings);
             found.not_covered.extend(not_covered);
         }
-        found.indexes_checked = self.amcheck.is_some();
+        found.indexes_checked = self.amcheck.is_some() && self.indexes;
         Ok(())
     }
 
@@ -150,7 +190,7 @@ impl Checks {
         found: &mut Integrity,
     ) -> Result<()> {
         let sound_until_now = found.findings.len();
-        if let Some(amcheck) = self.amcheck.as_ref().filter(|amcheck| amcheck.checks(relation)) {
+        if let Some(amcheck) = self.amcheck_of(relation) {
             let checked = amcheck.check(connection, relation, found);
             found.unless_ended(relation, checked)?;
         }
@@ -237,14 +277,14 @@ impl Integrity {
         if let Some(first) = self.findings.get(NAMED_MAX) {
             let more = self.findings.len() - NAMED_MAX;
             let message = format!("{more} more indexes and tables, not named here");
-            let rest = Finding::new(first.code(), "indexes and pages", message);
+            let rest = Finding::new(first.code(), ALL, message);
             self.findings.truncate(NAMED_MAX);
             self.findings.push(rest);
         }
         if self.not_covered.len() > NAMED_MAX {
             let more = self.not_covered.len() - NAMED_MAX;
             self.not_covered.truncate(NAMED_MAX);
-            self.gap("indexes and pages", format!("{more} more, not named here"));
+            self.gap(ALL, format!("{more} more, not named here"));
         }
     }
 }
@@ -267,16 +307,37 @@ fn said(error: &Error) -> String {
     printable(&error.to_string(), SAID_MAX)
 }
 
-/// A session that may change the database, in which nothing of the database's own runs by itself.
-fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
-    let session = SessionOptions::verification(limits.lock_timeout_ms, 0)
-        .with("search_path", "pg_catalog")
-        .with("default_transaction_read_only", "off")
+impl Role {
+    /// Reads the role; or the reason why nothing can be checked with this connection.
+    fn read(settings: &Settings, limits: Limits) -> Result<Result<Self, String>> {
+        let mut connection = snapshot::open(settings, limits)?;
+        if connection.is_pooled() {
+            return Ok(Err(POOLED.to_owned()));
+        }
+        let rows = connection.query(statements::SESSION)?;
+        let row = first(&rows)?;
+        if row.flag(2)? {
+            return Ok(Err(IN_RECOVERY.to_owned()));
+        }
+        Ok(Ok(Self { superuser: row.flag(0)?, name: shown_identifier(row.text(1)?) }))
+    }
+
+    /// A session that may change the database, in which nothing of the database's own runs by itself.
+    fn open(&self, settings: &Settings, limits: Limits) -> Result<Connection> {
+        let session = SessionOptions::verification(limits.lock_timeout_ms, 0)
+            .with("search_path", "pg_catalog")
+            .with("default_transaction_read_only", "off");
+        if !self.superuser {
+            let mut connection = snapshot::open_with(settings, limits, &session)?;
+            connection.execute(statements::UNLIMITED)?;
+            return Ok(connection);
+        }
         // Neither triggers nor event triggers, unless they are marked to fire always.
-        .with("session_replication_role", "replica");
-    let mut connection = snapshot::open_with(settings, limits, &session)?;
-    connection.execute(statements::UNDISTURBED)?;
-    Ok(connection)
+        let session = session.with("session_replication_role", "replica");
+        let mut connection = snapshot::open_with(settings, limits, &session)?;
+        connection.execute(statements::UNDISTURBED)?;
+        Ok(connection)
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,14 @@ pub(super) const UNCHECKED: &str = "SELECT c.relkind = 'i', coalesce(a.amname, c
     WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam <> 403 OR c.relkind IN ('r', 'm', 't') AND c.relam <> 2) \
     GROUP BY 1, 2 ORDER BY 1, 2";
 
+/// Selects whether the role is a superuser, its name, and whether the server is in recovery.
+pub(super) const SESSION: &str = "SELECT pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on', current_user, \
+    pg_catalog.pg_is_in_recovery()";
+
+/// Keeps a long check from being ended, on servers that would.
+pub(super) const UNLIMITED: &str = "SELECT pg_catalog.set_config(s.name, '0', false) \
+    FROM pg_catalog.pg_settings s WHERE s.name = 'transaction_timeout'";
+
 /// Keeps event triggers from firing, and a long check from being ended, on servers that would.
 pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
     CASE s.name WHEN 'event_triggers' THEN 'off' ELSE '0' END, false) \
@@ -58,9 +66,11 @@ pub(super) fn remove_extension(name: &str) -> String {
     format!("DROP EXTENSION {name}; DROP SCHEMA {}", extension_schema(name))
 }
 
-/// The functions of the extension `$1` with their arguments' types. Somebody's function of the same name in the same schema
+/// The functions of the extension `$1` with their arguments' types, and whether the role may call them. Somebody's function of the same name in the same schema
 /// cannot have exactly these too, so it is never taken for that.
-pub(super) const EXTENSION_FUNCTIONS: &str = "SELECT p.proname, p.proargtypes::pg_catalog.text FROM pg_catalog.pg_extension e \
+pub(super) const EXTENSION_FUNCTIONS: &str = "SELECT p.proname, p.proargtypes::pg_catalog.text, \
+       pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AND pg_catalog.has_schema_privilege(p.pronamespace, 'USAGE') \
+     FROM pg_catalog.pg_extension e \
      JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid \
        AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e' \
      JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = $1";

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 
 use super::extension::{Extension, Function};
 use super::statements;
-use super::{Integrity, Relation, counted};
+use super::{Integrity, Relation, Role, counted};
 use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::rows::Row;
@@ -25,8 +25,8 @@ pub(super) const NOT_FROZEN: &str = "rows that its visibility map marks all-froz
 pub(super) struct Visibility(Extension);
 
 impl Visibility {
-    pub(super) fn ready(control: &mut Connection) -> Result<Result<Self, String>> {
-        Ok(Extension::ready(control, "pg_visibility", &FUNCTIONS)?.map(Self))
+    pub(super) fn ready(control: &mut Connection, role: &Role) -> Result<Result<Self, String>> {
+        Ok(Extension::ready(control, "pg_visibility", &FUNCTIONS, role)?.map(Self))
     }
 
     pub(super) fn remove(&self, control: &mut Connection) -> Result<()> {

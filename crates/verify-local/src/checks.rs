@@ -1,0 +1,113 @@
+//! The checks of a restored database, in order, each with its own time.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use verify_core::compare::{Comparison, Ran};
+use verify_core::database::Database;
+use verify_core::event::OnEvent;
+use verify_core::finding::Code;
+use verify_core::manifest::Manifest;
+use verify_core::not_covered::{Check, NotCovered};
+use verify_core::plan::Plan;
+use verify_core::postgres::Settings;
+use verify_core::postgres::constraints::{self, Constraints, SourceRows};
+use verify_core::postgres::integrity::{self, Integrity};
+use verify_core::verify;
+
+/// Checks that the comparison with the manifest makes.
+const COMPARED: [Check; 4] = [Check::Rows, Check::Sequences, Check::Definitions, Check::Invariants];
+/// Checks that amcheck and `pg_visibility` make.
+const INTEGRITY: [Check; 3] = [Check::IndexContents, Check::Heap, Check::Visibility];
+
+/// A restored database, and what is known of it.
+pub struct Copy<'a> {
+    /// The way to it.
+    pub settings: &'a Settings,
+    /// The rows that the comparison found equal to the source's.
+    pub source: SourceRows,
+    /// True if its files were compared with the server's own list, or its indexes have just been built: then it is no more than a
+    /// gap if amcheck cannot check them.
+    pub sound: bool,
+}
+
+/// Compares a restored database with its manifest.
+///
+/// # Errors
+///
+/// As for [`verify::verify`].
+pub fn compare(
+    manifest: &Manifest,
+    database: &dyn Database,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> verify_core::Result<Comparison> {
+    let began = Instant::now();
+    let mut comparison = verify::verify(manifest, database, plan, on_event)?;
+    note(&mut comparison, &COMPARED, plan, began);
+    Ok(comparison)
+}
+
+/// Adds to a comparison what no comparison shows: rows that violate constraints, and damage in indexes, pages and visibility maps.
+///
+/// Nothing is done on the source itself. `step` is told what begins.
+///
+/// # Errors
+///
+/// If the server cannot be reached, or the caller wants to stop. A finding is not an error.
+pub fn check_copy(
+    comparison: &mut Comparison,
+    copy: &Copy<'_>,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+    step: &dyn Fn(&str) -> verify_core::Result<()>,
+) -> Result<()> {
+    let Copy { settings, source, sound } = copy;
+    let database = settings.database();
+    if comparison.findings().iter().any(|finding| finding.code() == Code::SourceSameServer) {
+        let checks = [Check::Constraints].into_iter().chain(INTEGRITY).filter(|check| plan.runs(*check));
+        let gap = |check: Check| {
+            NotCovered::new(
+                check,
+                check.name().unwrap_or_default(),
+                "not checked: the database is the source itself",
+            )
+        };
+        comparison.not_covered(checks.map(gap));
+        return Ok(());
+    }
+    if plan.runs(Check::Constraints) {
+        step(&format!("checking constraints of {database} against the rows"))?;
+        let began = Instant::now();
+        let Constraints { findings, not_covered } = constraints::check(settings, source, plan, on_event)
+            .with_context(|| format!("failed to check constraints of {database}"))?;
+        comparison.join(findings);
+        comparison.not_covered(not_covered);
+        note(comparison, &[Check::Constraints], plan, began);
+    }
+    if INTEGRITY.iter().any(|check| plan.runs(*check)) {
+        step(&format!("checking indexes and pages of {database} with amcheck"))?;
+        let began = Instant::now();
+        let Integrity { mut findings, not_covered, indexes_checked } =
+            integrity::check(settings, plan, on_event)
+                .with_context(|| format!("failed to check indexes and pages of {database}"))?;
+        findings.retain(|finding| !sound || finding.code() != Code::IntegrityUnknown);
+        if indexes_checked {
+            comparison.indexes_were_checked();
+        }
+        comparison.join(findings);
+        comparison.not_covered(not_covered);
+        note(comparison, &INTEGRITY, plan, began);
+    }
+    Ok(())
+}
+
+/// Notes the time of those of the checks that the plan has.
+fn note(comparison: &mut Comparison, checks: &[Check], plan: &Plan, began: Instant) {
+    let checks: Vec<Check> = checks.iter().copied().filter(|check| plan.runs(*check)).collect();
+    if checks.is_empty() {
+        return;
+    }
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    comparison.add_ran(Ran { checks, duration_ms });
+}
