@@ -51,7 +51,7 @@ const PRINTED: [(&str, &str, &str); 15] = [
 ];
 
 /// Columns that are not compared, with the reason.
-const EXCLUDED: [(&str, &str, &str); 13] = [
+const EXCLUDED: [(&str, &str, &str); 14] = [
     (
         "state of this server's files and statistics",
         "pg_class",
@@ -65,6 +65,7 @@ const EXCLUDED: [(&str, &str, &str); 13] = [
         atthasmissing attmissingval",
     ),
     ("the parents are compared; a dump sets these anew", "pg_attribute", "attislocal attinhcount"),
+    ("PostgreSQL does not use it, and a partition may lack it", "pg_attribute", "attndims"),
     ("the parents are compared; a dump sets these anew", "pg_constraint", "conislocal"),
     ("state of the index in this server", "pg_index", "indcheckxmin indnkeyatts"),
     (

@@ -445,7 +445,7 @@ fn names_without_a_schema_in_invariants_are_those_of_public() -> Result<()> {
     Ok(())
 }
 
-fn connection(server: &TestServer, database: &str) -> Result<Connection> {
+pub(crate) fn connection(server: &TestServer, database: &str) -> Result<Connection> {
     let settings = Settings::parse(&server.conninfo(database), &Environment::default())?;
     Ok(Connection::open(&settings, &SessionOptions::new())?)
 }

@@ -200,7 +200,7 @@ fn relations(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> S
     let detaching = since(140_000, "CASE WHEN h.inhdetachpending THEN ' (being detached)' END");
     format!(
         "SELECT i.type, i.identity, n.nspname, c.relname, {extension}, {owner}, {privileges}, {options}, {foreign}, \
-           CASE c.relpersistence WHEN 'u' THEN 'unlogged' END AS persistence, \
+           CASE WHEN c.relpersistence = 'u' AND c.relkind <> 'p' THEN 'unlogged' END AS persistence, \
            (SELECT a.amname FROM pg_catalog.pg_am a WHERE a.oid = c.relam AND a.amname <> 'heap') AS \"access method\", \
            (SELECT s.spcname FROM pg_catalog.pg_tablespace s WHERE s.oid = c.reltablespace) AS tablespace, \
            CASE WHEN c.relforcerowsecurity THEN 'forced' WHEN c.relrowsecurity THEN 'enabled' END \
@@ -262,7 +262,7 @@ fn columns(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> Str
            CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS \"default\", \
            CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END AS \"generated as\", \
            nullif(a.attstorage, t.typstorage) AS storage, {compression} AS compression, \
-           nullif(a.attstattarget, -1) AS \"statistics target\", nullif(a.attndims, 0) AS dimensions, \
+           nullif(a.attstattarget, -1) AS \"statistics target\", \
            CASE WHEN c.relkind IN ('r', 'p', 'f', 'c') AND (c.relispartition OR NOT EXISTS \
                (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)) \
              THEN pg_catalog.rank() OVER (PARTITION BY a.attrelid ORDER BY a.attnum) END AS position \

@@ -15,6 +15,10 @@ use verify_core::verify::verify;
 
 use crate::dump::{program, run};
 use crate::measure::postgres;
+use crate::obstacles::connection;
+
+/// Roles that own objects and have privileges.
+const ROLES: &str = "CREATE ROLE reader; CREATE ROLE writer";
 
 fn load(server: &TestServer) -> Result<()> {
     server.create_database("source")?;
@@ -27,6 +31,8 @@ fn load(server: &TestServer) -> Result<()> {
     }
     Ok(())
 }
+
+mod random;
 
 fn catalogue_findings(manifest: &Manifest, target: &TestServer, database: &str) -> Result<Vec<Finding>> {
     let comparison = verify(manifest, &postgres(target, database)?, &Plan::default(), &event::ignore)?;
@@ -43,47 +49,96 @@ fn shown(findings: &[Finding]) -> Vec<String> {
         .collect()
 }
 
-fn a_dump_is_silent(from: u32, to: u32) -> Result<()> {
-    let source = fixtures::server(from)?;
-    load(&source)?;
-    let target = fixtures::server(to)?;
-    target.psql("postgres", "CREATE ROLE reader; CREATE ROLE writer; CREATE DATABASE restored")?;
-    let snapshot = postgres(&source, "source")?.begin(&Plan::default(), &event::ignore)?;
-    let dump = source.directory().join("dump.sql");
-    run(Command::new(program("pg_dump", to)?)
+/// What is found of a database that was dumped from one server and loaded into another; newer versions of extensions are left out.
+fn found_after_a_dump(
+    source: &TestServer,
+    from: &str,
+    target: &TestServer,
+    to: &str,
+) -> Result<(Manifest, Vec<Finding>)> {
+    let snapshot = postgres(source, from)?.begin(&Plan::default(), &event::ignore)?;
+    let dump = source.directory().join(format!("{from}.sql"));
+    run(Command::new(program("pg_dump", target.major())?)
         .args(["--snapshot", snapshot.exported(), "-f"])
         .arg(&dump)
-        .args(["-d", &source.conninfo("source")]))?;
+        .args(["-d", &source.conninfo(from)]))?;
     let mut manifest = capture_snapshot(&snapshot, &Plan::default(), &event::ignore)?;
     complete(&snapshot, &mut manifest)?;
     drop(snapshot);
-    run(Command::new(program("psql", to)?)
-        .args([
-            "-q",
-            "-X",
-            "-o",
-            "/dev/null",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            &target.conninfo("restored"),
-            "-f",
-        ])
+    target.create_database(to)?;
+    let options = ["-q", "-X", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1"];
+    run(Command::new(program("psql", target.major())?)
+        .args(options)
+        .args(["-d", &target.conninfo(to), "-f"])
         .arg(&dump))?;
-    let Definitions::Read(definitions) = &manifest.definitions else { panic!("{:?}", manifest.definitions) };
-    assert!(definitions.len() > 200, "{}", definitions.len());
-    let text = format!("{definitions:?}");
-    assert!(!text.contains("not-to-be-seen"));
-    let mut found = catalogue_findings(&manifest, &target, "restored")?;
-    if from != to {
-        // The newer server installs newer versions of extensions.
+    let mut found = catalogue_findings(&manifest, target, to)?;
+    if source.major() != target.major() {
         found.retain(|finding| {
             finding.severity() != Severity::Notice || !finding.object.starts_with("extension ")
         });
     }
-    let found = shown(&found);
-    assert!(found.is_empty(), "{from} to {to}: {found:#?}");
+    Ok((manifest, found))
+}
+
+fn a_dump_is_silent(from: u32, to: u32) -> Result<()> {
+    let (source, target) = (fixtures::server(from)?, fixtures::server(to)?);
+    load(&source)?;
+    target.psql("postgres", ROLES)?;
+    let (manifest, found) = found_after_a_dump(&source, "source", &target, "restored")?;
+    let Definitions::Read(definitions) = &manifest.definitions else { panic!("{:?}", manifest.definitions) };
+    assert!(definitions.len() > 200, "{}", definitions.len());
+    assert!(!format!("{definitions:?}").contains("not-to-be-seen"));
+    assert!(found.is_empty(), "{from} to {to}: {:#?}", shown(&found));
     Ok(())
+}
+
+/// Number of random schemas that each pair of versions is tried with; more with `STATE_LAB_SEEDS`.
+const SEEDS: u64 = 6;
+
+fn random_schemas_are_silent(from: u32, to: u32) -> Result<()> {
+    let (source, target) = (fixtures::server(from)?, fixtures::server(to)?);
+    source.psql("postgres", ROLES)?;
+    target.psql("postgres", ROLES)?;
+    let seeds = std::env::var("STATE_LAB_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(SEEDS);
+    let (mut accepted, mut tried, mut refused, mut alarms) = (0, 0, 0, Vec::new());
+    for seed in 0..seeds {
+        let database = format!("random_{seed}");
+        source.create_database(&database)?;
+        let mut connection = connection(&source, &database)?;
+        for statement in random::statements(seed) {
+            tried += 1;
+            accepted += usize::from(connection.execute(&statement).is_ok());
+        }
+        drop(connection);
+        // A newer server refuses some dumps of an older one.
+        let Ok((_, found)) = found_after_a_dump(&source, &database, &target, &database) else {
+            refused += 1;
+            continue;
+        };
+        alarms.extend(shown(&found).into_iter().map(|alarm| format!("seed {seed}: {alarm}")));
+    }
+    println!(
+        "{from} to {to}: {seeds} seeds, {accepted} of {tried} statements accepted, {refused} dumps refused"
+    );
+    assert!(refused * 4 <= seeds && (from != to || refused == 0), "{refused} dumps refused");
+    assert!(accepted * 2 > tried, "{accepted} of {tried}");
+    assert!(alarms.is_empty(), "{from} to {to}: {alarms:#?}");
+    Ok(())
+}
+
+#[test]
+fn random_schemas_are_silent_15_to_15() -> Result<()> {
+    random_schemas_are_silent(15, 15)
+}
+
+#[test]
+fn random_schemas_are_silent_13_to_18() -> Result<()> {
+    random_schemas_are_silent(13, 18)
+}
+
+#[test]
+fn random_schemas_are_silent_18_to_18() -> Result<()> {
+    random_schemas_are_silent(18, 18)
 }
 
 #[test]
