@@ -22,3 +22,9 @@ ALTER ROLE :"role" BYPASSRLS;
 
 -- A physical backup (`backup --method physical`) also needs: ALTER ROLE … REPLICATION, and a line in pg_hba.conf for it.
 -- Verifying a physical copy needs a superuser on the copy, not on the source.
+
+-- Verifying indexes and pages of a restored database (docs/checks.md) needs a superuser there; or a role with these, which the source
+-- needs before it is captured, too:
+--   CREATE EXTENSION amcheck; CREATE EXTENSION pg_visibility;
+--   GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO …;
+-- Otherwise: `verify --skip indexes,heap,visibility`.
