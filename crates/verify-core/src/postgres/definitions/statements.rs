@@ -118,6 +118,15 @@ fn sorted(array: &str, name: &str) -> String {
     )
 }
 
+/// Options of a column, sorted, as one text; NULL if there are none. Without `pg_attver`, a number that PostgreSQL 15.20
+/// gives every column by itself: that of a restored dump is another.
+fn column_options(of: &str) -> String {
+    format!(
+        "(SELECT pg_catalog.string_agg(o.item, ', ' ORDER BY o.item COLLATE pg_catalog.\"C\") \
+          FROM pg_catalog.unnest({of}.attoptions) o (item) WHERE NOT pg_catalog.starts_with(o.item, 'pg_attver='))"
+    )
+}
+
 /// Options of foreign objects; values that may be secrets are left out.
 fn foreign_options(array: &str) -> String {
     format!(
@@ -252,10 +261,10 @@ fn columns(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> Str
         "(SELECT CASE WHEN NOT k.convalidated THEN ' (not valid)' END || CASE WHEN k.connoinherit THEN ' (no inherit)' END \
           FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] LIMIT 1)",
     );
-    let options = sorted("a.attoptions", "options");
+    let options = column_options("a");
     format!(
         "SELECT i.type, i.identity, n.nspname, c.relname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS data_type, \
-           {collation} AS collation, {privileges}, {options}, {foreign}, \
+           {collation} AS collation, {privileges}, {options} AS options, {foreign}, \
            CASE WHEN a.attnotnull THEN 'yes' || coalesce({invalid}, '') END AS \"not null\", \
            CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END AS identity_column, \
            CASE a.attgenerated WHEN 's' THEN 'stored' WHEN 'v' THEN 'virtual' END AS generated, \
@@ -305,6 +314,7 @@ fn indexes(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> Str
     let class = name_of("pg_opclass", "opc", "x.indclass[k - 1]");
     let collation = collation("nullif(x.indcollation[k - 1], coalesce(ta.attcollation, xt.typcollation))");
     let options = sorted("c.reloptions", "options");
+    let index_options = column_options("xa");
     let (unique, primary, exclusion) = (
         flag("x.indisunique", "unique"),
         flag("x.indisprimary", "primary key"),
@@ -320,7 +330,7 @@ fn indexes(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> Str
            (SELECT pg_catalog.string_agg(CASE WHEN k > x.indnkeyatts THEN 'include ' ELSE '' END \
               || coalesce(pg_catalog.quote_ident(ta.attname), 'expression') \
               || coalesce(' collate ' || {collation}, '') || CASE WHEN k > x.indnkeyatts THEN '' ELSE ' ' || coalesce({class}, '') END \
-              || coalesce(' (' || pg_catalog.array_to_string(xa.attoptions, ', ') || ')', '') \
+              || coalesce(' (' || {index_options} || ')', '') \
               || CASE WHEN k > x.indnkeyatts THEN '' ELSE CASE x.indoption[k - 1] & 3 WHEN 1 THEN ' desc nulls last' WHEN 2 THEN ' nulls first' \
                   WHEN 3 THEN ' desc' ELSE '' END END \
               || coalesce(' statistics ' || nullif(xa.attstattarget, -1)::pg_catalog.text, ''), ', ' ORDER BY k) \
