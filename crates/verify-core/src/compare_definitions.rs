@@ -25,6 +25,8 @@ pub(crate) struct Differing<'a> {
     theirs: &'a Definition,
     /// The names of the attributes.
     attributes: Vec<&'a str>,
+    /// True in a copy of files, whose parse trees are the source's: there equal ones read alike.
+    physical: bool,
 }
 
 impl ComparisonDraft<'_> {
@@ -64,7 +66,7 @@ impl ComparisonDraft<'_> {
                 Some(theirs) => {
                     let attributes = compared.attributes(ours, theirs);
                     if !attributes.is_empty() {
-                        differing.push(Differing { ours, theirs, attributes });
+                        differing.push(Differing { ours, theirs, attributes, physical: compared.physical });
                     }
                 }
             }
@@ -165,7 +167,7 @@ impl<'a> Differing<'a> {
 
     fn is_expression(&self, attribute: &str) -> bool {
         let both = self.ours.attribute(attribute).is_some() && self.theirs.attribute(attribute).is_some();
-        both && Context::of(self.theirs, attribute).is_some()
+        !self.physical && both && Context::of(self.theirs, attribute).is_some()
     }
 
     fn finding(&self, attributes: &[&str]) -> Finding {

@@ -50,7 +50,7 @@ pub fn verify(
         draft.disturbed(manifest, &name, &reason);
     }
     settle(&mut draft, &*snapshot, on_event)?;
-    reprint(&mut draft, &*snapshot)?;
+    reprint(&mut draft, &*snapshot, manifest)?;
     for differing in &mut draft.differing {
         look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
     }
@@ -87,7 +87,7 @@ pub fn compare_databases(
         draft.disturbed(&manifest, &name, &reason);
     }
     settle(&mut draft, theirs, on_event)?;
-    reprint(&mut draft, theirs)?;
+    reprint(&mut draft, theirs, &manifest)?;
     for differing in &mut draft.differing {
         if !differing.difference.complete {
             differing.difference = second_pass(ours, theirs, differing, hash, on_event)?;
@@ -120,10 +120,11 @@ fn settle(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, on_event: On
     Ok(())
 }
 
-/// Has the restored server print definitions that read differently.
-fn reprint(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot) -> Result<()> {
+/// Has the restored server print definitions that read differently. Nothing is made on the source itself.
+fn reprint(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, manifest: &Manifest) -> Result<()> {
     let printed: Vec<_> = draft.definitions.iter().flat_map(DifferingDefinition::expressions).collect();
-    let reprints = if printed.is_empty() { Vec::new() } else { restored.reprint(&printed)? };
+    let is_source = restored.origin().source.is_same_database(&manifest.header.source);
+    let reprints = if printed.is_empty() || is_source { Vec::new() } else { restored.reprint(&printed)? };
     draft.settle_definitions(reprints);
     Ok(())
 }

@@ -51,8 +51,7 @@ pub(in crate::postgres) fn reprint(
 
 fn one(connection: &mut Connection, printed: &Printed<'_>) -> Result<Reprint> {
     let text = printed.text.trim().trim_end_matches(';');
-    connection.execute(BEGIN)?;
-    let answer = create(connection, printed.context, text);
+    let answer = connection.execute(BEGIN).and_then(|()| create(connection, printed.context, text));
     if connection.is_closed() {
         return answer.map(Reprint::Text);
     }

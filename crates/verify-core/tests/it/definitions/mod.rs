@@ -376,6 +376,26 @@ fn each_change_is_named(major: u32) -> Result<()> {
     CHANGES.iter().try_for_each(|changes| a_change_is_named(&manifest, &server, changes))
 }
 
+/// A server that cannot be asked leaves what reads differently unknown, and is no error.
+#[test]
+fn what_a_server_cannot_print_again_is_unknown() -> Result<()> {
+    let server = fixtures::server(15)?;
+    load(&server)?;
+    let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
+    server.copy_database("source", "copy")?;
+    server.psql(
+        "copy",
+        "CREATE OR REPLACE VIEW app.counting AS SELECT 1 AS n; ALTER EVENT TRIGGER on_ddl ENABLE ALWAYS",
+    )?;
+    let found = shown(&catalogue_findings(&manifest, &server, "copy")?).join("\n");
+    assert!(
+        found.contains("Inconclusive catalog.unknown view app.counting: its query reads differently"),
+        "{found}"
+    );
+    assert!(found.contains("the database has enabled event triggers, which would run"), "{found}");
+    Ok(())
+}
+
 #[test]
 fn each_change_is_named_15() -> Result<()> {
     each_change_is_named(15)
