@@ -228,6 +228,8 @@ struct Compared<'a> {
     tables: BTreeSet<String>,
     /// Tables with other columns, which that comparison reports.
     columns: BTreeSet<&'a TableName>,
+    /// Tables with other parents, which it reports too.
+    parents: BTreeSet<&'a TableName>,
     sequences: BTreeSet<String>,
     /// Relations whose definitions could not be read on one of the sides.
     unread: BTreeMap<&'a TableName, &'a Definition>,
@@ -251,6 +253,9 @@ impl<'a> Compared<'a> {
                 .table(entry.name())
                 .is_some_and(|theirs| !crate::compare::column_differences(entry, theirs).is_empty())
         });
+        let parents = source.tables.iter().filter(|entry| {
+            restored.table(entry.name()).is_some_and(|theirs| entry.table.parents != theirs.table.parents)
+        });
         let named = |manifest: &'a Manifest| -> BTreeSet<String> {
             manifest.sequences.iter().map(|sequence| sequence.name.to_string()).collect()
         };
@@ -269,6 +274,7 @@ impl<'a> Compared<'a> {
             restored_version: restored.header.source.server_version,
             tables,
             columns: columns.map(TableEntry::name).collect(),
+            parents: parents.map(TableEntry::name).collect(),
             sequences: named(source).symmetric_difference(&named(restored)).cloned().collect(),
             unread: ours
                 .iter()
@@ -307,15 +313,20 @@ impl<'a> Compared<'a> {
     fn attributes(&self, ours: &'a Definition, theirs: &'a Definition) -> Vec<&'a str> {
         let names: BTreeSet<&str> =
             ours.attributes.keys().chain(theirs.attributes.keys()).map(String::as_str).collect();
-        let known_column =
-            |name: &str| name == "data_type" && ours.of.as_ref().is_some_and(|of| self.columns.contains(of));
+        let of = ours.of.as_ref();
+        let reported = |name: &str| match name {
+            "data_type" => of.is_some_and(|of| self.columns.contains(of)),
+            // With other parents a table has another bound, and its columns another place.
+            "parents" | "partition bound" | "position" => of.is_some_and(|of| self.parents.contains(of)),
+            _ => false,
+        };
         let equal = |name: &str| {
             let restored = self.value(&theirs.attributes, name);
             let then = self.value(&ours.attributes, name);
             then == restored || ours.later.as_ref().is_some_and(|later| self.value(later, name) == restored)
         };
         let new = |name: &str| name == "multirange" && self.is_new(MULTIRANGES);
-        names.into_iter().filter(|name| !known_column(name) && !new(name) && !equal(name)).collect()
+        names.into_iter().filter(|name| !reported(name) && !new(name) && !equal(name)).collect()
     }
 
     /// Returns whether the restored server has what came with a version, and the source's has not.

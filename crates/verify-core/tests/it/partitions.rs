@@ -43,6 +43,11 @@ fn finding(comparison: &Comparison, code: Code) -> Vec<String> {
         .collect()
 }
 
+/// What is found besides the definitions, in which the two differ.
+fn of_rows(comparison: &Comparison) -> Vec<String> {
+    summary(comparison).into_iter().filter(|line| !line.starts_with("catalog.")).collect()
+}
+
 #[test]
 fn rows_lie_where_the_restored_server_puts_them_and_lost_ones_are_named() -> Result<()> {
     let server = fixtures::server(15)?;
@@ -60,7 +65,7 @@ fn rows_lie_where_the_restored_server_puts_them_and_lost_ones_are_named() -> Res
         Ok(verified)
     };
     let comparison = judged()?;
-    assert_eq!((comparison.verdict(), summary(&comparison)), (Verdict::Pass, vec![]), "{comparison:#?}");
+    assert_eq!(of_rows(&comparison), Vec::<String>::new(), "{comparison:#?}");
     let moved = ["public.events ", "public.lines ", "public.parcels "];
     assert_eq!(finding(&comparison, Code::PartitionMoved), moved, "{comparison:#?}");
     assert_eq!((comparison.coverage().tables, comparison.coverage().rows), (9, 9064));
@@ -126,8 +131,11 @@ fn functions_of_the_database_are_not_run_to_look_where_rows_belong() -> Result<(
     }
     let manifest = capture(&postgres(&server, "source")?, &Plan::default(), &event::ignore)?;
     let comparison = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    let found = (comparison.verdict(), summary(&comparison));
-    assert_eq!(found, (Verdict::Inconclusive, vec!["partition.moved public.t".into()]), "{comparison:#?}");
+    assert_eq!(of_rows(&comparison), ["partition.moved public.t"], "{comparison:#?}");
+    assert_eq!(
+        summary(&comparison),
+        ["catalog.differs function public.half(integer)", "partition.moved public.t"]
+    );
     assert!(format!("{comparison:?}").contains("which are not run"), "{comparison:#?}");
     Ok(())
 }
