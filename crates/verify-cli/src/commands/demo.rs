@@ -12,7 +12,7 @@ use crate::terminal;
 ///
 /// Needs only an installed PostgreSQL server, writes only below the temporary directory, and leaves nothing behind.
 /// A shop is loaded, used by clients, backed up meanwhile, killed and deleted; the restored copy is verified row by
-/// row, and the lost time and writes are compared with the clients' records. Then the copy is damaged in five small
+/// row, and the lost time and writes are compared with the clients' records. Then the copy is damaged in six small
 /// ways, each of which must be found.
 ///
 /// Exit status 0 means that all results were as expected.

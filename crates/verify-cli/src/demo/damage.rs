@@ -27,8 +27,8 @@ struct Expected {
     named: Option<&'static str>,
 }
 
-/// The five.
-pub(crate) const DAMAGES: [Damage; 5] = [
+/// The six.
+pub(crate) const DAMAGES: [Damage; 6] = [
     Damage {
         name: "one order item deleted",
         sql: "DELETE FROM shop.order_items WHERE order_id = 4242 AND line = 1",
@@ -76,6 +76,16 @@ pub(crate) const DAMAGES: [Damage; 5] = [
         expected: &[Expected {
             code: Code::SequenceBehind,
             object: "shop.order_number",
+            rows: 0,
+            named: None,
+        }],
+    },
+    Damage {
+        name: "an index dropped",
+        sql: "DROP INDEX shop.sessions_customer",
+        expected: &[Expected {
+            code: Code::CatalogMissing,
+            object: "index shop.sessions_customer",
             rows: 0,
             named: None,
         }],
@@ -177,6 +187,7 @@ mod tests {
             ("row.missing", "shop.audit_log"),
             ("row.added", "shop.audit_log"),
             ("sequence.behind", "shop.order_number"),
+            ("catalog.missing", "index shop.sessions_customer"),
         ];
         assert_eq!(table.iter().map(|(code, object)| (code.as_str(), *object)).collect::<Vec<_>>(), expected);
     }
@@ -185,7 +196,7 @@ mod tests {
     fn a_full_set_of_findings_explains_every_damage() {
         let findings = all();
         let (judged, rest) = judge(&findings);
-        assert_eq!(judged.len(), 5);
+        assert_eq!(judged.len(), DAMAGES.len());
         assert!(judged.iter().all(|judged| judged.overlooked.is_empty() && !judged.found.is_empty()));
         assert_eq!(rest, Vec::<&Finding>::new());
     }

@@ -171,7 +171,7 @@ fn damage(restored: &Restored, narrator: &Narrator<'_>) -> Result<Damaged> {
     let settings = shop_of(restored)?;
     // The copy is in service now, and so is its heartbeat.
     writers::write_beat(&mut writers::connect(&settings)?)?;
-    narrator.print("fingerprints the restored copy, then damages it in five small ways")?;
+    narrator.print("fingerprints the restored copy, then damages it in six small ways")?;
     writers::connect(&settings.with_database("postgres"))?
         .execute(&format!("CREATE DATABASE {INTACT} TEMPLATE {DATABASE}"))?;
     let intact = Postgres::new(settings.with_database(INTACT));

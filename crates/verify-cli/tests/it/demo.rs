@@ -54,7 +54,7 @@ fn a_shop_is_lost_restored_proven_and_damaged_and_nothing_is_left() {
         "      found: row.changed shop.payments (id=1234)",
         "      found: row.missing shop.audit_log: 2 rows of the source missing",
         "      found: row.added shop.audit_log: 2 rows that the source never had",
-        "5 of 5 found, and nothing else",
+        "6 of 6 found, and nothing else",
     ] {
         assert!(lines.contains(&line), "{line}\n{stdout}");
     }
