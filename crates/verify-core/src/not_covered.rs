@@ -61,7 +61,7 @@ const KINDS: [Kind; 3] = [
     },
     Kind {
         object: "secrets of foreign servers",
-        what: "values of options that may be secrets, and of user mappings,",
+        what: "values of options that may be secrets, and options of user mappings,",
         catalogues: &[],
     },
     Kind {

@@ -65,7 +65,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 14 definitions, 1 invariant
     not covered:
         subscriptions and replication: what subscriptions connect to and whether they are enabled, replication origins and slots are not compared
-        secrets of foreign servers: values of options that may be secrets, and of user mappings, are not compared
+        secrets of foreign servers: values of options that may be secrets, and options of user mappings, are not compared
         roles, tablespaces and settings: roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale, versions of collations, and privileges, comments and labels of databases and roles are not compared
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
@@ -117,7 +117,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
     depth: 2 tables, 5,050 rows (181.8 KiB), 1 sequence, 14 definitions, 1 invariant
     not covered:
         subscriptions and replication: what subscriptions connect to and whether they are enabled, replication origins and slots are not compared
-        secrets of foreign servers: values of options that may be secrets, and of user mappings, are not compared
+        secrets of foreign servers: values of options that may be secrets, and options of user mappings, are not compared
         roles, tablespaces and settings: roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale, versions of collations, and privileges, comments and labels of databases and roles are not compared
         database postgres: another database of the same cluster
         database restored: another database of the same cluster

@@ -51,7 +51,8 @@ const PRINTED: [(&str, &str, &str); 15] = [
 ];
 
 /// Columns that are not compared, with the reason.
-const EXCLUDED: [(&str, &str, &str); 14] = [
+const EXCLUDED: [(&str, &str, &str); 15] = [
+    ("secrets, which not every role may see", "pg_user_mapping", "umoptions"),
     (
         "state of this server's files and statistics",
         "pg_class",

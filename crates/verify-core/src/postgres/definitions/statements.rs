@@ -61,7 +61,7 @@ pub(super) fn all(version: u32, scope: &Scope<'_>) -> Vec<String> {
         event_triggers(),
         publications(since),
         published(version, kept),
-        subscriptions(),
+        subscriptions(since),
         statistics(since, kept),
         default_privileges(),
         system_privileges(),
@@ -680,7 +680,7 @@ fn extensions() -> String {
     )
 }
 
-/// Wrappers, servers, and user mappings: of these only the names of the options.
+/// Wrappers, servers, and user mappings without their options, which not every role may see.
 fn foreign_data() -> String {
     let (wrapper, wrapper_extension) =
         (object("pg_foreign_data_wrapper", "w.oid"), extension("pg_foreign_data_wrapper", "w.oid"));
@@ -700,9 +700,7 @@ fn foreign_data() -> String {
          UNION ALL SELECT i.type, i.identity, NULL, NULL, {server_extension}, {server_owner}, {server_privileges}, {server_options}, NULL, NULL, \
            w.fdwname, s.srvtype, s.srvversion \
          FROM pg_catalog.pg_foreign_server s JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw {server} \
-         UNION ALL SELECT i.type, i.identity, NULL, NULL, NULL, NULL, NULL, \
-           (SELECT pg_catalog.string_agg(o.option_name, ', ' ORDER BY o.option_name COLLATE pg_catalog.\"C\") \
-            FROM pg_catalog.pg_options_to_table(u.umoptions) o), NULL, NULL, NULL, NULL, NULL \
+         UNION ALL SELECT i.type, i.identity, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
          FROM pg_catalog.pg_user_mappings u {mapping}"
     )
 }
@@ -756,13 +754,15 @@ fn published(version: u32, kept: &str) -> String {
     )
 }
 
-/// Subscriptions of this database, without what they connect to, and whether they are enabled: a restore leaves that out.
-fn subscriptions() -> String {
-    let (object, owner) = (object("pg_subscription", "s.oid"), owner("s.subowner"));
+/// Subscriptions of this database, without what they connect to, and whether they are enabled: a restore leaves that out. Only a superuser
+/// may read their object ids and synchronous_commit before PostgreSQL 14.
+fn subscriptions(since: impl Fn(u32, &'static str) -> &'static str) -> String {
+    let owner = owner("s.subowner");
     let publications = sorted("s.subpublications", "publications");
+    let commit = since(140_000, "s.subsynccommit");
     format!(
-        "SELECT i.type, i.identity, NULL, NULL, {owner}, s.subslotname AS slot, s.subsynccommit AS \"synchronous commit\", {publications} \
-         FROM pg_catalog.pg_subscription s {object} \
+        "SELECT 'subscription', pg_catalog.quote_ident(s.subname), NULL, NULL, {owner}, s.subslotname AS slot, {commit} AS \"synchronous commit\", {publications} \
+         FROM pg_catalog.pg_subscription s \
          WHERE s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
     )
 }

@@ -11,6 +11,7 @@ use verify_core::event;
 use verify_core::finding::{Finding, Severity};
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
+use verify_core::postgres::{Environment, Postgres, Settings};
 use verify_core::verify::verify;
 
 use crate::dump::{program, run};
@@ -374,6 +375,28 @@ fn each_change_is_named(major: u32) -> Result<()> {
     server.copy_database("source", "copy")?;
     assert_eq!(shown(&catalogue_findings(&manifest, &server, "copy")?), Vec::<String>::new(), "{major}");
     CHANGES.iter().try_for_each(|changes| a_change_is_named(&manifest, &server, changes))
+}
+
+/// Definitions need no privilege: whoever captured, whoever verifies reads the same.
+#[test]
+fn a_plain_role_reads_all_definitions() -> Result<()> {
+    for major in [13, 15, 18] {
+        let server = fixtures::server(major)?;
+        load(&server)?;
+        server.psql("source", "CREATE ROLE plain LOGIN; GRANT SELECT ON pg_catalog.pg_settings TO plain")?;
+        let captured = |user: &str| -> Result<Definitions> {
+            let conninfo = format!("{} user={user}", server.conninfo("source"));
+            let database = Postgres::new(Settings::parse(&conninfo, &Environment::default())?);
+            Ok(capture(&database, &Plan::default(), &event::ignore)?.definitions)
+        };
+        let (plain, all) = (captured("plain")?, captured("postgres")?);
+        let (Definitions::Read(plain), Definitions::Read(all)) = (&plain, &all) else {
+            panic!("{major}: {plain:.300?} {all:.300?}");
+        };
+        let differing: Vec<_> = plain.iter().zip(all).filter(|(plain, all)| plain != all).collect();
+        assert!(differing.is_empty() && plain.len() == all.len(), "{major}: {differing:#?}");
+    }
+    Ok(())
 }
 
 /// A server that cannot be asked leaves what reads differently unknown, and is no error.
