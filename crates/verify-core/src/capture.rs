@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use crate::check::Check;
 use crate::database::{Database, Obstacle, Snapshot};
+use crate::definition::Definitions;
 use crate::error::Result;
 use crate::event::OnEvent;
 use crate::invariant::Evaluated;
@@ -47,7 +48,8 @@ pub(crate) fn measure_database(
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
     let sequences = snapshot.sequences().to_vec();
-    let definitions = snapshot.definitions()?;
+    let definitions =
+        if plan.runs(Check::Definitions) { snapshot.definitions()? } else { Definitions::Read(Vec::new()) };
     let pulse = snapshot.pulse()?;
     let invariants = plan
         .invariants
