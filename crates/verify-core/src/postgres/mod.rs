@@ -43,6 +43,7 @@ mod server_hint;
 mod service;
 mod session;
 mod settings;
+mod shortened;
 mod snapshot;
 mod snapshot_file;
 mod socket;

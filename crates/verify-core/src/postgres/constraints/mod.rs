@@ -21,6 +21,7 @@ use super::crew::IN_RECOVERY;
 use super::reader::obstacle;
 use super::session::SessionOptions;
 use super::settings::Settings;
+use super::shortened::shorten;
 use super::{crew, snapshot};
 use crate::error::{Error, Result};
 use crate::event::OnEvent;
@@ -29,8 +30,6 @@ use crate::not_covered::{Check, NotCovered};
 use crate::plan::{Limits, Plan};
 use crate::table::TableName;
 
-/// Maximum number of constraints that are named; of more only the number is reported.
-const NAMED_MAX: usize = 100;
 /// The object of what concerns all constraints.
 const ALL: &str = "constraints";
 
@@ -98,7 +97,7 @@ pub fn check(
         Ok(None) => {}
         Err(error) => found.trouble(ALL, &error)?,
     }
-    found.shorten();
+    shorten(&mut found.findings, &mut found.not_covered, Check::Constraints, ALL, "");
     Ok(found)
 }
 
@@ -152,26 +151,6 @@ impl Constraints {
     fn unknown(&mut self, object: &str, reason: String) {
         self.not_covered.push(NotCovered::new(Check::Constraints, object, reason.clone()));
         self.findings.push(Finding::new(Code::ConstraintUnknown, object, reason));
-    }
-
-    /// Sorts, and keeps a wholly damaged copy from filling the report.
-    fn shorten(&mut self) {
-        self.findings.sort_by(|a, b| (b.severity(), &a.object).cmp(&(a.severity(), &b.object)));
-        self.not_covered.sort_by(|a, b| a.object.cmp(&b.object));
-        if let Some(first) = self.findings.get(NAMED_MAX) {
-            let more = self.findings.len() - NAMED_MAX;
-            let rest = Finding::new(first.code(), ALL, format!("{more} more, not named here"));
-            // The worst of those that are not named decides.
-            let rest = if first.severity() < first.code().severity() { rest.excused() } else { rest };
-            self.findings.truncate(NAMED_MAX);
-            self.findings.push(rest);
-        }
-        if self.not_covered.len() > NAMED_MAX {
-            let more = self.not_covered.len() - NAMED_MAX;
-            self.not_covered.truncate(NAMED_MAX);
-            let gap = NotCovered::new(Check::Constraints, ALL, format!("{more} more, not named here"));
-            self.not_covered.push(gap);
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::reader::obstacle;
 use super::rows::{Row, first};
 use super::session::SessionOptions;
 use super::settings::Settings;
+use super::shortened::shorten;
 use super::snapshot;
 use crate::database::Obstacle;
 use crate::error::{Error, Result};
@@ -27,8 +28,6 @@ use crate::table::{TableName, shown_identifier};
 
 /// Characters of what the server says of one relation.
 const SAID_MAX: usize = 500;
-/// Maximum number of relations that are named; of more only the number is reported.
-const NAMED_MAX: usize = 100;
 /// The object of what concerns all of them.
 const ALL: &str = "indexes and pages";
 
@@ -270,22 +269,9 @@ impl Integrity {
         self.not_covered.push(NotCovered::new(Check::Integrity, object, reason));
     }
 
-    /// Sorts, and keeps a wholly damaged copy from filling the report.
+    /// Keeps a wholly damaged copy from filling the report.
     fn shorten(&mut self) {
-        self.findings.sort_by(|a, b| (b.severity(), &a.object).cmp(&(a.severity(), &b.object)));
-        self.not_covered.sort_by(|a, b| a.object.cmp(&b.object));
-        if let Some(first) = self.findings.get(NAMED_MAX) {
-            let more = self.findings.len() - NAMED_MAX;
-            let message = format!("{more} more indexes and tables, not named here");
-            let rest = Finding::new(first.code(), ALL, message);
-            self.findings.truncate(NAMED_MAX);
-            self.findings.push(rest);
-        }
-        if self.not_covered.len() > NAMED_MAX {
-            let more = self.not_covered.len() - NAMED_MAX;
-            self.not_covered.truncate(NAMED_MAX);
-            self.gap(ALL, format!("{more} more, not named here"));
-        }
+        shorten(&mut self.findings, &mut self.not_covered, Check::Integrity, ALL, " indexes and tables");
     }
 }
 
@@ -344,6 +330,7 @@ impl Role {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::postgres::shortened::NAMED_MAX;
 
     /// An index, a TOAST table, and a table.
     fn relations() -> [Relation; 3] {
