@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::extension::{Extension, Function};
 use super::statements::{self, FAULTS_SHOWN};
-use super::{Integrity, Relation, Role, SAID_MAX, counted, ended, said};
+use super::{Integrity, Kind, Relation, Role, SAID_MAX, counted, ended, said};
 use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
@@ -12,6 +12,11 @@ use crate::postgres::rows::Row;
 
 /// The first `server_version_num` whose amcheck checks tables.
 const CHECKS_TABLES: u32 = 140_000;
+/// The first ones whose amcheck checks unique indexes for duplicates, and GIN indexes.
+const CHECKS_UNIQUE: u32 = 170_000;
+const CHECKS_GIN: u32 = 180_000;
+const UNIQUE: Function = Function::optional("bt_index_check", "2205 16 16");
+const GIN: Function = Function::optional("gin_index_check", "2205");
 const FUNCTIONS: [Function; 2] = [
     Function { name: "bt_index_check", arguments: "2205 16", since: 0 },
     Function { name: "verify_heapam", arguments: "2205 16 16 25 20 20", since: CHECKS_TABLES },
@@ -30,7 +35,11 @@ impl Amcheck {
     }
 
     pub(super) fn checks(&self, relation: &Relation) -> bool {
-        relation.is_index || self.checks_tables()
+        match relation.kind {
+            Kind::BTree => true,
+            Kind::Gin => self.0.may_call(&GIN),
+            Kind::Table => self.checks_tables(),
+        }
     }
 
     fn checks_tables(&self) -> bool {
@@ -43,26 +52,40 @@ impl Amcheck {
         relation: &Relation,
         found: &mut Integrity,
     ) -> Result<()> {
-        if !relation.is_index {
-            let rows = connection
-                .query_with(&statements::check_table(&self.0.schema), &[(&relation.oid, Type::OID)])?;
-            if let Some(faults) = counted(&rows, |row| Some(fault(row)), "; ")? {
-                found.damaged(relation, &format!("faults in its pages: {faults}"), &hint(relation));
-            }
-            return Ok(());
-        }
         // An index is sound if the call comes back.
-        match self.check_index(connection, relation, true) {
-            Err(error) if !ended(&error) && is_of_a_function(&error) => {
-                self.check_structure(connection, relation, &error, found)
+        match relation.kind {
+            Kind::Table => self.check_table(connection, relation, found),
+            Kind::Gin => {
+                let check = statements::check_gin(&self.0.schema);
+                connection.query_with(&check, &[(&relation.oid, Type::OID)]).map(drop)
             }
-            result => result,
+            Kind::BTree => match self.check_index(connection, relation, true) {
+                Err(error) if !ended(&error) && is_of_a_function(&error) => {
+                    self.check_structure(connection, relation, &error, found)
+                }
+                result => result,
+            },
         }
+    }
+
+    fn check_table(
+        &self,
+        connection: &mut Connection,
+        relation: &Relation,
+        found: &mut Integrity,
+    ) -> Result<()> {
+        let rows =
+            connection.query_with(&statements::check_table(&self.0.schema), &[(&relation.oid, Type::OID)])?;
+        if let Some(faults) = counted(&rows, |row| Some(fault(row)), "; ")? {
+            found.damaged(relation, &format!("faults in its pages: {faults}"), &hint(relation));
+        }
+        Ok(())
     }
 
     fn check_index(&self, connection: &mut Connection, relation: &Relation, rows: bool) -> Result<()> {
         let arguments = [(&relation.oid as _, Type::OID), (&rows as _, Type::BOOL)];
-        connection.query_with(&statements::check_index(&self.0.schema), &arguments).map(drop)
+        let unique = self.0.may_call(&UNIQUE);
+        connection.query_with(&statements::check_index(&self.0.schema, unique), &arguments).map(drop)
     }
 
     /// Checks an index without its rows: a function that it calls does not run as it does for the application.
@@ -85,6 +108,18 @@ impl Amcheck {
             let reason = "before PostgreSQL 14 amcheck checks indexes alone: of a table, only that its rows are in them";
             found.gap("pages of tables", reason);
         }
+        let lacks =
+            |since: u32, function: &Function| self.0.server_version >= since && !self.0.may_call(function);
+        for (object, since, function) in [
+            ("duplicates in unique indexes", CHECKS_UNIQUE, &UNIQUE),
+            ("pages of GIN indexes", CHECKS_GIN, &GIN),
+        ] {
+            if lacks(since, function) {
+                let reason = "not checked: the installed extension amcheck lacks the function, or the role may not call it; run \
+                     ALTER EXTENSION amcheck UPDATE on the source, or verify as a superuser";
+                found.gap(object, reason);
+            }
+        }
         for row in control.query(statements::UNCHECKED)? {
             let (is_index, method, count) = (row.flag(0)?, printable(row.text(1)?, SAID_MAX), row.text(2)?);
             if is_index {
@@ -104,12 +139,15 @@ impl Amcheck {
 
 /// Remedy for damage that amcheck found, or that kept a relation from being read.
 pub(super) fn hint(relation: &Relation) -> String {
-    let function = if relation.is_index { "bt_index_check" } else { "verify_heapam" };
-    let call = if relation.is_index { "('…', true)" } else { "('…', check_toast => true)" };
+    let call = match relation.kind {
+        Kind::BTree => "bt_index_check('…', true)",
+        Kind::Gin => "gin_index_check('…')",
+        Kind::Table => "verify_heapam('…', check_toast => true)",
+    };
     let remedy =
-        if relation.is_index { "REINDEX it there and take another backup" } else { "repair it there" };
+        if relation.is_index() { "REINDEX it there and take another backup" } else { "repair it there" };
     format!(
-        "check whether the source has the same damage: CREATE EXTENSION amcheck; SELECT * FROM {function}{call}; if so, {remedy}; \
+        "check whether the source has the same damage: CREATE EXTENSION amcheck; SELECT * FROM {call}; if so, {remedy}; \
          if not, the copy was damaged: take another backup, and check how and where it is stored"
     )
 }

@@ -17,6 +17,8 @@ pub(super) struct Extension {
     pub(super) server_version: u32,
     /// True if this run installed it.
     ours: bool,
+    /// Functions that the role may call, with the types of their arguments.
+    callable: Vec<(String, String)>,
 }
 
 /// A function that is called, with the types of its arguments as `pg_proc` has them.
@@ -25,6 +27,13 @@ pub(super) struct Function {
     pub(super) arguments: &'static str,
     /// The first `server_version_num` whose extension must have it.
     pub(super) since: u32,
+}
+
+impl Function {
+    /// A function that the extension need not have, see [`Extension::may_call`].
+    pub(super) const fn optional(name: &'static str, arguments: &'static str) -> Self {
+        Self { name, arguments, since: u32::MAX }
+    }
 }
 
 impl Extension {
@@ -63,8 +72,10 @@ impl Extension {
         }
         let schema = installed.map_or_else(|| statements::extension_schema(name), str::to_owned);
         let ours = installed.is_none();
-        let extension = Self { name, schema, server_version, ours };
         let has = control.query_with(statements::EXTENSION_FUNCTIONS, &[(&name, Type::NAME)])?;
+        let callable = has.iter().filter(|row| row.get(2) == Some("t"));
+        let callable = callable.filter_map(|row| Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())));
+        let extension = Self { name, schema, server_version, ours, callable: callable.collect() };
         for Function { name: function, arguments, since } in functions {
             let is_it = |row: &&Row| (row.get(0), row.get(1)) == (Some(*function), Some(*arguments));
             let forbidden = |row: &Row| row.get(2) != Some("t");
@@ -87,6 +98,14 @@ impl Extension {
             }
         }
         Ok(Ok(extension))
+    }
+
+    /// Returns whether the extension has an optional function that the role may call.
+    pub(super) fn may_call(&self, function: &Function) -> bool {
+        let is_it = |(name, arguments): &(String, String)| {
+            (&**name, &**arguments) == (function.name, function.arguments)
+        };
+        self.callable.iter().any(is_it)
     }
 
     pub(super) fn remove(&self, control: &mut Connection) -> Result<()> {

@@ -95,10 +95,19 @@ struct Checks {
     visibility: Option<Visibility>,
 }
 
+/// What is checked of a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    BTree,
+    Gin,
+    /// A table, materialised view or TOAST table.
+    Table,
+}
+
 /// An index or table to check.
 struct Relation {
     oid: u32,
-    is_index: bool,
+    kind: Kind,
     name: TableName,
     /// The table that an index or a TOAST table belongs to.
     table: Option<TableName>,
@@ -143,12 +152,12 @@ impl Checks {
 
     /// The extension, if it is to check the relation.
     fn amcheck_of(&self, relation: &Relation) -> Option<&Amcheck> {
-        let wanted = if relation.is_index { self.indexes } else { self.heap };
+        let wanted = if relation.is_index() { self.indexes } else { self.heap };
         self.amcheck.as_ref().filter(|amcheck| wanted && amcheck.checks(relation))
     }
 
     fn covers(&self, relation: &Relation) -> bool {
-        self.amcheck_of(relation).is_some() || self.visibility.is_some() && !relation.is_index
+        self.amcheck_of(relation).is_some() || self.visibility.is_some() && !relation.is_index()
     }
 
     fn check_all(
@@ -193,7 +202,7 @@ impl Checks {
             let checked = amcheck.check(connection, relation, found);
             found.unless_ended(relation, checked)?;
         }
-        let visibility = self.visibility.as_ref().filter(|_| !relation.is_index);
+        let visibility = self.visibility.as_ref().filter(|_| !relation.is_index());
         // One finding is enough: of damaged rows the map need not be right.
         if let Some(visibility) = visibility.filter(|_| found.findings.len() == sound_until_now) {
             let checked = visibility.check(connection, relation, found);
@@ -204,11 +213,19 @@ impl Checks {
 }
 
 impl Relation {
+    fn is_index(&self) -> bool {
+        self.kind != Kind::Table
+    }
+
     fn read(row: &Row) -> Result<Self> {
         let table = row.get(4).zip(row.get(5)).map(|(schema, name)| TableName::new(schema, name));
         Ok(Self {
             oid: row.number(0)?,
-            is_index: row.flag(1)?,
+            kind: match row.text(1)? {
+                "btree" => Kind::BTree,
+                "gin" => Kind::Gin,
+                _ => Kind::Table,
+            },
             name: TableName::new(row.text(2)?, row.text(3)?),
             table,
             bytes: row.number(6)?,
@@ -217,7 +234,7 @@ impl Relation {
 
     /// Describes the damaged relation.
     fn described(&self) -> String {
-        match (&self.table, self.is_index) {
+        match (&self.table, self.is_index()) {
             (Some(table), true) => format!("an index of {table} is damaged"),
             (Some(table), false) => format!("the TOAST table of {table} is damaged"),
             (None, _) => "the table is damaged".to_owned(),
@@ -332,17 +349,18 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::postgres::shortened::NAMED_MAX;
 
-    /// An index, a TOAST table, and a table.
-    fn relations() -> [Relation; 3] {
+    /// Two indexes, a TOAST table, and a table.
+    fn relations() -> [Relation; 4] {
         let table = || Some(TableName::new("public", "orders"));
         [
-            ("public", "orders_pkey", true, table()),
-            ("pg_toast", "pg_toast_7", false, table()),
-            ("public", "orders", false, None),
+            ("public", "orders_pkey", Kind::BTree, table()),
+            ("public", "orders_words", Kind::Gin, table()),
+            ("pg_toast", "pg_toast_7", Kind::Table, table()),
+            ("public", "orders", Kind::Table, None),
         ]
-        .map(|(schema, name, is_index, table)| Relation {
+        .map(|(schema, name, kind, table)| Relation {
             oid: 7,
-            is_index,
+            kind,
             name: TableName::new(schema, name),
             table,
             bytes: 0,
@@ -361,8 +379,8 @@ mod tests {
                 .trouble("unused", Some(relation), &server("XX001", "ERROR: invalid page in block 7"))
                 .unwrap();
         }
-        found.damaged(&relations()[2], visibility::NOT_VISIBLE, &visibility::hint("pg_check_visible"));
-        found.damaged(&relations()[2], visibility::NOT_FROZEN, &visibility::hint("pg_check_frozen"));
+        found.damaged(&relations()[3], visibility::NOT_VISIBLE, &visibility::hint("pg_check_visible"));
+        found.damaged(&relations()[3], visibility::NOT_FROZEN, &visibility::hint("pg_check_frozen"));
         found.trouble("catalogue", None, &server("XX001", "ERROR: invalid page in block 7")).unwrap();
         found.trouble("catalogue", None, &server("42501", "ERROR: permission denied")).unwrap();
         insta::assert_snapshot!(text(&found));

@@ -3,9 +3,9 @@
 use crate::postgres::statements::{identifier, qualified};
 use crate::table::TableName;
 
-/// Relations that are checked beyond their rows: b-trees (access method 403) that the server uses, and tables of heap (2), the system's own too.
-/// Whether an index, its name, the table that it belongs to, and about how many bytes are read.
-pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
+/// Relations that are checked beyond their rows: b-trees (access method 403) and GIN indexes (2742) that the server uses, and tables of
+/// heap (2), the system's own too. Access method, name, the table that it belongs to, and about how many bytes are read.
+pub(super) const CHECKED: &str = "SELECT c.oid, CASE c.relam WHEN 403 THEN 'btree' WHEN 2742 THEN 'gin' ELSE 'heap' END, \
     coalesce(n.nspname, c.relnamespace::pg_catalog.text), c.relname, tn.nspname, t.relname, \
     coalesce(CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) + coalesce(pg_catalog.pg_table_size(h.oid), 0) \
       ELSE pg_catalog.pg_table_size(c.oid) END, 0) \
@@ -15,7 +15,7 @@ pub(super) const CHECKED: &str = "SELECT c.oid, c.relkind = 'i', \
     LEFT JOIN pg_catalog.pg_class o ON o.reltoastrelid = coalesce(h.oid, c.oid) \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = coalesce(o.oid, h.oid) \
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
-    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam = 403 AND i.indisvalid AND i.indisready AND i.indislive \
+    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam IN (403, 2742) AND i.indisvalid AND i.indisready AND i.indislive \
       OR c.relkind IN ('r', 'm', 't') AND c.relam = 2)";
 
 /// Numbers of the indexes and tables of other access methods, which are not checked.
@@ -76,12 +76,18 @@ pub(super) const EXTENSION_FUNCTIONS: &str = "SELECT p.proname, p.proargtypes::p
      JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronamespace = e.extnamespace WHERE e.extname = $1";
 
 /// Checks the b-tree `$1`, and where `$2` says so that it has every row of its table, which calls the functions that it
-/// indexes. The arguments' types are spelled out, see [`EXTENSION_FUNCTIONS`].
-pub(super) fn check_index(schema: &str) -> String {
+/// indexes, and, if `unique`, that it has no value twice. The arguments' types are spelled out, see [`EXTENSION_FUNCTIONS`].
+pub(super) fn check_index(schema: &str, unique: bool) -> String {
+    let unique = if unique { ", $2::pg_catalog.bool" } else { "" };
     format!(
-        "SELECT {}.bt_index_check($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.bool)",
+        "SELECT {}.bt_index_check($1::pg_catalog.oid::pg_catalog.regclass, $2::pg_catalog.bool{unique})",
         identifier(schema)
     )
+}
+
+/// Checks that the pages of the GIN index `$1` are consistent.
+pub(super) fn check_gin(schema: &str) -> String {
+    format!("SELECT {}.gin_index_check($1::pg_catalog.oid::pg_catalog.regclass)", identifier(schema))
 }
 
 /// Checks all pages of the table `$1` and the values in TOAST: the number of faults, then block, item, column and text of
