@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use verify_core::compare::{Comparison, Ran};
 use verify_core::database::Database;
 use verify_core::event::OnEvent;
-use verify_core::finding::Code;
+use verify_core::finding::{Code, Finding};
 use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
@@ -91,7 +91,9 @@ pub fn check_copy(
         let Integrity { mut findings, not_covered, indexes_checked } =
             integrity::check(settings, plan, on_event)
                 .with_context(|| format!("failed to check indexes and pages of {database}"))?;
-        findings.retain(|finding| !sound || finding.code() != Code::IntegrityUnknown);
+        let lacks_extension =
+            |finding: &Finding| finding.code() == Code::IntegrityUnknown && finding.object == integrity::ALL;
+        findings.retain(|finding| !sound || !lacks_extension(finding));
         if indexes_checked {
             comparison.indexes_were_checked();
         }

@@ -34,6 +34,7 @@ mod printable;
 mod reader;
 mod require_auth;
 mod rows;
+mod sandbox;
 mod savepoint;
 mod secret;
 mod sequences;

@@ -97,10 +97,10 @@ fn sound(major: u32) -> Result<()> {
         assert_eq!(summary(&integrity), [] as [String; 0], "{major}: {integrity:#?}");
         assert!(integrity.indexes_checked);
         let gaps: Vec<&str> = integrity.not_covered.iter().map(|gap| gap.object.as_str()).collect();
-        let expected =
-            ["brin", "gin", "hash"].map(|method| format!("indexes of access method {method}")).to_vec();
-        let tables = (major < 14).then(|| "pages of tables".to_owned());
-        assert_eq!(gaps, expected.into_iter().chain(tables).collect::<Vec<_>>());
+        let tables = (major < 14).then_some("pages of tables");
+        // Of 857 rows.
+        let samples = ["public.many_id_idx", "public.many_id_idx1", "public.many_words_idx"];
+        assert_eq!(gaps, tables.into_iter().chain(samples).collect::<Vec<_>>());
         assert_eq!(traces(&server, database)?, before);
         assert_eq!(before.is_empty(), more.is_empty());
     }

@@ -16,5 +16,6 @@ mod messages;
 mod not_covered;
 mod obstacles;
 mod partitions;
+mod samples;
 mod temporary_server;
 mod time_travel;

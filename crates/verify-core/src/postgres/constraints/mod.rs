@@ -7,7 +7,6 @@
 mod catalogue;
 mod foreign_key;
 mod probe;
-mod sandbox;
 mod statements;
 mod unique;
 
@@ -15,10 +14,10 @@ use std::collections::BTreeSet;
 
 use self::catalogue::Catalogue;
 use self::probe::{Outcome, Probe};
-use self::sandbox::{Sandbox, said};
 use super::connection::Connection;
 use super::crew::IN_RECOVERY;
 use super::reader::obstacle;
+use super::sandbox::{Sandbox, said};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::shortened::shorten;

@@ -1,10 +1,10 @@
 //! Queries that find the rows which violate constraints.
 
-use super::sandbox::Sandbox;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Rows;
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
+use crate::postgres::sandbox::Sandbox;
 use crate::table::TableName;
 
 /// Maximum number of rows that are named.
@@ -66,14 +66,14 @@ impl Probe {
         let all: Vec<&Rule> = self.rules.iter().collect();
         let counts = match (run(&self.count(&all))?, &all[..]) {
             (Ok(texts), _) => counts(&texts, all.len())?.into_iter().map(Ok).collect(),
-            (Err(reason), [_]) => vec![Err(reason)],
+            (Err(refusal), [_]) => vec![Err(refusal.reason)],
             // The one whose function fails must not hide the others.
             (Err(_), _) => all
                 .iter()
                 .map(|rule| {
                     Ok(match run(&self.count(&[rule]))? {
                         Ok(texts) => Ok(counts(&texts, 1)?[0]),
-                        Err(reason) => Err(reason),
+                        Err(refusal) => Err(refusal.reason),
                     })
                 })
                 .collect::<Result<Vec<_>>>()?,

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::extension::{Extension, Function};
 use super::statements::{self, FAULTS_SHOWN};
-use super::{Integrity, Kind, Relation, Role, SAID_MAX, counted, ended, said};
+use super::{Checks, Integrity, Kind, Relation, Role, SAID_MAX, counted, ended, said};
 use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
@@ -103,8 +103,13 @@ impl Amcheck {
     }
 
     /// Reports relations that amcheck cannot check.
-    pub(super) fn report_gaps(&self, control: &mut Connection, found: &mut Integrity) -> Result<()> {
-        if !self.checks_tables() {
+    pub(super) fn report_gaps(
+        &self,
+        control: &mut Connection,
+        checks: &Checks,
+        found: &mut Integrity,
+    ) -> Result<()> {
+        if checks.heap && !self.checks_tables() {
             let reason = "before PostgreSQL 14 amcheck checks indexes alone: of a table, only that its rows are in them";
             found.gap("pages of tables", reason);
         }
@@ -114,24 +119,16 @@ impl Amcheck {
             ("duplicates in unique indexes", CHECKS_UNIQUE, &UNIQUE),
             ("pages of GIN indexes", CHECKS_GIN, &GIN),
         ] {
-            if lacks(since, function) {
+            if checks.indexes && lacks(since, function) {
                 let reason = "not checked: the installed extension amcheck lacks the function, or the role may not call it; run \
                      ALTER EXTENSION amcheck UPDATE on the source, or verify as a superuser";
                 found.gap(object, reason);
             }
         }
-        for row in control.query(statements::UNCHECKED)? {
-            let (is_index, method, count) = (row.flag(0)?, printable(row.text(1)?, SAID_MAX), row.text(2)?);
-            if is_index {
-                let object = format!("indexes of access method {method}");
-                found.gap(
-                    &object,
-                    format!("{count} of them: amcheck checks only b-trees; REINDEX rebuilds these indexes"),
-                );
-            } else {
-                let object = format!("pages of tables of access method {method}");
-                found.gap(&object, format!("{count} of them: amcheck checks only heap tables"));
-            }
+        for row in if checks.heap { control.query(statements::UNCHECKED)? } else { Vec::new() } {
+            let (method, count) = (printable(row.text(0)?, SAID_MAX), row.text(1)?);
+            let object = format!("pages of tables of access method {method}");
+            found.gap(&object, format!("{count} of them: amcheck checks only heap tables"));
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Checks of the indexes, pages and visibility maps of a restored copy, including rows that no capture saw: PostgreSQL's
-//! own amcheck and `pg_visibility`.
+//! own amcheck and `pg_visibility`, and rows looked up through the indexes that these do not compare with tables.
 
 mod amcheck;
 mod extension;
+mod index;
+mod samples;
 mod statements;
 mod visibility;
 
@@ -28,8 +30,8 @@ use crate::table::{TableName, shown_identifier};
 
 /// Characters of what the server says of one relation.
 const SAID_MAX: usize = 500;
-/// The object of what concerns all of them.
-const ALL: &str = "indexes and pages";
+/// The object of a finding that concerns all relations, such as that the server lacks an extension.
+pub const ALL: &str = "indexes and pages";
 
 /// Result of the check, for [`crate::compare::Comparison::join`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,8 +45,8 @@ pub struct Integrity {
     pub indexes_checked: bool,
 }
 
-/// Checks every b-tree index against its table, from PostgreSQL 14 on the pages of every table, and every table's visibility
-/// map, with `plan.jobs` connections at once.
+/// Checks every b-tree index against its table, other indexes by a sample of its rows, from PostgreSQL 14 on the pages of every table,
+/// and every table's visibility map, with `plan.jobs` connections at once.
 ///
 /// The database must be on a copy that may be changed: where the extensions amcheck and `pg_visibility` are not installed a
 /// superuser installs them, in schemas of their own, until the check is done. On a server in recovery nothing is checked.
@@ -71,6 +73,10 @@ pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<
     let mut control = role.open(settings, plan.limits)?;
     let checks = Checks::ready(&mut control, &role, plan, &mut found)?;
     let checked = checks.check_all(&mut control, &role, plan, on_event, &mut found);
+    let checked = checked.and_then(|()| match plan.runs(Check::IndexContents) {
+        true => samples::check(&mut control, &role, plan, on_event, &mut found),
+        false => Ok(()),
+    });
     // Also after a failure: the copy may be kept.
     let removed = checks.remove(&mut control);
     checked.or_else(|error| found.trouble("catalogue", None, &error))?;
@@ -172,7 +178,7 @@ impl Checks {
             return Ok(());
         }
         if let Some(amcheck) = &self.amcheck {
-            amcheck.report_gaps(control, found)?;
+            amcheck.report_gaps(control, self, found)?;
         }
         let mut relations =
             control.query(statements::CHECKED)?.iter().map(Relation::read).collect::<Result<Vec<_>>>()?;

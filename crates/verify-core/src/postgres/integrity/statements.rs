@@ -1,6 +1,7 @@
 //! The statements of the checks, qualified with `pg_catalog` as all of [`crate::postgres::statements`].
 
-use crate::postgres::statements::{identifier, qualified};
+use super::index::{Index, Key, Operator};
+use crate::postgres::statements::{identifier, literal, qualified};
 use crate::table::TableName;
 
 /// Relations that are checked beyond their rows: b-trees (access method 403) and GIN indexes (2742) that the server uses, and tables of
@@ -18,11 +19,10 @@ pub(super) const CHECKED: &str = "SELECT c.oid, CASE c.relam WHEN 403 THEN 'btre
     WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam IN (403, 2742) AND i.indisvalid AND i.indisready AND i.indislive \
       OR c.relkind IN ('r', 'm', 't') AND c.relam = 2)";
 
-/// Numbers of the indexes and tables of other access methods, which are not checked.
-pub(super) const UNCHECKED: &str = "SELECT c.relkind = 'i', coalesce(a.amname, c.relam::pg_catalog.text), pg_catalog.count(*) \
+/// Numbers of tables of other access methods, which are not checked.
+pub(super) const UNCHECKED: &str = "SELECT coalesce(a.amname, c.relam::pg_catalog.text), pg_catalog.count(*) \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
-    WHERE c.relpersistence = 'p' AND (c.relkind = 'i' AND c.relam <> 403 OR c.relkind IN ('r', 'm', 't') AND c.relam <> 2) \
-    GROUP BY 1, 2 ORDER BY 1, 2";
+    WHERE c.relpersistence = 'p' AND c.relkind IN ('r', 'm', 't') AND c.relam <> 2 GROUP BY 1 ORDER BY 1";
 
 /// Selects whether the role is a superuser, its name, and whether the server is in recovery.
 pub(super) const SESSION: &str = "SELECT pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on', current_user, \
@@ -127,4 +127,110 @@ pub(super) fn check_frozen(schema: &str) -> String {
 
 fn visibility(schema: &str, function: &str) -> String {
     format!("{}.{function}($1::pg_catalog.oid::pg_catalog.regclass)", identifier(schema))
+}
+
+/// Indexes of other access methods than b-tree that the server uses, of tables of heap: index, its name, its table's name, access method,
+/// bytes of the table, percentage of its pages to spread the sample over, predicate; then for each key its number, expression and
+/// collation, and for each operator of its class by which a value may find itself: the operator, and whether its right operand is a
+/// query of text search.
+pub(super) const SAMPLED: &str = "SELECT x.oid, xn.nspname, x.relname, tn.nspname, t.relname, am.amname, \
+      coalesce(pg_catalog.pg_relation_size(t.oid), 0), \
+      least(100, 6400.0 * pg_catalog.current_setting('block_size')::pg_catalog.int8 \
+        / greatest(pg_catalog.pg_relation_size(t.oid), 1))::pg_catalog.float4, \
+      pg_catalog.pg_get_expr(i.indpred, i.indrelid), n, pg_catalog.pg_get_indexdef(i.indexrelid, n, false), \
+      CASE WHEN i.indcollation[n - 1] <> 0 THEN pg_catalog.format('%I.%I', cn.nspname, l.collname) END, o.operator, o.searches \
+    FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+    JOIN pg_catalog.pg_namespace xn ON xn.oid = x.relnamespace JOIN pg_catalog.pg_am am ON am.oid = x.relam \
+    JOIN pg_catalog.pg_class t ON t.oid = i.indrelid JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
+    CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnkeyatts) n \
+    JOIN pg_catalog.pg_opclass oc ON oc.oid = i.indclass[n - 1] \
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = i.indcollation[n - 1] \
+    LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = l.collnamespace \
+    LEFT JOIN LATERAL ( \
+      SELECT pg_catalog.format('OPERATOR(%I.%s)', opn.nspname, op.oprname) AS operator, \
+        op.oprright <> op.oprleft AS searches, \
+        pg_catalog.array_position(ARRAY['=', '~=', '@>', '&&', '<@', '%', '@@']::pg_catalog.text[], \
+          op.oprname::pg_catalog.text) AS place \
+      FROM pg_catalog.pg_amop a JOIN pg_catalog.pg_operator op ON op.oid = a.amopopr \
+      JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace \
+      WHERE a.amopfamily = oc.opcfamily AND a.amoppurpose = 's' AND a.amoplefttype = oc.opcintype \
+        AND (a.amoprighttype = oc.opcintype OR op.oprname = '@@' \
+          AND a.amoplefttype = 'pg_catalog.tsvector'::pg_catalog.regtype AND a.amoprighttype = 'pg_catalog.tsquery'::pg_catalog.regtype)) o \
+      ON o.place IS NOT NULL \
+    WHERE x.relkind = 'i' AND x.relam <> 403 AND x.relpersistence = 'p' AND t.relam = 2 \
+      AND i.indisvalid AND i.indisready AND i.indislive \
+    ORDER BY i.indrelid, x.oid, n, o.place";
+
+/// Leaves the planner no other index of the table than this one.
+pub(super) fn only_index(oid: u32) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('track_counts', 'on', true); \
+         UPDATE pg_catalog.pg_index i SET indisvalid = false FROM pg_catalog.pg_index o \
+         WHERE o.indexrelid = {oid} AND i.indrelid = o.indrelid AND i.indexrelid <> {oid} AND i.indisvalid"
+    )
+}
+
+/// Builds an index anew, until the transaction is rolled back.
+pub(super) fn rebuild(index: &TableName) -> String {
+    format!("REINDEX INDEX {}", qualified(index))
+}
+
+/// Makes the planner read rows through indexes, until the transaction ends.
+pub(super) const BY_INDEX: &str = "SELECT pg_catalog.set_config(s.name, CASE WHEN s.name LIKE 'enable_%' THEN \
+      CASE WHEN s.name IN ('enable_indexscan', 'enable_bitmapscan') THEN 'on' ELSE 'off' END ELSE '0' END, true) \
+    FROM pg_catalog.pg_settings s WHERE s.name IN ('enable_indexscan', 'enable_bitmapscan', 'enable_seqscan', 'enable_tidscan', \
+      'gin_fuzzy_search_limit')";
+
+/// Number of rows that are looked up: those that changed last, and as many spread over the table.
+pub(super) const NEWEST: usize = 500;
+pub(super) const SPREAD: usize = 500;
+/// Positions of the rows that changed last.
+pub(super) fn newest_rows(index: &Index) -> String {
+    format!(
+        "SELECT ctid::pg_catalog.text FROM {}{} ORDER BY pg_catalog.age(xmin), ctid DESC LIMIT {NEWEST}",
+        index.from(),
+        predicate(index, "WHERE")
+    )
+}
+
+/// Positions of rows of pages all over the table.
+pub(super) fn spread_rows(index: &Index, pages_percent: &str) -> String {
+    format!(
+        "SELECT ctid::pg_catalog.text FROM {} TABLESAMPLE pg_catalog.system ({pages_percent}) REPEATABLE (0){} \
+         ORDER BY pg_catalog.hashtext(ctid::pg_catalog.text), ctid LIMIT {SPREAD}",
+        index.from(),
+        predicate(index, "WHERE")
+    )
+}
+
+/// Looks rows at these positions up by a column of the index. Of each row: `+` if it was found and its position if not, `-` if the operator
+/// is not true of its value and itself, nothing if that is NULL.
+pub(super) fn look_up(index: &Index, (key, operator): (&Key, &Operator), places: &[String]) -> String {
+    let from = index.from();
+    let Operator { name, searches } = operator;
+    let expression = key.collated();
+    let value = if *searches { LEXEME } else { "s.key" };
+    format!(
+        "SELECT CASE WHEN s.key IS NULL THEN '' WHEN (s.key {name} {value}) IS NOT TRUE THEN '-' \
+           WHEN (SELECT true FROM {from} t WHERE {expression} {name} {value} AND t.ctid OPERATOR(pg_catalog.=) s.place{} LIMIT 1) THEN '+' \
+           ELSE s.place::pg_catalog.text END \
+         FROM (SELECT ctid AS place, {expression} AS key FROM {from} \
+           WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY[{}]::pg_catalog.tid[]) OFFSET 0) s",
+        predicate(index, "AND"),
+        places.iter().map(|place| literal(place)).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// A query for the first lexeme of a text search vector.
+const LEXEME: &str = "(pg_catalog.chr(39) OPERATOR(pg_catalog.||) pg_catalog.replace(pg_catalog.replace( \
+    (pg_catalog.tsvector_to_array(s.key))[1], pg_catalog.chr(92), pg_catalog.repeat(pg_catalog.chr(92), 2)), \
+    pg_catalog.chr(39), pg_catalog.repeat(pg_catalog.chr(39), 2)) OPERATOR(pg_catalog.||) pg_catalog.chr(39))::pg_catalog.tsquery";
+
+fn predicate(index: &Index, keyword: &str) -> String {
+    index.predicate.as_ref().map_or(String::new(), |predicate| format!(" {keyword} ({predicate})"))
+}
+
+/// Number of scans of an index in this transaction.
+pub(super) fn scans(oid: u32) -> String {
+    format!("SELECT coalesce(pg_catalog.pg_stat_get_xact_numscans({oid}::pg_catalog.oid), 0)")
 }

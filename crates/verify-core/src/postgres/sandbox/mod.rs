@@ -1,16 +1,19 @@
 //! A read-only transaction in which queries run as a role that may read every table and nothing else.
 
-use super::statements;
+mod statements;
+
+use super::connection::Connection;
+use super::crew::{IN_RECOVERY, POOLED};
+use super::printable::printable;
+use super::reader::obstacle;
+use super::rows::first;
+use crate::database::Obstacle;
 use crate::error::{Error, Result};
-use crate::postgres::connection::Connection;
-use crate::postgres::crew::{IN_RECOVERY, POOLED};
-use crate::postgres::printable::printable;
-use crate::postgres::rows::first;
 use crate::table::TableName;
 
 /// The first `server_version_num` with the role `pg_read_all_data`.
 const READS_ALL_DATA: u32 = 140_000;
-/// The first one on which no event trigger fires in our sessions, see [`super::super::integrity`].
+/// The first one on which no event trigger fires in our sessions, see [`super::integrity`].
 const EVENT_TRIGGERS_OFF: u32 = 170_000;
 /// Characters of what the server says of one constraint.
 const SAID_MAX: usize = 500;
@@ -22,6 +25,13 @@ pub(super) struct Sandbox {
     /// True if the session's role is a superuser, whose privileges they must not have.
     superuser: bool,
     server_version: u32,
+}
+
+/// Why a query has no result.
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    /// True if the server says that data are damaged.
+    pub(super) damaged: bool,
 }
 
 impl Sandbox {
@@ -45,7 +55,7 @@ impl Sandbox {
         Ok(Ok(Self { superuser, server_version }))
     }
 
-    /// Begins the transaction for queries of relations, under the snapshot if one is given.
+    /// Begins the transaction for queries of relations, which are read sequentially, under the snapshot if one is given.
     pub(super) fn enter(
         &self,
         connection: &mut Connection,
@@ -53,6 +63,24 @@ impl Sandbox {
         snapshot: Option<&str>,
     ) -> Result<()> {
         connection.execute(&statements::begin(self.superuser, snapshot))?;
+        self.become_reader(connection, relations)
+    }
+
+    /// The same, after a superuser has prepared the transaction, which is rolled back.
+    pub(super) fn enter_prepared(
+        &self,
+        connection: &mut Connection,
+        relations: &[TableName],
+        prepare: &str,
+    ) -> Result<()> {
+        connection.execute(&statements::begin(self.superuser, None))?;
+        if self.superuser {
+            connection.execute(prepare)?;
+        }
+        self.become_reader(connection, relations)
+    }
+
+    fn become_reader(&self, connection: &mut Connection, relations: &[TableName]) -> Result<()> {
         if self.superuser {
             let member = self.server_version >= READS_ALL_DATA;
             let tables = if member { &[] } else { relations };
@@ -69,12 +97,18 @@ impl Sandbox {
         connection: &mut Connection,
         query: &str,
         timeout_ms: u64,
-    ) -> Result<Result<Vec<String>, String>> {
+    ) -> Result<Result<Vec<String>, Refusal>> {
         let mut result = self.attempt(connection, query, "pg_catalog", timeout_ms)?;
         if matches!(&result, Err(error) if error.sqlstate().is_some_and(|state| NOT_FOUND.contains(&state))) {
             result = self.attempt(connection, query, "pg_catalog, public, pg_temp", timeout_ms)?;
         }
-        Ok(result.map_err(|error| if self.superuser { withheld(&error) } else { said(&error) }))
+        match result {
+            Ok(texts) => Ok(Ok(texts)),
+            Err(error) => Ok(Err(Refusal {
+                reason: if self.superuser { withheld(&error) } else { said(&error) },
+                damaged: matches!(obstacle(&error)?, Obstacle::Damaged(_)),
+            })),
+        }
     }
 
     fn attempt(
@@ -99,7 +133,7 @@ impl Sandbox {
                 Ok(Ok(texts))
             }
             Err(error) => {
-                crate::postgres::reader::obstacle(&error)?;
+                obstacle(&error)?;
                 Ok(Err(error))
             }
         }
