@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use crate::check::Check;
 use crate::database::{Database, Obstacle, Snapshot};
-use crate::definition::Definitions;
+use crate::definition::{Definitions, Extent};
 use crate::error::Result;
 use crate::event::OnEvent;
 use crate::invariant::Evaluated;
@@ -48,8 +48,12 @@ pub(crate) fn measure_database(
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
     let sequences = snapshot.sequences().to_vec();
-    let definitions =
-        if plan.runs(Check::Definitions) { snapshot.definitions()? } else { Definitions::Read(Vec::new()) };
+    let read = |check, extent| match plan.runs(check) {
+        true => snapshot.definitions(extent),
+        false => Ok(Definitions::Read(Vec::new())),
+    };
+    let definitions = read(Check::Definitions, Extent::Database)?;
+    let cluster = read(Check::Cluster, Extent::Cluster)?;
     let pulse = snapshot.pulse()?;
     let invariants = plan
         .invariants
@@ -99,7 +103,7 @@ pub(crate) fn measure_database(
         });
     }
     let header = Header::new(hash.algorithm, hash.key, snapshot.origin().clone());
-    Ok(Manifest { header, tables, sequences, definitions, invariants, pulse })
+    Ok(Manifest { header, tables, sequences, definitions, cluster, invariants, pulse })
 }
 
 /// The table of the same name in `like`, if `table` has all of its columns.
@@ -125,7 +129,8 @@ pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> 
             sequence.latest = *latest;
         }
     }
-    manifest.definitions.changed_meanwhile(snapshot.definitions_now()?);
+    manifest.definitions.changed_meanwhile(snapshot.definitions_now(Extent::Database)?);
+    manifest.cluster.changed_meanwhile(snapshot.definitions_now(Extent::Cluster)?);
     for (name, reason) in snapshot.disturbed()? {
         if let Some(entry) = manifest.tables.iter_mut().find(|entry| *entry.name() == name) {
             entry.content = Content::Rewritten(reason);

@@ -19,6 +19,10 @@ pub enum Check {
     Invariants,
     /// The definitions of objects.
     Definitions,
+    /// What the cluster has besides its databases, and the properties of the database as a whole.
+    Cluster,
+    /// What a copy would do to other systems.
+    Clone,
     /// Writes of prepared transactions.
     PreparedTransactions,
     /// The other databases of the cluster.
@@ -43,10 +47,12 @@ pub enum Check {
 
 impl Check {
     /// The checks that a plan may leave out, with their names.
-    pub const SELECTABLE: [(&'static str, Self); 8] = [
+    pub const SELECTABLE: [(&'static str, Self); 10] = [
+        ("clone", Self::Clone),
         ("rows", Self::Rows),
         ("sequences", Self::Sequences),
         ("catalog", Self::Definitions),
+        ("cluster", Self::Cluster),
         ("invariants", Self::Invariants),
         ("constraints", Self::Constraints),
         ("indexes", Self::IndexContents),

@@ -136,7 +136,14 @@ impl ComparisonDraft<'_> {
 
     /// Keeps a wholly different database from filling the report.
     fn shorten_definitions(&mut self) {
-        for code in [Code::CatalogMissing, Code::CatalogAdded, Code::CatalogDiffers, Code::CatalogUnknown] {
+        for code in [
+            Code::CatalogMissing,
+            Code::CatalogAdded,
+            Code::CatalogDiffers,
+            Code::CatalogUnknown,
+            Code::ClusterMissing,
+            Code::ClusterDiffers,
+        ] {
             let count = self.findings.iter().filter(|finding| finding.code() == code).count();
             if count <= NAMED_MAX {
                 continue;
@@ -176,13 +183,13 @@ impl<'a> Differing<'a> {
             .map(|name| difference(name, self.ours.attribute(name), self.theirs.attribute(name)));
         let finding = Finding::new(Code::CatalogDiffers, self.ours, texts.collect::<Vec<_>>().join("; "));
         // A dump names neither the version of an extension nor, as it is restored here, a tablespace.
-        let lost_by_dumps = |name: &&str| ["tablespace", "version"].contains(name);
+        let lost_by_dumps = |name: &&str| !self.physical && ["tablespace", "version"].contains(name);
         if attributes.iter().all(lost_by_dumps) { finding.excused() } else { finding }
     }
 }
 
 /// In words, how one attribute differs: short values whole, of long ones the first line that differs.
-fn difference(name: &str, ours: Option<&str>, theirs: Option<&str>) -> String {
+pub(crate) fn difference(name: &str, ours: Option<&str>, theirs: Option<&str>) -> String {
     let shown = |value: &str| {
         let value = shown_text(value.trim());
         match value.char_indices().nth(SHOWN_MAX) {

@@ -2,7 +2,7 @@
 //!
 //! It has two implementations: PostgreSQL servers ([`crate::postgres`]) and, in the tests, tables in memory.
 
-use crate::definition::Definitions;
+use crate::definition::{Definitions, Extent};
 use crate::digest::HashKey;
 use crate::error::Result;
 use crate::event::OnEvent;
@@ -42,19 +42,19 @@ pub trait Snapshot: Send + Sync {
     /// Every sequence as it was right after the snapshot was taken, sorted by name.
     fn sequences(&self) -> &[Sequence];
 
-    /// The definitions of all objects, as the snapshot sees them.
+    /// The definitions of the database's or the cluster's objects, as the snapshot sees them.
     ///
     /// # Errors
     ///
     /// If the connection breaks; definitions that the server refuses to show are [`Definitions::Unread`].
-    fn definitions(&self) -> Result<Definitions>;
+    fn definitions(&self, extent: Extent) -> Result<Definitions>;
 
     /// The definitions as they are now.
     ///
     /// # Errors
     ///
     /// As for [`Self::definitions`].
-    fn definitions_now(&self) -> Result<Definitions>;
+    fn definitions_now(&self, extent: Extent) -> Result<Definitions>;
 
     /// Prints expressions again, in their order. Only of a restored copy: it makes views, and rolls them back.
     ///

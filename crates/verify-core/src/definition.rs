@@ -40,6 +40,15 @@ pub struct Definition {
     pub unread: Option<String>,
 }
 
+/// Whose definitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The objects of the database.
+    Database,
+    /// What belongs to the whole cluster, and the database as a whole: roles, tablespaces, settings, encoding, locale.
+    Cluster,
+}
+
 /// The definitions of a database, or the reason why they are not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -125,7 +134,10 @@ impl Definitions {
 
 impl fmt::Display for Definition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.object_type, shown_text(&self.identity))
+        match self.identity.as_str() {
+            "" => f.write_str(&self.object_type),
+            identity => write!(f, "{} {}", self.object_type, shown_text(identity)),
+        }
     }
 }
 

@@ -143,6 +143,33 @@ pub enum Code {
     /// Definitions could not be compared.
     #[serde(rename = "catalog.unknown")]
     CatalogUnknown,
+    /// A role or tablespace of the source is missing.
+    #[serde(rename = "cluster.missing")]
+    ClusterMissing,
+    /// A role or tablespace that the source did not have.
+    #[serde(rename = "cluster.added")]
+    ClusterAdded,
+    /// The server, a role, a tablespace or the database as a whole has other properties than on the source.
+    #[serde(rename = "cluster.differs")]
+    ClusterDiffers,
+    /// Prepared transactions are pending.
+    #[serde(rename = "cluster.prepared")]
+    ClusterPrepared,
+    /// What belongs to the whole cluster could not be compared.
+    #[serde(rename = "cluster.unknown")]
+    ClusterUnknown,
+    /// A collation has another version than what is sorted by it was written with.
+    #[serde(rename = "collation.changed")]
+    CollationChanged,
+    /// Something in the copy acts on other systems.
+    #[serde(rename = "clone.acts")]
+    CloneActs,
+    /// Something in the copy would act on other systems once it is in use.
+    #[serde(rename = "clone.dormant")]
+    CloneDormant,
+    /// Whether the copy acts on other systems could not be found out.
+    #[serde(rename = "clone.unknown")]
+    CloneUnknown,
     /// An invariant does not hold.
     #[serde(rename = "invariant.broken")]
     InvariantBroken,
@@ -221,6 +248,9 @@ impl Code {
             | Self::CatalogMissing
             | Self::CatalogAdded
             | Self::CatalogDiffers
+            | Self::ClusterMissing
+            | Self::ClusterDiffers
+            | Self::CloneActs
             | Self::InvariantBroken
             | Self::InvariantBrokenOnSource
             | Self::HeartbeatMissing
@@ -241,9 +271,15 @@ impl Code {
             | Self::ManifestIncomparable
             | Self::IntegrityUnknown
             | Self::ConstraintUnknown
+            | Self::ClusterUnknown
+            | Self::CollationChanged
+            | Self::CloneUnknown
             | Self::CoverageNone
             | Self::ObjectiveUnknown => Severity::Inconclusive,
             Self::TableHashedOnServer
+            | Self::ClusterAdded
+            | Self::ClusterPrepared
+            | Self::CloneDormant
             | Self::MatviewDiffers
             | Self::HeartbeatDiffers
             | Self::HeartbeatStale => Severity::Notice,
@@ -262,6 +298,10 @@ impl Code {
             // A dump does not carry them.
             | Self::CatalogMissing
             | Self::CatalogDiffers
+            | Self::ClusterMissing
+            | Self::ClusterDiffers
+            // Every index was checked against the new order.
+            | Self::CollationChanged
             // A copy of files always loses them.
             | Self::UnloggedLost
             // It would have collided on the source too.

@@ -72,6 +72,7 @@ pub mod cancellation;
 pub mod capture;
 mod check;
 pub mod compare;
+mod compare_cluster;
 mod compare_definitions;
 mod compare_heartbeat;
 mod compare_invariants;

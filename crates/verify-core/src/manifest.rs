@@ -18,7 +18,7 @@ use crate::table::{Column, Table, TableName};
 /// The value of [`Header::format`].
 pub(crate) const FORMAT: &str = "state-lab-manifest";
 /// The version of this format.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Measurement of one database under one snapshot.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +29,10 @@ pub struct Manifest {
     pub tables: Vec<TableEntry>,
     /// The sequences, sorted by name.
     pub sequences: Vec<Sequence>,
-    /// The definitions of objects.
+    /// The definitions of the database's objects.
     pub definitions: Definitions,
+    /// The definitions of the cluster's objects.
+    pub cluster: Definitions,
     /// The invariants, in the plan's order.
     pub invariants: Vec<Evaluated>,
     /// The newest heartbeat or commit that the snapshot sees.
@@ -229,6 +231,9 @@ impl Manifest {
         }
         if !plan.runs(Check::Definitions) {
             self.definitions = Definitions::Read(Vec::new());
+        }
+        if !plan.runs(Check::Cluster) {
+            self.cluster = Definitions::Read(Vec::new());
         }
         if !plan.runs(Check::Invariants) {
             self.invariants.clear();

@@ -20,6 +20,8 @@ use crate::sequence::Sequence;
 
 /// The oldest version that is read: it has no definitions.
 const FORMAT_VERSION_MIN: u32 = 1;
+/// The first with definitions of the database's objects; those of the cluster came later.
+const WITH_DEFINITIONS: u32 = 2;
 const COMPRESSION_LEVEL: i32 = 1;
 /// A longer line is refused: the largest sketch in base64 needs a tenth of it.
 const LINE_BYTES_MAX: u64 = 1 << 30;
@@ -56,6 +58,14 @@ impl Manifest {
                 }
             }
             Definitions::Unread(reason) => lines.write(&LineRef::DefinitionsUnread(reason))?,
+        }
+        match &self.cluster {
+            Definitions::Read(definitions) => {
+                for definition in definitions {
+                    lines.write(&LineRef::Cluster(definition))?;
+                }
+            }
+            Definitions::Unread(reason) => lines.write(&LineRef::ClusterUnread(reason))?,
         }
         for invariant in &self.invariants {
             lines.write(&LineRef::Invariant(invariant))?;
@@ -118,6 +128,10 @@ enum Line {
     Definition(Definition),
     /// The reason why no definition is here.
     DefinitionsUnread(String),
+    /// The definition of an object of the cluster.
+    Cluster(Definition),
+    /// The reason why none of those is here.
+    ClusterUnread(String),
     Invariant(Evaluated),
     Pulse(Pulse),
     Trailer(Trailer),
@@ -132,6 +146,8 @@ enum LineRef<'a> {
     Sequence(&'a Sequence),
     Definition(&'a Definition),
     DefinitionsUnread(&'a str),
+    Cluster(&'a Definition),
+    ClusterUnread(&'a str),
     Invariant(&'a Evaluated),
     Pulse(&'a Pulse),
     Trailer(&'a Trailer),
@@ -182,6 +198,16 @@ fn unreadable(error: io::Error) -> Error {
     }
 }
 
+fn push_sorted(definitions: &mut Definitions, definition: Definition) -> Result<()> {
+    match definitions {
+        Definitions::Read(known) if known.last().is_none_or(|last| last.key() < definition.key()) => {
+            known.push(definition);
+            Ok(())
+        }
+        _ => Err(refused("its definitions are not sorted")),
+    }
+}
+
 /// Gathers lines, and insists on their order.
 struct Builder {
     manifest: Manifest,
@@ -192,14 +218,15 @@ impl Builder {
     fn new(header: Header) -> Self {
         let pulse = Pulse { beat: None, last_commit: None, read_at: header.captured_at };
         let (tables, sequences, invariants) = (Vec::new(), Vec::new(), Vec::new());
-        let definitions = match header.version {
-            FORMAT_VERSION => Definitions::Read(Vec::new()),
-            _ => Definitions::Unread(
+        let since = |first| match header.version >= first {
+            true => Definitions::Read(Vec::new()),
+            false => Definitions::Unread(
                 "its manifest was written by a state-lab that did not read them".to_owned(),
             ),
         };
+        let (definitions, cluster) = (since(WITH_DEFINITIONS), since(FORMAT_VERSION));
         Self {
-            manifest: Manifest { header, tables, sequences, definitions, invariants, pulse },
+            manifest: Manifest { header, tables, sequences, definitions, cluster, invariants, pulse },
             pulse: false,
         }
     }
@@ -218,13 +245,10 @@ impl Builder {
                 manifest.tables.push(*entry);
             }
             Line::Sequence(sequence) => manifest.sequences.push(sequence),
-            Line::Definition(definition) => match &mut manifest.definitions {
-                Definitions::Read(known) if known.last().is_none_or(|last| last.key() < definition.key()) => {
-                    known.push(definition);
-                }
-                _ => return Err(refused("its definitions are not sorted")),
-            },
+            Line::Definition(definition) => push_sorted(&mut manifest.definitions, definition)?,
             Line::DefinitionsUnread(reason) => manifest.definitions = Definitions::Unread(reason),
+            Line::Cluster(definition) => push_sorted(&mut manifest.cluster, definition)?,
+            Line::ClusterUnread(reason) => manifest.cluster = Definitions::Unread(reason),
             Line::Invariant(invariant) => manifest.invariants.push(invariant),
             Line::Pulse(pulse) => {
                 manifest.pulse = pulse;

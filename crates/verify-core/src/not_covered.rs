@@ -49,6 +49,8 @@ struct Kind {
     object: &'static str,
     /// Objects of this kind.
     what: &'static str,
+    /// The check that would compare it.
+    check: Check,
     /// The catalogues that hold it, whole or in part.
     catalogues: &'static [&'static str],
 }
@@ -57,27 +59,20 @@ const KINDS: [Kind; 3] = [
     Kind {
         object: "subscriptions and replication",
         what: "what subscriptions connect to and whether they are enabled, replication origins and slots",
+        check: Check::Definitions,
         catalogues: &["pg_replication_origin", "pg_subscription_rel"],
     },
     Kind {
         object: "secrets of foreign servers",
         what: "values of options that may be secrets, and options of user mappings,",
+        check: Check::Definitions,
         catalogues: &[],
     },
     Kind {
-        object: "roles, tablespaces and settings",
-        what: "roles, memberships, tablespaces, settings of the server, of databases and of roles, encoding, locale, versions of \
-               collations, and privileges, comments and labels of databases and roles",
-        catalogues: &[
-            "pg_auth_members",
-            "pg_authid",
-            "pg_database",
-            "pg_db_role_setting",
-            "pg_parameter_acl",
-            "pg_shdescription",
-            "pg_shseclabel",
-            "pg_tablespace",
-        ],
+        object: "secrets of roles and settings",
+        what: "passwords of roles, and values of settings that may be secrets,",
+        check: Check::Cluster,
+        catalogues: &[],
     },
 ];
 
@@ -92,8 +87,8 @@ impl ComparisonDraft<'_> {
         for table in &source.header.source.foreign_tables {
             self.not_covered(Check::Rows, table, "a foreign table: its rows are on another server");
         }
-        for Kind { object, what, .. } in &KINDS {
-            self.not_covered(Check::Definitions, object, format!("{what} are not compared"));
+        for Kind { object, what, check, .. } in &KINDS {
+            self.not_covered(*check, object, format!("{what} are not compared"));
         }
         self.not_covered(
             Check::IndexContents,

@@ -46,6 +46,10 @@ pub struct Plan {
     /// Checks of a restored database that are left out.
     #[serde(default)]
     pub skip: BTreeSet<Check>,
+    /// True if the caller restored the database, with the roles and the properties of databases, to a server with settings of its own.
+    /// Then the loss of a role is a failure, also in a copy of a dump, and the server's settings are not compared.
+    #[serde(default)]
+    pub own_restore: bool,
 }
 
 /// Limits on what the server is asked to bear, in milliseconds.
@@ -102,6 +106,12 @@ impl Plan {
         Self { skip: checks.into_iter().collect(), ..self }
     }
 
+    /// The same for a database that the caller restored.
+    #[must_use]
+    pub fn of_own_restore(self) -> Self {
+        Self { own_restore: true, ..self }
+    }
+
     /// Returns whether a check of a restored database is to run.
     pub fn runs(&self, check: Check) -> bool {
         !self.skip.contains(&check)
@@ -146,6 +156,7 @@ impl Default for Plan {
             invariants: Vec::new(),
             limits: Limits::default(),
             skip: BTreeSet::new(),
+            own_restore: false,
         }
     }
 }

@@ -46,6 +46,7 @@ pub fn verify(
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?.within(&plan);
     let mut draft = ComparisonDraft::new(manifest, &measured, snapshot.deviation());
+    draft.compare_cluster(manifest, &measured, plan.own_restore);
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);
     }
@@ -83,6 +84,7 @@ pub fn compare_databases(
         || capture::measure_database(theirs, Some(&like), hash, plan, on_event),
     )?;
     let mut draft = ComparisonDraft::new(&manifest, &measured, None);
+    draft.compare_cluster(&manifest, &measured, plan.own_restore);
     for (name, reason) in theirs.disturbed()? {
         draft.disturbed(&manifest, &name, &reason);
     }

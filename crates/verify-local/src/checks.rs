@@ -1,6 +1,6 @@
 //! The checks of a restored database, in order, each with its own time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use verify_core::compare::{Comparison, Ran};
@@ -11,12 +11,14 @@ use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::Settings;
+use verify_core::postgres::clone;
 use verify_core::postgres::constraints::{self, Constraints, SourceRows};
 use verify_core::postgres::integrity::{self, Integrity};
 use verify_core::verify;
 
 /// Checks that the comparison with the manifest makes.
-const COMPARED: [Check; 4] = [Check::Rows, Check::Sequences, Check::Definitions, Check::Invariants];
+const COMPARED: [Check; 5] =
+    [Check::Rows, Check::Sequences, Check::Definitions, Check::Cluster, Check::Invariants];
 /// Checks that amcheck and `pg_visibility` make.
 const INTEGRITY: [Check; 3] = [Check::IndexContents, Check::Heap, Check::Visibility];
 
@@ -31,7 +33,7 @@ pub struct Copy<'a> {
     pub sound: bool,
 }
 
-/// Compares a restored database with its manifest.
+/// Compares a restored database, to which `settings` lead too, with its manifest. Before that, looks for what it does to other systems.
 ///
 /// # Errors
 ///
@@ -39,13 +41,26 @@ pub struct Copy<'a> {
 pub fn compare(
     manifest: &Manifest,
     database: &dyn Database,
+    settings: &Settings,
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> verify_core::Result<Comparison> {
     let began = Instant::now();
+    let clone = clone::check(settings, plan)?;
+    let cloned = began.elapsed();
+    let began = Instant::now();
     let mut comparison = verify::verify(manifest, database, plan, on_event)?;
-    note(&mut comparison, &COMPARED, plan, began);
+    // The source may act.
+    if !is_source(&comparison) {
+        note(&mut comparison, &[Check::Clone], plan, cloned);
+        comparison.join(clone);
+    }
+    note(&mut comparison, &COMPARED, plan, began.elapsed());
     Ok(comparison)
+}
+
+fn is_source(comparison: &Comparison) -> bool {
+    comparison.findings().iter().any(|finding| finding.code() == Code::SourceSameServer)
 }
 
 /// Adds to a comparison what no comparison shows: rows that violate constraints, and damage in indexes, pages and visibility maps.
@@ -64,7 +79,7 @@ pub fn check_copy(
 ) -> Result<()> {
     let Copy { settings, source, sound } = copy;
     let database = settings.database();
-    if comparison.findings().iter().any(|finding| finding.code() == Code::SourceSameServer) {
+    if is_source(comparison) {
         let checks = [Check::Constraints].into_iter().chain(INTEGRITY).filter(|check| plan.runs(*check));
         let gap = |check: Check| {
             NotCovered::new(
@@ -83,7 +98,7 @@ pub fn check_copy(
             .with_context(|| format!("failed to check constraints of {database}"))?;
         comparison.join(findings);
         comparison.not_covered(not_covered);
-        note(comparison, &[Check::Constraints], plan, began);
+        note(comparison, &[Check::Constraints], plan, began.elapsed());
     }
     if INTEGRITY.iter().any(|check| plan.runs(*check)) {
         step(&format!("checking indexes and pages of {database} with amcheck"))?;
@@ -99,17 +114,17 @@ pub fn check_copy(
         }
         comparison.join(findings);
         comparison.not_covered(not_covered);
-        note(comparison, &INTEGRITY, plan, began);
+        note(comparison, &INTEGRITY, plan, began.elapsed());
     }
     Ok(())
 }
 
 /// Notes the time of those of the checks that the plan has.
-fn note(comparison: &mut Comparison, checks: &[Check], plan: &Plan, began: Instant) {
+fn note(comparison: &mut Comparison, checks: &[Check], plan: &Plan, duration: Duration) {
     let checks: Vec<Check> = checks.iter().copied().filter(|check| plan.runs(*check)).collect();
     if checks.is_empty() {
         return;
     }
-    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     comparison.add_ran(Ran { checks, duration_ms });
 }

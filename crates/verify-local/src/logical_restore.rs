@@ -32,6 +32,7 @@ pub(super) fn restore(
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
+    let plan = &plan.clone().of_own_restore();
     watch.step("creating a new server")?;
     let server = FreshServer::create(backup, scratch, watch)?.start(backup, scratch, watch)?;
     stopwatch.reach(Milestone::Fetched);
@@ -52,8 +53,9 @@ pub(super) fn restore(
     for (manifest, settings) in backup.manifests.iter().zip(&databases) {
         watch.step(&format!("comparing every row of {}", settings.database()))?;
         let on_event = |event| watch.event(event);
-        let mut comparison = checks::compare(manifest, &Postgres::new(settings.clone()), plan, &on_event)
-            .with_context(|| format!("failed to verify {}", settings.database()))?;
+        let mut comparison =
+            checks::compare(manifest, &Postgres::new(settings.clone()), settings, plan, &on_event)
+                .with_context(|| format!("failed to verify {}", settings.database()))?;
         comparison.not_covered(roles.clone());
         comparisons.push(comparison);
     }

@@ -113,6 +113,7 @@ fn bring_up(
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
+    let plan = &plan.clone().of_own_restore();
     let installation = Installation::of_major(backup.record.server.major)?;
     watch.step("recovering the copy to a consistent state")?;
     let server = match Server::start(&installation, data, options) {
@@ -129,7 +130,7 @@ fn bring_up(
         watch.step(&format!("comparing every row of {}", settings.database()))?;
         let traveller = TimeTraveller::new(settings.clone(), manifest);
         let on_event = |event| watch.event(event);
-        let comparison = checks::compare(manifest, &traveller, plan, &on_event)
+        let comparison = checks::compare(manifest, &traveller, settings, plan, &on_event)
             .with_context(|| format!("failed to verify {}", settings.database()))?;
         comparisons.push(files.judge(comparison));
     }

@@ -44,8 +44,8 @@ pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
 /// Checks of a restored database that are to run.
 #[derive(Args)]
 pub(crate) struct Checks {
-    /// Run only these checks, separated by commas: rows, sequences, catalog, invariants, constraints, indexes,
-    /// heap, visibility. Without rows nothing passes
+    /// Run only these checks, separated by commas: clone, rows, sequences, catalog, cluster, invariants, constraints,
+    /// indexes, heap, visibility. Without rows nothing passes
     #[arg(long, value_name = "CHECKS", value_delimiter = ',', value_parser = check, conflicts_with = "skip")]
     checks: Vec<Check>,
     /// Run all checks but these. They are listed as not covered

@@ -63,10 +63,11 @@ impl Verify {
             let progress = globals.terminal().progress("verifying");
             let database = target.database_of(&manifest);
             let on_event = |event| evidence.take(event, &progress);
-            let mut comparison = verify_local::compare(&manifest, &*database, &plan, &on_event)
+            let settings = target.settings();
+            let mut comparison = verify_local::compare(&manifest, &*database, &settings, &plan, &on_event)
                 .with_context(|| format!("failed to verify {}", target.place))?;
             let equal = SourceRows { tables: comparison.equal_tables(&manifest), snapshot: None };
-            let copy = Copy { settings: &target.settings(), source: equal, sound: false };
+            let copy = Copy { settings: &settings, source: equal, sound: false };
             check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;
             drop(progress);
             let source = Side {

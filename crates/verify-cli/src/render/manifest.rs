@@ -65,7 +65,7 @@ enum ContentLine<'a> {
 impl<'a> Summary<'a> {
     /// The summary of a manifest, which is at `path`.
     pub fn new(manifest: &'a Manifest, path: &Path) -> Self {
-        let Manifest { header, tables, sequences, definitions, invariants, pulse } = manifest;
+        let Manifest { header, tables, sequences, definitions, cluster, invariants, pulse } = manifest;
         let size = |entry: &TableEntry| match &entry.content {
             Content::Rows { bytes, .. } => *bytes,
             Content::Unreadable(_) | Content::Rewritten(_) | Content::Damaged(_) => 0,
@@ -80,7 +80,7 @@ impl<'a> Summary<'a> {
             bytes: tables.iter().map(size).sum(),
             tables: tables.iter().map(TableLine::new).collect(),
             sequences,
-            definitions: definitions.count(),
+            definitions: definitions.count() + cluster.count(),
             invariants,
             pulse,
             not_covered: manifest.not_covered(),

@@ -27,6 +27,11 @@ pub(super) fn next_step(finding: &Finding) -> &str {
         Code::CatalogUnknown => {
             "verify again with a role that may create temporary objects, while no migration runs"
         }
+        Code::ClusterMissing | Code::ClusterDiffers => {
+            "restore the roles and the properties of the database too: pg_dumpall --globals-only, pg_restore --create"
+        }
+        Code::ClusterUnknown => "capture the source again with this state-lab, and back it up again",
+        Code::CloneUnknown => "verify again with a role that may read the catalogue, or --skip clone",
         Code::HeartbeatMissing => "check that the right backup was restored, including its schema state_lab",
         Code::CoverageNone => "check that this is the right database, and that the role may read its tables",
         Code::ConstraintUnknown => {

@@ -65,6 +65,7 @@ fn manifest() -> Manifest {
         ],
         sequences: Vec::new(),
         definitions: Definitions::Read(Vec::new()),
+        cluster: Definitions::Read(Vec::new()),
         invariants: Vec::new(),
         pulse: Pulse { beat: None, last_commit: None, read_at: Timestamp::UNIX_EPOCH },
     }

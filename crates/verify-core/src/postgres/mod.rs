@@ -11,6 +11,7 @@ mod cancel;
 mod catalogue;
 #[cfg(feature = "tls")]
 mod channel_binding;
+pub mod clone;
 mod config;
 mod connection;
 mod conninfo;

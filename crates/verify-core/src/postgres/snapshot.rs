@@ -13,7 +13,7 @@ use super::session::SessionOptions;
 use super::settings::Settings;
 use super::{definitions, heartbeat, invariants, placement, sequences, statements};
 use crate::database::{Deviation, Found, Placement, Reader, Snapshot};
-use crate::definition::Definitions;
+use crate::definition::{Definitions, Extent};
 use crate::digest::HashKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Pulse;
@@ -49,11 +49,11 @@ impl PostgresSnapshot {
         &self.exported
     }
 
-    fn read_definitions(&self, exported: Option<&str>) -> Result<Definitions> {
+    fn read_definitions(&self, extent: Extent, exported: Option<&str>) -> Result<Definitions> {
         let settings = self.control().settings().clone();
         open(&settings, self.limits)
             .and_then(|mut connection| {
-                definitions::read(&mut connection, self.origin.source.server_version, exported)
+                definitions::read(&mut connection, self.origin.source.server_version, extent, exported)
             })
             .map_err(|error| error.while_doing("read the definitions"))
     }
@@ -102,8 +102,8 @@ impl Snapshot for PostgresSnapshot {
         &self.sequences
     }
 
-    fn definitions(&self) -> Result<Definitions> {
-        let mut definitions = self.read_definitions(Some(&self.exported))?;
+    fn definitions(&self, extent: Extent) -> Result<Definitions> {
+        let mut definitions = self.read_definitions(extent, Some(&self.exported))?;
         let unread: BTreeSet<&TableName> =
             definitions.unread().filter_map(|unread| unread.of.as_ref()).collect();
         let tables = self
@@ -121,8 +121,8 @@ impl Snapshot for PostgresSnapshot {
         Ok(definitions)
     }
 
-    fn definitions_now(&self) -> Result<Definitions> {
-        self.read_definitions(None)
+    fn definitions_now(&self, extent: Extent) -> Result<Definitions> {
+        self.read_definitions(extent, None)
     }
 
     fn reprint(&self, printed: &[Printed<'_>]) -> Result<Vec<Reprint>> {

@@ -1,5 +1,6 @@
 //! Tests of verify-core on real PostgreSQL servers.
 
+mod cluster;
 mod connection;
 mod constraints;
 mod definitions;

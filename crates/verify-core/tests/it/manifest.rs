@@ -86,13 +86,20 @@ fn another_version_is_refused_by_name() {
     let error = Manifest::read(&bytes(&manifest)[..]).expect_err("another version");
     assert_eq!(
         error.to_string(),
-        "read the manifest: it is of version 3.1, and this state-lab reads 1.1 to 2.1"
+        "read the manifest: it is of version 4.1, and this state-lab reads 1.1 to 3.1"
     );
     assert_eq!(error.hint(), Some("use the state-lab that wrote it"));
 }
 
 #[test]
-fn the_version_before_has_no_definitions() {
+fn earlier_versions_have_fewer_definitions() {
+    let before = Manifest { cluster: Definitions::Read(Vec::new()), ..manifest(3) };
+    let mut before = Manifest { definitions: Definitions::Read(Vec::new()), ..before };
+    before.header.version = 2;
+    let read = Manifest::read(&bytes(&before)[..]).expect("the version before");
+    assert_eq!(read.definitions, Definitions::Read(Vec::new()));
+    assert!(matches!(&read.cluster, Definitions::Unread(reason) if reason.contains("did not read them")));
+
     let mut old = manifest(3);
     old.header.version = 1;
     old.definitions = Definitions::Read(Vec::new());

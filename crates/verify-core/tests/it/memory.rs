@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use verify_core::database::{
     Database, Deviation, Found, NOT_POPULATED, Obstacle, Placement, Reader, Sink, Slice, Snapshot,
 };
-use verify_core::definition::{Definition, Definitions};
+use verify_core::definition::{Definition, Definitions, Extent};
 use verify_core::digest::HashKey;
 use verify_core::event::OnEvent;
 use verify_core::heartbeat::Pulse;
@@ -96,6 +96,7 @@ pub(crate) struct Memory {
     pub tables: Vec<MemoryTable>,
     pub sequences: Vec<Sequence>,
     pub definitions: Vec<Definition>,
+    pub cluster: Vec<Definition>,
     pub disturbed: Vec<(TableName, String)>,
     pub deviation: Option<Deviation>,
     /// Two databases with the same time are one.
@@ -158,12 +159,15 @@ impl Snapshot for MemorySnapshot<'_> {
         &self.memory.sequences
     }
 
-    fn definitions(&self) -> Result<Definitions> {
-        Ok(Definitions::Read(self.memory.definitions.clone()))
+    fn definitions(&self, extent: Extent) -> Result<Definitions> {
+        Ok(Definitions::Read(match extent {
+            Extent::Database => self.memory.definitions.clone(),
+            Extent::Cluster => self.memory.cluster.clone(),
+        }))
     }
 
-    fn definitions_now(&self) -> Result<Definitions> {
-        self.definitions()
+    fn definitions_now(&self, extent: Extent) -> Result<Definitions> {
+        self.definitions(extent)
     }
 
     /// Prints without spaces, and refuses question marks.

@@ -24,8 +24,16 @@ use verify_core::verify::verify;
 use crate::memory::{Memory, MemoryTable, definition};
 
 /// Codes whose findings come from a server or from files; the tests of those have their texts.
-const OUTSIDE: [&str; 5] =
-    ["backup.damaged", "constraint.unknown", "constraint.violated", "integrity.damaged", "integrity.unknown"];
+const OUTSIDE: [&str; 8] = [
+    "backup.damaged",
+    "clone.acts",
+    "clone.dormant",
+    "clone.unknown",
+    "constraint.unknown",
+    "constraint.violated",
+    "integrity.damaged",
+    "integrity.unknown",
+];
 /// Checks whose gaps come from a server, files or a bucket, and the one of old files.
 const OUTSIDE_CHECKS: [&str; 6] =
     ["unstated", "roles", "integrity", "constraints", "backup-files", "replica"];
@@ -103,7 +111,8 @@ fn verified(source: &Memory, restored: &Memory) -> Comparison {
 
 /// Comparisons that together have every finding in every form.
 fn comparisons() -> Vec<Comparison> {
-    let changes: Vec<Change> = [&TABLES[..], &SEQUENCES, &DEFINITIONS, &INVARIANTS, &OTHERS].concat();
+    let changes: Vec<Change> =
+        [&TABLES[..], &SEQUENCES, &DEFINITIONS, &CLUSTER, &INVARIANTS, &OTHERS].concat();
     let changed = changes.into_iter().map(|change| {
         let (mut source, mut restored) = (captured(&ten()), captured(&ten()));
         change(&mut source, &mut restored);
@@ -265,6 +274,55 @@ const DEFINITIONS: [Change; 8] = [
         source.definitions = Definitions::Read(vec![unread]);
     },
 ];
+
+/// In a copy of files, except where the restored side has another identifier.
+const CLUSTER: [Change; 8] = [
+    |source, _| source.cluster = Definitions::Unread("permission denied".into()),
+    |source, restored| {
+        source.cluster = roles(&[("reader", "yes"), ("writer", "yes")]);
+        restored.cluster = roles(&[("reader", "no"), ("verifier", "yes")]);
+    },
+    |source, restored| {
+        source.cluster = roles(&[("reader", "yes"), ("writer", "yes")]);
+        restored.cluster = roles(&[("reader", "no")]);
+        restored.header.source.system_identifier = "2".into();
+    },
+    |source, restored| {
+        source.cluster =
+            one("database", "shop", &[("encoding", "UTF8"), ("lc_ctype", "en_US.UTF-8"), ("owner", "a")]);
+        restored.cluster =
+            one("database", "copy", &[("encoding", "LATIN1"), ("lc_ctype", "en_US.utf8"), ("owner", "b")]);
+        restored.header.source.system_identifier = "2".into();
+    },
+    |source, restored| {
+        source.cluster = one("cluster", "", &[("data checksums", "on"), ("timeline", "3")]);
+        restored.cluster = one("cluster", "", &[("data checksums", "off"), ("timeline", "2")]);
+    },
+    |source, restored| {
+        source.cluster = one("database", "shop", &[("collation version", "2.36")]);
+        restored.cluster = one("database", "shop", &[("collation version", "2.31")]);
+    },
+    |source, restored| {
+        let versions = [("recorded", "2.31"), ("actual", "2.36")];
+        source.cluster = one("collation version", "public.de", &versions);
+        restored.cluster = one("collation version", "public.de", &versions);
+    },
+    |source, restored| {
+        source.cluster = one("setting", "work_mem", &[("value", "4096 kB")]);
+        restored.cluster = one("setting", "work_mem", &[("value", "8192 kB")]);
+        restored.header.source.prepared_transactions = Some(2);
+    },
+];
+
+fn one(object_type: &str, identity: &str, attributes: &[(&str, &str)]) -> Definitions {
+    Definitions::Read(vec![definition(object_type, identity, attributes)])
+}
+
+fn roles(roles: &[(&str, &str)]) -> Definitions {
+    Definitions::Read(
+        roles.iter().map(|(name, login)| definition("role", name, &[("login", login)])).collect(),
+    )
+}
 
 /// Ten rows with a constraint.
 fn defined(check: &str) -> Memory {

@@ -1,5 +1,6 @@
 //! The definitions of a database's objects, and expressions printed again by a restored server.
 
+mod cluster;
 mod reprint;
 mod statements;
 
@@ -9,7 +10,7 @@ use super::connection::Connection;
 use super::rows::{Row, Rows};
 use super::savepoint::guarded;
 use super::statements::{BEGIN, import, set_local};
-use crate::definition::{Definition, Definitions};
+use crate::definition::{Definition, Definitions, Extent};
 use crate::error::Result;
 use crate::table::TableName;
 use statements::Scope;
@@ -29,6 +30,7 @@ const LOCK_TIMEOUT_MS: u32 = 200;
 pub(super) fn read(
     connection: &mut Connection,
     server_version: u32,
+    extent: Extent,
     exported: Option<&str>,
 ) -> Result<Definitions> {
     let begin = match exported {
@@ -37,7 +39,10 @@ pub(super) fn read(
     };
     connection.begin_transaction(&begin)?;
     connection.execute(&set_local("lock_timeout", &LOCK_TIMEOUT_MS.to_string()))?;
-    let definitions = read_within(connection, server_version)?;
+    let definitions = match extent {
+        Extent::Database => read_within(connection, server_version)?,
+        Extent::Cluster => read_cluster(connection, server_version)?,
+    };
     connection.execute("ROLLBACK")?;
     Ok(definitions)
 }
@@ -53,6 +58,17 @@ fn read_within(connection: &mut Connection, server_version: u32) -> Result<Defin
         out_of_reach = connection.query(statements::OUT_OF_REACH)?;
     }
     Ok(answer)
+}
+
+fn read_cluster(connection: &mut Connection, server_version: u32) -> Result<Definitions> {
+    let read = guarded(connection, |connection| {
+        let mut found = BTreeMap::new();
+        for sql in cluster::all(server_version) {
+            add(&mut found, &connection.query_text(&sql)?);
+        }
+        Ok(found.into_values().collect())
+    })?;
+    Ok(read.map_or_else(|error| Definitions::Unread(error.to_string()), Definitions::Read))
 }
 
 /// Reads the definitions of the tables `oids`, which the open transaction of `connection` has locked already: others wait behind a

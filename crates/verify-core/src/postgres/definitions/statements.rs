@@ -86,12 +86,12 @@ fn extension(catalogue: &str, oid: &str) -> String {
     )
 }
 
-fn owner(oid: &str) -> String {
+pub(super) fn owner(oid: &str) -> String {
     format!("pg_catalog.pg_get_userbyid({oid}) AS owner")
 }
 
 /// Privileges by grantee, sorted; NULL if they are those that a new object has.
-fn privileges(acl: &str, object_type: &str, owner: &str) -> String {
+pub(super) fn privileges(acl: &str, object_type: &str, owner: &str) -> String {
     let default = format!("pg_catalog.acldefault({object_type}, {owner})");
     format!(
         "CASE WHEN {acl} IS NOT NULL THEN nullif({}, {}) END AS privileges",
