@@ -14,6 +14,8 @@ use crate::table::{TableName, shown_text};
 const NAMED_MAX: usize = 100;
 /// Characters of a value that are shown.
 const SHOWN_MAX: usize = 120;
+/// Extensions that a copy is checked with.
+const CHECKING: [&str; 2] = ["amcheck", "pg_visibility"];
 /// The first `server_version_num` with the privilege MAINTAIN.
 const MAINTAIN: u32 = 170_000;
 /// The first with multirange types.
@@ -74,9 +76,12 @@ impl ComparisonDraft<'_> {
         let added =
             theirs.values().filter(|theirs| !known.contains(&theirs.key()) && compared.is_compared(theirs));
         for theirs in added {
-            if !compared.is_known(theirs) {
-                self.find(Code::CatalogAdded, theirs, "the source has no such object");
+            if compared.is_known(theirs) {
+                continue;
             }
+            let finding = Finding::new(Code::CatalogAdded, theirs, "the source has no such object");
+            let checks = theirs.object_type == "extension" && CHECKING.contains(&theirs.identity.as_str());
+            self.findings.push(if checks { finding.excused() } else { finding });
         }
         differing
     }
@@ -240,7 +245,7 @@ struct Compared<'a> {
     sequences: BTreeSet<String>,
     /// Relations whose definitions could not be read on one of the sides.
     unread: BTreeMap<&'a TableName, &'a Definition>,
-    /// Extensions of another version than on the source, whose objects may differ.
+    /// Extensions that one side lacks, or has in another version, whose objects differ.
     changed_extensions: BTreeSet<&'a str>,
 }
 
@@ -273,8 +278,8 @@ impl<'a> Compared<'a> {
                 .collect()
         };
         let (our_extensions, their_extensions) = (extensions(ours), extensions(theirs));
-        let changed =
-            our_extensions.iter().filter(|(name, version)| their_extensions.get(*name) != Some(version));
+        let names: BTreeSet<&str> = our_extensions.keys().chain(their_extensions.keys()).copied().collect();
+        let changed = names.into_iter().filter(|name| our_extensions.get(name) != their_extensions.get(name));
         Self {
             physical: matches!(source.header.consistency, Consistency::TimeTravel(_)),
             source_version: source.header.source.server_version,
@@ -289,7 +294,7 @@ impl<'a> Compared<'a> {
                 .filter(|definition| definition.unread.is_some())
                 .filter_map(|definition| Some((definition.of.as_ref()?, definition)))
                 .collect(),
-            changed_extensions: changed.map(|(name, _)| *name).collect(),
+            changed_extensions: changed.collect(),
         }
     }
 

@@ -295,6 +295,8 @@ impl Code {
             Self::RowDiffers
             // Each row is where the restored server's partitioning puts it.
             | Self::PartitionMoved
+            // An extension that the copy is checked with.
+            | Self::CatalogAdded
             // A dump does not carry them.
             | Self::CatalogMissing
             | Self::CatalogDiffers

@@ -64,7 +64,7 @@ impl Extension {
             if !role.superuser {
                 return Ok(Err(format!(
                     "not checked: the extension {name} is not installed, and {} may not install it: verify as a superuser of \
-                     the restored server, or have one run CREATE EXTENSION {name} on the source before it is captured",
+                     the restored server, or have one run docs/privileges.sql with restored=yes in this database",
                     role.name
                 )));
             }
