@@ -16,6 +16,7 @@ use crate::render::document::DrillDocument;
 #[cfg(feature = "velero")]
 use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
+use crate::render::explanation::Explanation;
 use crate::render::manifest::Summary;
 use verify_doctor::Examination;
 use verify_drill::failure::Failure;
@@ -61,6 +62,10 @@ impl Document for Report {
 
 impl Document for Summary<'_> {
     const FORMAT: &'static str = "state-lab-manifest-summary";
+}
+
+impl Document for Explanation {
+    const FORMAT: &'static str = "state-lab-explanation";
 }
 
 impl Document for HeartbeatState<'_> {
@@ -125,6 +130,7 @@ pub fn schema() -> Value {
         ),
         framed::<Report>(&mut generator, "`verify` and `compare`; `show` of a report"),
         framed::<Summary<'static>>(&mut generator, "`capture`; `show` of a manifest"),
+        framed::<Explanation>(&mut generator, "`verify --explain`"),
         framed::<HeartbeatState<'static>>(&mut generator, "`heartbeat`"),
         framed::<BackupDocument<'static>>(&mut generator, "`backup`"),
         framed::<RestoreDocument<'static>>(&mut generator, "`restore`"),

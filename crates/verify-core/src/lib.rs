@@ -78,6 +78,7 @@ mod compare_heartbeat;
 mod compare_invariants;
 mod compare_sequences;
 mod containers;
+pub mod cost;
 pub mod database;
 pub mod definition;
 pub mod digest;

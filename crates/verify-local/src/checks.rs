@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use verify_core::compare::{Comparison, Ran};
-use verify_core::database::Database;
+use verify_core::cost::Cost;
+use verify_core::database::{Database, Found};
 use verify_core::event::OnEvent;
 use verify_core::finding::{Code, Finding};
 use verify_core::manifest::Manifest;
@@ -61,6 +62,34 @@ pub fn compare(
 
 fn is_source(comparison: &Comparison) -> bool {
     comparison.findings().iter().any(|finding| finding.code() == Code::SourceSameServer)
+}
+
+/// What the checks of a database will read, each of an object, in the order in which they run.
+///
+/// # Errors
+///
+/// If the server cannot be reached, or its catalogue cannot be read.
+pub fn costs(
+    database: &dyn Database,
+    settings: &Settings,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> verify_core::Result<Vec<Cost>> {
+    let mut costs = Vec::new();
+    if plan.runs(Check::Rows) {
+        let snapshot = database.snapshot(plan, on_event)?;
+        let cost = |found: &Found| Cost {
+            check: Check::Rows,
+            object: found.table.name.to_string(),
+            bytes: found.bytes_estimate,
+        };
+        costs.extend(snapshot.tables().iter().map(cost));
+    }
+    if plan.runs(Check::Constraints) {
+        costs.extend(constraints::costs(settings, plan)?);
+    }
+    costs.extend(integrity::costs(settings, plan)?);
+    Ok(costs)
 }
 
 /// Adds to a comparison what no comparison shows: rows that violate constraints, and damage in indexes, pages and visibility maps.

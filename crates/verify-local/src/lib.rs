@@ -39,7 +39,7 @@ mod survey;
 mod tree;
 
 pub use backup::backup;
-pub use checks::{Copy, check_copy, compare};
+pub use checks::{Copy, check_copy, compare, costs};
 pub use external_copy::capture_around;
 pub use in_place::{Place, VerifiedCopy, restore_in_place};
 pub use logical_backup::holds_globals;

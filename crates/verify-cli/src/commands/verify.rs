@@ -12,6 +12,7 @@ use crate::connect::Target;
 use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::render::explanation::Explanation;
 use crate::store;
 use verify_local::{Copy, check_copy};
 
@@ -34,6 +35,9 @@ pub(crate) struct Verify {
     database: String,
     #[command(flatten)]
     checks: Checks,
+    /// Show what each check would read, and stop
+    #[arg(long, conflicts_with_all = ["report", "no_evidence"])]
+    explain: bool,
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
@@ -46,12 +50,16 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab verify shop.manifest postgresql://postgres@restored/shop
     state-lab verify shop.manifest restored --report evidence/2026-11-21.json
+    state-lab verify shop.manifest restored --explain
     state-lab verify shop.manifest restored --skip indexes,heap
     state-lab verify shop.manifest \"host=/tmp dbname=shop\" --output json";
 
 impl Verify {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { path, database, checks, effort, report, evidence } = self;
+        if self.explain {
+            return self.explain(globals);
+        }
+        let Self { path, database, checks, explain: _, effort, report, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
         let evidence = evidence.begin("verify", &config, globals)?;
@@ -79,5 +87,20 @@ impl Verify {
             Ok((Report::of_comparison(beginning.end(source, restored, instant), comparison), draft))
         })?;
         deliver(&report, draft, &evidence, globals)
+    }
+
+    fn explain(self, globals: &Globals) -> Result<Exit> {
+        let config = globals.config()?;
+        let target = Target::find(&self.database, &config)?;
+        let manifest = store::read_manifest(&self.path, config.s3())?;
+        let plan = self.checks.limit(self.effort.plan(&config, manifest.header.hash));
+        let progress = globals.terminal().progress("reading the catalogue");
+        let database = target.database_of(&manifest);
+        let costs = verify_local::costs(&*database, &target.settings(), &plan, &|event| progress.take(event))
+            .with_context(|| format!("failed to explain the checks of {}", target.place))?;
+        drop(progress);
+        let explanation = Explanation::new(costs);
+        globals.terminal().result(&explanation, |_| explanation.text())?;
+        Ok(Exit::PASS)
     }
 }

@@ -5,6 +5,7 @@ mod claims_tests;
 pub(crate) mod doctor;
 pub(crate) mod document;
 pub(crate) mod evidence;
+pub(crate) mod explanation;
 #[cfg(feature = "velero")]
 pub(crate) mod failover;
 pub mod manifest;

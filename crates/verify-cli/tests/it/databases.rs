@@ -225,6 +225,31 @@ fn checks_beyond_the_rows_run_unless_they_are_skipped() {
 }
 
 #[test]
+fn the_cost_of_the_checks_is_known_before_they_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = shop();
+    server.psql("shop", "ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES customers").unwrap();
+    let (shop, restored) = (server.conninfo("shop"), server.conninfo("restored"));
+    assert_eq!(run(directory.path(), &["capture", &shop, "-o", "m"]).status, Some(0));
+    server.copy_database("shop", "restored").unwrap();
+    let explained = run(directory.path(), &["verify", "m", &restored, "--explain"]);
+    assert_eq!((explained.status, explained.err.as_str()), (Some(0), ""), "{explained:?}");
+    for line in ["rows: ", "constraints: ", "indexes: ", "heap: ", "visibility: ", "total: "] {
+        assert!(explained.out.lines().any(|found| found.starts_with(line)), "{}", explained.out);
+    }
+    assert!(explained.out.contains("constraint orders_customer_fkey of public.orders"), "{}", explained.out);
+    let fewer = run(directory.path(), &["verify", "m", &restored, "--explain", "--checks", "rows,heap"]);
+    assert!(!fewer.out.contains("indexes: ") && fewer.out.contains("heap: "), "{}", fewer.out);
+    let json = run(directory.path(), &["verify", "m", &restored, "--explain", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let pages = "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relname IN ('orders', 'customers')";
+    assert!(
+        json["checks"][0]["bytes"].as_u64() >= server.psql("shop", pages).unwrap().parse().ok(),
+        "{json}"
+    );
+}
+
+#[test]
 fn the_source_itself_is_no_copy() {
     let directory = tempfile::tempdir().unwrap();
     let server = shop();

@@ -22,6 +22,7 @@ use super::session::SessionOptions;
 use super::settings::Settings;
 use super::shortened::shorten;
 use super::{crew, snapshot};
+use crate::cost::Cost;
 use crate::error::{Error, Result};
 use crate::event::OnEvent;
 use crate::finding::{Code, Finding, Rows};
@@ -98,6 +99,25 @@ pub fn check(
     }
     shorten(&mut found.findings, &mut found.not_covered, Check::Constraints, ALL, "");
     Ok(found)
+}
+
+/// What the check will read: each constraint's query reads whole tables, of which several constraints may need only one.
+///
+/// # Errors
+///
+/// If the catalogue cannot be read.
+pub fn costs(settings: &Settings, plan: &Plan) -> Result<Vec<Cost>> {
+    let catalogue = Catalogue::read(&mut open(settings, plan.limits)?)?;
+    let cost = |probe: &Probe| {
+        let objects: Vec<&str> = probe.rules.iter().map(|rule| rule.object.as_str()).collect();
+        let more = match objects.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {} more of it", count - 1),
+        };
+        let object = format!("{}{more}", objects.first().unwrap_or(&ALL));
+        Cost { check: Check::Constraints, object, bytes: probe.bytes }
+    };
+    Ok(catalogue.probes.iter().map(cost).collect())
 }
 
 impl Constraints {

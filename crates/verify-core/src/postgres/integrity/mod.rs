@@ -20,6 +20,7 @@ use super::session::SessionOptions;
 use super::settings::Settings;
 use super::shortened::shorten;
 use super::snapshot;
+use crate::cost::Cost;
 use crate::database::Obstacle;
 use crate::error::{Error, Result};
 use crate::event::OnEvent;
@@ -83,6 +84,26 @@ pub fn check(settings: &Settings, plan: &Plan, on_event: OnEvent<'_>) -> Result<
     removed.or_else(|error| found.trouble("extensions, when they were removed again", None, &error))?;
     found.shorten();
     Ok(found)
+}
+
+/// What the check will read: every b-tree with its table, and every table for its pages and for its map.
+///
+/// # Errors
+///
+/// If the catalogue cannot be read.
+pub fn costs(settings: &Settings, plan: &Plan) -> Result<Vec<Cost>> {
+    let mut control = snapshot::open(settings, plan.limits)?;
+    let mut costs = Vec::new();
+    for row in control.query(statements::CHECKED)? {
+        let relation = Relation::read(&row)?;
+        let checks: &[Check] =
+            if relation.is_index() { &[Check::IndexContents] } else { &[Check::Heap, Check::Visibility] };
+        let checks = checks.iter().filter(|check| plan.runs(**check));
+        let cost =
+            |check: &Check| Cost { check: *check, object: relation.name.to_string(), bytes: relation.bytes };
+        costs.extend(checks.map(cost));
+    }
+    Ok(costs)
 }
 
 /// The role of the session.
