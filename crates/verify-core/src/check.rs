@@ -39,6 +39,8 @@ pub enum Check {
     Heap,
     /// Visibility maps of tables.
     Visibility,
+    /// Rows after transactions, a vacuum, a checkpoint and a restart.
+    Durability,
     /// The files of a backup.
     BackupFiles,
     /// The copy of a backup in another place.
@@ -47,7 +49,7 @@ pub enum Check {
 
 impl Check {
     /// The checks that a plan may leave out, with their names.
-    pub const SELECTABLE: [(&'static str, Self); 10] = [
+    pub const SELECTABLE: [(&'static str, Self); 11] = [
         ("clone", Self::Clone),
         ("rows", Self::Rows),
         ("sequences", Self::Sequences),
@@ -58,6 +60,7 @@ impl Check {
         ("indexes", Self::IndexContents),
         ("heap", Self::Heap),
         ("visibility", Self::Visibility),
+        ("durability", Self::Durability),
     ];
 
     /// Name of a check that a plan may leave out.

@@ -215,6 +215,12 @@ pub enum Code {
     /// A constraint could not be checked.
     #[serde(rename = "constraint.unknown")]
     ConstraintUnknown,
+    /// The restored server does not keep its rows when it is used and started again.
+    #[serde(rename = "durability.failed")]
+    DurabilityFailed,
+    /// Whether it does could not be checked.
+    #[serde(rename = "durability.unknown")]
+    DurabilityUnknown,
     /// No table was compared.
     #[serde(rename = "coverage.none")]
     CoverageNone,
@@ -258,6 +264,7 @@ impl Code {
             | Self::BackupDamaged
             | Self::IntegrityDamaged
             | Self::ConstraintViolated
+            | Self::DurabilityFailed
             | Self::ObjectiveMissed => Severity::Fail,
             Self::PartitionMoved
             | Self::TableUnreadable
@@ -274,6 +281,7 @@ impl Code {
             | Self::ClusterUnknown
             | Self::CollationChanged
             | Self::CloneUnknown
+            | Self::DurabilityUnknown
             | Self::CoverageNone
             | Self::ObjectiveUnknown => Severity::Inconclusive,
             Self::TableHashedOnServer

@@ -149,7 +149,7 @@ pub fn check_copy(
 }
 
 /// Notes the time of those of the checks that the plan has.
-fn note(comparison: &mut Comparison, checks: &[Check], plan: &Plan, duration: Duration) {
+pub(super) fn note(comparison: &mut Comparison, checks: &[Check], plan: &Plan, duration: Duration) {
     let checks: Vec<Check> = checks.iter().copied().filter(|check| plan.runs(*check)).collect();
     if checks.is_empty() {
         return;

@@ -18,6 +18,7 @@ mod backup;
 mod backup_draft;
 mod checks;
 mod concurrent;
+mod durability;
 mod external_copy;
 mod in_place;
 mod logical_backup;
@@ -40,6 +41,7 @@ mod tree;
 
 pub use backup::backup;
 pub use checks::{Copy, check_copy, compare, costs};
+pub use durability::check_running;
 pub use external_copy::capture_around;
 pub use in_place::{Place, VerifiedCopy, restore_in_place};
 pub use logical_backup::holds_globals;

@@ -9,6 +9,7 @@ use verify_core::postgres::constraints::SourceRows;
 use verify_core::postgres::{Postgres, Settings};
 use verify_core::timeline::Milestone;
 
+use super::durability::{self, Restartable};
 use super::logical_backup::{DUMPS, GLOBALS};
 use super::physical_restore::BroughtUp;
 use super::program::Program;
@@ -34,7 +35,8 @@ pub(super) fn restore(
 ) -> Result<BroughtUp> {
     let plan = &plan.clone().of_own_restore();
     watch.step("creating a new server")?;
-    let server = FreshServer::create(backup, scratch, watch)?.start(backup, scratch, watch)?;
+    let options = start_options(backup, scratch, watch);
+    let mut server = FreshServer::create(backup, scratch, watch)?.start(&options)?;
     stopwatch.reach(Milestone::Fetched);
     watch.step("creating the roles")?;
     let role = &backup.record.server.superuser;
@@ -62,12 +64,15 @@ pub(super) fn restore(
     stopwatch.reach(Milestone::Compared);
     let pulses = recovery::pulses(&databases)?;
     stopwatch.reach(Milestone::Verified);
+    let rows = durability::before(&databases, &backup.manifests, &comparisons, plan, watch)?;
     for ((comparison, manifest), settings) in comparisons.iter_mut().zip(&backup.manifests).zip(&databases) {
         let source = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };
         let copy = checks::Copy { settings, source, sound: true };
         let on_event = |event| watch.event(event);
         checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
     }
+    let restartable = Restartable { server: &mut server, options: &options };
+    durability::check(restartable, &databases, &rows, &mut comparisons, plan, watch)?;
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 
@@ -106,7 +111,7 @@ fn restore_definitions(
     scratch: &Scratch,
     watch: &Watch<'_>,
 ) -> Result<()> {
-    let server = server.start(backup, scratch, watch)?;
+    let server = server.start(&start_options(backup, scratch, watch))?;
     let maintenance = session::settings(&server, &backup.record.server.superuser, MAINTENANCE)?;
     if let Some(NotCovered { reason, .. }) = create_roles(backup, &maintenance, watch)? {
         watch.report(&format!("not all of the roles can be restored: {reason}"));
@@ -133,17 +138,20 @@ impl FreshServer {
         Ok(Self { installation, data })
     }
 
-    fn start(self, backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> Result<Server> {
-        let options = StartOptions { asked: watch.asked, ..StartOptions::in_directory(scratch.path()) };
-        // What a dump holds was committed long ago; autovacuum would only compete with the load.
-        let options = options.set("autovacuum", "off").set("max_locks_per_transaction", "1024");
-        let options = options.set("max_logical_replication_workers", "0");
-        let preloading = &backup.record.server.preloading;
-        let options = preloading.iter().fold(options, |options, (name, value)| options.set(name, value));
-        // Without background workers no preloaded library runs jobs or connects anywhere.
-        let options = if preloading.is_empty() { options } else { options.set("max_worker_processes", "0") };
-        Server::start(&self.installation, &self.data, &options)
+    fn start(self, options: &StartOptions) -> Result<Server> {
+        Server::start(&self.installation, &self.data, options)
     }
+}
+
+fn start_options(backup: &StoredBackup, scratch: &Scratch, watch: &Watch<'_>) -> StartOptions {
+    let options = StartOptions { asked: watch.asked, ..StartOptions::in_directory(scratch.path()) };
+    // What a dump holds was committed long ago; autovacuum would only compete with the load.
+    let options = options.set("autovacuum", "off").set("max_locks_per_transaction", "1024");
+    let options = options.set("max_logical_replication_workers", "0");
+    let preloading = &backup.record.server.preloading;
+    let options = preloading.iter().fold(options, |options, (name, value)| options.set(name, value));
+    // Without background workers no preloaded library runs jobs or connects anywhere.
+    if preloading.is_empty() { options } else { options.set("max_worker_processes", "0") }
 }
 
 /// Creates the roles, and says which statements failed: that the superuser exists already is not a failure.

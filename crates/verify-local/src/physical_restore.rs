@@ -14,6 +14,7 @@ use verify_core::postgres::constraints::SourceRows;
 use verify_core::postgres::{PostgresSnapshot, Settings, TimeTraveller};
 use verify_core::timeline::Milestone;
 
+use super::durability::{self, Restartable};
 use super::physical_backup::{DATA, TABLESPACES};
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
@@ -116,7 +117,7 @@ fn bring_up(
     let plan = &plan.clone().of_own_restore();
     let installation = Installation::of_major(backup.record.server.major)?;
     watch.step("recovering the copy to a consistent state")?;
-    let server = match Server::start(&installation, data, options) {
+    let mut server = match Server::start(&installation, data, options) {
         Ok(server) => server,
         Err(error) => bail!(files.explain(error)),
     };
@@ -141,6 +142,7 @@ fn bring_up(
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
     stopwatch.reach(Milestone::Verified);
+    let rows = durability::before(&databases, &backup.manifests, &comparisons, plan, watch)?;
     // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
     let measured = comparisons.iter_mut().zip(&backup.manifests).zip(&databases);
     for (((comparison, manifest), settings), held) in measured.zip(held) {
@@ -152,6 +154,8 @@ fn bring_up(
         let on_event = |event| watch.event(event);
         checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
     }
+    let restartable = Restartable { server: &mut server, options };
+    durability::check(restartable, &databases, &rows, &mut comparisons, plan, watch)?;
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 

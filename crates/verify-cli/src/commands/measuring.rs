@@ -45,7 +45,7 @@ pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
 #[derive(Args)]
 pub(crate) struct Checks {
     /// Run only these checks, separated by commas: clone, rows, sequences, catalog, cluster, invariants, constraints,
-    /// indexes, heap, visibility. Without rows nothing passes
+    /// indexes, heap, visibility, durability. Without rows nothing passes
     #[arg(long, value_name = "CHECKS", value_delimiter = ',', value_parser = check, conflicts_with = "skip")]
     checks: Vec<Check>,
     /// Run all checks but these. They are listed as not covered
@@ -54,6 +54,11 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    /// Returns whether a check is named as one to run.
+    pub(crate) fn names(&self, check: Check) -> bool {
+        self.checks.contains(&check)
+    }
+
     /// The plan without the other checks.
     pub(crate) fn limit(self, plan: Plan) -> Plan {
         let Self { checks, skip } = self;

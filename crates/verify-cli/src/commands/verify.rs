@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use verify_core::not_covered::{Check, NotCovered};
 use verify_core::postgres::constraints::SourceRows;
 use verify_core::report::{Instant, Report, Side};
 
@@ -14,7 +15,7 @@ use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::explanation::Explanation;
 use crate::store;
-use verify_local::{Copy, check_copy};
+use verify_local::{Copy, check_copy, check_running};
 
 /// Compare a restored database with the manifest of its source
 ///
@@ -46,6 +47,13 @@ pub(crate) struct Verify {
     evidence: EvidenceFlags,
 }
 
+/// The gap that a check is which writes to the server.
+fn not_used() -> NotCovered {
+    let reason =
+        "not checked: it writes to the server; `restore` does it, and verify if --checks names durability";
+    NotCovered::new(Check::Durability, "durability", reason)
+}
+
 const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab verify shop.manifest postgresql://postgres@restored/shop
@@ -67,6 +75,7 @@ impl Verify {
             let target = Target::find(&database, &config)?;
             let draft = report.open(&config)?;
             let manifest = store::read_manifest(&path, config.s3())?;
+            let used = checks.names(Check::Durability);
             let plan = checks.limit(effort.plan(&config, manifest.header.hash));
             let progress = globals.terminal().progress("verifying");
             let database = target.database_of(&manifest);
@@ -77,6 +86,12 @@ impl Verify {
             let equal = SourceRows { tables: comparison.equal_tables(&manifest), snapshot: None };
             let copy = Copy { settings: &settings, source: equal, sound: false };
             check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;
+            if used {
+                check_running(&mut comparison, &manifest, &settings, &plan, &on_event)
+                    .with_context(|| format!("failed to check durability of {}", target.place))?;
+            } else if plan.runs(Check::Durability) {
+                comparison.not_covered([not_used()]);
+            }
             drop(progress);
             let source = Side {
                 place: path.to_string_lossy().into_owned(),

@@ -69,6 +69,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         secrets of roles and settings: passwords of roles, and values of settings that may be secrets, are not compared
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
+        durability: not checked: it writes to the server; `restore` does it, and verify if --checks names durability
     ");
     assert_eq!(run(directory.path(), &["show", "r.json"]).out, passed.out);
 
@@ -121,6 +122,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         secrets of roles and settings: passwords of roles, and values of settings that may be secrets, are not compared
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
+        durability: not checked: it writes to the server; `restore` does it, and verify if --checks names durability
     ");
 
     let compared = run(directory.path(), &["compare", "shop", &restored]);
@@ -189,6 +191,12 @@ fn checks_beyond_the_rows_run_unless_they_are_skipped() {
     let failed = verify(&restored, &["--checks", "constraints"]);
     assert_eq!(failed.status, Some(1), "{failed:?}");
 
+    // The copy is on the source's own server, which nothing is written to.
+    let refused = verify(&restored, &["--checks", "rows,durability"]);
+    assert_eq!(refused.status, Some(1), "{refused:?}");
+    assert!(refused.out.contains("inconclusive: server: refused: "), "{}", refused.out);
+    assert!(passed.out.contains("    durability: not checked: it writes to the server; "), "{}", passed.out);
+
     server.copy_database("shop", "restored").unwrap();
     let skipped = verify(&restored, &["--skip", "constraints,indexes,heap,visibility"]);
     assert_eq!(skipped.status, Some(0), "{skipped:?}");
@@ -201,6 +209,33 @@ fn checks_beyond_the_rows_run_unless_they_are_skipped() {
     assert!(no_rows.out.contains("    rows: skipped by --skip or --checks\n"), "{}", no_rows.out);
     assert!(no_rows.out.contains("[coverage.none]"), "{}", no_rows.out);
     assert_eq!(verify(&restored, &["--skip", "rows,colours"]).status, Some(2));
+
+    // Another server, with the same rows.
+    let other = fixtures::TestServer::initdb(
+        &fixtures::majors::installation(15).unwrap(),
+        &verify_local::server::InitOptions::default(),
+        &[],
+    )
+    .unwrap();
+    other.create_database("shop").unwrap();
+    other.psql("shop", &format!("{schema}; {orphan}")).unwrap();
+    let next = || other.psql("postgres", "SELECT pg_current_xact_id()").unwrap().parse::<u64>().unwrap();
+    let before = next();
+    let used = verify(&other.conninfo("shop"), &["--checks", "rows,durability"]);
+    assert_eq!(used.status, Some(0), "{used:?}");
+    assert!(
+        used.out.lines().any(|line| line.starts_with("checks: rows ") && line.contains(", durability ")),
+        "{used:?}"
+    );
+    assert!(next() > before + 10_000);
+    let databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'state_lab%'";
+    assert_eq!(other.psql("postgres", databases).unwrap(), "0");
+    other.psql("postgres", "CREATE ROLE reader LOGIN BYPASSRLS; GRANT pg_read_all_data TO reader").unwrap();
+    let reader = other.server().conninfo_as("reader", "shop");
+    let denied = verify(&reader, &["--checks", "rows,durability"]);
+    assert_eq!(denied.status, Some(3), "{denied:?}");
+    assert!(denied.out.contains("permission denied to create database"), "{}", denied.out);
+    assert!(denied.out.contains("[durability.unknown]"), "{}", denied.out);
 
     server.psql("restored", "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader").unwrap();
     let reader = format!("{restored} user=reader");

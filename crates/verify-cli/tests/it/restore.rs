@@ -419,3 +419,48 @@ fn without_the_servers_list_an_index_that_lacks_rows_is_found() {
     assert!(line.trim().starts_with(start) && line.ends_with("[integrity.damaged]"), "{line}");
     assert_eq!(drill.left(), Vec::<PathBuf>::new());
 }
+
+/// Tests that rows of transactions which the copy's WAL does not have are found once the copy is used: a volume of data that is newer
+/// than its volume of WAL.
+fn newer_data(major: u32) {
+    let drill = Drill::with_settings(major, &[("autovacuum", "off")]);
+    // Read before the backup, which would log the page otherwise.
+    let create = "SET synchronous_commit = on; CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1); VACUUM late; CHECKPOINT";
+    drill.source.psql("shop", create).unwrap();
+    drill.back_up("b", "physical");
+    // Reading the new rows notes in them that their transaction has committed.
+    let later = "SET synchronous_commit = on; INSERT INTO late SELECT generate_series(2, 20); SELECT count(*) FROM late; CHECKPOINT";
+    drill.source.psql("shop", later).unwrap();
+    let table = drill.source.psql("shop", "SELECT pg_relation_filepath('late')").unwrap();
+    let data = drill.store().join("b/data");
+    fs::remove_file(data.join("backup_manifest")).unwrap();
+    fs::copy(drill.source.server().data_dir().join(&table), data.join(&table)).unwrap();
+
+    let without = drill.run(&["restore", "--snapshot", "b", "--skip", "heap,indexes,durability"]);
+    assert_eq!(without.status, Some(0), "{without:?}");
+    let failed = drill.run(&["restore", "--snapshot", "b", "--skip", "heap,indexes"]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    let fails: Vec<&str> = failed.out.lines().filter(|line| line.trim().starts_with("fail: ")).collect();
+    let late = "fail: public.late: after 10000 transactions, a vacuum and a checkpoint rows are there that were not before: at least 19 \
+         [durability.failed]";
+    assert_eq!(fails, [late], "{}", failed.out);
+    assert!(failed.out.contains("\n    id=20\n"), "{}", failed.out);
+    let checks = failed.out.lines().find(|line| line.starts_with("checks: ")).unwrap();
+    assert!(checks.contains(", durability "), "{checks}");
+    assert_eq!(drill.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn data_newer_than_wal_are_found_on_13() {
+    newer_data(13);
+}
+
+#[test]
+fn data_newer_than_wal_are_found_on_15() {
+    newer_data(15);
+}
+
+#[test]
+fn data_newer_than_wal_are_found_on_18() {
+    newer_data(18);
+}

@@ -18,6 +18,7 @@ mod conninfo;
 pub mod constraints;
 mod crew;
 mod definitions;
+pub mod durability;
 mod environment;
 pub mod heartbeat;
 mod host;

@@ -24,13 +24,15 @@ use verify_core::verify::verify;
 use crate::memory::{Memory, MemoryTable, definition};
 
 /// Codes whose findings come from a server or from files; the tests of those have their texts.
-const OUTSIDE: [&str; 8] = [
+const OUTSIDE: [&str; 10] = [
     "backup.damaged",
     "clone.acts",
     "clone.dormant",
     "clone.unknown",
     "constraint.unknown",
     "constraint.violated",
+    "durability.failed",
+    "durability.unknown",
     "integrity.damaged",
     "integrity.unknown",
 ];

@@ -200,6 +200,18 @@ impl Server {
         Ok(())
     }
 
+    /// Stops the server and starts it again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::stop`] and [`Server::start`]; then it may be stopped.
+    pub fn restart(&mut self, options: &StartOptions) -> Result<()> {
+        self.stop(Stop::Fast)?;
+        let installation = self.installation.clone();
+        *self = Self::start(&installation, &self.data_dir.clone(), options)?;
+        Ok(())
+    }
+
     /// Kills the server and its children without warning, as a power failure would, and waits until all have ended.
     pub fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
