@@ -267,12 +267,11 @@ fn is_copy_of_files(source: &Source, restored: &Source) -> bool {
 
 /// The attributes in which the restored side has neither the value of the capture nor that of the backup's end.
 fn different<'a>(ours: &'a Definition, theirs: &'a Definition) -> impl Iterator<Item = &'a str> {
-    let names: BTreeSet<&str> =
-        ours.attributes.keys().chain(theirs.attributes.keys()).map(String::as_str).collect();
+    let names: BTreeSet<&str> = ours.attributes.names().chain(theirs.attributes.names()).collect();
     names.into_iter().filter(|name| {
         let restored = theirs.attribute(name).map(|value| comparable(name, value));
         let then = ours.attribute(name).map(|value| comparable(name, value));
-        let later = ours.later.as_ref().map(|later| later.get(*name).map(|value| comparable(name, value)));
+        let later = ours.later.as_ref().map(|later| later.get(name).map(|value| comparable(name, value)));
         restored != then && later.is_none_or(|later| later != restored)
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::ComparisonDraft;
-use crate::definition::{Definition, Definitions};
+use crate::definition::{Attributes, Definition, Definitions};
 use crate::finding::{Code, Finding, Severity};
 use crate::manifest::{Consistency, Manifest, TableEntry};
 use crate::not_covered::Check;
@@ -323,8 +323,7 @@ impl<'a> Compared<'a> {
 
     /// The attributes in which two definitions of one object differ.
     fn attributes(&self, ours: &'a Definition, theirs: &'a Definition) -> Vec<&'a str> {
-        let names: BTreeSet<&str> =
-            ours.attributes.keys().chain(theirs.attributes.keys()).map(String::as_str).collect();
+        let names: BTreeSet<&str> = ours.attributes.names().chain(theirs.attributes.names()).collect();
         let of = ours.of.as_ref();
         let reported = |name: &str| match name {
             "data_type" => of.is_some_and(|of| self.columns.contains(of)),
@@ -346,11 +345,11 @@ impl<'a> Compared<'a> {
         self.source_version < since && since <= self.restored_version
     }
 
-    fn value(&self, attributes: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    fn value(&self, attributes: &Attributes, name: &str) -> Option<String> {
         let value = attributes.get(name)?;
         if name == "privileges" && self.is_new(MAINTAIN) {
             return Some(value.replace("MAINTAIN/", "").replace("/MAINTAIN", ""));
         }
-        Some(value.clone())
+        Some(value.to_owned())
     }
 }

@@ -1,10 +1,11 @@
 //! Definitions: what the catalogue says of each object of a database, besides its rows.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::to_hex;
@@ -28,16 +29,23 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<TableName>,
     /// Its attributes by name; one with its default value is absent.
-    pub attributes: BTreeMap<String, String>,
+    pub attributes: Attributes,
     /// Its attributes at the end of the capture and the backup, where they are others: a backup may hold either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub later: Option<BTreeMap<String, String>>,
+    pub later: Option<Attributes>,
     /// True if it was created or dropped meanwhile.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_be_absent: bool,
     /// The reason why neither its definition nor those of what belongs to it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
+}
+
+/// Attributes by name. Most objects have a few, and a database has many objects: a map would take several times the memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Sorted by name.
+    sorted: Vec<(Box<str>, Box<str>)>,
 }
 
 /// Whose definitions.
@@ -75,18 +83,74 @@ impl Definition {
         }
     }
 
-    pub(crate) fn owned_key(&self) -> (String, String) {
-        (self.object_type.clone(), self.identity.clone())
-    }
-
     /// An attribute, if it has not its default value.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.get(name).map(String::as_str)
+        self.attributes.get(name)
     }
 
     /// Sets an attribute. Of a value of more than 64 KiB, its beginning, its length and its SHA-256 are kept.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        self.attributes.insert(name.to_owned(), bounded(value));
+        self.attributes.set(name, bounded(value));
+    }
+}
+
+impl Attributes {
+    /// The value of an attribute.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.place(name).ok().map(|place| &*self.sorted[place].1)
+    }
+
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.sorted.iter().map(|(name, _)| &**name)
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        match self.place(name) {
+            Ok(place) => self.sorted[place].1 = value.into(),
+            Err(place) => {
+                self.sorted.reserve_exact(1);
+                self.sorted.insert(place, (name.into(), value.into()));
+            }
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+}
+
+impl FromIterator<(String, String)> for Attributes {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(attributes: T) -> Self {
+        let mut all = Self::default();
+        attributes.into_iter().for_each(|(name, value)| all.set(&name, value));
+        all
+    }
+}
+
+impl Serialize for Attributes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.sorted.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+impl JsonSchema for Attributes {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Attributes".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, String>::json_schema(generator)
     }
 }
 
@@ -110,24 +174,27 @@ impl Definitions {
 
     /// Notes how the definitions of `now` differ, which a backup may hold as well.
     pub(crate) fn changed_meanwhile(&mut self, now: Self) {
-        let (Self::Read(then), Self::Read(now)) = (&mut *self, now) else { return };
-        let mut now: BTreeMap<_, _> =
-            now.into_iter().map(|definition| (definition.owned_key(), definition)).collect();
+        let (Self::Read(then), Self::Read(mut now)) = (&mut *self, now) else { return };
         let unread: BTreeSet<TableName> = now
-            .values()
+            .iter()
             .chain(&*then)
             .filter(|definition| definition.unread.is_some())
             .filter_map(|definition| definition.of.clone())
             .collect();
         for definition in then.iter_mut() {
-            match now.remove(&definition.owned_key()) {
-                None if definition.of.as_ref().is_some_and(|of| unread.contains(of)) => {}
-                None => definition.may_be_absent = true,
-                Some(later) if later.attributes == definition.attributes || later.unread.is_some() => {}
-                Some(later) => definition.later = Some(later.attributes),
+            match now.binary_search_by(|later| later.key().cmp(&definition.key())) {
+                Err(_) if definition.of.as_ref().is_some_and(|of| unread.contains(of)) => {}
+                Err(_) => definition.may_be_absent = true,
+                Ok(place) => {
+                    let later = &mut now[place];
+                    if later.attributes != definition.attributes && later.unread.is_none() {
+                        definition.later = Some(std::mem::take(&mut later.attributes));
+                    }
+                }
             }
         }
-        then.extend(now.into_values().map(|created| Definition { may_be_absent: true, ..created }));
+        now.retain(|later| then.binary_search_by(|definition| definition.key().cmp(&later.key())).is_err());
+        then.extend(now.into_iter().map(|created| Definition { may_be_absent: true, ..created }));
         then.sort_by(|a, b| a.key().cmp(&b.key()));
     }
 }

@@ -222,23 +222,20 @@ pub struct Origin {
 
 impl Manifest {
     /// The same without what the plan leaves out.
-    pub(crate) fn within(mut self, plan: &Plan) -> Self {
-        if !plan.runs(Check::Rows) {
-            self.tables.clear();
+    pub(crate) fn within(&self, plan: &Plan) -> Self {
+        fn kept<T: Clone>(plan: &Plan, check: Check, all: &T, nothing: T) -> T {
+            if plan.runs(check) { all.clone() } else { nothing }
         }
-        if !plan.runs(Check::Sequences) {
-            self.sequences.clear();
+        let none = || Definitions::Read(Vec::new());
+        Self {
+            header: self.header.clone(),
+            tables: kept(plan, Check::Rows, &self.tables, Vec::new()),
+            sequences: kept(plan, Check::Sequences, &self.sequences, Vec::new()),
+            definitions: kept(plan, Check::Definitions, &self.definitions, none()),
+            cluster: kept(plan, Check::Cluster, &self.cluster, none()),
+            invariants: kept(plan, Check::Invariants, &self.invariants, Vec::new()),
+            pulse: self.pulse.clone(),
         }
-        if !plan.runs(Check::Definitions) {
-            self.definitions = Definitions::Read(Vec::new());
-        }
-        if !plan.runs(Check::Cluster) {
-            self.cluster = Definitions::Read(Vec::new());
-        }
-        if !plan.runs(Check::Invariants) {
-            self.invariants.clear();
-        }
-        self
     }
 
     /// The entry of a table.

@@ -117,6 +117,12 @@ impl Plan {
         !self.skip.contains(&check)
     }
 
+    /// Returns whether something of a manifest is left out.
+    pub(crate) fn skips_compared(&self) -> bool {
+        let compared = [Check::Rows, Check::Sequences, Check::Definitions, Check::Cluster, Check::Invariants];
+        compared.iter().any(|check| !self.runs(*check))
+    }
+
     /// The same within these limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {

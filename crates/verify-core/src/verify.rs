@@ -32,11 +32,11 @@ pub fn verify(
 ) -> Result<Comparison> {
     let snapshot = restored.snapshot(plan, on_event)?;
     let within;
-    let manifest = if plan.skip.is_empty() {
-        manifest
-    } else {
-        within = manifest.clone().within(plan);
+    let manifest = if plan.skips_compared() {
+        within = manifest.within(plan);
         &within
+    } else {
+        manifest
     };
     let hash = Hash { algorithm: manifest.header.hash, key: manifest.header.key };
     let known: Vec<Invariant> = manifest.invariants.iter().map(|known| known.invariant.clone()).collect();
@@ -44,7 +44,8 @@ pub fn verify(
     let unknown = unknown.filter(|_| plan.runs(Check::Invariants));
     let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
-    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?.within(&plan);
+    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
+    let measured = if plan.skips_compared() { measured.within(&plan) } else { measured };
     let mut draft = ComparisonDraft::new(manifest, &measured, snapshot.deviation());
     draft.compare_cluster(manifest, &measured, plan.own_restore);
     for (name, reason) in snapshot.disturbed()? {

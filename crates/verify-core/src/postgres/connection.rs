@@ -199,21 +199,52 @@ impl Connection {
 
     /// The same with the names of the columns.
     pub(super) fn query_text(&mut self, sql: &str) -> Result<Rows> {
+        let mut answer = Answer::default();
+        self.simple_query(sql, |message| {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    answer = Answer::of(columns.iter().map(SimpleColumn::name));
+                }
+                SimpleQueryMessage::Row(row) => answer.push(Row::of_text(&row)?)?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(answer.rows)
+    }
+
+    /// Runs one statement, and gives each of its rows, with the names of the columns, as it comes.
+    pub(super) fn query_each(&mut self, sql: &str, mut each: impl FnMut(&[String], &Row)) -> Result<()> {
+        let mut answer = Answer::default();
+        self.simple_query(sql, |message| {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    answer = Answer::of(columns.iter().map(SimpleColumn::name));
+                }
+                SimpleQueryMessage::Row(row) => {
+                    answer.push(Row::of_text(&row)?)?;
+                    let columns = &answer.rows.columns;
+                    answer.rows.rows.drain(..).for_each(|row| each(columns, &row));
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn simple_query(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(SimpleQueryMessage) -> Result<(), Failure>,
+    ) -> Result<()> {
         let sql = self.within_settings(sql)?;
         let client = &self.client;
         let work = async {
-            let mut answer = Answer::default();
             let mut messages = pin!(client.simple_query_raw(&sql).await?);
             while let Some(message) = messages.try_next().await? {
-                match message {
-                    SimpleQueryMessage::RowDescription(columns) => {
-                        answer = Answer::of(columns.iter().map(SimpleColumn::name));
-                    }
-                    SimpleQueryMessage::Row(row) => answer.push(Row::of_text(&row)?)?,
-                    _ => {}
-                }
+                take(message)?;
             }
-            Ok(answer.rows)
+            Ok(())
         };
         self.link.run(work)
     }

@@ -55,7 +55,7 @@ const PRINTED: [(&str, &str, &str); 15] = [
 const EXCLUDED: [(&str, &str, &str); 18] = [
     ("secrets", "pg_authid", "rolpassword"),
     ("a dump names other grantors", "pg_auth_members", "grantor"),
-    ("state of this server's files", "pg_database", "datlastsysoid datfrozenxid datminmxid"),
+    ("state of this server", "pg_database", "datlastsysoid datfrozenxid datminmxid dathasloginevt"),
     ("secrets, which not every role may see", "pg_user_mapping", "umoptions"),
     (
         "state of this server's files and statistics",

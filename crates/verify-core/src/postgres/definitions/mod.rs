@@ -4,10 +4,8 @@ mod cluster;
 mod reprint;
 mod statements;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::connection::Connection;
-use super::rows::{Row, Rows};
+use super::rows::Row;
 use super::savepoint::guarded;
 use super::statements::{BEGIN, import, set_local};
 use crate::definition::{Definition, Definitions, Extent};
@@ -62,11 +60,11 @@ fn read_within(connection: &mut Connection, server_version: u32) -> Result<Defin
 
 fn read_cluster(connection: &mut Connection, server_version: u32) -> Result<Definitions> {
     let read = guarded(connection, |connection| {
-        let mut found = BTreeMap::new();
+        let mut found = Vec::new();
         for sql in cluster::all(server_version) {
-            add(&mut found, &connection.query_text(&sql)?);
+            connection.query_each(&sql, |columns, row| add(&mut found, columns, row))?;
         }
-        Ok(found.into_values().collect())
+        Ok(merged(found))
     })?;
     Ok(read.map_or_else(|error| Definitions::Unread(error.to_string()), Definitions::Read))
 }
@@ -80,11 +78,11 @@ pub(super) fn read_locked(
     definitions: &mut Definitions,
 ) -> Result<()> {
     let Definitions::Read(known) = definitions else { return Ok(()) };
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     connection.execute("SAVEPOINT state_lab_definitions")?;
     let read = guarded(connection, |connection| {
         for sql in statements::all(server_version, &Scope::Only(oids)) {
-            add(&mut found, &connection.query_text(&sql)?);
+            connection.query_each(&sql, |columns, row| add(&mut found, columns, row))?;
         }
         Ok(())
     })?;
@@ -92,9 +90,9 @@ pub(super) fn read_locked(
     connection
         .execute("ROLLBACK TO SAVEPOINT state_lab_definitions; RELEASE SAVEPOINT state_lab_definitions")?;
     if read.is_ok() {
-        let keys: BTreeSet<_> = found.keys().cloned().collect();
-        known.retain(|definition| !keys.contains(&definition.owned_key()));
-        known.extend(found.into_values());
+        let found = merged(found);
+        known.retain(|known| found.binary_search_by(|locked| locked.key().cmp(&known.key())).is_err());
+        known.extend(found);
         known.sort_by(|a, b| a.key().cmp(&b.key()));
     }
     Ok(())
@@ -106,10 +104,10 @@ fn read_once(
     server_version: u32,
     out_of_reach: &[Row],
 ) -> Result<Vec<Definition>> {
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     let skipped: Vec<u32> = out_of_reach.iter().map(|row| row.number(4)).collect::<Result<_>>()?;
     for sql in statements::all(server_version, &Scope::Without(&skipped)) {
-        add(&mut found, &connection.query_text(&sql)?);
+        connection.query_each(&sql, |columns, row| add(&mut found, columns, row))?;
     }
     for row in out_of_reach {
         let dropped = row.flag(5)?;
@@ -126,28 +124,43 @@ fn read_once(
             unread: Some(reason.to_owned()),
             ..Definition::default()
         };
-        found.insert(definition.owned_key(), definition);
+        found.retain(|known: &Definition| known.key() != definition.key());
+        found.push(definition);
     }
-    Ok(found.into_values().collect())
+    Ok(merged(found))
 }
 
-/// Adds rows; several statements may know attributes of one object.
-fn add(found: &mut BTreeMap<(String, String), Definition>, rows: &Rows) {
-    for row in &rows.rows {
-        let (Some(object_type), Some(identity)) = (row.get(0), row.get(1)) else { continue };
-        let key = (object_type.to_owned(), identity.to_owned());
-        let definition = found.entry(key).or_insert_with(|| Definition {
-            object_type: object_type.to_owned(),
-            identity: identity.to_owned(),
-            ..Definition::default()
-        });
-        if let (Some(schema), Some(name)) = (row.get(2), row.get(3)) {
-            definition.of = Some(TableName::new(schema, name));
-        }
-        for (place, name) in rows.columns.iter().enumerate().skip(HEAD) {
-            if let Some(value) = row.get(place) {
-                definition.set(name, value);
-            }
+/// Adds a row.
+fn add(found: &mut Vec<Definition>, columns: &[String], row: &Row) {
+    let (Some(object_type), Some(identity)) = (row.get(0), row.get(1)) else { return };
+    let mut definition = Definition {
+        object_type: object_type.to_owned(),
+        identity: identity.to_owned(),
+        of: row.get(2).zip(row.get(3)).map(|(schema, name)| TableName::new(schema, name)),
+        ..Definition::default()
+    };
+    for (place, name) in columns.iter().enumerate().skip(HEAD) {
+        if let Some(value) = row.get(place) {
+            definition.set(name, value);
         }
     }
+    found.push(definition);
+}
+
+/// Sorts definitions, and makes one of those of the same object: several statements may know attributes of it.
+fn merged(mut found: Vec<Definition>) -> Vec<Definition> {
+    found.sort_by(|a, b| a.key().cmp(&b.key()));
+    found.dedup_by(|later, first| {
+        let same = later.key() == first.key();
+        if same {
+            first.of = later.of.take().or(first.of.take());
+            later
+                .attributes
+                .names()
+                .for_each(|name| first.set(name, later.attribute(name).unwrap_or_default()));
+        }
+        same
+    });
+    found.shrink_to_fit();
+    found
 }
