@@ -258,7 +258,7 @@ fn columns(since: impl Fn(u32, &'static str) -> &'static str, kept: &str) -> Str
     let compression = since(140_000, "nullif(a.attcompression, '')");
     let invalid = since(
         180_000,
-        "(SELECT CASE WHEN NOT k.convalidated THEN ' (not valid)' END || CASE WHEN k.connoinherit THEN ' (no inherit)' END \
+        "(SELECT pg_catalog.concat(CASE WHEN NOT k.convalidated THEN ' (not valid)' END, CASE WHEN k.connoinherit THEN ' (no inherit)' END) \
           FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] LIMIT 1)",
     );
     let options = column_options("a");
