@@ -41,6 +41,8 @@ pub enum Check {
     Visibility,
     /// Rows after transactions, a vacuum, a checkpoint and a restart.
     Durability,
+    /// Damage that is done on purpose, and must be seen.
+    SelfTest,
     /// The files of a backup.
     BackupFiles,
     /// The copy of a backup in another place.

@@ -15,6 +15,7 @@ use crate::manifest::{Consistency, Content, Manifest, TableEntry};
 use crate::not_covered::{Check, NotCovered};
 use crate::partitions::Moved;
 use crate::rows::{Differing, Excuse};
+use crate::self_test::SelfTest;
 use crate::table::{Encoding, TableKind, TableName};
 
 /// Result of comparing a restored database with its source.
@@ -30,6 +31,9 @@ pub struct Comparison {
     /// Checks that ran, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ran: Vec<Ran>,
+    /// Damage that was done on purpose, and seen or not; none where no self-test ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    self_test: Option<SelfTest>,
 }
 
 /// Checks that ran together.
@@ -45,7 +49,13 @@ impl Comparison {
     /// Judges findings.
     pub fn new(mut findings: Vec<Finding>, coverage: Coverage) -> Self {
         findings.sort_by_key(|finding| Reverse(finding.severity()));
-        Self { verdict: Verdict::of(severities(&findings)), findings, coverage, ran: Vec::new() }
+        Self {
+            verdict: Verdict::of(severities(&findings)),
+            findings,
+            coverage,
+            ran: Vec::new(),
+            self_test: None,
+        }
     }
 
     /// The answer, that of the findings.
@@ -66,14 +76,24 @@ impl Comparison {
     /// Adds what another check of the same database found, behind what is as bad; the verdict counts both checks.
     pub fn join(&mut self, findings: impl IntoIterator<Item = Finding>) {
         self.findings.extend(findings);
-        let ran = std::mem::take(&mut self.ran);
-        *self = Self::new(std::mem::take(&mut self.findings), std::mem::take(&mut self.coverage));
-        self.ran = ran;
+        let (ran, self_test) = (std::mem::take(&mut self.ran), self.self_test.take());
+        let joined = Self::new(std::mem::take(&mut self.findings), std::mem::take(&mut self.coverage));
+        *self = Self { ran, self_test, ..joined };
     }
 
     /// Checks that ran, in order, with the time that they took.
     pub fn ran(&self) -> &[Ran] {
         &self.ran
+    }
+
+    /// Result of the self-test, if it ran.
+    pub fn self_test(&self) -> Option<&SelfTest> {
+        self.self_test.as_ref()
+    }
+
+    /// Notes the result of the self-test.
+    pub fn set_self_test(&mut self, test: SelfTest) {
+        self.self_test = Some(test);
     }
 
     /// Notes that checks ran.

@@ -221,6 +221,12 @@ pub enum Code {
     /// Whether it does could not be checked.
     #[serde(rename = "durability.unknown")]
     DurabilityUnknown,
+    /// The self-test did damage that this set-up did not see.
+    #[serde(rename = "self-test.missed")]
+    SelfTestMissed,
+    /// The self-test could not run.
+    #[serde(rename = "self-test.unknown")]
+    SelfTestUnknown,
     /// No table was compared.
     #[serde(rename = "coverage.none")]
     CoverageNone,
@@ -265,6 +271,7 @@ impl Code {
             | Self::IntegrityDamaged
             | Self::ConstraintViolated
             | Self::DurabilityFailed
+            | Self::SelfTestMissed
             | Self::ObjectiveMissed => Severity::Fail,
             Self::PartitionMoved
             | Self::TableUnreadable
@@ -282,6 +289,7 @@ impl Code {
             | Self::CollationChanged
             | Self::CloneUnknown
             | Self::DurabilityUnknown
+            | Self::SelfTestUnknown
             | Self::CoverageNone
             | Self::ObjectiveUnknown => Severity::Inconclusive,
             Self::TableHashedOnServer

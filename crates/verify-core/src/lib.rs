@@ -107,6 +107,7 @@ pub mod reprint;
 pub mod row;
 mod rows;
 pub mod scan;
+pub mod self_test;
 pub mod sequence;
 pub mod sketch;
 pub mod table;

@@ -94,13 +94,17 @@ pub struct Source {
 }
 
 impl Source {
+    /// Returns whether both may have been read from one server, or from copies of its files.
+    pub fn may_be_server_of(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.system_identifier, &other.system_identifier);
+        ours == theirs || ours.is_empty() || theirs.is_empty()
+    }
+
     /// Returns whether both were read from one database of one running server.
     ///
     /// Another database of the server has another object id, and a copy of the server's files another start time.
     pub fn is_same_database(&self, other: &Self) -> bool {
-        let same_cluster = self.system_identifier == other.system_identifier
-            || self.system_identifier.is_empty()
-            || other.system_identifier.is_empty();
+        let same_cluster = self.may_be_server_of(other);
         // A value that is unknown on one side is no evidence.
         let identity = |source: &Self| source.database_oid.zip(source.postmaster_started_at);
         same_cluster && identity(self).is_some() && identity(self) == identity(other)

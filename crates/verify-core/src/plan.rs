@@ -46,6 +46,9 @@ pub struct Plan {
     /// Checks of a restored database that are left out.
     #[serde(default)]
     pub skip: BTreeSet<Check>,
+    /// Seed of a self-test; none runs without.
+    #[serde(default)]
+    pub self_test: Option<u64>,
     /// True if the caller restored the database, with the roles and the properties of databases, to a server with settings of its own.
     /// Then the loss of a role is a failure, also in a copy of a dump, and the server's settings are not compared.
     #[serde(default)]
@@ -112,6 +115,12 @@ impl Plan {
         Self { own_restore: true, ..self }
     }
 
+    /// The same with a self-test that makes its choices from this seed.
+    #[must_use]
+    pub fn with_self_test(self, seed: Option<u64>) -> Self {
+        Self { self_test: seed, ..self }
+    }
+
     /// Returns whether a check of a restored database is to run.
     pub fn runs(&self, check: Check) -> bool {
         !self.skip.contains(&check)
@@ -162,6 +171,7 @@ impl Default for Plan {
             invariants: Vec::new(),
             limits: Limits::default(),
             skip: BTreeSet::new(),
+            self_test: None,
             own_restore: false,
         }
     }

@@ -26,7 +26,8 @@ pub(super) struct Restartable<'a> {
     pub(super) options: &'a StartOptions,
 }
 
-/// Uses a restored server, starts it again, and compares the rows of its databases with those from before.
+/// Uses a restored server, starts it again, and compares the rows of its databases with those from before. Returns whether the
+/// server runs.
 ///
 /// # Errors
 ///
@@ -38,9 +39,9 @@ pub(super) fn check(
     comparisons: &mut [Comparison],
     plan: &Plan,
     watch: &Watch<'_>,
-) -> Result<()> {
+) -> Result<bool> {
     if !plan.runs(Check::Durability) {
-        return Ok(());
+        return Ok(true);
     }
     let began = Instant::now();
     let on_event = |event| watch.event(event);
@@ -73,7 +74,7 @@ pub(super) fn check(
     if runs {
         exercise.finish().context("failed to remove what was written to the copy as a test")?;
     }
-    Ok(())
+    Ok(runs)
 }
 
 /// Reason why the source's server is not used: it is in production.
@@ -95,8 +96,7 @@ pub fn check_running(
     let began = Instant::now();
     let restored =
         Postgres::new(settings.clone()).snapshot(&rows_alone(plan), on_event)?.origin().source.clone();
-    let source = &manifest.header.source;
-    if restored.system_identifier == source.system_identifier || source.system_identifier.is_empty() {
+    if restored.may_be_server_of(&manifest.header.source) {
         comparison.join([durability::unknown("server", SOURCE.to_owned())]);
         return Ok(());
     }

@@ -16,7 +16,7 @@ use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
 use super::survey::connect;
-use super::{checks, session};
+use super::{checks, self_test, session};
 use crate::scratch::Scratch;
 use crate::server::{InitOptions, Installation, Server, StartOptions};
 use verify_drill::backup_name::file_safe;
@@ -72,7 +72,12 @@ pub(super) fn restore(
         checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
     }
     let restartable = Restartable { server: &mut server, options: &options };
-    durability::check(restartable, &databases, &rows, &mut comparisons, plan, watch)?;
+    if durability::check(restartable, &databases, &rows, &mut comparisons, plan, watch)? {
+        let on_event = |event| watch.event(event);
+        for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
+            self_test::run(comparison, settings, plan, &on_event, &|text| watch.step(text))?;
+        }
+    }
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 

@@ -19,7 +19,7 @@ use super::physical_backup::{DATA, TABLESPACES};
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
-use super::{checks, sanitize, session, tree};
+use super::{checks, sanitize, self_test, session, tree};
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
 use verify_drill::backup_record::CopyMethod;
@@ -155,7 +155,12 @@ fn bring_up(
         checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
     }
     let restartable = Restartable { server: &mut server, options };
-    durability::check(restartable, &databases, &rows, &mut comparisons, plan, watch)?;
+    if durability::check(restartable, &databases, &rows, &mut comparisons, plan, watch)? {
+        let on_event = |event| watch.event(event);
+        for (comparison, settings) in comparisons.iter_mut().zip(&databases) {
+            self_test::run(comparison, settings, plan, &on_event, &|text| watch.step(text))?;
+        }
+    }
     Ok(BroughtUp { server, databases, comparisons, pulses })
 }
 

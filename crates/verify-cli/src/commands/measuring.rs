@@ -1,5 +1,6 @@
 //! Flags of all commands that measure databases, and the plan that they amount to.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -51,6 +52,10 @@ pub(crate) struct Checks {
     /// Run all checks but these. They are listed as not covered
     #[arg(long, value_name = "CHECKS", value_delimiter = ',', value_parser = check)]
     skip: Vec<Check>,
+    /// Also damage copies of a few tables, in a database of its own on the restored server, and require that this run sees it.
+    /// The seed of a report makes the same choices again
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
+    self_test: Option<Option<u64>>,
 }
 
 impl Checks {
@@ -61,13 +66,18 @@ impl Checks {
 
     /// The plan without the other checks.
     pub(crate) fn limit(self, plan: Plan) -> Plan {
-        let Self { checks, skip } = self;
+        let Self { checks, skip, self_test } = self;
+        let plan = plan.with_self_test(self_test.map(|seed| seed.unwrap_or_else(random_seed)));
         if checks.is_empty() {
             return plan.without(skip);
         }
         let all = Check::SELECTABLE.into_iter().map(|(_, check)| check);
         plan.without(all.filter(|check| !checks.contains(check)))
     }
+}
+
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Reads the name of a check.

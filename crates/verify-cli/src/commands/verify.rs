@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::explanation::Explanation;
 use crate::store;
-use verify_local::{Copy, check_copy, check_running};
+use verify_local::{Copy, check_copy, check_running, self_test_running};
 
 /// Compare a restored database with the manifest of its source
 ///
@@ -92,6 +92,7 @@ impl Verify {
             } else if plan.runs(Check::Durability) {
                 comparison.not_covered([not_used()]);
             }
+            self_test_running(&mut comparison, &manifest, &settings, &plan, &on_event)?;
             drop(progress);
             let source = Side {
                 place: path.to_string_lossy().into_owned(),

@@ -53,6 +53,15 @@ pub(super) fn body(report: &Report, style: &Style) -> String {
     if !ran.is_empty() {
         let _ = writeln!(text, "checks: {}", ran.iter().map(checks).collect::<Vec<_>>().join(", "));
     }
+    if let Some(test) = report.comparison().self_test() {
+        let _ = writeln!(
+            text,
+            "self-test: {} of {} damages seen (seed {})",
+            test.seen(),
+            test.damages.len(),
+            test.seed
+        );
+    }
     text
 }
 

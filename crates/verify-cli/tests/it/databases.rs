@@ -70,6 +70,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
         durability: not checked: it writes to the server; `restore` does it, and verify if --checks names durability
+        self-test: not run: --self-test shows that this set-up sees damage
     ");
     assert_eq!(run(directory.path(), &["show", "r.json"]).out, passed.out);
 
@@ -123,6 +124,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
         durability: not checked: it writes to the server; `restore` does it, and verify if --checks names durability
+        self-test: not run: --self-test shows that this set-up sees damage
     ");
 
     let compared = run(directory.path(), &["compare", "shop", &restored]);
@@ -228,6 +230,17 @@ fn checks_beyond_the_rows_run_unless_they_are_skipped() {
         "{used:?}"
     );
     assert!(next() > before + 10_000);
+    let tested = verify(&other.conninfo("shop"), &["--checks", "rows", "--self-test=7"]);
+    assert_eq!(tested.status, Some(0), "{tested:?}");
+    assert!(tested.out.contains("\nself-test: 4 of 4 damages seen (seed 7)\n"), "{}", tested.out);
+    assert!(!tested.out.contains("    self-test: not run"), "{}", tested.out);
+    let refused = verify(&restored, &["--checks", "rows", "--self-test"]);
+    assert_eq!(refused.status, Some(3), "{refused:?}");
+    assert!(
+        refused.out.contains("inconclusive: self-test: not run: refused on a server with"),
+        "{}",
+        refused.out
+    );
     let databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'state_lab%'";
     assert_eq!(other.psql("postgres", databases).unwrap(), "0");
     other.psql("postgres", "CREATE ROLE reader LOGIN BYPASSRLS; GRANT pg_read_all_data TO reader").unwrap();

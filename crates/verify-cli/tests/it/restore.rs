@@ -191,6 +191,25 @@ fn a_kept_server_runs_until_cleanup() {
     assert_eq!(drill.run(&["cleanup"]).out, "nothing was left behind on this machine\n");
 }
 
+/// Tests that a copy of files, which has the source's system identifier, is tested where state-lab has started it itself.
+#[test]
+fn a_self_test_of_a_restore_is_in_its_report() {
+    let drill = Drill::new(MAJOR);
+    for method in ["physical", "logical"] {
+        drill.back_up(method, method);
+        let restored = drill.run(&["restore", "--snapshot", method, "--self-test=5", "--output", "json"]);
+        assert_eq!(restored.status, Some(0), "{restored:?}");
+        let json: serde_json::Value = serde_json::from_str(&restored.out).unwrap();
+        let test = &json["reports"][0]["comparison"]["self_test"];
+        assert_eq!(test["seed"], 5, "{json}");
+        let damages = test["damages"].as_array().unwrap();
+        let kinds: Vec<&str> = damages.iter().map(|damage| damage["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, ["row-lost", "row-added", "row-changed", "index-dropped"]);
+        assert!(damages.iter().all(|damage| damage["seen"] == true), "{test}");
+        assert_eq!(drill.left(), Vec::<PathBuf>::new());
+    }
+}
+
 #[test]
 fn without_a_heartbeat_the_capture_bounds_the_loss() {
     let drill = Drill::new(MAJOR);

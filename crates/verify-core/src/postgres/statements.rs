@@ -421,3 +421,16 @@ const LARGE_OBJECT_ROWS: &str = "SELECT (SELECT pg_catalog.string_agg(i.item, ',
             FROM pg_catalog.unnest(coalesce(m.lomacl, pg_catalog.acldefault('L', m.lomowner))) a) i), \
     {pg_catalog.lo_get(m.oid)}, m.oid, pg_catalog.pg_get_userbyid(m.lomowner)::pg_catalog.text \
     FROM pg_catalog.pg_largeobject_metadata m";
+
+/// Keeps a long statement from being ended, on servers that would.
+pub(super) const NO_TRANSACTION_TIMEOUT: &str = "SELECT pg_catalog.set_config(s.name, '0', false) \
+    FROM pg_catalog.pg_settings s WHERE s.name = 'transaction_timeout'";
+
+/// Creates a database that holds nothing.
+pub(super) fn create_database(name: &str) -> String {
+    format!("CREATE DATABASE {} TEMPLATE template0", identifier(name))
+}
+
+pub(super) fn drop_database(name: &str) -> String {
+    format!("DROP DATABASE IF EXISTS {}", identifier(name))
+}

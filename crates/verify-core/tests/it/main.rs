@@ -18,5 +18,6 @@ mod not_covered;
 mod obstacles;
 mod partitions;
 mod samples;
+mod self_test;
 mod temporary_server;
 mod time_travel;

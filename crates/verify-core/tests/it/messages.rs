@@ -24,7 +24,7 @@ use verify_core::verify::verify;
 use crate::memory::{Memory, MemoryTable, definition};
 
 /// Codes whose findings come from a server or from files; the tests of those have their texts.
-const OUTSIDE: [&str; 10] = [
+const OUTSIDE: [&str; 12] = [
     "backup.damaged",
     "clone.acts",
     "clone.dormant",
@@ -35,10 +35,12 @@ const OUTSIDE: [&str; 10] = [
     "durability.unknown",
     "integrity.damaged",
     "integrity.unknown",
+    "self-test.missed",
+    "self-test.unknown",
 ];
 /// Checks whose gaps come from a server, files or a bucket, and the one of old files.
-const OUTSIDE_CHECKS: [&str; 6] =
-    ["unstated", "roles", "integrity", "constraints", "backup-files", "replica"];
+const OUTSIDE_CHECKS: [&str; 7] =
+    ["unstated", "roles", "integrity", "constraints", "backup-files", "replica", "self-test"];
 
 /// A comparison of two manifests of `t` with rows 0 to 9, after a change of both.
 type Change = fn(&mut Manifest, &mut Manifest);

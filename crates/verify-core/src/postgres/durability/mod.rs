@@ -6,14 +6,12 @@
 
 mod statements;
 
-use super::connection::Connection;
 use super::crew::{IN_RECOVERY, POOLED};
 use super::printable::printable;
 use super::reader::obstacle;
 use super::rows::first;
-use super::session::SessionOptions;
+use super::scratch_database::{ScratchDatabase, open};
 use super::settings::Settings;
-use super::snapshot;
 use crate::compare::Comparison;
 use crate::database::Obstacle;
 use crate::error::{Error, Result};
@@ -37,14 +35,14 @@ const SERVER: &str = "server";
 pub struct Exercise<'a> {
     databases: &'a [Settings],
     limits: Limits,
-    /// True once the database of our own was created, hence may be removed.
-    created: bool,
+    /// The database that rows are written to.
+    scratch: Option<ScratchDatabase>,
 }
 
 impl<'a> Exercise<'a> {
     /// On the server of `databases`.
     pub fn new(databases: &'a [Settings], limits: Limits) -> Self {
-        Self { databases, limits, created: false }
+        Self { databases, limits, scratch: None }
     }
 
     /// Commits transactions, writes rows, vacuums, and has a checkpoint written; a finding if the server cannot.
@@ -64,16 +62,15 @@ impl<'a> Exercise<'a> {
 
     fn try_run(&mut self) -> Result<Option<String>> {
         let Some(first_of_all) = self.databases.first() else { return Ok(None) };
-        let mut control = self.open(first_of_all)?;
+        let mut control = open(first_of_all, self.limits)?;
         if control.is_pooled() {
             return Ok(Some(POOLED.to_owned()));
         }
         if first(&control.query(statements::RECOVERY)?)?.flag(0)? {
             return Ok(Some(IN_RECOVERY.to_owned()));
         }
-        control.execute(&statements::create(DATABASE))?;
-        self.created = true;
-        let mut own = self.open(&first_of_all.with_database(DATABASE))?;
+        let scratch = ScratchDatabase::create(first_of_all, DATABASE, self.limits)?;
+        let mut own = self.scratch.insert(scratch).open()?;
         own.execute(statements::WRITE)?;
         for _ in 0..TRANSACTIONS / AT_ONCE {
             own.query(&statements::transactions(AT_ONCE))?;
@@ -81,7 +78,7 @@ impl<'a> Exercise<'a> {
         own.execute(statements::CHANGE)?;
         own.execute(statements::VACUUM)?;
         for database in self.databases {
-            self.open(database)?.execute(statements::VACUUM)?;
+            open(database, self.limits)?.execute(statements::VACUUM)?;
         }
         control.execute(statements::CHECKPOINT)?;
         Ok(None)
@@ -93,8 +90,8 @@ impl<'a> Exercise<'a> {
     ///
     /// If the server cannot be reached, or the connection breaks.
     pub fn look_back(&self) -> Result<Option<Finding>> {
-        let Some(first_of_all) = self.databases.first() else { return Ok(None) };
-        let read = self.open(&first_of_all.with_database(DATABASE)).and_then(|mut own| {
+        let Some(scratch) = &self.scratch else { return Ok(None) };
+        let read = scratch.open().and_then(|mut own| {
             let rows = own.query(statements::WRITTEN)?;
             Ok((first(&rows)?.number::<u64>(0)?, first(&rows)?.number::<u64>(1)?))
         });
@@ -117,21 +114,7 @@ impl<'a> Exercise<'a> {
     ///
     /// If the server cannot be reached, or refuses.
     pub fn finish(&mut self) -> Result<()> {
-        let Some(first_of_all) = self.databases.first().filter(|_| self.created) else { return Ok(()) };
-        // Also when the caller wants to stop.
-        let settings = first_of_all.clone().with_stop(|| false);
-        self.open(&settings)?.execute(&statements::drop(DATABASE))?;
-        self.created = false;
-        Ok(())
-    }
-
-    fn open(&self, settings: &Settings) -> Result<Connection> {
-        let session = SessionOptions::verification(self.limits.lock_timeout_ms, 0)
-            .with("search_path", "pg_catalog")
-            .with("default_transaction_read_only", "off");
-        let mut connection = snapshot::open_with(settings, self.limits, &session)?;
-        connection.execute(statements::UNLIMITED)?;
-        Ok(connection)
+        self.scratch.take().map_or(Ok(()), |scratch| scratch.remove())
     }
 
     /// What an error of the server means; an error of another kind is returned.

@@ -3,19 +3,6 @@
 /// Selects whether the server is in recovery.
 pub(super) const RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
-/// Keeps a long statement from being ended, on servers that would.
-pub(super) const UNLIMITED: &str = "SELECT pg_catalog.set_config(s.name, '0', false) \
-    FROM pg_catalog.pg_settings s WHERE s.name = 'transaction_timeout'";
-
-/// A database of our own, in which nothing of others runs.
-pub(super) fn create(database: &str) -> String {
-    format!("CREATE DATABASE {database} TEMPLATE template0")
-}
-
-pub(super) fn drop(database: &str) -> String {
-    format!("DROP DATABASE IF EXISTS {database}")
-}
-
 /// Writes 1,000 rows.
 pub(super) const WRITE: &str = "CREATE TABLE public.written (id pg_catalog.int4 PRIMARY KEY, body pg_catalog.text); \
     INSERT INTO public.written SELECT i, pg_catalog.md5(i::pg_catalog.text) FROM pg_catalog.generate_series(1, 1000) i";
