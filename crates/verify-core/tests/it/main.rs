@@ -19,5 +19,6 @@ mod obstacles;
 mod partitions;
 mod samples;
 mod self_test;
+mod silence;
 mod temporary_server;
 mod time_travel;

@@ -133,9 +133,14 @@ fn read_once(
 /// Adds a row.
 fn add(found: &mut Vec<Definition>, columns: &[String], row: &Row) {
     let (Some(object_type), Some(identity)) = (row.get(0), row.get(1)) else { return };
+    let identity = match object_type {
+        // Some versions qualify the server's own types, others do not.
+        "cast" | "transform" => identity.replace("pg_catalog.", ""),
+        _ => identity.to_owned(),
+    };
     let mut definition = Definition {
         object_type: object_type.to_owned(),
-        identity: identity.to_owned(),
+        identity,
         of: row.get(2).zip(row.get(3)).map(|(schema, name)| TableName::new(schema, name)),
         ..Definition::default()
     };

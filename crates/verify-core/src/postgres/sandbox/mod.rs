@@ -25,6 +25,8 @@ pub(super) struct Sandbox {
     /// True if the session's role is a superuser, whose privileges they must not have.
     superuser: bool,
     server_version: u32,
+    /// Schemas of functions and types, which expressions may use; where a role is not allowed to use all by being a member of another.
+    schemas: Vec<String>,
 }
 
 /// Why a query has no result.
@@ -52,7 +54,13 @@ impl Sandbox {
                 "not checked: an event trigger of the database that is enabled ALWAYS would run".to_owned()
             ));
         }
-        Ok(Ok(Self { superuser, server_version }))
+        let schemas = if superuser && server_version < READS_ALL_DATA {
+            let rows = control.query(statements::SCHEMAS)?;
+            rows.iter().map(|row| row.text(0).map(str::to_owned)).collect::<Result<_>>()?
+        } else {
+            Vec::new()
+        };
+        Ok(Ok(Self { superuser, server_version, schemas }))
     }
 
     /// Begins the transaction for queries of relations, which are read sequentially, under the snapshot if one is given.
@@ -84,7 +92,12 @@ impl Sandbox {
         if self.superuser {
             let member = self.server_version >= READS_ALL_DATA;
             let tables = if member { &[] } else { relations };
-            connection.execute(&statements::become_reader(connection.backend_pid(), member, tables))?;
+            connection.execute(&statements::become_reader(
+                connection.backend_pid(),
+                member,
+                tables,
+                &self.schemas,
+            ))?;
         }
         connection.execute(statements::PLANNER)
     }

@@ -11,6 +11,11 @@ pub(super) const SESSION: &str = "SELECT pg_catalog.current_setting('is_superuse
     EXISTS (SELECT FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled OPERATOR(pg_catalog.=) 'A'), \
     pg_catalog.current_setting('server_version_num')";
 
+/// Schemas of users that hold functions, or types that are no table's.
+pub(super) const SCHEMAS: &str = "SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.!~) '^pg_' \
+      AND (EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid) \
+        OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.typnamespace OPERATOR(pg_catalog.=) n.oid AND t.typtype OPERATOR(pg_catalog.<>) 'c'))";
+
 /// Begins a transaction, under the snapshot if one is given.
 pub(super) fn begin(superuser: bool, snapshot: Option<&str>) -> String {
     let access = if superuser { "WRITE" } else { "ONLY" };
@@ -20,11 +25,17 @@ pub(super) fn begin(superuser: bool, snapshot: Option<&str>) -> String {
 
 /// Gives the transaction of a superuser a function that runs queries as a role that may only read, and that cannot become
 /// another. Neither is there any more when the transaction is rolled back. Without `pg_read_all_data` (before PostgreSQL 14)
-/// the role may read `tables`.
-pub(super) fn become_reader(process_id: i32, member: bool, tables: &[TableName]) -> String {
+/// the role may read `tables`, and use `schemas`.
+pub(super) fn become_reader(
+    process_id: i32,
+    member: bool,
+    tables: &[TableName],
+    schemas: &[String],
+) -> String {
     let role = format!("state_lab_reader_{process_id}");
     let member = if member { " IN ROLE pg_read_all_data" } else { "" };
-    let schemas: BTreeSet<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let of_tables = tables.iter().map(|table| table.schema.as_str());
+    let schemas: BTreeSet<&str> = schemas.iter().map(String::as_str).chain(of_tables).collect();
     let usage = |schema: &&str| format!("GRANT USAGE ON SCHEMA {} TO {role}; ", identifier(schema));
     let select = |table: &TableName| format!("GRANT SELECT ON {} TO {role}; ", qualified(table));
     let grants: String = schemas.iter().map(usage).chain(tables.iter().map(select)).collect();

@@ -1,31 +1,80 @@
-//! Random schemas: statements of every kind, with odd names and expressions. Those that a server refuses are left out.
+//! Random schemas with rows: statements of every kind, with odd names and expressions. Those that a server refuses are left out.
 
 use fastrand::Rng;
 
 /// Names that need quoting, and those that do not.
 const NAMES: [&str; 8] = ["a", "b2", "select", "Mixed Case", "quo\"te", "ünï", "with.dot", "semi;--"];
-const TYPES: [&str; 20] = [
-    "int",
-    "bigint",
-    "smallint",
-    "numeric(12,3)",
-    "text",
-    "varchar(7)",
-    "char(3)",
-    "bool",
-    "date",
-    "timestamptz(3)",
-    "interval day to second",
-    "uuid",
-    "jsonb",
-    "bytea",
-    "int[]",
-    "inet",
-    "tsrange",
-    "float8",
-    "bit varying(5)",
-    "time",
+/// Types of columns, each with values.
+const TYPES: [(&str, &[&str]); 58] = [
+    ("int", &["0", "-2147483648", "7", "3"]),
+    ("bigint", &["9223372036854775807", "-1", "5"]),
+    ("smallint", &["-32768", "12"]),
+    ("numeric(12,3)", &["1.50", "-0.001", "'NaN'"]),
+    ("numeric", &["1e40", "0.10", "'NaN'", "-7"]),
+    ("text", &["''", "'a'", "'a '", "E'b\\\\n\\n\\t'", "'ünï'", "repeat('long ', 2000)"]),
+    ("varchar(7)", &["'a'", "'b'", "''", "'1234567'"]),
+    ("char(3)", &["'abc'", "'d'"]),
+    ("bool", &["true", "false"]),
+    ("date", &["'2020-02-29'", "'infinity'", "'0044-03-15 BC'"]),
+    ("timestamptz(3)", &["'2020-01-01 00:00:00.123+02'", "'-infinity'", "now()"]),
+    ("timestamp", &["'1999-12-31 23:59:59.999999'", "'infinity'"]),
+    ("interval day to second", &["'3 days 04:05:06'", "'-1 second'"]),
+    ("interval", &["'1 year -3 mons 2 days'", "'1 day'", "'24 hours'"]),
+    ("uuid", &["'00000000-0000-0000-0000-000000000001'", "gen_random_uuid()"]),
+    ("jsonb", &["'{\"a\": [1, 1.50, null]}'", "'\"x\"'", "'{}'"]),
+    ("json", &["'{\"a\" : 1, \"a\":2}'", "'[]'"]),
+    ("bytea", &["'\\x00ff'", "''", "decode(repeat('ab', 3000), 'hex')"]),
+    ("int[]", &["'{1,2}'", "'{}'", "'{NULL}'", "'[2:3]={5,6}'", "'{{1},{2}}'"]),
+    ("text[]", &["'{a,\"b c\",NULL}'", "'{\"NULL\"}'"]),
+    ("inet", &["'10.0.0.1/8'", "'::1'"]),
+    ("cidr", &["'10.0.0.0/8'", "'2001:db8::/32'"]),
+    ("macaddr", &["'08:00:2b:01:02:03'"]),
+    ("macaddr8", &["'08:00:2b:01:02:03:04:05'"]),
+    ("tsrange", &["'[2020-01-01,2020-02-01)'", "'empty'", "'(,)'"]),
+    ("int8range", &["'[1,5]'", "'empty'"]),
+    ("numrange", &["'[1.0,2.50)'", "'(,3]'"]),
+    ("float8", &["'NaN'", "'-0'", "1e-300", "0.1", "'Infinity'"]),
+    ("float4", &["'NaN'", "'-0'", "0.1", "3.4e38"]),
+    ("bit varying(5)", &["B'101'", "B''"]),
+    ("bit(3)", &["B'101'"]),
+    ("time", &["'24:00'", "'12:34:56.7'"]),
+    ("timetz", &["'12:00+02'", "'23:59:60-11'"]),
+    ("money", &["'$12.34'", "'-$0.01'"]),
+    ("point", &["'(1,2)'", "'(-0,NaN)'"]),
+    ("line", &["'{1,2,3}'"]),
+    ("lseg", &["'[(0,0),(1,1)]'"]),
+    ("box", &["'(1,1),(0,0)'"]),
+    ("path", &["'((0,0),(1,1),(2,0))'", "'[(0,0),(1,1)]'"]),
+    ("polygon", &["'((0,0),(1,1),(2,0))'"]),
+    ("circle", &["'<(0,0),5>'"]),
+    ("tsvector", &["'a:1A b:2'", "''"]),
+    ("tsquery", &["'a & (b | !c:*)'"]),
+    ("xml", &["'<a>x</a>'"]),
+    ("jsonpath", &["'$.a[*] ? (@ > 1)'"]),
+    ("pg_lsn", &["'16/B374D848'"]),
+    ("pg_snapshot", &["'10:20:10,14'"]),
+    ("name", &["'a name'"]),
+    ("\"char\"", &["'x'", "''"]),
+    ("oid", &["42"]),
+    ("xid8", &["'42'"]),
+    ("regclass", &["'pg_class'"]),
+    ("app.mood", &["'fine'", "'it''s bad'"]),
+    ("app.pair", &["'(1,\"a b\")'", "'(,)'"]),
+    ("app.positive", &["5", "1"]),
+    ("app.frange", &["'[1,2)'"]),
+    ("app.mood[]", &["'{fine}'"]),
+    ("app.pair[]", &["ARRAY['(1,x)'::app.pair]"]),
 ];
+/// Extensions, with a type and its values.
+const EXTENSIONS: [(&str, &str, &[&str]); 6] = [
+    ("hstore", "hstore", &["'a=>1, b=>NULL'", "''"]),
+    ("citext", "citext", &["'Case'", "'cASE'"]),
+    ("ltree", "ltree", &["'a.b.c'", "''"]),
+    ("cube", "cube", &["'(1,2),(3,4)'"]),
+    ("seg", "seg", &["'1.5 .. 2.5'", "'6.25 +- 0.50'"]),
+    ("intarray", "int[]", &["'{3,1,2}'"]),
+];
+
 /// Conditions over a column, by its type: each reads otherwise after a dump than it was written.
 const CONDITIONS: [(&str, &str); 16] = [
     ("int", "{c} BETWEEN 1 AND 9"),
@@ -65,23 +114,66 @@ struct Table {
 }
 
 /// A schema: statements, of which each stands alone.
-pub(super) fn statements(seed: u64) -> Vec<String> {
+pub(crate) fn statements(seed: u64) -> Vec<String> {
     let mut rng = Rng::with_seed(seed);
     let mut statements = vec!["CREATE SCHEMA app".to_owned(), "CREATE SCHEMA \"Odd schema\"".to_owned()];
     statements.push(
         "CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'".to_owned(),
     );
+    statements.extend(
+        [
+            "CREATE TYPE app.mood AS ENUM ('fine', 'it''s bad')",
+            "CREATE TYPE app.pair AS (a int, \"B b\" text)",
+            "CREATE DOMAIN app.positive AS int CHECK (VALUE > 0) CHECK (VALUE NOT BETWEEN 100 AND 200)",
+            "CREATE TYPE app.frange AS RANGE (subtype = float8)",
+            "SELECT lo_from_bytea(0, 'a large object')",
+        ]
+        .map(str::to_owned),
+    );
+    let mut types = TYPES.to_vec();
+    for (extension, type_name, values) in EXTENSIONS {
+        if rng.u8(0..3) == 0 {
+            statements.push(format!("CREATE EXTENSION {extension}"));
+            types.push((type_name, values));
+        }
+    }
     let mut tables: Vec<Table> = Vec::new();
     for number in 0..rng.usize(2..6) {
-        let table = table(&mut rng, number, &tables, &mut statements);
+        let table = table(&mut rng, number, &types, &tables, &mut statements);
+        let count = pick(&mut rng, &[0, 1, 5, 20]);
+        (0..count).for_each(|_| statements.push(row(&mut rng, &table, &types)));
         tables.push(table);
     }
     for number in 0..rng.usize(8..30) {
         let place = rng.usize(0..tables.len());
         let statement = other(&mut rng, number, &tables[place], &tables);
         statements.push(statement);
+        statements.push(row(&mut rng, &tables[place], &types));
     }
     statements
+}
+
+/// A row with values in most columns.
+fn row(rng: &mut Rng, table: &Table, types: &[(&str, &[&str])]) -> String {
+    let mut value = |type_name: &str| {
+        let fitting: Vec<&str> = types
+            .iter()
+            .filter(|(name, _)| *name == type_name)
+            .flat_map(|(_, values)| *values)
+            .copied()
+            .collect();
+        match rng.u8(0..8) {
+            0 => "NULL".to_owned(),
+            1 => "DEFAULT".to_owned(),
+            // A key needs many values.
+            2..4 if type_name == "int" => rng.i32(..).to_string(),
+            2..4 if type_name == "text" => format!("'t{}'", rng.u32(..)),
+            _ => pick(rng, &fitting).to_owned(),
+        }
+    };
+    let names: Vec<String> = table.columns.iter().map(|(name, _)| quoted(name)).collect();
+    let values: Vec<String> = table.columns.iter().map(|(_, type_name)| value(type_name)).collect();
+    format!("INSERT INTO {} ({}) VALUES ({})", table.name, names.join(", "), values.join(", "))
 }
 
 fn quoted(name: &str) -> String {
@@ -106,11 +198,23 @@ fn condition(rng: &mut Rng, table: &Table, prefix: &str) -> String {
     }
 }
 
-fn table(rng: &mut Rng, number: usize, others: &[Table], statements: &mut Vec<String>) -> Table {
+fn table(
+    rng: &mut Rng,
+    number: usize,
+    types: &[(&'static str, &[&str])],
+    others: &[Table],
+    statements: &mut Vec<String>,
+) -> Table {
     let schema = pick(rng, &["app", "\"Odd schema\"", "public"]);
     let name = format!("{schema}.{}", quoted(&format!("{}{number}", pick(rng, &NAMES))));
-    let columns: Vec<(String, &'static str)> =
-        (0..rng.usize(1..9)).map(|i| (format!("{}{i}", pick(rng, &NAMES)), pick(rng, &TYPES))).collect();
+    // Of some types there are no keys, and no conditions over them.
+    let ordered: Vec<&str> = CONDITIONS.iter().map(|(type_name, _)| *type_name).collect();
+    let columns: Vec<(String, &'static str)> = (0..rng.usize(1..9))
+        .map(|i| {
+            let type_name = if i == 0 || rng.bool() { pick(rng, &ordered) } else { pick(rng, types).0 };
+            (format!("{}{i}", pick(rng, &NAMES)), type_name)
+        })
+        .collect();
     let table = Table { name: name.clone(), columns };
     let mut parts = Vec::new();
     for (column, type_name) in &table.columns {
