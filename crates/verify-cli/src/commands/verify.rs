@@ -50,7 +50,7 @@ pub(crate) struct Verify {
 /// The gap that a check is which writes to the server.
 fn not_used() -> NotCovered {
     let reason =
-        "not checked: it writes to the server; `restore` does it, and verify if --checks names durability";
+        "not run: it writes to the server; `restore` does it, and verify if --checks names durability";
     NotCovered::new(Check::Durability, "durability", reason)
 }
 

@@ -69,7 +69,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         secrets of roles and settings: passwords of roles, and values of settings that may be secrets, are not compared
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
-        durability: not checked: it writes to the server; `restore` does it, and verify if --checks names durability
+        durability: not run: it writes to the server; `restore` does it, and verify if --checks names durability
         self-test: not run: --self-test shows that this set-up sees damage
     ");
     assert_eq!(run(directory.path(), &["show", "r.json"]).out, passed.out);
@@ -123,7 +123,7 @@ fn a_copy_passes_and_a_damaged_one_fails_with_the_rows_named() {
         secrets of roles and settings: passwords of roles, and values of settings that may be secrets, are not compared
         database postgres: another database of the same cluster
         database restored: another database of the same cluster
-        durability: not checked: it writes to the server; `restore` does it, and verify if --checks names durability
+        durability: not run: it writes to the server; `restore` does it, and verify if --checks names durability
         self-test: not run: --self-test shows that this set-up sees damage
     ");
 
@@ -197,7 +197,7 @@ fn checks_beyond_the_rows_run_unless_they_are_skipped() {
     let refused = verify(&restored, &["--checks", "rows,durability"]);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     assert!(refused.out.contains("inconclusive: server: refused: "), "{}", refused.out);
-    assert!(passed.out.contains("    durability: not checked: it writes to the server; "), "{}", passed.out);
+    assert!(passed.out.contains("    durability: not run: it writes to the server; "), "{}", passed.out);
 
     server.copy_database("shop", "restored").unwrap();
     let skipped = verify(&restored, &["--skip", "constraints,indexes,heap,visibility"]);
