@@ -33,6 +33,10 @@ use crate::table::TableName;
 /// The object of what concerns all constraints.
 const ALL: &str = "constraints";
 
+/// Bytes of tables that are checked together with others, and how many queries at most: each holds locks until the end.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+const BATCH_MAX: usize = 20;
+
 /// Result of the check, for [`crate::compare::Comparison::join`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -84,10 +88,12 @@ pub fn check(
     match begun {
         Ok(Some((sandbox, catalogue))) => {
             found.not_covered.extend(catalogue.not_covered);
-            let sizes: Vec<u64> = catalogue.probes.iter().map(|probe| probe.bytes).collect();
+            let batches = batches(&catalogue.probes);
+            let bytes = |batch: &&[Probe]| batch.iter().map(|probe| probe.bytes).sum();
+            let sizes: Vec<u64> = batches.iter().map(bytes).collect();
             let session = || open(control.settings(), plan.limits);
             let check = |connection: &mut Connection, index: usize, found: &mut Constraints| {
-                found.check(connection, &sandbox, &catalogue.probes[index], source)
+                found.check(connection, &sandbox, batches[index], source)
             };
             for part in crew::check_all(&sizes, plan.jobs.get(), session, on_event, check)? {
                 found.findings.extend(part.findings);
@@ -125,17 +131,30 @@ impl Constraints {
         &mut self,
         connection: &mut Connection,
         sandbox: &Sandbox,
-        probe: &Probe,
+        batch: &[Probe],
         source: &SourceRows,
     ) -> Result<()> {
-        let outcomes = evaluate(connection, sandbox, probe, None)?;
+        for (probe, outcomes) in batch.iter().zip(evaluate(connection, sandbox, batch, None)?) {
+            self.judge(connection, sandbox, probe, outcomes, source)?;
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        connection: &mut Connection,
+        sandbox: &Sandbox,
+        probe: &Probe,
+        outcomes: Vec<Outcome>,
+        source: &SourceRows,
+    ) -> Result<()> {
         let is_violated = |outcome: &Outcome| matches!(outcome, Outcome::Violated(_));
         let equal =
             !probe.tables.is_empty() && probe.tables.iter().all(|table| source.tables.contains(table));
         // Rows that are newer than the comparison are not known to be the source's.
         let compared = match &source.snapshot {
             Some(snapshot) if equal && outcomes.iter().any(is_violated) => {
-                Some(evaluate(connection, sandbox, probe, Some(snapshot))?)
+                evaluate(connection, sandbox, std::slice::from_ref(probe), Some(snapshot))?.pop()
             }
             _ => None,
         };
@@ -173,22 +192,48 @@ impl Constraints {
     }
 }
 
-/// Checks a probe's rules in a transaction of its own, under the snapshot if one is given.
+/// Checks the rules of each probe in one transaction, under the snapshot if one is given.
 fn evaluate(
     connection: &mut Connection,
     sandbox: &Sandbox,
-    probe: &Probe,
+    batch: &[Probe],
     snapshot: Option<&str>,
-) -> Result<Vec<Outcome>> {
-    let outcomes = match sandbox.enter(connection, &probe.relations, snapshot) {
-        Ok(()) => probe.run(connection, sandbox)?,
+) -> Result<Vec<Vec<Outcome>>> {
+    let relations: Vec<TableName> = batch
+        .iter()
+        .flat_map(|probe| &probe.relations)
+        .cloned()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let outcomes = match sandbox.enter(connection, &relations, snapshot) {
+        Ok(()) => batch.iter().map(|probe| probe.run(connection, sandbox)).collect::<Result<_>>()?,
         Err(error) => {
             obstacle(&error)?;
-            probe.rules.iter().map(|_| Outcome::Unknown(said(&error))).collect()
+            connection.execute("ROLLBACK")?;
+            return match batch {
+                [probe] => Ok(vec![probe.rules.iter().map(|_| Outcome::Unknown(said(&error))).collect()]),
+                // One of them is to blame.
+                _ => {
+                    let alone = batch.iter().map(|probe| {
+                        Ok(evaluate(connection, sandbox, std::slice::from_ref(probe), snapshot)?
+                            .pop()
+                            .unwrap_or_default())
+                    });
+                    alone.collect()
+                }
+            };
         }
     };
     connection.execute("ROLLBACK")?;
     Ok(outcomes)
+}
+
+/// Queries that share a transaction, whose beginning costs more than to read a small table.
+fn batches(probes: &[Probe]) -> Vec<&[Probe]> {
+    let is_small = |probe: &Probe| probe.bytes <= SMALL_BYTES_MAX;
+    let runs = probes.chunk_by(|a, b| is_small(a) && is_small(b));
+    runs.flat_map(|run| run.chunks(BATCH_MAX)).collect()
 }
 
 fn violated(object: &str, violation: &str, rows: Rows, on_the_source: bool) -> Finding {
