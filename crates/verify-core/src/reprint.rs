@@ -66,11 +66,11 @@ impl<'a> Context<'a> {
                 arguments: definition.attribute("arguments").unwrap_or_default(),
                 result: definition.attribute("result")?,
             }),
-            (
-                _,
-                "check" | "default" | "generated as" | "expressions" | "where" | "using" | "with check"
-                | "defaults",
-            ) => Some(Self::Columns(of)),
+            (_, "check" | "generated as" | "expressions" | "where" | "using" | "with check" | "defaults") => {
+                Some(Self::Columns(of))
+            }
+            // It holds no columns.
+            (_, "default") => Some(Self::Columns(None)),
             _ => None,
         }
     }
