@@ -8,6 +8,7 @@ mod dump;
 mod engine;
 #[cfg(feature = "async")]
 mod examples;
+mod hostile;
 mod integrity;
 mod login;
 mod manifest;

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::postgres::connection::Connection;
 use crate::postgres::printable::printable;
 use crate::postgres::rows::Row;
+use crate::postgres::savepoint::guarded;
 
 /// The first `server_version_num` whose amcheck checks tables.
 const CHECKS_TABLES: u32 = 140_000;
@@ -59,12 +60,19 @@ impl Amcheck {
                 let check = statements::check_gin(&self.0.schema);
                 connection.query_with(&check, &[(&relation.oid, Type::OID)]).map(drop)
             }
-            Kind::BTree => match self.check_index(connection, relation, true) {
-                Err(error) if !ended(&error) && is_of_a_function(&error) => {
-                    self.check_structure(connection, relation, &error, found)
+            Kind::BTree => {
+                // Within a transaction the second call needs a savepoint.
+                let checked = match relation.calls {
+                    true => guarded(connection, |connection| self.check_index(connection, relation, true))?,
+                    false => self.check_index(connection, relation, true),
+                };
+                match checked {
+                    Err(error) if !ended(&error) && is_of_a_function(&error) => {
+                        self.check_structure(connection, relation, &error, found)
+                    }
+                    result => result,
                 }
-                result => result,
-            },
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::postgres::connection::Connection;
 use crate::postgres::reader::obstacle;
 use crate::postgres::rows::{Row, first};
+use crate::postgres::sandbox::Sandbox;
 use crate::table::shown_identifier;
 
 /// An extension that can be called.
@@ -67,6 +68,9 @@ impl Extension {
                      the restored server, or have one run docs/privileges.sql with restored=yes in this database",
                     role.name
                 )));
+            }
+            if let Err(reason) = Sandbox::ready(control)? {
+                return Ok(Err(reason));
             }
             control.execute(&statements::install_extension(name))?;
         }

@@ -16,6 +16,7 @@ use super::crew::{self, IN_RECOVERY, POOLED};
 use super::printable::printable;
 use super::reader::obstacle;
 use super::rows::{Row, first};
+use super::sandbox::{Sandbox, own};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::shortened::shorten;
@@ -120,6 +121,8 @@ struct Checks {
     indexes: bool,
     heap: bool,
     visibility: Option<Visibility>,
+    /// Where functions of the database are called, for a superuser; or the reason why they cannot be.
+    sandbox: Option<Result<Sandbox, String>>,
 }
 
 /// What is checked of a relation.
@@ -140,6 +143,8 @@ struct Relation {
     table: Option<TableName>,
     /// Bytes that are read to check it.
     bytes: u64,
+    /// True if functions of the database may be called for that.
+    calls: bool,
 }
 
 impl Checks {
@@ -149,6 +154,9 @@ impl Checks {
             indexes: plan.runs(Check::IndexContents),
             ..Self::default()
         };
+        if checks.indexes && role.superuser {
+            checks.sandbox = Some(Sandbox::ready(control)?);
+        }
         if checks.heap || checks.indexes {
             match Amcheck::ready(control, role) {
                 Ok(Ok(amcheck)) => checks.amcheck = Some(amcheck),
@@ -226,7 +234,12 @@ impl Checks {
     ) -> Result<()> {
         let sound_until_now = found.findings.len();
         if let Some(amcheck) = self.amcheck_of(relation) {
-            let checked = amcheck.check(connection, relation, found);
+            let checked = match (&self.sandbox, &relation.table) {
+                (Some(sandbox), Some(table)) if relation.calls => {
+                    Self::check_called(amcheck, connection, relation, (sandbox, table), found)
+                }
+                _ => amcheck.check(connection, relation, found),
+            };
             found.unless_ended(relation, checked)?;
         }
         let visibility = self.visibility.as_ref().filter(|_| !relation.is_index());
@@ -236,6 +249,34 @@ impl Checks {
             found.unless_ended(relation, checked)?;
         }
         Ok(())
+    }
+}
+
+impl Checks {
+    /// Checks an index for which functions of the database are called. They run with the privileges of the table's owner, so that is a
+    /// role that may only read, until the transaction is rolled back.
+    fn check_called(
+        amcheck: &Amcheck,
+        connection: &mut Connection,
+        relation: &Relation,
+        (sandbox, table): (&Result<Sandbox, String>, &TableName),
+        found: &mut Integrity,
+    ) -> Result<()> {
+        let sandbox = match sandbox {
+            Ok(sandbox) => sandbox,
+            Err(reason) => {
+                found.gap(&relation.name.to_string(), reason.clone());
+                return Ok(());
+            }
+        };
+        let own = own(connection.backend_pid(), table);
+        let checked = sandbox
+            .enter_prepared(connection, std::slice::from_ref(table), &own)
+            .and_then(|()| amcheck.check(connection, relation, found));
+        if !connection.is_closed() {
+            connection.execute("ROLLBACK")?;
+        }
+        checked
     }
 }
 
@@ -256,6 +297,7 @@ impl Relation {
             name: TableName::new(row.text(2)?, row.text(3)?),
             table,
             bytes: row.number(6)?,
+            calls: row.flag(7)?,
         })
     }
 
@@ -391,6 +433,7 @@ mod tests {
             name: TableName::new(schema, name),
             table,
             bytes: 0,
+            calls: false,
         })
     }
 

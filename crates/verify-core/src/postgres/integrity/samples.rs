@@ -123,7 +123,7 @@ impl Index {
             return Ok(());
         }
         // Some operator classes lose rows by themselves, such as those of GiST where a value is NaN.
-        let rebuilt = format!("{}; {only}", statements::rebuild(&self.name));
+        let rebuilt = format!("{}; {only}", statements::rebuild(self, connection.backend_pid()));
         let again = self.within(connection, sandbox, &rebuilt, |connection| {
             connection.execute(statements::BY_INDEX)?;
             self.look_up(connection, sandbox, (key, operator), missing)

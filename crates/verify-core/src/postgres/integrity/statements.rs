@@ -1,15 +1,21 @@
 //! The statements of the checks, qualified with `pg_catalog` as all of [`crate::postgres::statements`].
 
 use super::index::{Index, Key, Operator};
+use crate::postgres::sandbox::own;
 use crate::postgres::statements::{identifier, literal, qualified};
 use crate::table::TableName;
 
 /// Relations that are checked beyond their rows: b-trees (access method 403) and GIN indexes (2742) that the server uses, and tables of
-/// heap (2), the system's own too. Access method, name, the table that it belongs to, and about how many bytes are read.
+/// heap (2), the system's own too. Access method, name, the table that it belongs to, about how many bytes are read, and whether
+/// functions of the database may be called for that: in expressions, of operator classes, or of the types of columns.
 pub(super) const CHECKED: &str = "SELECT c.oid, CASE c.relam WHEN 403 THEN 'btree' WHEN 2742 THEN 'gin' ELSE 'heap' END, \
     coalesce(n.nspname, c.relnamespace::pg_catalog.text), c.relname, tn.nspname, t.relname, \
     coalesce(CASE WHEN c.relkind = 'i' THEN pg_catalog.pg_relation_size(c.oid) + coalesce(pg_catalog.pg_table_size(h.oid), 0) \
-      ELSE pg_catalog.pg_table_size(c.oid) END, 0) \
+      ELSE pg_catalog.pg_table_size(c.oid) END, 0), \
+    coalesce(i.indrelid >= 16384 AND (EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.atttypid >= 16384) \
+      OR EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid \
+        AND d.refobjid >= 16384 AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, \
+          'pg_catalog.pg_operator'::pg_catalog.regclass, 'pg_catalog.pg_opclass'::pg_catalog.regclass))), false) \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class h ON h.oid = i.indrelid \
@@ -171,8 +177,8 @@ pub(super) fn only_index(oid: u32) -> String {
 }
 
 /// Builds an index anew, until the transaction is rolled back.
-pub(super) fn rebuild(index: &TableName) -> String {
-    format!("REINDEX INDEX {}", qualified(index))
+pub(super) fn rebuild(index: &Index, process_id: i32) -> String {
+    format!("{}; REINDEX INDEX {}", own(process_id, &index.table), qualified(&index.name))
 }
 
 /// Makes the planner read rows through indexes, until the transaction ends.

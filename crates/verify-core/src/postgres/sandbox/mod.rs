@@ -2,6 +2,8 @@
 
 mod statements;
 
+pub(super) use statements::own;
+
 use super::connection::Connection;
 use super::crew::{IN_RECOVERY, POOLED};
 use super::printable::printable;
@@ -51,7 +53,8 @@ impl Sandbox {
         }
         if superuser && always && server_version < EVENT_TRIGGERS_OFF {
             return Ok(Err(
-                "not checked: an event trigger of the database that is enabled ALWAYS would run".to_owned()
+                "not checked: an event trigger of the database that is enabled ALWAYS or REPLICA would run"
+                    .to_owned(),
             ));
         }
         let schemas = if superuser && server_version < READS_ALL_DATA {
@@ -71,10 +74,10 @@ impl Sandbox {
         snapshot: Option<&str>,
     ) -> Result<()> {
         connection.execute(&statements::begin(self.superuser, snapshot))?;
-        self.become_reader(connection, relations)
+        self.become_reader(connection, relations, "")
     }
 
-    /// The same, after a superuser has prepared the transaction, which is rolled back.
+    /// The same, after a superuser has prepared the transaction, which is rolled back. The role that only reads exists by then.
     pub(super) fn enter_prepared(
         &self,
         connection: &mut Connection,
@@ -82,13 +85,15 @@ impl Sandbox {
         prepare: &str,
     ) -> Result<()> {
         connection.execute(&statements::begin(self.superuser, None))?;
-        if self.superuser {
-            connection.execute(prepare)?;
-        }
-        self.become_reader(connection, relations)
+        self.become_reader(connection, relations, prepare)
     }
 
-    fn become_reader(&self, connection: &mut Connection, relations: &[TableName]) -> Result<()> {
+    fn become_reader(
+        &self,
+        connection: &mut Connection,
+        relations: &[TableName],
+        prepare: &str,
+    ) -> Result<()> {
         if self.superuser {
             let member = self.server_version >= READS_ALL_DATA;
             let tables = if member { &[] } else { relations };
@@ -98,6 +103,10 @@ impl Sandbox {
                 tables,
                 &self.schemas,
             ))?;
+            if !prepare.is_empty() {
+                connection.execute(prepare)?;
+            }
+            connection.execute(statements::READ_ONLY)?;
         }
         connection.execute(statements::PLANNER)
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::postgres::statements::{identifier, import, literal, qualified};
 use crate::table::TableName;
 
-/// Selects whether the role is a superuser, the server in recovery, and an event trigger enabled always; the server's version.
+/// Selects whether the role is a superuser, the server in recovery, and an event trigger enabled where we switch others off; the server's version.
 pub(super) const SESSION: &str = "SELECT pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on', \
     pg_catalog.pg_is_in_recovery(), \
-    EXISTS (SELECT FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled OPERATOR(pg_catalog.=) 'A'), \
+    EXISTS (SELECT FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled OPERATOR(pg_catalog.=) ANY ('{A,R}'::pg_catalog.\"char\"[])), \
     pg_catalog.current_setting('server_version_num')";
 
 /// Schemas of users that hold functions, or types that are no table's.
@@ -32,7 +32,7 @@ pub(super) fn become_reader(
     tables: &[TableName],
     schemas: &[String],
 ) -> String {
-    let role = format!("state_lab_reader_{process_id}");
+    let role = reader(process_id);
     let member = if member { " IN ROLE pg_read_all_data" } else { "" };
     let of_tables = tables.iter().map(|table| table.schema.as_str());
     let schemas: BTreeSet<&str> = schemas.iter().map(String::as_str).chain(of_tables).collect();
@@ -45,10 +45,26 @@ pub(super) fn become_reader(
          CREATE ROLE {role} NOLOGIN BYPASSRLS{member}; {grants}\
          CREATE FUNCTION pg_temp.state_lab_run(query pg_catalog.text) RETURNS SETOF pg_catalog.text LANGUAGE plpgsql \
            SECURITY DEFINER AS 'BEGIN RETURN QUERY EXECUTE query; END'; \
-         ALTER FUNCTION pg_temp.state_lab_run(pg_catalog.text) OWNER TO {role}; \
-         SET TRANSACTION READ ONLY"
+         ALTER FUNCTION pg_temp.state_lab_run(pg_catalog.text) OWNER TO {role}"
     )
 }
+
+fn reader(process_id: i32) -> String {
+    format!("state_lab_reader_{process_id}")
+}
+
+/// Makes that role the owner of a table, as which the server runs the functions of its indexes. No lock of the table is needed.
+pub(in crate::postgres) fn own(process_id: i32, table: &TableName) -> String {
+    format!(
+        "UPDATE pg_catalog.pg_class SET relowner = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = {}) \
+         WHERE oid = {}::pg_catalog.regclass",
+        literal(&reader(process_id)),
+        literal(&qualified(table))
+    )
+}
+
+/// Ends the preparations of a superuser.
+pub(super) const READ_ONLY: &str = "SET TRANSACTION READ ONLY";
 
 /// Makes the planner read tables sequentially, and believe in no constraint, until the transaction ends.
 pub(super) const PLANNER: &str = "SELECT pg_catalog.set_config(s.name, 'off', true) FROM pg_catalog.pg_settings s \
