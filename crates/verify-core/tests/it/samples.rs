@@ -222,7 +222,7 @@ fn the_newest_rows_of_a_large_table_are_looked_up() -> Result<()> {
     let integrity = check(&server, "postgres")?;
     let [finding] = &integrity.findings[..] else { panic!("{integrity:#?}") };
     assert_eq!((finding.object.as_str(), finding.severity()), ("public.stale_index", Severity::Fail));
-    let said = "2 of 995 rows of the table that were looked up are not found through it: (221,55), (221,56); a new index finds them";
+    let said = "2 of 995 rows of the table that were looked up are not found through it: (221,56), (221,55); a new index finds them";
     assert_eq!(finding.message, format!("an index of public.stale is damaged: {said}"));
     let sample = " rows of public.sound was looked up through it, not every row; REINDEX rebuilds it";
     let [gap] = &gaps(&integrity)[..] else { panic!("{integrity:#?}") };

@@ -97,12 +97,19 @@ pub fn costs(settings: &Settings, plan: &Plan) -> Result<Vec<Cost>> {
     let mut costs = Vec::new();
     for row in control.query(statements::CHECKED)? {
         let relation = Relation::read(&row)?;
+        if relation.kind == Kind::Gin {
+            // Counted with the rows that are looked up through it.
+            continue;
+        }
         let checks: &[Check] =
             if relation.is_index() { &[Check::IndexContents] } else { &[Check::Heap, Check::Visibility] };
         let checks = checks.iter().filter(|check| plan.runs(**check));
         let cost =
             |check: &Check| Cost { check: *check, object: relation.name.to_string(), bytes: relation.bytes };
         costs.extend(checks.map(cost));
+    }
+    if plan.runs(Check::IndexContents) {
+        costs.extend(samples::costs(&mut control)?);
     }
     Ok(costs)
 }

@@ -1,11 +1,15 @@
 //! Indexes that amcheck does not compare with their tables: rows of the table, read sequentially, are looked up through them.
 
+use std::collections::BTreeSet;
+
 use super::index::{Index, Key, Operator};
 use super::statements::{self, FAULTS_SHOWN, NEWEST};
 use super::{Integrity, Role};
+use crate::cost::Cost;
 use crate::error::Result;
 use crate::event::OnEvent;
 use crate::finding::{Code, Finding};
+use crate::not_covered::Check;
 use crate::plan::Plan;
 use crate::postgres::connection::Connection;
 use crate::postgres::crew;
@@ -15,9 +19,10 @@ use crate::postgres::sandbox::{Sandbox, said};
 use crate::table::{TableName, shown_identifier};
 
 /// Numbers of rows that are looked up at once. A few first, since a common value can take as long as the table is large.
-const STEPS: [usize; 3] = [1, 20, usize::MAX];
-/// Time limit of one step.
-const STEP_TIMEOUT_MS: u64 = 20_000;
+const STEPS: [usize; 4] = [1, 10, 100, usize::MAX];
+/// Time limits of the first step, without which nothing is known of the index, and of each other.
+const FIRST_TIMEOUT_MS: u64 = 20_000;
+const STEP_TIMEOUT_MS: u64 = 5_000;
 /// Time limit of the scan for the rows, and what each GiB of the table adds to it.
 const SCAN_TIMEOUT_MS: u64 = 600_000;
 const SCAN_TIMEOUT_PER_GIB_MS: u64 = 300_000;
@@ -52,6 +57,13 @@ pub(super) fn check(
         found.not_covered.extend(not_covered);
     }
     Ok(())
+}
+
+/// What the check reads of each index: the table, for the rows that are looked up.
+pub(super) fn costs(control: &mut Connection) -> Result<Vec<Cost>> {
+    let cost =
+        |index: Index| Cost { check: Check::IndexContents, object: index.object(), bytes: index.bytes };
+    Ok(read(control)?.into_iter().flatten().map(cost).collect())
 }
 
 /// Reads the indexes, by table.
@@ -225,11 +237,13 @@ impl Index {
         }
         let spread = statements::spread_rows(self, &self.pages_percent);
         match sandbox.run(connection, &spread, timeout_ms)? {
-            Ok(spread) => places.extend(spread),
+            Ok(spread) => {
+                // Behind those that changed last, which matter most if time is short.
+                let known: BTreeSet<String> = places.iter().cloned().collect();
+                places.extend(spread.into_iter().filter(|place| !known.contains(place)));
+            }
             Err(refusal) => return Ok(Err(refusal.reason)),
         }
-        places.sort();
-        places.dedup();
         Ok(Ok(places))
     }
 
@@ -271,7 +285,8 @@ impl Index {
                 break;
             }
             let before = self.scans(connection)?;
-            let rows = match sandbox.run(connection, &statements::look_up(self, key, now), STEP_TIMEOUT_MS)? {
+            let timeout_ms = if result.rows == 0 { FIRST_TIMEOUT_MS } else { STEP_TIMEOUT_MS };
+            let rows = match sandbox.run(connection, &statements::look_up(self, key, now), timeout_ms)? {
                 Ok(rows) => rows,
                 Err(refusal) if refusal.damaged => {
                     return Ok(Err(Failed::Damaged(format!("it cannot be read: {}", refusal.reason))));
