@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compare::ComparisonDraft;
 use crate::finding::{Code, Finding};
 use crate::heartbeat;
-use crate::manifest::Manifest;
+use crate::manifest::{Consistency, Manifest};
 use crate::not_covered::Check;
 use crate::sequence::{Sequence, SequenceValue, Standing};
 
@@ -13,9 +13,11 @@ impl ComparisonDraft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
         let theirs: BTreeMap<_, _> =
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
+        let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
         for ours in &source.sequences {
             match theirs.get(&ours.name) {
                 None => self.find(Code::SequenceMissing, &ours.name, "the sequence is missing"),
+                Some(theirs) if is_reset(ours, theirs, travelled) => self.sequence_reset(ours, travelled),
                 Some(theirs) => self.sequence(ours, theirs),
             }
         }
@@ -23,6 +25,14 @@ impl ComparisonDraft<'_> {
         for added in restored.sequences.iter().filter(|sequence| !ours.contains(&sequence.name)) {
             self.find(Code::SequenceAdded, &added.name, "the source has no such sequence");
         }
+    }
+
+    /// A restore from files resets an unlogged sequence; one from a dump does not.
+    fn sequence_reset(&mut self, ours: &Sequence, travelled: bool) {
+        let message = "unlogged, so a restore from files resets it, and one from a dump does not";
+        let finding = Finding::new(Code::UnloggedLost, &ours.name, message);
+        self.not_covered(Check::Sequences, &ours.name, message);
+        self.findings.push(if travelled { finding.excused() } else { finding });
     }
 
     fn sequence(&mut self, ours: &Sequence, theirs: &Sequence) {
@@ -85,6 +95,15 @@ impl ComparisonDraft<'_> {
             self.findings.push(if inherited { finding.excused() } else { finding });
         }
     }
+}
+
+/// Returns whether an unlogged sequence is as new, or cannot be read, as in the recovery in which a copy of files is compared.
+fn is_reset(ours: &Sequence, theirs: &Sequence, travelled: bool) -> bool {
+    let reset = match theirs.earliest {
+        Some(value) => !value.is_called && ours.standing(value) == Some(Standing::Behind),
+        None => travelled,
+    };
+    ours.unlogged && theirs.unlogged && reset
 }
 
 /// Reason why the values of a sequence cannot be compared.

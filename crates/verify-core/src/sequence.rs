@@ -24,6 +24,9 @@ pub struct Sequence {
     /// True if it has the option CYCLE, so that a smaller value is not behind.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cycles: bool,
+    /// True if a crash resets it, as it empties the unlogged table that it belongs to (PostgreSQL 15 and later).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlogged: bool,
     /// The table and column that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_by: Option<OwnedBy>,
@@ -112,6 +115,7 @@ mod tests {
             name,
             increment,
             cycles: false,
+            unlogged: false,
             owned_by: None,
             earliest: Some(earliest),
             latest: Some(latest),

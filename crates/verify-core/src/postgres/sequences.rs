@@ -115,6 +115,7 @@ fn list(connection: &mut Connection, in_recovery: bool) -> Result<Vec<Found>> {
             name,
             increment: row.number(2)?,
             cycles: row.flag(3)?,
+            unlogged: row.flag(9)?,
             owned_by,
             earliest: None,
             latest: None,

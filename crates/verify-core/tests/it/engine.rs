@@ -235,6 +235,7 @@ fn sequences_and_invariants_are_judged() {
             name,
             increment: 1,
             cycles: false,
+            unlogged: false,
             owned_by: None,
             earliest: value,
             latest: value,

@@ -337,7 +337,7 @@ fn defined(check: &str) -> Memory {
     Memory { definitions: vec![constraint], ..ten() }
 }
 
-const SEQUENCES: [Change; 10] = [
+const SEQUENCES: [Change; 12] = [
     |source, _| source.sequences = vec![sequence(1)],
     |_, restored| restored.sequences = vec![sequence(1)],
     |source, restored| {
@@ -351,6 +351,19 @@ const SEQUENCES: [Change; 10] = [
     |source, restored| {
         source.sequences = vec![sequence(1)];
         restored.sequences = vec![sequence(99)];
+    },
+    |source, restored| {
+        source.sequences = vec![Sequence { unlogged: true, ..sequence(9) }];
+        let value = Some(SequenceValue { last_value: 1, is_called: false });
+        restored.sequences = vec![Sequence { unlogged: true, earliest: value, ..sequence(1) }];
+    },
+    |source, restored| {
+        source.sequences = vec![Sequence { unlogged: true, ..sequence(9) }];
+        restored.sequences = vec![Sequence {
+            unlogged: true,
+            ..unread(Some("unlogged sequences do not exist during recovery"))
+        }];
+        travel(source, restored);
     },
     |source, restored| {
         source.sequences = vec![sequence(3)];
@@ -458,6 +471,7 @@ fn sequence(last_value: i64) -> Sequence {
         name: name("s"),
         increment: 1,
         cycles: false,
+        unlogged: false,
         owned_by: None,
         earliest: value,
         latest: value,
