@@ -1,18 +1,21 @@
 //! A restored database is hostile: whatever it left behind, nothing of it runs with the privileges of a superuser who verifies it,
 //! and nothing of it reaches a report raw or without limit.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use anyhow::{Result, ensure};
 use fixtures::TestServer;
 use verify_core::capture::capture;
 use verify_core::compare::Comparison;
-use verify_core::event;
+use verify_core::event::{self, Event};
 use verify_core::finding::Finding;
+use verify_core::invariant::{Expect, Invariant};
 use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
-use verify_core::postgres::{Environment, Settings};
+use verify_core::postgres::{Environment, Postgres, Settings};
 use verify_local::{Copy, check_copy, compare};
 
 use crate::measure::postgres;
@@ -150,6 +153,11 @@ fn an_index_of_functions_is_checked() -> Result<()> {
 /// Text that rewrites a terminal, reads from right to left, or ends what it is put into.
 const ODD: &str = "o\"d'd\n\u{1b}[31m\u{202e}\u{9b}1m<script>&\\";
 
+/// Returns whether a text holds control characters, line ends among them, or turns the direction of writing.
+fn is_raw(text: &str) -> bool {
+    text.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c))
+}
+
 /// All texts of a comparison.
 fn texts(comparison: &Comparison) -> Vec<String> {
     let findings = comparison.findings().iter().flat_map(|finding| {
@@ -200,9 +208,7 @@ fn odd_names_and_texts_are_shown_inertly() -> Result<()> {
         let trap = Trap { file: server.server().data_dir().join("attacked"), server };
         let comparison = trap.verify_copy(&manifest)?;
         assert!(comparison.findings().len() > 12, "{:#?}", shown(comparison.findings()));
-        let raw =
-            |text: &&String| text.chars().any(|c| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c));
-        let raw: Vec<String> = texts(&comparison).iter().filter(raw).cloned().collect();
+        let raw: Vec<String> = texts(&comparison).into_iter().filter(|text| is_raw(text)).collect();
         assert!(raw.is_empty(), "PostgreSQL {major}: {raw:#?}");
     }
     Ok(())
@@ -400,5 +406,70 @@ fn temporary_objects_of_others_are_left_alone() -> Result<()> {
          CREATE INDEX ON own ((id + 1))",
     )?;
     assert_eq!(shown(trap.verify_copy(&manifest)?.findings()), Vec::<String>::new());
+    Ok(())
+}
+
+/// What the application's own rules return, and what the server warns of, is shown inertly too.
+#[test]
+fn results_and_warnings_are_shown_inertly() -> Result<()> {
+    let trap = Trap::new(
+        15,
+        "CREATE TABLE public.t (id int PRIMARY KEY); INSERT INTO public.t VALUES (1);
+         CREATE FUNCTION public.warn() RETURNS text LANGUAGE plpgsql AS
+            'BEGIN RAISE WARNING E''w\\x1b[31m\\u202e\\n''; RAISE EXCEPTION E''e\\x1b[31m\\u202e\\n''; END'",
+    )?;
+    let rule = |name: &str, sql: &str| Invariant {
+        name: name.to_owned(),
+        sql: sql.to_owned(),
+        expect: Expect::NoRows,
+    };
+    let plan = Plan::default().with_invariants([
+        rule("rows", "SELECT E'r\\x1b[31m\\u202e\\n' AS \"c\u{1b}[31m\u{202e}\" FROM public.t"),
+        rule("fails", "SELECT public.warn()"),
+    ]);
+    let warnings = Mutex::new(Vec::new());
+    let note = |event| {
+        if let Event::ServerWarning { message } = event {
+            warnings.lock().unwrap().push(message);
+        }
+        ControlFlow::Continue(())
+    };
+    let manifest = capture(&postgres(&trap.server, "source")?, &plan, &note)?;
+    trap.server.copy_database("source", "restored")?;
+    let comparison =
+        verify_core::verify::verify(&manifest, &postgres(&trap.server, "restored")?, &plan, &note)?;
+    let shown = [texts(&comparison), warnings.into_inner().unwrap()].concat();
+    assert!(shown.iter().any(|text| text.contains("[31m")), "{shown:#?}");
+    let raw: Vec<&String> = shown.iter().filter(|text| is_raw(text)).collect();
+    assert!(raw.is_empty(), "{raw:#?}");
+    Ok(())
+}
+
+/// A login event trigger runs for every client. Who verifies a server of others switches it off, as docs/checks.md says.
+#[test]
+fn login_event_triggers_are_switched_off_by_an_option() -> Result<()> {
+    let trap = Trap::new(
+        18,
+        "CREATE TABLE public.t (id int PRIMARY KEY); INSERT INTO public.t VALUES (1);
+         CREATE FUNCTION public.enter() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM public.attack(1); END';
+         {attack}
+         CREATE EVENT TRIGGER enter ON login EXECUTE FUNCTION public.enter(); ALTER EVENT TRIGGER enter ENABLE ALWAYS",
+    )?;
+    let settings = |database: &str| -> Result<Settings> {
+        let conninfo = format!("{} options='-c event_triggers=off'", trap.server.conninfo(database));
+        Ok(Settings::parse(&conninfo, &Environment::default())?)
+    };
+    trap.server.copy_database("source", "restored")?;
+    let manifest = capture(&Postgres::new(settings("source")?), &Plan::default(), &event::ignore)?;
+    let restored = settings("restored")?;
+    let plan = Plan::default();
+    let mut comparison =
+        compare(&manifest, &Postgres::new(restored.clone()), &restored, &plan, &event::ignore)?;
+    let copy = Copy { settings: &restored, source: SourceRows::default(), sound: false };
+    check_copy(&mut comparison, &copy, &plan, &event::ignore, &|_| Ok(()))?;
+    assert!(!trap.file.exists(), "{:?}", std::fs::read_to_string(&trap.file));
+    assert_eq!(shown(comparison.findings()), Vec::<String>::new());
+    trap.server.psql("restored", "SELECT 1")?;
+    assert!(trap.file.exists(), "the trap does not work");
     Ok(())
 }
