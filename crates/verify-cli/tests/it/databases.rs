@@ -249,6 +249,12 @@ fn checks_beyond_the_rows_run_unless_they_are_skipped() {
     assert_eq!(denied.status, Some(3), "{denied:?}");
     assert!(denied.out.contains("permission denied to create database"), "{}", denied.out);
     assert!(denied.out.contains("[durability.unknown]"), "{}", denied.out);
+    // A self-test needs no more than to read, and to create a database.
+    other.psql("postgres", "ALTER ROLE reader CREATEDB").unwrap();
+    let tested = verify(&reader, &["--checks", "rows", "--self-test=8"]);
+    assert_eq!(tested.status, Some(0), "{tested:?}");
+    assert!(tested.out.contains("\nself-test: 4 of 4 damages seen (seed 8)\n"), "{}", tested.out);
+    assert_eq!(other.psql("postgres", databases).unwrap(), "0");
 
     server.psql("restored", "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader").unwrap();
     let reader = format!("{restored} user=reader");
