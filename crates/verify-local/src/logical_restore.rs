@@ -44,7 +44,7 @@ pub(super) fn restore(
     let roles = create_roles(backup, &maintenance, watch)?;
     for database in &backup.record.databases {
         watch.step(&format!("loading {} with pg_restore", database.name))?;
-        load(backup, &database.name, &maintenance, &[format!("--jobs={}", plan.jobs)], watch)?;
+        load_in_parallel(backup, &database.name, &maintenance, plan, watch)?;
     }
     stopwatch.reach(Milestone::Recovered);
     stopwatch.reach(Milestone::Ready);
@@ -179,6 +179,27 @@ fn create_roles(
     Ok((!errors.is_empty()).then(gap))
 }
 
+/// Loads a dump with several connections. `pg_restore` can deadlock with itself then, between the tables of an inheritance or partition
+/// tree, and is run once more with one.
+fn load_in_parallel(
+    backup: &StoredBackup,
+    database: &str,
+    maintenance: &Settings,
+    plan: &Plan,
+    watch: &Watch<'_>,
+) -> Result<()> {
+    match load(backup, database, maintenance, &[format!("--jobs={}", plan.jobs)], watch) {
+        Err(error) if database != MAINTENANCE && format!("{error:#}").contains("deadlock detected") => {
+            watch.step(&format!(
+                "loading {database} again with one connection: pg_restore's own blocked each other"
+            ))?;
+            let again = ["--clean", "--if-exists"].map(str::to_owned);
+            load(backup, database, maintenance, &again, watch)
+        }
+        loaded => loaded,
+    }
+}
+
 /// Creates a database as it was on the source, and loads its dump.
 fn load(
     backup: &StoredBackup,
@@ -189,7 +210,7 @@ fn load(
 ) -> Result<()> {
     if database == "postgres" {
         // The fresh one has our encoding and locale, not the source's.
-        connect(maintenance)?.execute("DROP DATABASE postgres")?;
+        connect(maintenance)?.execute("DROP DATABASE IF EXISTS postgres")?;
     }
     let dump = backup.path.join(DUMPS).join(file_safe(database));
     let mut args =
