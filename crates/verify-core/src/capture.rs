@@ -24,7 +24,7 @@ use crate::table::{Table, TableKind};
 pub fn capture(database: &dyn Database, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
     let snapshot = database.snapshot(plan, on_event)?;
     let mut manifest = capture_snapshot(&*snapshot, plan, on_event)?;
-    complete(&*snapshot, &mut manifest)?;
+    complete_within(&*snapshot, &mut manifest, plan)?;
     Ok(manifest)
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn measure_database(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
-    let sequences = snapshot.sequences().to_vec();
+    let sequences = if plan.runs(Check::Sequences) { snapshot.sequences().to_vec() } else { Vec::new() };
     let read = |check, extent| match plan.runs(check) {
         true => snapshot.definitions(extent),
         false => Ok(Definitions::Read(Vec::new())),
@@ -121,6 +121,11 @@ fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
 ///
 /// If the connection broke; then the manifest is not usable.
 pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> {
+    complete_within(snapshot, manifest, &Plan::default())
+}
+
+/// The same without what the plan left out of the capture.
+fn complete_within(snapshot: &dyn Snapshot, manifest: &mut Manifest, plan: &Plan) -> Result<()> {
     let now = snapshot.sequences_now()?;
     let now: BTreeMap<_, _> = now.iter().map(|later| (&later.name, later.latest)).collect();
     for sequence in &mut manifest.sequences {
@@ -129,8 +134,12 @@ pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> 
             sequence.latest = *latest;
         }
     }
-    manifest.definitions.changed_meanwhile(snapshot.definitions_now(Extent::Database)?);
-    manifest.cluster.changed_meanwhile(snapshot.definitions_now(Extent::Cluster)?);
+    if plan.runs(Check::Definitions) {
+        manifest.definitions.changed_meanwhile(snapshot.definitions_now(Extent::Database)?);
+    }
+    if plan.runs(Check::Cluster) {
+        manifest.cluster.changed_meanwhile(snapshot.definitions_now(Extent::Cluster)?);
+    }
     for (name, reason) in snapshot.disturbed()? {
         if let Some(entry) = manifest.tables.iter_mut().find(|entry| *entry.name() == name) {
             entry.content = Content::Rewritten(reason);

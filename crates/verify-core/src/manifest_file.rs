@@ -51,22 +51,8 @@ impl Manifest {
         for sequence in &self.sequences {
             lines.write(&LineRef::Sequence(sequence))?;
         }
-        match &self.definitions {
-            Definitions::Read(definitions) => {
-                for definition in definitions {
-                    lines.write(&LineRef::Definition(definition))?;
-                }
-            }
-            Definitions::Unread(reason) => lines.write(&LineRef::DefinitionsUnread(reason))?,
-        }
-        match &self.cluster {
-            Definitions::Read(definitions) => {
-                for definition in definitions {
-                    lines.write(&LineRef::Cluster(definition))?;
-                }
-            }
-            Definitions::Unread(reason) => lines.write(&LineRef::ClusterUnread(reason))?,
-        }
+        lines.write_definitions(&self.definitions, LineRef::Definition, LineRef::DefinitionsUnread)?;
+        lines.write_definitions(&self.cluster, LineRef::Cluster, LineRef::ClusterUnread)?;
         for invariant in &self.invariants {
             lines.write(&LineRef::Invariant(invariant))?;
         }
@@ -292,6 +278,19 @@ impl<W: Write> Lines<W> {
         self.to.write_all(b"\n")?;
         self.count += 1;
         Ok(())
+    }
+
+    /// Writes a line for each definition, or one for the reason why there are none.
+    fn write_definitions<'a>(
+        &mut self,
+        definitions: &'a Definitions,
+        line: fn(&'a Definition) -> LineRef<'a>,
+        unread: fn(&'a str) -> LineRef<'a>,
+    ) -> io::Result<()> {
+        match definitions {
+            Definitions::Read(all) => all.iter().try_for_each(|definition| self.write(&line(definition))),
+            Definitions::Unread(reason) => self.write(&unread(reason)),
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use verify_core::finding::{Code, Finding};
 use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
-use verify_core::postgres::Settings;
 use verify_core::postgres::clone;
 use verify_core::postgres::constraints::{self, Constraints, SourceRows};
 use verify_core::postgres::integrity::{self, Integrity};
+use verify_core::postgres::{Postgres, Settings};
 use verify_core::verify;
 
 /// Checks that the comparison with the manifest makes.
@@ -90,6 +90,22 @@ pub fn costs(
     }
     costs.extend(integrity::costs(settings, plan)?);
     Ok(costs)
+}
+
+/// Returns whether the source may run on the server of `settings`, as far as the system identifier shows.
+///
+/// # Errors
+///
+/// If the server cannot be reached.
+pub(super) fn may_be_source_server(
+    manifest: &Manifest,
+    settings: &Settings,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> verify_core::Result<bool> {
+    let database = Postgres::new(settings.clone());
+    let snapshot = database.snapshot(plan, on_event)?;
+    Ok(snapshot.origin().source.may_be_server_of(&manifest.header.source))
 }
 
 /// Adds to a comparison what no comparison shows: rows that violate constraints, and damage in indexes, pages and visibility maps.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use verify_core::capture::capture;
 use verify_core::compare::Comparison;
-use verify_core::database::Database;
 use verify_core::event::OnEvent;
 use verify_core::finding::Finding;
 use verify_core::manifest::{Consistency, Manifest};
@@ -94,9 +93,7 @@ pub fn check_running(
     on_event: OnEvent<'_>,
 ) -> Result<()> {
     let began = Instant::now();
-    let restored =
-        Postgres::new(settings.clone()).snapshot(&rows_alone(plan), on_event)?.origin().source.clone();
-    if restored.may_be_server_of(&manifest.header.source) {
+    if checks::may_be_source_server(manifest, settings, plan, on_event)? {
         comparison.join([durability::unknown("server", SOURCE.to_owned())]);
         return Ok(());
     }

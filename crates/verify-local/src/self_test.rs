@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result};
 use verify_core::compare::Comparison;
-use verify_core::database::Database;
 use verify_core::event::OnEvent;
 use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
-use verify_core::postgres::{Postgres, Settings, self_test};
+use verify_core::postgres::{Settings, self_test};
+
+use super::checks;
 
 /// Runs the self-test on a restored server, if the plan has one; otherwise the report says that none ran.
 ///
@@ -43,15 +44,12 @@ pub fn self_test_running(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<()> {
-    if plan.self_test.is_some() {
-        let restored = Postgres::new(settings.clone()).snapshot(plan, on_event)?.origin().source.clone();
-        if restored.may_be_server_of(&manifest.header.source) {
-            comparison.join([self_test::unknown(
-                "refused on a server with the source's system identifier, which the source has; `restore --self-test` runs it on a copy \
-                 that it has started itself",
-            )]);
-            return Ok(());
-        }
+    if plan.self_test.is_some() && checks::may_be_source_server(manifest, settings, plan, on_event)? {
+        comparison.join([self_test::unknown(
+            "refused on a server with the source's system identifier, which the source has; `restore --self-test` runs it on a copy \
+             that it has started itself",
+        )]);
+        return Ok(());
     }
     run(comparison, settings, plan, on_event, &|_| Ok(()))
 }

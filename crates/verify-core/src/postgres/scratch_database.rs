@@ -37,9 +37,7 @@ impl ScratchDatabase {
 
 /// A session that may write, in which no name is found that is not qualified.
 pub(super) fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
-    let session = SessionOptions::verification(limits.lock_timeout_ms, 0)
-        .with("search_path", "pg_catalog")
-        .with("default_transaction_read_only", "off");
+    let session = SessionOptions::checking(limits.lock_timeout_ms);
     let mut connection = snapshot::open_with(settings, limits, &session)?;
     connection.execute(statements::NO_TRANSACTION_TIMEOUT)?;
     Ok(connection)

@@ -47,6 +47,13 @@ impl SessionOptions {
             .with("synchronize_seqscans", "off")
     }
 
+    /// The same for a session that may write, in which no name is found that is not qualified.
+    pub(super) fn checking(lock_timeout_ms: u32) -> Self {
+        Self::verification(lock_timeout_ms, 0)
+            .with("search_path", "pg_catalog")
+            .with("default_transaction_read_only", "off")
+    }
+
     /// The same with one parameter more; of a repeated one the last counts.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

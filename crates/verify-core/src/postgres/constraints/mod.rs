@@ -253,8 +253,6 @@ fn violated(object: &str, violation: &str, rows: Rows, on_the_source: bool) -> F
 
 /// A session in which no name is found that is not qualified.
 fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
-    let session = SessionOptions::verification(limits.lock_timeout_ms, 0)
-        .with("search_path", "pg_catalog")
-        .with("default_transaction_read_only", "off");
+    let session = SessionOptions::checking(limits.lock_timeout_ms);
     snapshot::open_with(settings, limits, &session)
 }

@@ -7,9 +7,9 @@
 mod statements;
 
 use super::crew::{IN_RECOVERY, POOLED};
-use super::printable::printable;
 use super::reader::obstacle;
 use super::rows::first;
+use super::sandbox::said;
 use super::scratch_database::{ScratchDatabase, open};
 use super::settings::Settings;
 use crate::compare::Comparison;
@@ -26,8 +26,6 @@ const AT_ONCE: u32 = 1_000;
 const DATABASE: &str = "state_lab_durability";
 /// Rows that [`statements::CHANGE`] leaves.
 const ROWS_LEFT: u64 = 900;
-/// Characters of what the server says.
-const SAID_MAX: usize = 500;
 /// The object of what concerns the server.
 const SERVER: &str = "server";
 
@@ -66,7 +64,7 @@ impl<'a> Exercise<'a> {
         if control.is_pooled() {
             return Ok(Some(POOLED.to_owned()));
         }
-        if first(&control.query(statements::RECOVERY)?)?.flag(0)? {
+        if first(&control.query(super::statements::IN_RECOVERY)?)?.flag(0)? {
             return Ok(Some(IN_RECOVERY.to_owned()));
         }
         let scratch = ScratchDatabase::create(first_of_all, DATABASE, self.limits)?;
@@ -122,7 +120,7 @@ impl<'a> Exercise<'a> {
         if error.sqlstate().is_none() {
             return Err(Error::new(error.kind().clone(), format!("check durability: {error}")));
         }
-        let said = printable(&error.to_string(), SAID_MAX);
+        let said = said(error);
         Ok(match obstacle(error)? {
             Obstacle::Damaged(_) => failed(SERVER, format!("it cannot be written to and vacuumed: {said}")),
             _ => unknown(SERVER, format!("not checked: {said}")),

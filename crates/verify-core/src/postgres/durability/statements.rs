@@ -1,8 +1,5 @@
 //! The statements of the check, qualified with `pg_catalog` as all of [`crate::postgres::statements`].
 
-/// Selects whether the server is in recovery.
-pub(super) const RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
-
 /// Writes 1,000 rows.
 pub(super) const WRITE: &str = "CREATE TABLE public.written (id pg_catalog.int4 PRIMARY KEY, body pg_catalog.text); \
     INSERT INTO public.written SELECT i, pg_catalog.md5(i::pg_catalog.text) FROM pg_catalog.generate_series(1, 1000) i";

@@ -13,14 +13,14 @@ use self::statements::FAULTS_SHOWN;
 use self::visibility::Visibility;
 use super::connection::Connection;
 use super::crew::{self, IN_RECOVERY, POOLED};
-use super::printable::printable;
 use super::reader::obstacle;
 use super::rows::{Row, first};
-use super::sandbox::{Sandbox, own};
+use super::sandbox::{SAID_MAX, Sandbox, own, said};
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::shortened::shorten;
 use super::snapshot;
+use super::statements::NO_TRANSACTION_TIMEOUT;
 use crate::cost::Cost;
 use crate::database::Obstacle;
 use crate::error::{Error, Result};
@@ -30,8 +30,6 @@ use crate::not_covered::{Check, NotCovered};
 use crate::plan::{Limits, Plan};
 use crate::table::{TableName, shown_identifier};
 
-/// Characters of what the server says of one relation.
-const SAID_MAX: usize = 500;
 /// The object of a finding that concerns all relations, such as that the server lacks an extension.
 pub const ALL: &str = "indexes and pages";
 
@@ -382,10 +380,6 @@ fn ended(error: &Error) -> bool {
     error.sqlstate() == Some("57014")
 }
 
-fn said(error: &Error) -> String {
-    printable(&error.to_string(), SAID_MAX)
-}
-
 impl Role {
     /// Reads the role; or the reason why nothing can be checked with this connection.
     fn read(settings: &Settings, limits: Limits) -> Result<Result<Self, String>> {
@@ -403,12 +397,10 @@ impl Role {
 
     /// A session that may change the database, in which nothing of the database's own runs by itself.
     fn open(&self, settings: &Settings, limits: Limits) -> Result<Connection> {
-        let session = SessionOptions::verification(limits.lock_timeout_ms, 0)
-            .with("search_path", "pg_catalog")
-            .with("default_transaction_read_only", "off");
+        let session = SessionOptions::checking(limits.lock_timeout_ms);
         if !self.superuser {
             let mut connection = snapshot::open_with(settings, limits, &session)?;
-            connection.execute(statements::UNLIMITED)?;
+            connection.execute(NO_TRANSACTION_TIMEOUT)?;
             return Ok(connection);
         }
         // Neither triggers nor event triggers, unless they are marked to fire always.

@@ -34,10 +34,6 @@ pub(super) const UNCHECKED: &str = "SELECT coalesce(a.amname, c.relam::pg_catalo
 pub(super) const SESSION: &str = "SELECT pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on', current_user, \
     pg_catalog.pg_is_in_recovery()";
 
-/// Keeps a long check from being ended, on servers that would.
-pub(super) const UNLIMITED: &str = "SELECT pg_catalog.set_config(s.name, '0', false) \
-    FROM pg_catalog.pg_settings s WHERE s.name = 'transaction_timeout'";
-
 /// Keeps event triggers from firing, and a long check from being ended, on servers that would.
 pub(super) const UNDISTURBED: &str = "SELECT pg_catalog.set_config(s.name, \
     CASE s.name WHEN 'event_triggers' THEN 'off' ELSE '0' END, false) \

@@ -17,8 +17,8 @@ use crate::table::TableName;
 const READS_ALL_DATA: u32 = 140_000;
 /// The first one on which no event trigger fires in our sessions, see [`super::integrity`].
 const EVENT_TRIGGERS_OFF: u32 = 170_000;
-/// Characters of what the server says of one constraint.
-const SAID_MAX: usize = 500;
+/// Characters of what the server says of one object.
+pub(super) const SAID_MAX: usize = 500;
 /// Errors of names that are not found.
 const NOT_FOUND: [&str; 3] = ["42P01", "42883", "42704"];
 

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use self::sample::{Sample, SampleColumn};
 use super::connection::Connection;
 use super::crew::{IN_RECOVERY, POOLED};
-use super::printable::printable;
 use super::reader::obstacle;
 use super::rows::first;
+use super::sandbox::said;
 use super::scratch_database::{ScratchDatabase, open};
 use super::server::Postgres;
 use super::settings::Settings;
@@ -36,8 +36,6 @@ const OBJECT: &str = "self-test";
 const ATTEMPTS_MAX: usize = 20;
 /// Rows of one statement.
 const ROWS_AT_ONCE: usize = 50;
-/// Characters of what the server says.
-const SAID_MAX: usize = 500;
 
 /// Runs the test on a restored server and adds its result to the comparison.
 ///
@@ -82,10 +80,6 @@ fn missed(damage: &Damage) -> Finding {
     )
 }
 
-fn said(error: &Error) -> String {
-    printable(&error.to_string(), SAID_MAX)
-}
-
 fn attempt(
     settings: &Settings,
     plan: &Plan,
@@ -96,7 +90,7 @@ fn attempt(
     if control.is_pooled() {
         return Ok(Err(POOLED.to_owned()));
     }
-    if first(&control.query(statements::RECOVERY)?)?.flag(0)? {
+    if first(&control.query(super::statements::IN_RECOVERY)?)?.flag(0)? {
         return Ok(Err(IN_RECOVERY.to_owned()));
     }
     let scratch = ScratchDatabase::create(settings, DATABASE, plan.limits)?;

@@ -6,9 +6,6 @@ use super::sample::Sample;
 use crate::postgres::statements::{identifier, literal, qualified};
 use crate::table::TableName;
 
-/// Selects whether the server is in recovery.
-pub(super) const RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
-
 /// Number of tables that are considered, and of rows that are copied of one.
 pub(super) const TABLES_MAX: usize = 500;
 pub(super) const ROWS_MAX: usize = 200;
