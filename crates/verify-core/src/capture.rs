@@ -125,7 +125,11 @@ pub fn complete(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> 
 }
 
 /// The same without what the plan left out of the capture.
-fn complete_within(snapshot: &dyn Snapshot, manifest: &mut Manifest, plan: &Plan) -> Result<()> {
+///
+/// # Errors
+///
+/// As for [`complete`].
+pub fn complete_within(snapshot: &dyn Snapshot, manifest: &mut Manifest, plan: &Plan) -> Result<()> {
     let now = snapshot.sequences_now()?;
     let now: BTreeMap<_, _> = now.iter().map(|later| (&later.name, later.latest)).collect();
     for sequence in &mut manifest.sequences {

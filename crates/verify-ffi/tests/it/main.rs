@@ -1,0 +1,5 @@
+//! The C interface: from C and Go, on real servers, and its header.
+
+mod c;
+mod header;
+mod program;
