@@ -10,9 +10,8 @@ use std::ptr::{self, NonNull};
 
 use verify_core::cancellation::Cancellation;
 use verify_core::finding::Verdict;
-use verify_drill::failure::Failure;
 
-use crate::call::{self, Answer, Call, contain, usage};
+use crate::call::{self, Answer, Call, Failure, contain, error_document, usage};
 use crate::progress::Progress;
 
 /// Version of this interface. It grows when a function, type or status changes or is removed; additions leave it.
@@ -283,7 +282,7 @@ unsafe fn answer(result: *mut Bytes, work: impl FnOnce() -> Result<Answer, Failu
     let Some(mut result) = NonNull::new(result) else { return Status::Error };
     let (status, document) = match contain(work) {
         Ok(Answer { verdict, document }) => (verdict.into(), document),
-        Err(failure) => (Status::Error, serde_json::to_vec(&failure).unwrap_or_default()),
+        Err(failure) => (Status::Error, error_document(&failure)),
     };
     // SAFETY: by this function's contract. What was there is not read: it may be uninitialised.
     unsafe { ptr::write(result.as_mut(), Bytes::of(document)) };

@@ -21,7 +21,7 @@ use verify_core::postgres::{Environment, Postgres, Settings, TimeTraveller};
 use verify_core::report::{Circumstances, Report, Side};
 use verify_core::verify::compare_databases;
 use verify_core::{Error, ErrorKind};
-use verify_drill::failure::{Failure, Kind};
+pub use verify_drill::failure::{Failure, Kind};
 use verify_local::{Copy, check_copy};
 
 use crate::options;
@@ -129,6 +129,11 @@ pub fn compare(source: &str, restored: &str, call: Call<'_>) -> Result<Answer, F
 /// The failure that invalid arguments are.
 pub fn usage(causes: Vec<String>, hint: &str) -> Failure {
     Failure { kind: Kind::Usage, sqlstate: None, causes, hint: Some(hint.to_owned()) }
+}
+
+/// The error as JSON: `kind`, `sqlstate` if there is one, `causes` from the outermost, `hint` or null.
+pub fn error_document(failure: &Failure) -> Vec<u8> {
+    serde_json::to_vec(failure).expect("text is serializable")
 }
 
 /// Runs `work` with every panic contained.
