@@ -12,12 +12,12 @@
 #define STATE_LAB_ABI_VERSION 1
 
 // Outcome of a call. The numbers are those of the program's exit status.
-typedef enum state_lab_status {
+typedef enum {
     // The databases are the same, or the manifest covers everything.
     STATE_LAB_STATUS_PASS = 0,
-    // They differ, or the server found its data damaged.
+    // The databases differ, or the server found its data damaged.
     STATE_LAB_STATUS_FAIL = 1,
-    // It could not be found out: the result is an error.
+    // The answer could not be found out: the result is an error.
     STATE_LAB_STATUS_ERROR = 2,
     // No difference was found, but something was not checked. Never treat it as a pass.
     STATE_LAB_STATUS_INCONCLUSIVE = 3,
@@ -27,8 +27,8 @@ typedef enum state_lab_status {
 typedef struct state_lab_token state_lab_token;
 
 // Bytes that the library owns: release them with `state_lab_bytes_free`. A zero byte, which `len` does not count, follows
-// them. `data` is null if there are none.
-typedef struct state_lab_bytes {
+// them. `data` may be null.
+typedef struct {
     // First byte.
     uint8_t *data;
     // Number of bytes.
@@ -50,7 +50,7 @@ uint32_t state_lab_abi_version(void);
 const char *state_lab_version(void);
 
 // Creates a token. Release it with `state_lab_token_free`.
-struct state_lab_token *state_lab_token_new(void);
+state_lab_token *state_lab_token_new(void);
 
 // Ends every call that has this token, and those that it is passed to later. Any thread may call it, also in a signal
 // handler. Null is ignored.
@@ -58,21 +58,21 @@ struct state_lab_token *state_lab_token_new(void);
 // # Safety
 //
 // `token` is null, or from `state_lab_token_new` and not released.
-void state_lab_token_cancel(const struct state_lab_token *token);
+void state_lab_token_cancel(const state_lab_token *token);
 
 // Releases a token. Calls that have it must have returned. Null is ignored.
 //
 // # Safety
 //
 // `token` is null, or from `state_lab_token_new` and not released; no call uses it.
-void state_lab_token_free(struct state_lab_token *token);
+void state_lab_token_free(state_lab_token *token);
 
 // Releases the bytes of a result. Those that are null are ignored.
 //
 // # Safety
 //
 // `bytes` is a result of this library, with neither field changed, and not released.
-void state_lab_bytes_free(struct state_lab_bytes bytes);
+void state_lab_bytes_free(state_lab_bytes bytes);
 
 // Measures a database, and gives its manifest. Between the events `snapshot` and `measured` the callback may take a backup of
 // the same point in time.
@@ -85,12 +85,12 @@ void state_lab_bytes_free(struct state_lab_bytes bytes);
 //
 // Texts end with a zero byte, and every pointer that is not null is valid until the call returns. Neither `result` nor
 // `user_data` is used by another thread meanwhile.
-enum state_lab_status state_lab_capture(const char *conninfo,
-                                        const char *options,
-                                        const struct state_lab_token *token,
-                                        state_lab_on_event on_event,
-                                        void *user_data,
-                                        struct state_lab_bytes *result);
+state_lab_status state_lab_capture(const char *conninfo,
+                                   const char *options,
+                                   const state_lab_token *token,
+                                   state_lab_on_event on_event,
+                                   void *user_data,
+                                   state_lab_bytes *result);
 
 // Compares a restored database with a manifest, the `manifest_len` bytes of its file, and gives the report as JSON.
 //
@@ -99,14 +99,14 @@ enum state_lab_status state_lab_capture(const char *conninfo,
 // # Safety
 //
 // As for `state_lab_capture`.
-enum state_lab_status state_lab_verify(const uint8_t *manifest,
-                                       size_t manifest_len,
-                                       const char *conninfo,
-                                       const char *options,
-                                       const struct state_lab_token *token,
-                                       state_lab_on_event on_event,
-                                       void *user_data,
-                                       struct state_lab_bytes *result);
+state_lab_status state_lab_verify(const uint8_t *manifest,
+                                  size_t manifest_len,
+                                  const char *conninfo,
+                                  const char *options,
+                                  const state_lab_token *token,
+                                  state_lab_on_event on_event,
+                                  void *user_data,
+                                  state_lab_bytes *result);
 
 // Compares two running databases, to which nothing may be written meanwhile, and gives the report as JSON.
 //
@@ -115,13 +115,13 @@ enum state_lab_status state_lab_verify(const uint8_t *manifest,
 // # Safety
 //
 // As for `state_lab_capture`.
-enum state_lab_status state_lab_compare(const char *source,
-                                        const char *restored,
-                                        const char *options,
-                                        const struct state_lab_token *token,
-                                        state_lab_on_event on_event,
-                                        void *user_data,
-                                        struct state_lab_bytes *result);
+state_lab_status state_lab_compare(const char *source,
+                                   const char *restored,
+                                   const char *options,
+                                   const state_lab_token *token,
+                                   state_lab_on_event on_event,
+                                   void *user_data,
+                                   state_lab_bytes *result);
 
 #ifdef __cplusplus
 }  // extern "C"

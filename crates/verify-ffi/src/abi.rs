@@ -23,16 +23,16 @@ pub const ABI_VERSION: u32 = 1;
 pub enum Status {
     /// The databases are the same, or the manifest covers everything.
     Pass = 0,
-    /// They differ, or the server found its data damaged.
+    /// The databases differ, or the server found its data damaged.
     Fail = 1,
-    /// It could not be found out: the result is an error.
+    /// The answer could not be found out: the result is an error.
     Error = 2,
     /// No difference was found, but something was not checked. Never treat it as a pass.
     Inconclusive = 3,
 }
 
 /// Bytes that the library owns: release them with `state_lab_bytes_free`. A zero byte, which `len` does not count, follows
-/// them. `data` is null if there are none.
+/// them. `data` may be null.
 #[repr(C)]
 pub struct Bytes {
     /// First byte.
@@ -262,7 +262,7 @@ unsafe fn bytes<'a>(name: &str, pointer: *const u8, len: usize) -> Result<&'a [u
     if isize::try_from(len).is_err() {
         return Err(invalid(name, "its length is negative"));
     }
-    // SAFETY: by this function's contract; the length is no larger than any object.
+    // SAFETY: by this function's contract; no object is longer.
     Ok(unsafe { NonNull::slice_from_raw_parts(pointer, len).as_ref() })
 }
 

@@ -131,7 +131,7 @@ pub fn usage(causes: Vec<String>, hint: &str) -> Failure {
     Failure { kind: Kind::Usage, sqlstate: None, causes, hint: Some(hint.to_owned()) }
 }
 
-/// The error as JSON: `kind`, `sqlstate` if there is one, `causes` from the outermost, `hint` or null.
+/// The error as JSON: `kind`, `sqlstate` where a server answered, `causes` from the outermost, `hint` or null.
 pub fn error_document(failure: &Failure) -> Vec<u8> {
     serde_json::to_vec(failure).expect("text is serializable")
 }

@@ -98,6 +98,16 @@ static void cancellation(const char *conninfo) {
     state_lab_token_free(token);
 }
 
+/* A server that closes its connections ends the call, not this process by SIGPIPE, which is not ignored here. */
+static void closed_connections(const char *conninfo) {
+    const char *options =
+        "{\"invariants\":[{\"name\":\"end\",\"expect\":\"no-rows\",\"sql\":"
+        "\"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        " UNION ALL SELECT pg_terminate_backend(pg_backend_pid())\"}]}";
+    state_lab_bytes result;
+    is_error(state_lab_capture(conninfo, options, NULL, NULL, NULL, &result), result, "server", "57P01");
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
     const char *source = argv[1], *copy = argv[2];
@@ -127,5 +137,6 @@ int main(int argc, char **argv) {
     }
     bad_arguments(source);
     cancellation(source);
+    closed_connections(source);
     return 0;
 }

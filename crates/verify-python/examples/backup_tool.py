@@ -44,7 +44,8 @@ def backup(conninfo: str, dump: Path) -> int:
 def verify(dump: Path, restored: str) -> int:
     report = state_lab.verify(manifest_of(dump).read_bytes(), restored)
     for finding in report["comparison"]["findings"]:
-        print(f"{finding['code']} {finding['object']}: {finding['message']}")
+        rows = (finding.get("rows") or {}).get("named", [])
+        print(f"{finding['code']} {finding['object']}: {finding['message']} {rows}")
     print(f"verdict: {report['verdict']}")
     return STATUS[report["verdict"]]
 

@@ -1,0 +1,3 @@
+module example.com/backup-tool
+
+go 1.19
