@@ -27,3 +27,18 @@ impl Cancellation {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_are_the_same_token() {
+        let token = Cancellation::new();
+        let clone = token.clone();
+        assert!(!token.is_cancelled());
+        clone.cancel();
+        assert!(token.is_cancelled() && clone.is_cancelled());
+        assert!(!Cancellation::new().is_cancelled());
+    }
+}

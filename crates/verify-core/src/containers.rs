@@ -269,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_is_no_container() {
+        let longest = vec![0; BYTES_MAX];
+        assert_eq!(Container::of("int4[]", &longest), Some(Container::Array("int4")));
+        assert_eq!(Container::of("int4[]", &[longest, vec![0]].concat()), None);
+        let name = format!("{}[]", "x".repeat(NAME_MAX - 2));
+        assert_eq!(Container::of(&name, &[]), Some(Container::Array(&name[..NAME_MAX - 2])));
+        assert_eq!(Container::of(&format!("x{name}"), &[]), None);
+    }
+
+    #[test]
     fn containers_are_written_as_postgresql_writes_them() {
         let mut multirange = 2_i32.to_be_bytes().to_vec();
         multirange.extend(17_i32.to_be_bytes());

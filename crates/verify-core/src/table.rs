@@ -268,3 +268,34 @@ impl CellWidth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_narrow_as_long_as_all_columns_of_the_key_fit() {
+        let width = |base_type: &str, count: usize| {
+            let columns: Vec<Column> =
+                (0..count).map(|n| Column::binary(&format!("c{n}"), base_type)).collect();
+            Table {
+                name: TableName::new("public", "t"),
+                kind: TableKind::Table,
+                key: Key { source: KeySource::PrimaryKey, columns: (0..count).collect() },
+                columns,
+                unlogged: false,
+                partition_of: None,
+                partition_path: Vec::new(),
+                parents: Vec::new(),
+                extension: None,
+            }
+            .cell_width()
+        };
+        // Each column takes one byte more than its value, and a narrow cell has 27.
+        for (base_type, most) in [("bool", 13), ("int2", 9), ("int4", 5), ("int8", 3), ("uuid", 1)] {
+            assert_eq!(width(base_type, most), CellWidth::Narrow, "{base_type}");
+            assert_eq!(width(base_type, most + 1), CellWidth::Wide, "{base_type}");
+        }
+        assert_eq!(width("text", 1), CellWidth::Wide);
+    }
+}

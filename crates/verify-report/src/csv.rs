@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use csv::Writer;
+use verify_core::table::shown_text;
 use verify_drill::quantity::seconds;
 
 use crate::history::{DatabaseResult, History, RunResult};
@@ -72,10 +73,11 @@ fn record(run: &RunResult, result: Option<&DatabaseResult>) -> [String; HEADER.l
     ]
 }
 
-/// Text that no spreadsheet takes for a formula.
+/// Text that no spreadsheet takes for a formula, and no terminal for a sequence of its own.
 fn inert(text: &str) -> String {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    let text = shown_text(text);
+    match text.starts_with(['=', '+', '-', '@']) {
         true => format!("'{text}"),
-        false => text.to_owned(),
+        false => text,
     }
 }

@@ -1,10 +1,12 @@
 //! A history as JUnit XML: a test suite for each run, a test case for each database. Only a pass is a passed test.
+//! Names are shown as on a terminal: a line of them would be a command to some CI services that read the output.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use verify_core::finding::Verdict;
+use verify_core::table::shown_text;
 
 use crate::history::{DatabaseResult, History, RunResult};
 
@@ -24,7 +26,7 @@ pub fn history(history: &History) -> Result<String> {
             suite.add_test_case(case(run, &run.command, run.verdict, None));
         }
         for result in &run.databases {
-            suite.add_test_case(case(run, &result.database.name, result.verdict, Some(result)));
+            suite.add_test_case(case(run, &shown_text(&result.database.name), result.verdict, Some(result)));
         }
         report.add_test_suite(suite);
     }
@@ -40,7 +42,7 @@ fn case(run: &RunResult, name: &str, verdict: Verdict, result: Option<&DatabaseR
     if verdict != Verdict::Pass {
         status.set_type(verdict.to_string());
         if let Some(finding) = result.and_then(|result| result.first_finding.as_deref()) {
-            status.set_message(finding);
+            status.set_message(shown_text(finding));
         }
     }
     let mut case = TestCase::new(name, status);

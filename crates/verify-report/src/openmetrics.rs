@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use verify_core::finding::Verdict;
+use verify_core::table::shown_text;
 
 use crate::history::{Database, DatabaseHistory, History};
 
@@ -52,7 +53,7 @@ pub fn metrics(history: &History) -> Result<String, Error> {
         database.last().map(|(run, _)| timestamp(run.finished_at))
     });
     gauge("verify_duration", "Duration of the newest run", &|database| {
-        database.last().map(|(run, _)| timestamp(run.finished_at) - timestamp(run.started_at))
+        database.last().map(|(run, _)| run.finished_at.duration_since(run.started_at).as_secs_f64())
     });
     gauge("rto", "Time from the start of the newest restore to the verdict", &|database| {
         Some(seconds(database.last()?.1.rto.as_ref()?.total_ms))
@@ -104,7 +105,7 @@ fn chain(registry: &mut Registry, history: &History) {
 }
 
 fn labels(database: &Database) -> OfDatabase {
-    OfDatabase { database: database.name.clone(), cluster: database.cluster.clone() }
+    OfDatabase { database: shown_text(&database.name), cluster: database.cluster.clone() }
 }
 
 fn timestamp(at: Timestamp) -> f64 {

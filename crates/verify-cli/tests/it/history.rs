@@ -12,6 +12,64 @@ use crate::drill::Drill;
 use crate::json_schema::validate;
 use crate::program::{outcome, run, state_lab};
 
+/// Names, keys, values and messages that attack whatever shows them.
+const HOSTILE: &str = r#"
+    CREATE DATABASE hostile;
+    \c hostile
+    SELECT E'=<script>alert(1)</script>"&\x1b[31m\u202e\n::error::' AS hostile \gset
+    CREATE TABLE :"hostile" (id text PRIMARY KEY, :"hostile" text);
+    INSERT INTO :"hostile" VALUES (:'hostile', 'first'), ('sound', 'second');
+    CREATE FUNCTION check_it(id text) RETURNS bool LANGUAGE plpgsql AS
+        $$BEGIN IF id <> 'sound' THEN RAISE EXCEPTION '%', id; END IF; RETURN true; END$$;
+    \c postgres
+    CREATE DATABASE hostile_copy TEMPLATE hostile;
+    \c hostile_copy
+    UPDATE :"hostile" SET :"hostile" = :'hostile' WHERE id <> 'sound';
+    ALTER TABLE :"hostile" ADD CONSTRAINT :"hostile" CHECK (check_it(id)) NOT VALID;
+    COMMENT ON TABLE :"hostile" IS :'hostile';
+    \c postgres
+    ALTER DATABASE hostile RENAME TO :"hostile"
+"#;
+
+#[test]
+fn no_form_of_a_result_shows_hostile_names_raw() {
+    let drill = Drill::new(15);
+    let directory = drill.directory();
+    drill.source.psql("postgres", HOSTILE).unwrap();
+    fs::write(directory.join("state-lab.toml"), "[evidence]\nstore = \"evidence\"\n").unwrap();
+    let name = "=<script>alert(1)</script>\"&\u{1b}[31m\u{202e}\n::error::";
+    let source = drill.source.conninfo(name);
+    let copy = drill.source.conninfo("hostile_copy");
+    let captured = run(directory, &["capture", &source, "-o", "m"]);
+    assert_eq!(captured.status, Some(0), "{captured:?}");
+    let verified = run(directory, &["verify", "m", &copy, "-v"]);
+    assert_eq!(verified.status, Some(1), "{verified:?}");
+    let inert = |form: &str, text: &str| {
+        assert!(text.contains("alert(1)"), "{form} does not name it: {text}");
+        // JSON is data: it has names as they are, with its own escapes.
+        let raw = ["\x1b", "\n::error::", "\u{202e}"];
+        for raw in raw.iter().filter(|raw| **raw != "\u{202e}" || !["json", "JSON"].contains(&form)) {
+            assert!(!text.contains(raw), "{form} has {raw:?}: {text}");
+        }
+    };
+    inert("text", &verified.out);
+    inert("progress", &format!("{}{}", verified.out, verified.err));
+    let json = run(directory, &["verify", "m", &copy, "--output", "json"]);
+    inert("JSON", &json.out);
+    for form in ["text", "html", "junit", "openmetrics", "csv", "json"] {
+        let printed = run(directory, &["report", "--format", form]);
+        assert_eq!(printed.status, Some(0), "{form}: {printed:?}");
+        inert(form, &printed.out);
+        assert!(
+            !["html", "junit"].contains(&form) || !printed.out.contains("<script>alert"),
+            "{form}: {printed:?}"
+        );
+    }
+    let page = run(directory, &["report", "--run", "1", "--format", "html"]);
+    inert("page of a run", &page.out);
+    assert!(!page.out.contains("<script>alert"), "{page:?}");
+}
+
 #[test]
 fn runs_of_the_program_become_a_history() {
     let drill = Drill::new(15);

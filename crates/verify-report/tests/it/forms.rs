@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use verify_core::finding::Verdict;
+use verify_core::table::shown_text;
 use verify_drill::store::{Folder, Store};
 use verify_evidence::entry::entries;
 use verify_report::history::{Filter, History};
@@ -108,7 +109,7 @@ fn csv_has_a_line_for_each_run_and_no_formula() {
         ::csv::Reader::from_reader(text.as_bytes()).records().collect::<Result<_, _>>().unwrap();
     assert_eq!(rows.len(), 5);
     assert_eq!((&rows[2][6], &rows[2][8], &rows[2][9]), ("shop", "fail", "700.000"));
-    assert_eq!(&rows[3][6], format!("'{HOSTILE}"));
+    assert_eq!(&rows[3][6], format!("'{}", shown_text(HOSTILE)));
 }
 
 #[test]
