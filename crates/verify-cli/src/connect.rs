@@ -10,6 +10,7 @@ use verify_core::manifest::{Consistency, Manifest};
 use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings, TimeTraveller};
 
 use crate::config::Config;
+use crate::terminal;
 use verify_drill::interrupt;
 
 /// A short statement that takes longer is stuck.
@@ -29,6 +30,19 @@ impl Target {
         Ok(Self { place: settings.describe(), settings })
     }
 
+    /// The same on a standby, where one can be used. It is said which server was chosen.
+    pub(crate) fn preferring_standby(self) -> Result<Self> {
+        let chosen = self.settings.prefer_standby()?;
+        let place = chosen.settings.describe();
+        match chosen.no_standby {
+            None => terminal::print_note(&format!("reading from the standby {place}\n")),
+            Some(reason) => {
+                terminal::print_note(&format!("reading from {place}, which is not a standby: {reason}\n"));
+            }
+        }
+        Ok(Self { place, settings: chosen.settings })
+    }
+
     /// Settings of the connection.
     pub(crate) fn settings(&self) -> Settings {
         self.settings.clone()
@@ -42,8 +56,10 @@ impl Target {
     /// The database as of a manifest's instant, where the manifest says how to find that again.
     pub(crate) fn database_of(&self, manifest: &Manifest) -> Box<dyn Database> {
         match manifest.header.consistency {
-            Consistency::SharedSnapshot => Box::new(self.database()),
-            Consistency::TimeTravel(_) => Box::new(TimeTraveller::new(self.settings.clone(), manifest)),
+            Consistency::SharedSnapshot | Consistency::StandbySnapshot(_) => Box::new(self.database()),
+            Consistency::TimeTravel(_) | Consistency::PausedStandby(_) => {
+                Box::new(TimeTraveller::new(self.settings.clone(), manifest))
+            }
         }
     }
 

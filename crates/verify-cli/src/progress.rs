@@ -179,6 +179,9 @@ impl Progress {
         if let Event::ServerWarning { message } = &event {
             self.warn(&format!("the server warns: {message}"));
         }
+        if let Event::Notice { message } = &event {
+            self.warn(message);
+        }
         let mut state = self.shared.lock();
         let reason = match &event {
             Event::Waiting { reason } => Some(reason.clone()),

@@ -34,13 +34,15 @@ pub(crate) struct Options<'a> {
     pub(crate) cluster: &'a ClusterFlags,
     /// The databases to back up; none with a command that takes none.
     pub(crate) databases: Option<&'a [String]>,
+    /// True to read from a standby, where one can be used.
+    pub(crate) prefer_standby: bool,
     pub(crate) basebackup_claim: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
     /// Options of a command that takes no databases.
     pub(crate) fn new(config: &'a Config, store: &'a StoreFlag, cluster: &'a ClusterFlags) -> Self {
-        Self { config, store, cluster, databases: None, basebackup_claim: None }
+        Self { config, store, cluster, databases: None, prefer_standby: false, basebackup_claim: None }
     }
 }
 
@@ -116,11 +118,14 @@ pub(crate) fn methods() -> PossibleValuesParser {
 }
 
 fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {
-    let Options { config, store, databases, .. } = options;
+    let Options { config, store, databases, prefer_standby, .. } = options;
     // Without a name, those of the PG* variables.
     let default = [String::new()];
     let databases = databases.map_or(&[][..], |names| if names.is_empty() { &default } else { names });
-    let databases = databases.iter().map(|database| Ok(Target::find(database, config)?.settings()));
+    let databases = databases.iter().map(|database| {
+        let target = Target::find(database, config)?;
+        Ok(if *prefer_standby { target.preferring_standby()? } else { target }.settings())
+    });
     Ok(Box::new(LocalProvider { databases: databases.collect::<Result<_>>()?, store: store.open(config)? }))
 }
 
@@ -128,7 +133,12 @@ fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {
 fn velero(options: &Options<'_>) -> Result<Box<dyn Provider>> {
     use verify_velero::provider::{Settings, VeleroProvider};
 
-    let Options { config, cluster, databases, basebackup_claim, .. } = options;
+    let Options { config, cluster, databases, prefer_standby, basebackup_claim, .. } = options;
+    if *prefer_standby {
+        bail!(
+            "failed to choose a standby: Velero copies the primary; --prefer-standby is for --provider local"
+        );
+    }
     let settings = cluster.settings(config);
     let settings = Settings {
         basebackup_claim: basebackup_claim.map(str::to_owned).or(settings.basebackup_claim.clone()),

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use crate::check::Check;
 use crate::database::{Database, Obstacle, Snapshot};
 use crate::definition::{Definitions, Extent};
-use crate::error::Result;
-use crate::event::OnEvent;
+use crate::error::{Error, Result};
+use crate::event::{self, Event, OnEvent};
 use crate::invariant::Evaluated;
 use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
@@ -22,10 +22,41 @@ use crate::table::{Table, TableKind};
 /// If the database cannot be reached or cannot be verified as it is. A table that cannot be read is
 /// not an error: it is in the manifest with its reason.
 pub fn capture(database: &dyn Database, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
-    let snapshot = database.snapshot(plan, on_event)?;
-    let mut manifest = capture_snapshot(&*snapshot, plan, on_event)?;
-    complete_within(&*snapshot, &mut manifest, plan)?;
-    Ok(manifest)
+    let once = || {
+        let snapshot = database.snapshot(plan, on_event)?;
+        let mut manifest = capture_snapshot(&*snapshot, plan, on_event)?;
+        complete_within(&*snapshot, &mut manifest, plan)?;
+        Ok(manifest)
+    };
+    despite_conflicts(once, |error: &Error| error.is_recovery_conflict(), on_event)
+}
+
+/// Number of attempts to read a standby whose recovery cancels them.
+pub const CONFLICT_ATTEMPTS_MAX: u32 = 5;
+
+/// Repeats work under a snapshot of a standby, with a new one, while recovery cancels it: at most [`CONFLICT_ATTEMPTS_MAX`] times.
+/// `conflicts` recognises the error, see [`Error::is_recovery_conflict`].
+///
+/// # Errors
+///
+/// That of the work; the last one if each attempt was cancelled.
+pub fn despite_conflicts<T, E: From<Error>>(
+    mut work: impl FnMut() -> Result<T, E>,
+    conflicts: impl Fn(&E) -> bool,
+    on_event: OnEvent<'_>,
+) -> Result<T, E> {
+    for attempt in 2..=CONFLICT_ATTEMPTS_MAX {
+        match work() {
+            Err(error) if conflicts(&error) => {}
+            done => return done,
+        }
+        let reason = format!(
+            "the standby's recovery removed rows of the snapshot, and cancelled it; attempt {attempt} of \
+             {CONFLICT_ATTEMPTS_MAX} begins"
+        );
+        event::send(on_event, Event::Waiting { reason })?;
+    }
+    work()
 }
 
 /// Measures a database under a snapshot that the caller holds, for example while a backup is taken.

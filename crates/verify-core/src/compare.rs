@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::compare_definitions;
-use crate::database::{Deviation, NOT_POPULATED, Placement};
+use crate::database::{Deviation, NOT_POPULATED, Placement, UNLOGGED_IN_RECOVERY};
 use crate::finding::{Code, Finding, Verdict, severities};
 use crate::heartbeat;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
@@ -226,10 +226,10 @@ impl<'a> ComparisonDraft<'a> {
         if !keyed_alike {
             draft.findings.push(incomparable());
         }
-        let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
+        let travelled = source.header.consistency.is_of_files();
         draft.tables(source, restored, Circumstances { travelled, older, keyed_alike });
         // In a copy of files no row ever moves.
-        if matches!(source.header.consistency, Consistency::SharedSnapshot) {
+        if !travelled {
             draft.moved = Moved::take(&mut draft.differing, source, restored);
         }
         draft.sequences(source, restored);
@@ -424,6 +424,12 @@ impl<'a> ComparisonDraft<'a> {
             self.unlogged_lost(ours, circumstances);
             return;
         }
+        if matches!(source, Content::Unreadable(reason) if reason == UNLOGGED_IN_RECOVERY) {
+            let message = "unlogged, and the source was a standby, which has none of its rows";
+            self.not_covered(Check::Rows, ours.name(), message);
+            self.findings.push(Finding::new(Code::UnloggedLost, ours.name(), message).excused());
+            return;
+        }
         let empty =
             |content: &Content| matches!(content, Content::Unreadable(reason) if reason == NOT_POPULATED);
         if empty(source) && empty(restored) {
@@ -527,6 +533,13 @@ fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
             "the manifest belongs to a physical copy that is still in recovery, but this server has left recovery"
                 .to_owned(),
         )),
+        // A copy that was promoted may have replayed more, and been written to.
+        Consistency::PausedStandby(position) if position.replay_lsn != restored.header.lsn => {
+            Some(Deviation::Unproven(format!(
+                "the manifest belongs to a copy that is in recovery at the WAL position {}, but this server is at {}",
+                position.replay_lsn, restored.header.lsn
+            )))
+        }
         _ => None,
     }
 }

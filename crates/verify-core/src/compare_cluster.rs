@@ -6,7 +6,7 @@ use crate::compare::ComparisonDraft;
 use crate::compare_definitions::difference;
 use crate::definition::{Definition, Definitions};
 use crate::finding::{Code, Finding};
-use crate::manifest::{Consistency, Manifest, Source};
+use crate::manifest::{Manifest, Source};
 use crate::not_covered::Check;
 
 /// Maximum number of objects that one finding names.
@@ -40,7 +40,7 @@ impl ComparisonDraft<'_> {
                 return;
             }
         };
-        let files = matches!(source.header.consistency, Consistency::TimeTravel(_))
+        let files = source.header.consistency.is_of_files()
             || is_copy_of_files(&source.header.source, &restored.header.source);
         let restored = match own_restore {
             _ if files => Restored::Files,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::compare::ComparisonDraft;
 use crate::definition::{Attributes, Definition, Definitions};
 use crate::finding::{Code, Finding, Severity};
-use crate::manifest::{Consistency, Manifest, TableEntry};
+use crate::manifest::{Manifest, TableEntry};
 use crate::not_covered::Check;
 use crate::reprint::{Context, Printed, Reprint};
 use crate::table::{TableName, shown_text};
@@ -281,7 +281,7 @@ impl<'a> Compared<'a> {
         let names: BTreeSet<&str> = our_extensions.keys().chain(their_extensions.keys()).copied().collect();
         let changed = names.into_iter().filter(|name| our_extensions.get(name) != their_extensions.get(name));
         Self {
-            physical: matches!(source.header.consistency, Consistency::TimeTravel(_)),
+            physical: source.header.consistency.is_of_files(),
             source_version: source.header.source.server_version,
             restored_version: restored.header.source.server_version,
             tables,

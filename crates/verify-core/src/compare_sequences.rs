@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::ComparisonDraft;
+use crate::database::UNLOGGED_IN_RECOVERY;
 use crate::finding::{Code, Finding};
 use crate::heartbeat;
-use crate::manifest::{Consistency, Manifest};
+use crate::manifest::Manifest;
 use crate::not_covered::Check;
 use crate::sequence::{Sequence, SequenceValue, Standing};
 
@@ -13,10 +14,15 @@ impl ComparisonDraft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
         let theirs: BTreeMap<_, _> =
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
-        let travelled = matches!(source.header.consistency, Consistency::TimeTravel(_));
+        let travelled = source.header.consistency.is_of_files();
         for ours in &source.sequences {
             match theirs.get(&ours.name) {
                 None => self.find(Code::SequenceMissing, &ours.name, "the sequence is missing"),
+                Some(_) if ours.unreadable.as_deref() == Some(UNLOGGED_IN_RECOVERY) => {
+                    let message = "unlogged, and the source was a standby, which does not have its value";
+                    self.not_covered(Check::Sequences, &ours.name, message);
+                    self.findings.push(Finding::new(Code::UnloggedLost, &ours.name, message).excused());
+                }
                 Some(theirs) if is_reset(ours, theirs, travelled) => self.sequence_reset(ours, travelled),
                 Some(theirs) => self.sequence(ours, theirs),
             }

@@ -233,3 +233,6 @@ pub enum Obstacle {
 
 /// The obstacle of a materialised view that was never filled: there is nothing to read.
 pub const NOT_POPULATED: &str = "not populated";
+
+/// The obstacle of an unlogged table or sequence on a standby, which has none of its data.
+pub const UNLOGGED_IN_RECOVERY: &str = "unlogged, so it does not exist during recovery";

@@ -125,6 +125,12 @@ impl Error {
         }
     }
 
+    /// Returns whether a standby cancelled the statement, or ended the session, because its recovery could not wait for it any longer.
+    /// A new snapshot may live long enough.
+    pub fn is_recovery_conflict(&self) -> bool {
+        matches!(self.sqlstate(), Some("40001" | "40P01"))
+    }
+
     /// Kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind

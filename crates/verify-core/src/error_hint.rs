@@ -72,8 +72,9 @@ fn server_hint(sqlstate: &str) -> Option<&'static str> {
             "through a connection pooler (PgBouncer), use session or transaction pooling and no `options` (PGOPTIONS), or \
              connect to the server itself"
         }
-        "40001" | "72000" => {
-            "a standby cancelled the query for its recovery: set hot_standby_feedback or max_standby_streaming_delay"
+        "40001" | "40P01" | "72000" => {
+            "a standby cancelled the query for its recovery: set hot_standby_feedback = on there, or raise its \
+             max_standby_streaming_delay; or read it when its primary removes fewer rows"
         }
         _ => return None,
     })

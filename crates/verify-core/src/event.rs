@@ -22,6 +22,11 @@ pub enum Event {
         /// Its text, printable and of limited size.
         message: String,
     },
+    /// Something that limits what the measurement will be good for.
+    Notice {
+        /// The limit, in a sentence.
+        message: String,
+    },
     /// The snapshot is fixed; reading begins.
     Started {
         /// Tables to read.

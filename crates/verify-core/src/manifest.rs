@@ -119,6 +119,49 @@ pub enum Consistency {
     SharedSnapshot,
     /// The snapshot can be read again in a physical copy.
     TimeTravel(Anchor),
+    /// One snapshot of a standby; exact for a dump that was taken under it. No transaction kept its row versions.
+    StandbySnapshot(Replay),
+    /// The snapshot of a standby whose replay was paused until a copy was made, which shows it if it is recovered to
+    /// exactly this position.
+    PausedStandby(Position),
+}
+
+impl Consistency {
+    /// Returns whether the snapshot belongs to a copy of the server's files.
+    pub fn is_of_files(&self) -> bool {
+        match self {
+            Self::SharedSnapshot | Self::StandbySnapshot(_) => false,
+            Self::TimeTravel(_) | Self::PausedStandby(_) => true,
+        }
+    }
+
+    /// The mode's name, as it is written.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SharedSnapshot => "shared-snapshot",
+            Self::TimeTravel(_) => "time-travel",
+            Self::StandbySnapshot(_) => "standby-snapshot",
+            Self::PausedStandby(_) => "paused-standby",
+        }
+    }
+}
+
+/// Position in the WAL up to which a standby had replayed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Position {
+    /// End of the last record that was replayed.
+    pub replay_lsn: String,
+}
+
+/// Positions in the WAL around the snapshot of a standby, which sees commits in the order of the WAL.
+///
+/// `pg_current_snapshot()` lists no transaction in progress on a standby, so its text does not determine what it sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Replay {
+    /// Replayed before the snapshot was taken: every commit up to here is visible.
+    pub from: String,
+    /// Replayed after it was taken: no commit is visible that is later than the record that begins here.
+    pub to: String,
 }
 
 /// Data for reading a snapshot again in a physical copy.

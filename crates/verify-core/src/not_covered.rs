@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::check::Check;
 use crate::compare::ComparisonDraft;
-use crate::database::NOT_POPULATED;
+use crate::database::{NOT_POPULATED, UNLOGGED_IN_RECOVERY};
 use crate::definition::Definitions;
 use crate::finding::{Severity, Verdict};
 use crate::invariant::Outcome;
@@ -142,6 +142,8 @@ impl Manifest {
                 Content::Rewritten(reason) if entry.table.kind == TableKind::MaterializedView => {
                     (Severity::Notice, reason)
                 }
+                // A standby has none of its rows, and neither has a copy of it.
+                Content::Unreadable(reason) if reason == UNLOGGED_IN_RECOVERY => (Severity::Notice, reason),
                 Content::Rewritten(reason) | Content::Unreadable(reason) => (Severity::Inconclusive, reason),
             };
             Some((severity, NotCovered::new(Check::Rows, entry.name(), reason)))
@@ -149,7 +151,9 @@ impl Manifest {
         let sequences = self.sequences.iter().filter_map(|sequence| {
             let unread = sequence.earliest.is_none() || sequence.latest.is_none();
             let reason = sequence.unreadable.as_deref().unwrap_or("its value could not be read");
-            unread.then(|| NotCovered::new(Check::Sequences, &sequence.name, reason))
+            let severity =
+                if reason == UNLOGGED_IN_RECOVERY { Severity::Notice } else { Severity::Inconclusive };
+            unread.then(|| (severity, NotCovered::new(Check::Sequences, &sequence.name, reason)))
         });
         let invariants = self.invariants.iter().filter_map(|evaluated| match &evaluated.outcome {
             Outcome::Result(_) => None,
@@ -170,7 +174,7 @@ impl Manifest {
         let definitions = unread.chain(all_unread);
         let empty = !self.tables.iter().any(TableEntry::is_measured);
         let nothing = NotCovered::new(Check::Rows, "tables", "no table of the database was measured");
-        let others = sequences.chain(invariants).chain(empty.then_some(nothing));
-        tables.chain(definitions).chain(others.map(|gap| (Severity::Inconclusive, gap)))
+        let others = invariants.chain(empty.then_some(nothing));
+        tables.chain(definitions).chain(sequences).chain(others.map(|gap| (Severity::Inconclusive, gap)))
     }
 }

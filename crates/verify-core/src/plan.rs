@@ -20,6 +20,9 @@ pub enum Mode {
     /// Additionally an open transaction keeps every row version of the snapshot until a physical copy
     /// is cut, so that the copy can be read as of the snapshot.
     TimeTravel,
+    /// The snapshot of a standby whose replay the caller has paused ([`crate::postgres::PausedReplay`]) until a physical
+    /// copy is complete.
+    PausedStandby,
 }
 
 /// A whole order to measure a database.

@@ -29,6 +29,11 @@ pub fn capture_around(
 ) -> Result<(BackupRecord, Vec<Vec<u8>>)> {
     let started_at = Timestamp::now();
     let survey = Survey::of(databases)?;
+    if survey.is_standby {
+        bail!(
+            "failed to prepare a volume snapshot: the server is a standby; name its primary, or use a base backup"
+        );
+    }
     if let Some(tablespace) = survey.tablespaces.first() {
         bail!(
             "failed to prepare a volume snapshot: the server has a tablespace in {}, outside its data directory, and \

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use verify_core::database::Snapshot;
 use verify_core::manifest::{Consistency, Manifest};
 use verify_core::plan::{Mode, Plan};
-use verify_core::postgres::{Postgres, PostgresSnapshot, Settings, Type};
+use verify_core::postgres::{PausedReplay, Postgres, PostgresSnapshot, Settings, Type};
 
 use super::concurrent::copy_and_capture;
 use super::program::{Ended, Program};
@@ -35,7 +35,7 @@ pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -
     })
 }
 
-/// Captures the databases while `copy` runs, which gets the function that asks whether to stop; the row versions of the manifests
+/// Captures the databases while `copy` runs: under time travel, or of a standby while its replay is paused. `copy` gets the function that asks whether to stop; the row versions of the manifests
 /// are kept until it is done.
 pub(super) fn hold(
     survey: &Survey,
@@ -43,15 +43,24 @@ pub(super) fn hold(
     watch: &Watch<'_>,
     copy: impl FnOnce(&dyn Fn() -> bool) -> Result<()>,
 ) -> Result<Vec<Captured>> {
-    let plan = plan.clone().with_mode(Mode::TimeTravel);
+    let on_event = |event| watch.event(event);
+    let pause = || PausedReplay::begin(&survey.databases[0], plan.limits, &on_event);
+    // Resumed when it is dropped, hence after the snapshots.
+    let paused = survey.is_standby.then(pause).transpose()?;
+    let mode = if paused.is_some() { Mode::PausedStandby } else { Mode::TimeTravel };
+    let plan = plan.clone().with_mode(mode);
     let mut snapshots: Vec<PostgresSnapshot> = Vec::new();
     for database in &survey.databases {
         watch.step(&format!("taking a snapshot of {}", database.describe()))?;
         let anchors: Vec<u64> = snapshots.iter().filter_map(anchor).collect();
-        let on_event = |event| watch.event(event);
-        snapshots.push(Postgres::new(database.clone()).begin_beside(&plan, &anchors, &on_event)?);
+        let source = Postgres::new(database.clone()).or_standby();
+        snapshots.push(source.begin_beside(&plan, &anchors, &on_event)?);
     }
     let manifests = copy_and_capture(&survey.databases[0], &snapshots, &plan, watch, copy)?;
+    if let Some(paused) = paused {
+        watch.step("resuming the standby's replay")?;
+        paused.end()?;
+    }
     let mut captured = Vec::new();
     for ((snapshot, manifest), database) in snapshots.iter().zip(manifests).zip(&survey.databases) {
         let unproven = anchor(snapshot).map(|xid| ended_early(database, xid)).transpose()?.flatten();
@@ -104,7 +113,7 @@ fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
 fn anchor(snapshot: &PostgresSnapshot) -> Option<u64> {
     match &snapshot.origin().consistency {
         Consistency::TimeTravel(anchor) => Some(anchor.xid),
-        Consistency::SharedSnapshot => None,
+        _ => None,
     }
 }
 

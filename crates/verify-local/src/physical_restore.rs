@@ -7,7 +7,7 @@ use verify_core::ErrorKind;
 use verify_core::compare::Comparison;
 use verify_core::finding::{Code, Finding};
 use verify_core::heartbeat::Pulse;
-use verify_core::manifest::Manifest;
+use verify_core::manifest::{Consistency, Manifest};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
@@ -101,8 +101,19 @@ fn prepare(
     if tablespaces.join(TABLESPACES).exists() {
         give_to_server_user(&tablespaces.join(TABLESPACES))?;
     }
-    let options = sanitize::start_options(scratch.path(), &backup.record.server, watch.asked);
+    let mut options = sanitize::start_options(scratch.path(), &backup.record.server, watch.asked);
+    if let Some(position) = backup.manifests.iter().find_map(paused_at) {
+        options = sanitize::stop_at(options, position);
+    }
     Ok((files, StartOptions { timeout: RECOVERY_TIMEOUT, ..options }))
+}
+
+/// Position at which the standby was paused that a manifest was captured of.
+fn paused_at(manifest: &Manifest) -> Option<&str> {
+    match &manifest.header.consistency {
+        Consistency::PausedStandby(position) => Some(&position.replay_lsn),
+        _ => None,
+    }
 }
 
 fn bring_up(

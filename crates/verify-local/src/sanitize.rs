@@ -82,6 +82,15 @@ pub(super) fn start_options(directory: &Path, server: &ServerRecord, asked: fn()
     own.chain(fixed).fold(options, |options, (name, value)| options.set(name, value))
 }
 
+/// The same for a copy that is to be recovered up to a position alone: what is received later than it was replayed is in a base backup too.
+pub(super) fn stop_at(options: StartOptions, lsn: &str) -> StartOptions {
+    // Behind the others, since an empty one forgets the target.
+    options
+        .set("recovery_target_lsn", lsn)
+        .set("recovery_target_inclusive", "off")
+        .set("recovery_target_action", "pause")
+}
+
 /// Reason why a copy will never accept queries, once it only looks for WAL that does not exist.
 fn in_vain(data: &Path, log: &Path) -> Option<String> {
     let looked_for = fs::read_to_string(data.join(LOOKED_FOR)).ok()?;

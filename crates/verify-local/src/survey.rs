@@ -16,7 +16,8 @@ const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 /// The clock is read so often; the quickest answer is the surest.
 const CLOCK_READINGS: u32 = 5;
 
-/// Version, system identifier, recovery, whether the role may replicate, `wal_level`, `max_wal_senders`, a superuser.
+/// Version, system identifier, recovery, whether the role may replicate, `wal_level`, `max_wal_senders`, a superuser, the database, the
+/// start of the server, which distinguishes it from its standbys, and whether the role may pause a standby's replay.
 const SERVER: &str = "SELECT pg_catalog.current_setting('server_version'), \
     pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000, \
     CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
@@ -25,7 +26,9 @@ const SERVER: &str = "SELECT pg_catalog.current_setting('server_version'), \
     (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user), \
     pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_wal_senders'), \
     (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolsuper AND r.rolcanlogin ORDER BY r.oid LIMIT 1), \
-    pg_catalog.current_database()";
+    pg_catalog.current_database(), pg_catalog.pg_postmaster_start_time()::pg_catalog.text, \
+    pg_catalog.has_function_privilege('pg_catalog.pg_wal_replay_pause()', 'EXECUTE') \
+      AND pg_catalog.has_function_privilege('pg_catalog.pg_wal_replay_resume()', 'EXECUTE')";
 
 /// A standby does not start with less than its primary had of the first five; without the sixth a copy forgets
 /// when its last transaction committed.
@@ -61,6 +64,8 @@ pub(super) struct Survey {
     /// Each narrowed to the host that answered.
     pub(super) databases: Vec<Settings>,
     pub(super) server: ServerRecord,
+    /// True if the server is a standby.
+    pub(super) is_standby: bool,
     pub(super) tablespaces: Vec<Tablespace>,
     /// Reason why no physical backup is possible.
     not_physical: Option<String>,
@@ -88,10 +93,10 @@ impl Survey {
         }
         let rows = session.query(SERVER)?;
         let row = first(&rows)?;
-        if row.text(3)? == "t" {
-            bail!("failed to back up {}: the server is a standby; back up its primary", one.describe());
-        }
-        let identity = row.get(2).unwrap_or_default().to_owned();
+        let server_of = |row: &Row| -> Result<(String, String)> {
+            Ok((row.get(2).unwrap_or_default().to_owned(), row.text(9)?.to_owned()))
+        };
+        let identity = server_of(row)?;
         let mut names = vec![row.text(8)?.to_owned()];
         let mut narrowed = vec![named(session.settings(), &names[0])];
         let mut extensions = extensions(&mut session)?;
@@ -99,7 +104,7 @@ impl Survey {
             let mut there = connect(other)?;
             let theirs = there.query(SERVER)?;
             let theirs = first(&theirs)?;
-            if theirs.get(2).unwrap_or_default() != identity {
+            if server_of(theirs)? != identity {
                 bail!(
                     "failed to back up {} with {}: they are on different servers; back up each separately",
                     other.describe(),
@@ -127,7 +132,8 @@ impl Survey {
         let tablespace =
             |row: &Row| Ok(Tablespace { oid: number(row, 0)?, location: row.text(1)?.to_owned() });
         let tablespaces = tablespaces.iter().map(tablespace).collect::<Result<_>>()?;
-        Ok(Self { databases: narrowed, server, tablespaces, not_physical })
+        let is_standby = row.text(3)? == "t";
+        Ok(Self { databases: narrowed, server, is_standby, tablespaces, not_physical })
     }
 
     /// The method that is asked for; unless one is, physical where the role and the server allow it.
@@ -146,7 +152,12 @@ impl Survey {
 }
 
 fn not_physical(row: &Row) -> Result<Option<String>> {
-    Ok(if row.text(4)? != "t" {
+    Ok(if row.text(3)? == "t" && row.text(10)? != "t" {
+        let functions = "pg_wal_replay_pause() and pg_wal_replay_resume()";
+        Some(format!(
+            "the server is a standby, and the role may not execute {functions} (GRANT EXECUTE ON FUNCTION …)"
+        ))
+    } else if row.text(4)? != "t" {
         Some("the role has no REPLICATION attribute".to_owned())
     } else if row.text(5)? == "minimal" {
         Some("wal_level is minimal".to_owned())

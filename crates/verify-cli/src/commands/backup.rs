@@ -23,7 +23,9 @@ use verify_drill::provider::BackupRequest;
 /// Back up databases, with manifests of the same snapshot
 ///
 /// On this machine, a physical backup copies the whole server with pg_basebackup, while one open transaction per database
-/// keeps the manifest's row versions; the role needs REPLICATION and SELECT. A logical backup dumps each database under
+/// keeps the manifest's row versions; the role needs REPLICATION and SELECT. If the server is a standby, its replay is paused
+/// instead until the copy is complete, and resumed by the server also if this program is killed; the role needs EXECUTE on
+/// pg_wal_replay_pause() and pg_wal_replay_resume(). A logical backup dumps each database under
 /// the snapshot of its manifest; the role needs SELECT.
 ///
 /// In Kubernetes, Velero makes the copy: a CSI snapshot of the primary's volume (csi; csi-move moves its data to the
@@ -44,6 +46,10 @@ pub(crate) struct Backup {
     /// Method of the copy [default: physical if role and server allow it, else logical; csi with Velero]
     #[arg(long, value_name = "METHOD", value_parser = providers::methods())]
     method: Option<String>,
+    /// Back up a standby if one can be found: among the hosts of DB (as target_session_attrs=prefer-standby does), else
+    /// among those that stream from it and listen at its port; else DB itself. A physical backup pauses the standby's replay
+    #[arg(long)]
+    prefer_standby: bool,
     /// Hash function for rows
     #[arg(long, value_enum, default_value = "blake3")]
     hash: Hash,
@@ -89,8 +95,19 @@ fn dated(pattern: &str, now: Timestamp) -> Result<BackupName, String> {
 impl Backup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
-        let Self { name, provider, method, hash, store, effort, wait, basebackup_claim, cluster, databases } =
-            self;
+        let Self {
+            name,
+            provider,
+            method,
+            prefer_standby,
+            hash,
+            store,
+            effort,
+            wait,
+            basebackup_claim,
+            cluster,
+            databases,
+        } = self;
         let provider = providers::choose(provider.as_deref(), method.as_deref(), &config)?;
         let basebackup_claim = basebackup_claim.as_deref();
         let options = Options {
@@ -98,6 +115,7 @@ impl Backup {
             store: &store,
             cluster: &cluster,
             databases: Some(&databases),
+            prefer_standby,
             basebackup_claim,
         };
         let provider = (provider.open)(&options)?;

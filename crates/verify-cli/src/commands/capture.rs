@@ -18,7 +18,8 @@ use verify_drill::store::Existing;
 ///
 /// Reads every row of every table once, under one snapshot, and writes what `verify` needs later, without the database:
 /// a digest of each table, a sketch that identifies lost rows, sequences, and the invariants of the
-/// configuration. Nothing is written to the database.
+/// configuration. Nothing is written to the database, which may be a standby: what its recovery cancels is read again, up to
+/// five times in all, under a new snapshot.
 ///
 /// The file is written atomically, and readable by its owner only. A table that cannot be read is listed in it with
 /// the reason; the exit status is then 3, or 1 if the server found its data damaged.
@@ -34,6 +35,10 @@ pub(crate) struct Capture {
     /// Replace an existing manifest; it may be the only evidence of an older backup
     #[arg(long)]
     force: bool,
+    /// Read from a standby if one can be found: among the hosts of DB (as target_session_attrs=prefer-standby does), else
+    /// among those that stream from it and listen at its port; else from DB itself
+    #[arg(long)]
+    prefer_standby: bool,
     /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
@@ -50,15 +55,17 @@ EXAMPLES:
 
 impl Capture {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { database, path, force, hash, effort } = self;
+        let Self { database, path, force, prefer_standby, hash, effort } = self;
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
+        let target = if prefer_standby { target.preferring_standby()? } else { target };
         let plan = effort.plan(&config, hash.into());
         let draft =
             store::draft(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
         let progress = globals.terminal().progress("capturing");
-        let manifest = capture::capture(&target.database(), &plan, &|event| progress.take(event))
-            .with_context(|| format!("failed to capture {}", target.place))?;
+        let manifest =
+            capture::capture(&target.database().or_standby(), &plan, &|event| progress.take(event))
+                .with_context(|| format!("failed to capture {}", target.place))?;
         drop(progress);
         draft.keep(&mut |to| Ok(manifest.write(to)?))?;
         let summary = Summary::new(&manifest, &path);

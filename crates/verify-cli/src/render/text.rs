@@ -241,8 +241,11 @@ pub(super) fn database(source: &Source, style: &Style) -> String {
 /// `2026-11-21T03:00:00Z, snapshot 740:740:, consistency shared-snapshot`.
 pub(super) fn captured(instant: &Instant) -> String {
     let mode = match &instant.consistency {
-        Consistency::SharedSnapshot => "shared-snapshot",
-        Consistency::TimeTravel(_) => "time-travel",
+        Consistency::StandbySnapshot(replay) => {
+            format!("standby-snapshot between {} and {}", replay.from, replay.to)
+        }
+        Consistency::PausedStandby(position) => format!("paused-standby at {}", position.replay_lsn),
+        consistency => consistency.name().to_owned(),
     };
     let snapshot = verify_core::table::shown_text(&instant.snapshot);
     format!("{}, snapshot {snapshot}, consistency {mode}", instant.captured_at)

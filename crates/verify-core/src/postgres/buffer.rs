@@ -237,7 +237,13 @@ impl ReadBuffer {
             match self.stream.write(left) {
                 Ok(0) => return Err(self.fail(doing, io::ErrorKind::WriteZero.into())),
                 Ok(written) => left = &left[written..],
-                Err(error) => self.go_on_after(error, doing)?,
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::BrokenPipe {
+                        // What the server said before it hung up is still there to be read.
+                        let _ = self.fill();
+                    }
+                    self.go_on_after(error, doing)?;
+                }
             }
         }
         while let Err(error) = self.stream.flush() {

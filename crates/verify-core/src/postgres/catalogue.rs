@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::rows::Row;
 use super::statements;
 use super::types::Types;
-use crate::database::{Found, NOT_POPULATED};
+use crate::database::{Found, NOT_POPULATED, UNLOGGED_IN_RECOVERY};
 use crate::error::Result;
 use crate::table::{Column, Key, KeySource, PartitionLevel, PartitionStrategy, Table, TableKind, TableName};
 
@@ -73,7 +73,7 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     } else if !row.flag(9)? {
         Some(NOT_POPULATED.to_owned())
     } else if unlogged && reading.in_recovery {
-        Some("unlogged tables do not exist during recovery".to_owned())
+        Some(UNLOGGED_IN_RECOVERY.to_owned())
     } else {
         None
     };

@@ -26,6 +26,8 @@ pub(super) struct CopyReader {
     exported: String,
     /// The snapshot that it reads.
     snapshot: String,
+    /// True on a standby, whose recovery may end the session that exported the snapshot.
+    in_recovery: bool,
     /// Tables read in the current transaction.
     tables: usize,
 }
@@ -38,9 +40,14 @@ enum Answer {
 }
 
 impl CopyReader {
-    pub(super) fn new(connection: Connection, exported: &str, snapshot: &str) -> Result<Self> {
-        let mut reader =
-            Self { connection, exported: exported.to_owned(), snapshot: snapshot.to_owned(), tables: 0 };
+    pub(super) fn new(
+        connection: Connection,
+        exported: &str,
+        snapshot: &str,
+        in_recovery: bool,
+    ) -> Result<Self> {
+        let (exported, snapshot) = (exported.to_owned(), snapshot.to_owned());
+        let mut reader = Self { connection, exported, snapshot, in_recovery, tables: 0 };
         reader.begin()?;
         Ok(reader)
     }
@@ -50,6 +57,7 @@ impl CopyReader {
         let import = statements::import(&self.exported);
         let begun = self.connection.begin_transaction(&format!("{}; {import}", statements::BEGIN));
         begun
+            .map_err(|error| if self.in_recovery { or_conflict(error) } else { error })
             .and_then(|_| self.check_snapshot())
             .map_err(|error| error.while_doing("share the snapshot with another connection"))
     }
@@ -259,7 +267,20 @@ fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("read rows: the server sent {what} malformed"))
 }
 
-/// Reason why a table cannot be read, as opposed to a connection that ended.
+/// The error of importing a snapshot on a standby: without the file of the snapshot, recovery ended the session that held it.
+pub(super) fn or_conflict(error: Error) -> Error {
+    match error.sqlstate() {
+        // Before PostgreSQL 17, and since.
+        Some("22023" | "42704") => {
+            let conflict = ErrorKind::Server { sqlstate: "40001".to_owned() };
+            let text = "the session that held the snapshot was ended, as it is by a conflict with recovery";
+            Error::with_source(conflict, text, error)
+        }
+        _ => error,
+    }
+}
+
+/// Reason why a table cannot be read, as opposed to a connection that ended or a snapshot that is lost.
 pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
     let reason = error.to_string();
     match error.sqlstate() {
@@ -268,6 +289,10 @@ pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
             ErrorKind::Connection,
             format!("go on reading: the server ended the session ({reason})"),
         )),
+        // A read-only transaction gets these on a standby alone, where its snapshot is lost with them.
+        Some(state @ ("40001" | "40P01")) => {
+            Err(Error::new(ErrorKind::Server { sqlstate: state.to_owned() }, reason))
+        }
         Some("42P01" | "3F000") => {
             Ok(Obstacle::Dropped(format!("it was dropped or renamed meanwhile ({reason})")))
         }

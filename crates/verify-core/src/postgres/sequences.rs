@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::rows::Row;
 use super::savepoint::guarded;
 use super::statements;
+use crate::database::UNLOGGED_IN_RECOVERY;
 use crate::error::Result;
 use crate::sequence::{OwnedBy, Sequence, SequenceValue};
 use crate::table::{TableName, shown_identifier};
@@ -87,9 +88,7 @@ fn unreadable(row: &Row, name: &TableName, in_recovery: bool) -> Result<Option<S
         (_, Some("f")) => {
             Some(format!("role {role} may not read it: GRANT SELECT ON SEQUENCE {name} TO {role}"))
         }
-        _ if in_recovery && row.flag(9)? => {
-            Some("unlogged sequences do not exist during recovery".to_owned())
-        }
+        _ if in_recovery && row.flag(9)? => Some(UNLOGGED_IN_RECOVERY.to_owned()),
         _ => None,
     })
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use jiff::Timestamp;
+
 use super::anchor::{AnchorSession, Instant};
 use super::catalogue::{self, Reading, Relation};
 use super::connection::Connection;
@@ -13,8 +15,8 @@ use super::snapshot::{PostgresSnapshot, open, unzip};
 use super::{sequences, statements};
 use crate::database::{Database, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::OnEvent;
-use crate::manifest::{Anchor, Consistency, Origin, Source};
+use crate::event::{self, Event, OnEvent};
+use crate::manifest::{Anchor, Consistency, Origin, Position, Replay, Source};
 use crate::plan::{Mode, Plan};
 use crate::table::{TableKind, TableName};
 
@@ -25,10 +27,12 @@ const LOCK_ATTEMPTS_MAX: usize = 10;
 /// Maximum number of snapshots that are discarded because one of their transactions ended during the check.
 const ANCHORED_ATTEMPTS_MAX: usize = 200;
 
-/// A database on a server that accepts writes.
+/// A database on a server that accepts writes, or on a standby where that is allowed.
 #[derive(Clone, Debug)]
 pub struct Postgres {
     settings: Settings,
+    /// True if the server may be a standby.
+    standby: bool,
 }
 
 /// Identity and settings that a server reports.
@@ -46,14 +50,21 @@ pub(super) struct Identity {
 impl Postgres {
     /// The database that the settings lead to.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, standby: false }
+    }
+
+    /// The same as a source that may be a standby: what it shows is a state of its primary, and a restore that has not ended
+    /// must not be taken for one.
+    #[must_use]
+    pub fn or_standby(self) -> Self {
+        Self { standby: true, ..self }
     }
 
     /// Fixes an instant, under locks that keep its tables from being truncated or rewritten.
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, is older than PostgreSQL 13 or a standby, or, for
+    /// If the server cannot be reached, is older than PostgreSQL 13 or a standby that is not allowed, or, for
     /// [`Mode::TimeTravel`], if transactions older than the capture do not end in time.
     pub fn begin(&self, plan: &Plan, on_event: OnEvent<'_>) -> Result<PostgresSnapshot> {
         self.begin_beside(plan, &[], on_event)
@@ -73,12 +84,23 @@ impl Postgres {
     ) -> Result<PostgresSnapshot> {
         let mut control = open(&self.settings, plan.limits)?;
         let identity = Identity::read(&mut control)?;
-        identity.check_primary(&self.settings)?;
+        if !self.standby {
+            identity.check_primary(&self.settings)?;
+        }
         // From here on every session meets the host that this one reached.
         let settings = control.settings().clone();
         let fixed = match plan.mode {
+            Mode::SharedSnapshot if identity.in_recovery => {
+                let watch = open(&settings, plan.limits)?;
+                Fixed::of_standby(&mut control, watch, &identity, on_event)?
+            }
             Mode::SharedSnapshot => Fixed::shared(&mut control, &identity)?,
+            Mode::PausedStandby => {
+                let watch = open(&settings, plan.limits)?;
+                Fixed::paused(&mut control, watch, &identity)?
+            }
             Mode::TimeTravel => {
+                identity.check_anchor(&self.settings)?;
                 identity.check_physical(&self.settings)?;
                 let anchor = AnchorSession::begin(&settings, plan.limits, anchors, on_event)?;
                 Fixed::anchored(&mut control, &identity, anchor)?
@@ -86,7 +108,7 @@ impl Postgres {
         };
         let Fixed { instant, consistency, locked, held } = fixed;
         // Sequences are under no snapshot: their range begins here.
-        let sequences = sequences::read(&mut control, false)?;
+        let sequences = sequences::read(&mut control, identity.in_recovery)?;
         let mut relations = read_relations(&mut control, &identity)?;
         for relation in &mut relations {
             let reason = locked.refused.iter().find(|(name, _)| *name == relation.found.table.name);
@@ -106,7 +128,7 @@ impl Postgres {
             tables,
             sequences,
             limits: plan.limits,
-            in_recovery: false,
+            in_recovery: identity.in_recovery,
             deviation: None,
             _held: held,
         })
@@ -128,6 +150,47 @@ impl Fixed {
         Ok(Self { instant, consistency: Consistency::SharedSnapshot, locked, held: None })
     }
 
+    /// The snapshot of a standby, between two positions of its replay that `watch` reads.
+    fn of_standby(
+        control: &mut Connection,
+        mut watch: Connection,
+        identity: &Identity,
+        on_event: OnEvent<'_>,
+    ) -> Result<Self> {
+        let locked = lock(control, identity)?;
+        let before = Replayed::read(&mut watch)?;
+        let instant = Instant::fix(control)?;
+        let after = Replayed::read(&mut watch)?;
+        let message = format!(
+            "the server is a standby, which had replayed to {}: it can keep no row versions for a copy of files, so this \
+             manifest verifies a dump under its snapshot. A base backup of a standby (`backup --method physical`) pauses \
+             its replay",
+            before.lsn
+        );
+        event::send(on_event, Event::Notice { message })?;
+        let captured_at = instant.captured_at.min(before.shows_all_until);
+        let consistency = Consistency::StandbySnapshot(Replay { from: before.lsn, to: after.lsn });
+        Ok(Self { instant: Instant { captured_at, ..instant }, consistency, locked, held: None })
+    }
+
+    /// The snapshot of a standby that replays nothing.
+    fn paused(control: &mut Connection, mut watch: Connection, identity: &Identity) -> Result<Self> {
+        let refuse =
+            |what: String| Error::new(ErrorKind::Unsuitable, format!("capture a paused standby: {what}"));
+        if !first(&watch.query(statements::PAUSE_REQUESTED)?)?.flag(0)? {
+            return Err(refuse("the server is not a standby whose replay is paused".to_owned()));
+        }
+        let before = Replayed::read(&mut watch)?;
+        let locked = lock(control, identity)?;
+        let instant = Instant::fix(control)?;
+        if instant.lsn != before.lsn {
+            return Err(refuse(format!("it replayed from {} to {}", before.lsn, instant.lsn)));
+        }
+        let captured_at = instant.captured_at.min(before.shows_all_until);
+        let consistency = Consistency::PausedStandby(Position { replay_lsn: before.lsn });
+        Ok(Self { instant: Instant { captured_at, ..instant }, consistency, locked, held: None })
+    }
+
     /// Tries until the sub-transactions of a snapshot can be determined.
     fn anchored(control: &mut Connection, identity: &Identity, mut anchor: AnchorSession) -> Result<Self> {
         for _ in 0..ANCHORED_ATTEMPTS_MAX {
@@ -146,6 +209,21 @@ impl Fixed {
             ErrorKind::Unsuitable,
             "capture for a physical copy: transactions end too fast to determine their sub-transactions; try again",
         ))
+    }
+}
+
+/// Progress of a standby's replay.
+pub(super) struct Replayed {
+    pub lsn: String,
+    /// By the clock of the primary, unless the standby has replayed nothing.
+    pub shows_all_until: Timestamp,
+}
+
+impl Replayed {
+    pub(super) fn read(watch: &mut Connection) -> Result<Self> {
+        let rows = watch.query(statements::REPLAYED)?;
+        let row = first(&rows)?;
+        Ok(Self { lsn: row.text(0)?.to_owned(), shows_all_until: timestamp(row, 1)? })
     }
 }
 
@@ -210,6 +288,21 @@ impl Identity {
                 ),
             )
             .with_hint("name the primary; after a restore, wait until pg_is_in_recovery() is false"));
+        }
+        Ok(())
+    }
+
+    fn check_anchor(&self, settings: &Settings) -> Result<()> {
+        if self.in_recovery {
+            return Err(Error::new(
+                ErrorKind::Unsuitable,
+                format!(
+                    "capture {} for a physical copy: the server is a standby, which assigns no transaction id that would \
+                     keep row versions",
+                    settings.describe()
+                ),
+            )
+            .with_hint("name the primary, or have the standby's replay paused (Mode::PausedStandby)"));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Connection settings: a connection string and the environment, made complete and valid.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -169,6 +170,18 @@ impl Settings {
     /// The same settings for one of the hosts only.
     pub(super) fn with_host(&self, host: &Host) -> Self {
         Self { hosts: vec![host.clone()], ..self.clone() }
+    }
+
+    /// The same settings for servers of this kind alone.
+    pub(super) fn with_target(&self, target: Target) -> Self {
+        Self { target, ..self.clone() }
+    }
+
+    /// The same settings for the server at another address, with the port of the first host.
+    pub(super) fn with_address(&self, address: IpAddr) -> Self {
+        let port = self.hosts.first().map_or(0, |host| host.port);
+        let host = Host { name: address.to_string(), address: Some(address), port };
+        self.with_host(&host)
     }
 
     /// The name of the database.

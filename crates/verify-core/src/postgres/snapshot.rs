@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::catalogue::Relation;
 use super::connection::Connection;
-use super::reader::{CoordinatorReader, CopyReader};
+use super::reader::{CoordinatorReader, CopyReader, or_conflict};
 use super::savepoint::guarded;
 use super::session::SessionOptions;
 use super::settings::Settings;
@@ -55,6 +55,7 @@ impl PostgresSnapshot {
             .and_then(|mut connection| {
                 definitions::read(&mut connection, self.origin.source.server_version, extent, exported)
             })
+            .map_err(|error| if self.in_recovery { or_conflict(error) } else { error })
             .map_err(|error| error.while_doing("read the definitions"))
     }
 
@@ -156,7 +157,12 @@ impl Snapshot for PostgresSnapshot {
         let settings = self.control().settings().clone();
         let lock_timeout_ms = self.limits.lock_timeout_ms.min(READER_LOCK_TIMEOUT_MS);
         let limits = Limits { lock_timeout_ms, ..self.limits };
-        Ok(Box::new(CopyReader::new(open(&settings, limits)?, &self.exported, &self.origin.snapshot)?))
+        Ok(Box::new(CopyReader::new(
+            open(&settings, limits)?,
+            &self.exported,
+            &self.origin.snapshot,
+            self.in_recovery,
+        )?))
     }
 
     fn coordinator(&self) -> Box<dyn Reader + '_> {

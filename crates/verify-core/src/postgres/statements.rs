@@ -16,6 +16,9 @@ pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_ver
     (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
+/// `server_version_num`.
+pub(super) const VERSION: &str = "SELECT pg_catalog.current_setting('server_version_num')";
+
 /// Selects whether a server is in recovery, if it does not report that by itself (before PostgreSQL 14).
 pub(super) const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
@@ -164,6 +167,79 @@ pub(super) const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_cata
     CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
          ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
     (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::pg_catalog.int8";
+
+/// The position up to which a standby has replayed, and a time up to which it shows all commits, in microseconds since 1970: that of the last
+/// commit that it replayed, else of the checkpoint that it started from, else now.
+pub(super) const REPLAYED: &str = "SELECT pg_catalog.pg_last_wal_replay_lsn(), \
+    (extract(epoch FROM coalesce(pg_catalog.pg_last_xact_replay_timestamp(), \
+      CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE') \
+           THEN (SELECT c.checkpoint_time FROM pg_catalog.pg_control_checkpoint() c) END, \
+      pg_catalog.statement_timestamp())) * 1000000)::pg_catalog.int8";
+
+/// Whether the server is in recovery, whether its replay is to pause already, and whether a setting that a standby can see makes commits wait
+/// for its replay: its own, which may be the primary's too, or one of a role or database.
+pub(super) const PAUSABLE: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+    CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_is_wal_replay_paused() ELSE false END, \
+    pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'remote_apply' \
+      OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s \
+        WHERE 'synchronous_commit=remote_apply' OPERATOR(pg_catalog.=) ANY (s.setconfig))";
+
+/// Whether the replay is to pause.
+pub(super) const PAUSE_REQUESTED: &str = "SELECT pg_catalog.pg_is_in_recovery() \
+    AND pg_catalog.pg_is_wal_replay_paused()";
+
+/// Whether the startup process rests between two records, before the next of which it sees that it is to pause. From PostgreSQL 14 on it
+/// confirms that itself; before, it is seen in one of the waits that it makes only there.
+pub(super) fn replay_rests(server_version: u32) -> &'static str {
+    if server_version >= 140_000 {
+        "SELECT pg_catalog.pg_get_wal_replay_pause_state() OPERATOR(pg_catalog.=) 'paused'"
+    } else {
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup' \
+           AND a.wait_event IN ('RecoveryPause', 'RecoveryWalStream', 'RecoveryRetrieveRetryInterval', 'RecoveryApplyDelay'))"
+    }
+}
+
+pub(super) const PAUSE_REPLAY: &str = "SELECT pg_catalog.pg_wal_replay_pause()";
+
+pub(super) const RESUME_REPLAY: &str = "SELECT pg_catalog.pg_wal_replay_resume()";
+
+/// Resumes the replay once the session that holds the advisory lock `$1`, `$2` has ended.
+pub(super) const RESUME_REPLAY_AFTER: &str = "WITH ended AS MATERIALIZED (SELECT pg_catalog.pg_advisory_lock($1, $2)) \
+    SELECT pg_catalog.pg_wal_replay_resume() FROM ended \
+    WHERE pg_catalog.pg_is_in_recovery()";
+
+pub(super) const ADVISORY_LOCK: &str = "SELECT pg_catalog.pg_advisory_lock($1, $2)";
+
+/// Whether the process `$1` waits for an advisory lock.
+pub(super) const WAITS_FOR_LOCK: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l \
+    WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND NOT l.granted AND l.pid OPERATOR(pg_catalog.=) $1)";
+
+/// Has the server end an idle session within half a minute of the loss of its client's machine.
+pub(super) const NOTICE_LOST_CLIENT: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+    SET tcp_keepalives_count = 4";
+
+/// Keeps a session that waits for a lock on servers that would end it without its client, or for its long wait.
+pub(super) const OUTLIVE_CLIENT: &str = "SELECT pg_catalog.set_config(s.name, '0', false) FROM pg_catalog.pg_settings s \
+    WHERE s.name IN ('client_connection_check_interval', 'lock_timeout', 'statement_timeout', 'transaction_timeout')";
+
+/// Whether a standby has replayed to before the position `$1`, given as text, or beyond it; and whether its startup process rests.
+pub(super) const STANDS_AT: &str = "SELECT e.lsn OPERATOR(pg_catalog.<) $1::pg_catalog.pg_lsn, \
+    e.lsn OPERATOR(pg_catalog.>) $1::pg_catalog.pg_lsn, e.lsn::pg_catalog.text, \
+    EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.backend_type OPERATOR(pg_catalog.=) 'startup' \
+      AND a.wait_event IN ('RecoveryPause', 'RecoveryRetrieveRetryInterval')) \
+    FROM (SELECT pg_catalog.pg_last_wal_replay_lsn() AS lsn) e";
+
+/// Whether the server is in recovery, and its system identifier where the role may read it.
+pub(super) const STANDBY_OF: &str = "SELECT pg_catalog.pg_is_in_recovery(), \
+    CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+         THEN (SELECT s.system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system() s) END";
+
+/// Addresses of the standbys that stream from this server, first those for which no commit waits. Of a standby on the same
+/// machine's socket there is none, nor where the role may not see it.
+pub(super) const STANDBYS: &str = "SELECT pg_catalog.host(r.client_addr) FROM pg_catalog.pg_stat_replication r \
+    WHERE r.state OPERATOR(pg_catalog.=) 'streaming' AND r.client_addr IS NOT NULL \
+    GROUP BY 1 ORDER BY pg_catalog.bool_or(r.sync_state OPERATOR(pg_catalog.<>) 'async'), \
+      pg_catalog.max(r.replay_lsn) DESC LIMIT 8";
 
 /// The snapshot of this very moment, outside any transaction.
 pub(super) const CURRENT_SNAPSHOT: &str = "SELECT pg_catalog.pg_current_snapshot()";

@@ -17,7 +17,7 @@ use super::{catalogue, sequences, statements};
 use crate::database::{Database, Deviation, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::{self, Event, OnEvent};
-use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin};
+use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin, Position};
 use crate::plan::Plan;
 
 /// A physical copy of the source, started as a standby without a primary, and the snapshot to read.
@@ -78,8 +78,14 @@ impl TimeTraveller {
         let settings = control.settings().clone();
         let mut holder = open(&settings, plan.limits)?;
         let mut deviation = None;
-        let exported = match self.travel(&mut control, &mut holder, &identity, on_event) {
-            Ok(exported) => Some(exported),
+        let found = match &self.header.consistency {
+            Consistency::PausedStandby(position) => {
+                self.stand(&mut control, &identity, position, on_event).map(|()| None)
+            }
+            _ => self.travel(&mut control, &mut holder, &identity, on_event).map(Some),
+        };
+        let exported = match found {
+            Ok(exported) => exported,
             Err(Refusal::Deviation(found)) => {
                 control = open(&settings, plan.limits)?;
                 control.execute(statements::BEGIN)?;
@@ -92,7 +98,8 @@ impl TimeTraveller {
         if let Some(exported) = exported {
             instant.exported = exported;
         }
-        if deviation.is_none() && instant.snapshot != self.header.snapshot {
+        let travelled = matches!(self.header.consistency, Consistency::TimeTravel(_));
+        if deviation.is_none() && travelled && instant.snapshot != self.header.snapshot {
             deviation = Some(Deviation::Unproven(format!(
                 "the copy shows snapshot {}, not the manifest's {}",
                 instant.snapshot, self.header.snapshot
@@ -121,6 +128,59 @@ impl TimeTraveller {
             deviation,
             _held: Some(Box::new(Mutex::new(holder))),
         })
+    }
+
+    /// Begins a transaction on a copy that has been recovered to exactly the position at which the standby was paused.
+    fn stand(
+        &self,
+        control: &mut Connection,
+        identity: &Identity,
+        position: &Position,
+        on_event: OnEvent<'_>,
+    ) -> std::result::Result<(), Refusal> {
+        self.check_cluster(identity)?;
+        let wanted = &position.replay_lsn;
+        if !identity.in_recovery {
+            return Err(Refusal::unproven(format!(
+                "the copy has left recovery, so it is not known to end at the WAL position {wanted}"
+            )));
+        }
+        for poll in 0..REPLAY_POLLS_MAX {
+            let rows = control.query_with(statements::STANDS_AT, &[(wanted, Type::TEXT)])?;
+            let row = first(&rows)?;
+            let (before, beyond, lsn, rests) = (row.flag(0)?, row.flag(1)?, row.text(2)?, row.flag(3)?);
+            if beyond {
+                return Err(Refusal::unproven(format!(
+                    "the copy has replayed to the WAL position {lsn}, beyond {wanted}, at which the standby was paused; start it with \
+                     recovery_target_lsn = '{wanted}', recovery_target_inclusive = off and recovery_target_action = pause"
+                )));
+            }
+            if rests && before {
+                return Err(Refusal::Deviation(Deviation::Older(format!(
+                    "it ends at the WAL position {lsn}, and the standby was paused at {wanted}"
+                ))));
+            }
+            if rests {
+                return Ok(control.execute(statements::BEGIN)?);
+            }
+            if poll % REPLAY_POLLS_BEFORE_EVENT == REPLAY_POLLS_BEFORE_EVENT - 1 {
+                let reason = format!("the copy has replayed to {lsn} of {wanted}");
+                event::send(on_event, Event::Waiting { reason })?;
+            }
+            std::thread::sleep(REPLAY_POLL);
+        }
+        Err(Refusal::unproven("the copy is still replaying its WAL".to_owned()))
+    }
+
+    /// Checks that the copy is of the manifest's cluster.
+    fn check_cluster(&self, identity: &Identity) -> std::result::Result<(), Refusal> {
+        let (ours, theirs) = (&self.header.source.system_identifier, &identity.source.system_identifier);
+        if ours == theirs {
+            return Ok(());
+        }
+        Err(Refusal::unproven(format!(
+            "the copy is of another cluster: system identifier {theirs}, the manifest's is {ours}"
+        )))
     }
 
     /// Offers the manifest's snapshot from `holder`, imports it into `control`, and gives its name.
@@ -161,13 +221,8 @@ impl TimeTraveller {
         let Consistency::TimeTravel(anchor) = &self.header.consistency else {
             return unproven("the manifest was not captured for a physical copy".to_owned());
         };
-        let (ours, theirs) = (&self.header.source, &identity.source);
-        if ours.system_identifier != theirs.system_identifier {
-            return unproven(format!(
-                "the copy is of another cluster: system identifier {}, the manifest's is {}",
-                theirs.system_identifier, ours.system_identifier
-            ));
-        }
+        let theirs = &identity.source;
+        self.check_cluster(identity)?;
         if let Some(reason) = self.older(control, anchor, identity.in_recovery, on_event)? {
             return Err(Refusal::Deviation(Deviation::Older(reason)));
         }

@@ -78,7 +78,18 @@ impl Wire {
             self.buffer.close();
         }
         self.outstanding = 1;
-        self.buffer.send(&message(b'Q', &[sql, b"\0"].concat()))
+        let sent = self.buffer.send(&message(b'Q', &[sql, b"\0"].concat()));
+        sent.map_err(|error| self.last_word().unwrap_or(error))
+    }
+
+    /// The error with which the server ended the session, where it was read by the time that nothing could be sent any more.
+    fn last_word(&mut self) -> Option<Error> {
+        loop {
+            match self.buffer.header().ok()? {
+                (b'E', length) => return self.buffer.body(length).ok().map(|body| server_error(body)),
+                (_, length) => self.buffer.skip(length).ok()?,
+            }
+        }
     }
 
     /// Reads the rest of the answer to [`Self::query`]. An error of the server in it is the result.
@@ -147,7 +158,7 @@ impl Wire {
             rest = after;
         }
         self.unsent = rest.to_vec();
-        self.buffer.send(&out)
+        self.buffer.send(&out).map_err(|error| self.last_word().unwrap_or(error))
     }
 
     /// Reads the next message for tokio-postgres.

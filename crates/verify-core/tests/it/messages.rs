@@ -361,7 +361,7 @@ const SEQUENCES: [Change; 12] = [
         source.sequences = vec![Sequence { unlogged: true, ..sequence(9) }];
         restored.sequences = vec![Sequence {
             unlogged: true,
-            ..unread(Some("unlogged sequences do not exist during recovery"))
+            ..unread(Some("unlogged, so it does not exist during recovery"))
         }];
         travel(source, restored);
     },

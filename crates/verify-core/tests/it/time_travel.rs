@@ -96,7 +96,7 @@ impl Loaded {
 }
 
 /// A base backup in a directory of its own.
-fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
+pub(crate) fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
     let data = scratch.path().join("copy/data");
     server::create_server_dir(&scratch.path().join("copy"))?;
     let programs = if server.major() >= 16 { 18 } else { 15 };
@@ -114,6 +114,16 @@ fn base_backup(server: &TestServer, scratch: &Scratch) -> Result<PathBuf> {
 
 /// Starts a copy as a standby without a primary.
 fn start_clone(server: &TestServer, scratch: &Scratch, data: &Path) -> Result<Server> {
+    start_clone_with(server, scratch, data, &[])
+}
+
+/// The same with further settings.
+pub(crate) fn start_clone_with(
+    server: &TestServer,
+    scratch: &Scratch,
+    data: &Path,
+    settings: &[(&str, &str)],
+) -> Result<Server> {
     fs::write(data.join("standby.signal"), "")?;
     server::give_to_server_user(&data.join("standby.signal"))?;
     let options = StartOptions::in_directory(&scratch.path().join("copy"));
@@ -126,10 +136,11 @@ fn start_clone(server: &TestServer, scratch: &Scratch, data: &Path) -> Result<Se
         .set("max_prepared_transactions", "5")
         .set("max_locks_per_transaction", "256")
         .set("fsync", "off");
+    let options = settings.iter().fold(options, |options, (name, value)| options.set(name, value));
     Server::start(server.server().installation(), data, &options)
 }
 
-fn travel(clone: &Server, database: &str, manifest: &Manifest) -> Result<Comparison> {
+pub(crate) fn travel(clone: &Server, database: &str, manifest: &Manifest) -> Result<Comparison> {
     let settings = Settings::parse(&clone.conninfo(database), &Environment::default())?;
     Ok(verify(manifest, &TimeTraveller::new(settings, manifest), &Plan::default(), &event::ignore)?)
 }
@@ -138,7 +149,7 @@ fn plan() -> Plan {
     Plan::default().with_mode(Mode::TimeTravel)
 }
 
-fn unproven(comparison: &Comparison) -> Vec<&str> {
+pub(crate) fn unproven(comparison: &Comparison) -> Vec<&str> {
     let findings = comparison.findings().iter().filter(|finding| finding.code() == Code::SnapshotUnproven);
     findings.map(|finding| finding.message.as_str()).collect()
 }
@@ -213,7 +224,7 @@ fn exact_under_load(major: u32) -> Result<()> {
     Ok(())
 }
 
-fn clone_promote(clone: &Server) -> Result<()> {
+pub(crate) fn clone_promote(clone: &Server) -> Result<()> {
     let settings = Settings::parse(&clone.conninfo("postgres"), &Environment::default())?;
     let session = verify_core::postgres::SessionOptions::verification(0, 0);
     let mut connection = verify_core::postgres::Connection::open(&settings, &session)?;
