@@ -13,7 +13,7 @@ use verify_core::compare::Comparison;
 use verify_core::database::Database;
 use verify_core::event::Event;
 use verify_core::finding::Verdict;
-use verify_core::manifest::{Consistency, Manifest};
+use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
@@ -83,9 +83,9 @@ pub fn verify(manifest: &[u8], conninfo: &str, call: Call<'_>) -> Result<Answer,
         let manifest = Manifest::read(manifest)?;
         let plan = plan.clone().with_hash(manifest.header.hash);
         let settings = worker.settings(conninfo)?;
-        let database: Box<dyn Database> = match manifest.header.consistency {
-            Consistency::SharedSnapshot => Box::new(Postgres::new(settings.clone())),
-            Consistency::TimeTravel(_) => Box::new(TimeTraveller::new(settings.clone(), &manifest)),
+        let database: Box<dyn Database> = match manifest.header.consistency.is_of_files() {
+            false => Box::new(Postgres::new(settings.clone())),
+            true => Box::new(TimeTraveller::new(settings.clone(), &manifest)),
         };
         let on_event = |event| worker.on_event(event);
         let mut comparison = verify_local::compare(&manifest, &*database, &settings, &plan, &on_event)?;
