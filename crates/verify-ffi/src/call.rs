@@ -21,7 +21,8 @@ use verify_core::postgres::{Environment, Postgres, Settings, TimeTraveller};
 use verify_core::report::{Circumstances, Report, Side};
 use verify_core::verify::compare_databases;
 use verify_core::{Error, ErrorKind};
-pub use verify_drill::failure::{Failure, Kind};
+pub use verify_drill::failure::Failure;
+use verify_drill::failure::Kind;
 use verify_local::{Copy, check_copy};
 
 use crate::options;

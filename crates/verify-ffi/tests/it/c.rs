@@ -5,7 +5,7 @@ use std::process::Output;
 use fixtures::TestServer;
 use tempfile::TempDir;
 
-use crate::program::{compile, run, run_checked};
+use crate::program::{Linked, compile, run, run_checked};
 
 /// A server with the database `shop` and its copy.
 pub(crate) fn shop() -> TestServer {
@@ -26,7 +26,7 @@ pub(crate) fn status(output: &Output) -> (Option<i32>, String) {
 #[test]
 fn the_example_verifies_a_copy_and_names_a_damaged_row() {
     let (server, directory) = (shop(), TempDir::new().unwrap());
-    let tool = compile("examples/backup_tool.c", &directory);
+    let tool = compile("examples/backup_tool.c", &Linked::Static, &directory);
     let manifest = directory.path().join("shop.manifest").to_str().unwrap().to_owned();
     let (shop, copy) = (server.conninfo("shop"), server.conninfo("copy"));
     let (code, text) = status(&run(&tool, &["capture", &shop, &manifest]));
@@ -58,7 +58,7 @@ fn the_example_verifies_a_copy_and_names_a_damaged_row() {
 #[test]
 fn the_interface_keeps_what_its_header_promises() {
     let (server, directory) = (shop(), TempDir::new().unwrap());
-    let program = compile("tests/abi.c", &directory);
+    let program = compile("tests/abi.c", &Linked::Shared, &directory);
     let (code, text) = status(&run_checked(&program, &[&server.conninfo("shop"), &server.conninfo("copy")]));
     assert_eq!(code, Some(0), "{text}");
 }

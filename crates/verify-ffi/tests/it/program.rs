@@ -19,27 +19,25 @@ pub(crate) fn library() -> PathBuf {
     directory
 }
 
+/// A library of this crate, to be linked with a program.
+pub(crate) enum Linked {
+    Shared,
+    Static,
+}
+
 /// Compiles a C program, with all warnings as errors.
-pub(crate) fn compile(source: &str, to: &TempDir) -> PathBuf {
+pub(crate) fn compile(source: &str, linked: &Linked, to: &TempDir) -> PathBuf {
     let program = to.path().join("program");
     let mut cc = Command::new("cc");
-    cc.args([
-        "-std=c11",
-        "-D_POSIX_C_SOURCE=200809L",
-        "-g",
-        "-Wall",
-        "-Wextra",
-        "-Wpedantic",
-        "-Werror",
-        "-pthread",
-        "-I",
-    ])
-    .arg(file("include"))
-    .arg(file(source))
-    .arg("-L")
-    .arg(library())
-    .args(["-lverify_ffi", "-o"])
-    .arg(&program);
+    cc.args("-std=c11 -D_POSIX_C_SOURCE=200809L -g -Wall -Wextra -Wpedantic -Werror -pthread -I".split(' '));
+    cc.arg(file("include")).arg(file(source)).arg("-o").arg(&program);
+    match linked {
+        Linked::Shared => cc.arg("-L").arg(library()).arg("-lverify_ffi"),
+        // After it, what the standard library of Rust uses of the system's.
+        Linked::Static => {
+            cc.arg(library().join("libverify_ffi.a")).args(["-lgcc_s", "-lpthread", "-ldl", "-lm"])
+        }
+    };
     succeed(&mut cc);
     program
 }
