@@ -76,14 +76,19 @@ pub fn costs(
     on_event: OnEvent<'_>,
 ) -> verify_core::Result<Vec<Cost>> {
     let mut costs = Vec::new();
-    if plan.runs(Check::Rows) {
+    // Durability reads the rows once more.
+    let reading = [Check::Rows, Check::Durability].into_iter().filter(|check| plan.runs(*check));
+    let reading: Vec<Check> = reading.collect();
+    if !reading.is_empty() {
         let snapshot = database.snapshot(plan, on_event)?;
-        let cost = |found: &Found| Cost {
-            check: Check::Rows,
-            object: found.table.name.to_string(),
-            bytes: found.bytes_estimate,
-        };
-        costs.extend(snapshot.tables().iter().map(cost));
+        for check in reading {
+            let cost = |found: &Found| Cost {
+                check,
+                object: found.table.name.to_string(),
+                bytes: found.bytes_estimate,
+            };
+            costs.extend(snapshot.tables().iter().map(cost));
+        }
     }
     if plan.runs(Check::Constraints) {
         costs.extend(constraints::costs(settings, plan)?);

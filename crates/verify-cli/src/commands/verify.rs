@@ -109,7 +109,11 @@ impl Verify {
         let config = globals.config()?;
         let target = Target::find(&self.database, &config)?;
         let manifest = store::read_manifest(&self.path, config.s3())?;
-        let plan = self.checks.limit(self.effort.plan(&config, manifest.header.hash));
+        let used = self.checks.names(Check::Durability);
+        let mut plan = self.checks.limit(self.effort.plan(&config, manifest.header.hash));
+        if !used {
+            plan.skip.insert(Check::Durability);
+        }
         let progress = globals.terminal().progress("reading the catalogue");
         let database = target.database_of(&manifest);
         let costs = verify_local::costs(&*database, &target.settings(), &plan, &|event| progress.take(event))

@@ -292,6 +292,13 @@ fn the_cost_of_the_checks_is_known_before_they_run() {
         assert!(explained.out.lines().any(|found| found.starts_with(line)), "{}", explained.out);
     }
     assert!(explained.out.contains("constraint orders_customer_fkey of public.orders"), "{}", explained.out);
+    assert!(
+        !explained.out.contains("durability"),
+        "verify runs it where it is named alone: {}",
+        explained.out
+    );
+    let used = run(directory.path(), &["verify", "m", &restored, "--explain", "--checks", "durability"]);
+    assert!(used.out.lines().any(|line| line.starts_with("durability: ")), "{}", used.out);
     let fewer = run(directory.path(), &["verify", "m", &restored, "--explain", "--checks", "rows,heap"]);
     assert!(!fewer.out.contains("indexes: ") && fewer.out.contains("heap: "), "{}", fewer.out);
     let json = run(directory.path(), &["verify", "m", &restored, "--explain", "--output", "json"]);
