@@ -45,6 +45,9 @@ pub struct Config {
     /// Backups.
     #[serde(default)]
     backup: BackupTable,
+    /// Backups of the provider `local`.
+    #[serde(default)]
+    local: LocalTable,
     /// Facts that `doctor` cannot find out by itself.
     #[serde(default)]
     doctor: DoctorTable,
@@ -142,6 +145,13 @@ struct ObjectivesTable {
 struct BackupTable {
     /// The directory that keeps backups and their manifests.
     store: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LocalTable {
+    /// Directory of the source's archived WAL, for restores to a point in time.
+    archive: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -306,6 +316,11 @@ impl Config {
     /// The directory of backups.
     pub fn store(&self) -> Option<&Path> {
         self.backup.store.as_deref()
+    }
+
+    /// Directory of the source's archived WAL.
+    pub(crate) fn archive(&self) -> Option<&Path> {
+        self.local.archive.as_deref()
     }
 
     /// The service that `s3://bucket/key` means.

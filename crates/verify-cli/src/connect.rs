@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use verify_core::database::Database;
 use verify_core::manifest::{Consistency, Manifest};
-use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings, TimeTraveller};
+use verify_core::postgres::{
+    Connection, Environment, PausedCopy, Postgres, SessionOptions, Settings, TimeTraveller,
+};
 
 use crate::config::Config;
 use crate::terminal;
@@ -60,6 +62,7 @@ impl Target {
             Consistency::TimeTravel(_) | Consistency::PausedStandby(_) => {
                 Box::new(TimeTraveller::new(self.settings.clone(), manifest))
             }
+            Consistency::CommitOrder(_) => Box::new(PausedCopy::new(self.settings.clone(), manifest)),
         }
     }
 

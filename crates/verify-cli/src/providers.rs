@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use verify_drill::provider::{Method, Provider};
-use verify_local::LocalProvider;
+use verify_local::{LocalProvider, PointInTime};
 
 use crate::commands::cluster_flags::ClusterFlags;
 use crate::commands::storing::StoreFlag;
@@ -37,12 +37,22 @@ pub(crate) struct Options<'a> {
     /// True to read from a standby, where one can be used.
     pub(crate) prefer_standby: bool,
     pub(crate) basebackup_claim: Option<&'a str>,
+    /// The point in time that a backup is recovered to.
+    pub(crate) point_in_time: Option<PointInTime>,
 }
 
 impl<'a> Options<'a> {
     /// Options of a command that takes no databases.
     pub(crate) fn new(config: &'a Config, store: &'a StoreFlag, cluster: &'a ClusterFlags) -> Self {
-        Self { config, store, cluster, databases: None, prefer_standby: false, basebackup_claim: None }
+        Self {
+            config,
+            store,
+            cluster,
+            databases: None,
+            prefer_standby: false,
+            basebackup_claim: None,
+            point_in_time: None,
+        }
     }
 }
 
@@ -118,7 +128,7 @@ pub(crate) fn methods() -> PossibleValuesParser {
 }
 
 fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {
-    let Options { config, store, databases, prefer_standby, .. } = options;
+    let Options { config, store, databases, prefer_standby, point_in_time, .. } = options;
     // Without a name, those of the PG* variables.
     let default = [String::new()];
     let databases = databases.map_or(&[][..], |names| if names.is_empty() { &default } else { names });
@@ -126,7 +136,11 @@ fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {
         let target = Target::find(database, config)?;
         Ok(if *prefer_standby { target.preferring_standby()? } else { target }.settings())
     });
-    Ok(Box::new(LocalProvider { databases: databases.collect::<Result<_>>()?, store: store.open(config)? }))
+    Ok(Box::new(LocalProvider {
+        databases: databases.collect::<Result<_>>()?,
+        store: store.open(config)?,
+        point_in_time: point_in_time.clone(),
+    }))
 }
 
 #[cfg(feature = "velero")]

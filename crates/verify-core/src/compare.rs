@@ -214,7 +214,10 @@ impl<'a> ComparisonDraft<'a> {
         let mut draft = Self::empty();
         let older = matches!(deviation, Some(Deviation::Older(_)));
         match deviation.or_else(|| moved_on(source, restored)) {
-            Some(Deviation::Unproven(reason)) => draft.unproven(&reason),
+            Some(Deviation::Unproven(reason)) => draft.unproven(
+                &reason,
+                "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
+            ),
             Some(Deviation::Older(reason)) => draft.findings.push(self::older(&reason)),
             None => {}
         }
@@ -226,10 +229,11 @@ impl<'a> ComparisonDraft<'a> {
         if !keyed_alike {
             draft.findings.push(incomparable());
         }
-        let travelled = source.header.consistency.is_of_files();
-        draft.tables(source, restored, Circumstances { travelled, older, keyed_alike });
+        let files = source.header.consistency.is_of_files();
+        let travelled = files && !matches!(source.header.consistency, Consistency::CommitOrder(_));
+        draft.tables(source, restored, Circumstances { travelled, files, older, keyed_alike });
         // In a copy of files no row ever moves.
-        if !travelled {
+        if !files {
             draft.moved = Moved::take(&mut draft.differing, source, restored);
         }
         draft.sequences(source, restored);
@@ -240,7 +244,7 @@ impl<'a> ComparisonDraft<'a> {
         draft
     }
 
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self {
             findings: Vec::new(),
             coverage: Coverage::default(),
@@ -252,11 +256,9 @@ impl<'a> ComparisonDraft<'a> {
     }
 
     /// The restored side is not confirmed to show the snapshot of the manifest: no difference is a failure.
-    fn unproven(&mut self, reason: &str) {
+    pub(crate) fn unproven(&mut self, reason: &str, hint: &str) {
         self.confirmed = false;
-        self.findings.push(Finding::new(Code::SnapshotUnproven, "snapshot", reason).with_hint(
-            "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
-        ));
+        self.findings.push(Finding::new(Code::SnapshotUnproven, "snapshot", reason).with_hint(hint));
     }
 
     /// A restored table changed while it was read: its differences are not confirmed.
@@ -395,7 +397,7 @@ impl<'a> ComparisonDraft<'a> {
         self.coverage.tables += 1;
         self.coverage.rows += digest.rows;
         self.coverage.bytes += bytes;
-        let excuse = if circumstances.travelled { None } else { excuse(ours) };
+        let excuse = if circumstances.files { None } else { excuse(ours) };
         self.differing.extend(differing.map(|rows| rows.excused(excuse)));
     }
 
@@ -420,7 +422,7 @@ impl<'a> ComparisonDraft<'a> {
         restored: &Content,
         circumstances: Circumstances,
     ) {
-        if circumstances.travelled && ours.table.unlogged && matches!(source, Content::Rows { .. }) {
+        if circumstances.files && ours.table.unlogged && matches!(source, Content::Rows { .. }) {
             self.unlogged_lost(ours, circumstances);
             return;
         }
@@ -460,7 +462,7 @@ impl<'a> ComparisonDraft<'a> {
     /// A restore from files rightly empties an unlogged table; a restore from a dump does not.
     fn unlogged_lost(&mut self, ours: &TableEntry, circumstances: Circumstances) {
         let rows = ours.rows();
-        let finding = if circumstances.travelled {
+        let finding = if circumstances.files {
             let message = format!("unlogged, so a restore from files empties it; it had {rows} rows");
             Finding::new(Code::UnloggedLost, ours.name(), message).excused()
         } else {
@@ -520,6 +522,8 @@ enum Side {
 struct Circumstances {
     /// The source's snapshot was read again in a physical copy.
     travelled: bool,
+    /// The restored side is a copy of files.
+    files: bool,
     /// The copy ends before that snapshot, so that it was read as it is.
     older: bool,
     /// Both sides hashed under the same key.

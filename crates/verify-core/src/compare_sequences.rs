@@ -6,15 +6,16 @@ use crate::compare::ComparisonDraft;
 use crate::database::UNLOGGED_IN_RECOVERY;
 use crate::finding::{Code, Finding};
 use crate::heartbeat;
-use crate::manifest::Manifest;
+use crate::manifest::{Consistency, Manifest};
 use crate::not_covered::Check;
-use crate::sequence::{Sequence, SequenceValue, Standing};
+use crate::sequence::{OwnedBy, Sequence, SequenceValue, Standing};
 
 impl ComparisonDraft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
         let theirs: BTreeMap<_, _> =
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
-        let travelled = source.header.consistency.is_of_files();
+        let files = source.header.consistency.is_of_files();
+        let earlier = matches!(source.header.consistency, Consistency::CommitOrder(_));
         for ours in &source.sequences {
             match theirs.get(&ours.name) {
                 None => self.find(Code::SequenceMissing, &ours.name, "the sequence is missing"),
@@ -23,8 +24,19 @@ impl ComparisonDraft<'_> {
                     self.not_covered(Check::Sequences, &ours.name, message);
                     self.findings.push(Finding::new(Code::UnloggedLost, &ours.name, message).excused());
                 }
-                Some(theirs) if is_reset(ours, theirs, travelled) => self.sequence_reset(ours, travelled),
-                Some(theirs) => self.sequence(ours, theirs),
+                Some(theirs) if is_reset(ours, theirs, files) => self.sequence_reset(ours, files),
+                Some(theirs) => {
+                    let is_empty = |owner: &OwnedBy| {
+                        restored
+                            .table(&owner.table)
+                            .is_some_and(|table| table.is_measured() && table.rows() == 0)
+                    };
+                    let column_known = theirs
+                        .owned_by
+                        .as_ref()
+                        .is_some_and(|owner| owner.furthest.is_some() || is_empty(owner));
+                    self.sequence(ours, theirs, earlier.then_some(column_known));
+                }
             }
         }
         let ours: BTreeSet<_> = source.sequences.iter().map(|sequence| &sequence.name).collect();
@@ -33,15 +45,33 @@ impl ComparisonDraft<'_> {
         }
     }
 
+    /// A sequence whose value was read after the position at which recovery ended: only its column shows whether it is behind.
+    fn sequence_earlier(&mut self, ours: &Sequence, column_known: bool, found: i128, captured: i128) {
+        let message = format!(
+            "its next value is {found}, and was {captured} when the capture read it, after the position at which recovery ended"
+        );
+        if column_known {
+            let reason = format!("{message}: compared with the values of its column alone");
+            self.not_covered(Check::Sequences, &ours.name, reason);
+        } else {
+            self.not_covered(Check::Sequences, &ours.name, message.clone());
+            let mut finding = Finding::new(Code::SequenceBehind, &ours.name, message)
+                .with_hint("check where its values are in use");
+            finding.doubt();
+            self.findings.push(finding);
+        }
+    }
+
     /// A restore from files resets an unlogged sequence; one from a dump does not.
-    fn sequence_reset(&mut self, ours: &Sequence, travelled: bool) {
+    fn sequence_reset(&mut self, ours: &Sequence, files: bool) {
         let message = "unlogged, so a restore from files resets it, and one from a dump does not";
         let finding = Finding::new(Code::UnloggedLost, &ours.name, message);
         self.not_covered(Check::Sequences, &ours.name, message);
-        self.findings.push(if travelled { finding.excused() } else { finding });
+        self.findings.push(if files { finding.excused() } else { finding });
     }
 
-    fn sequence(&mut self, ours: &Sequence, theirs: &Sequence) {
+    /// `earlier` is present if recovery may have ended before the source's values were read, and true if those of the column are known.
+    fn sequence(&mut self, ours: &Sequence, theirs: &Sequence, earlier: Option<bool>) {
         let (Some(value), Some(earliest), Some(latest)) = (theirs.earliest, ours.earliest, ours.latest)
         else {
             let message = unread(ours, theirs);
@@ -67,6 +97,10 @@ impl ComparisonDraft<'_> {
             return;
         }
         match ours.standing(value) {
+            Some(Standing::Behind) if earlier.is_some() => {
+                let column_known = earlier == Some(true);
+                self.sequence_earlier(ours, column_known, next(value), next(earliest));
+            }
             Some(Standing::Behind) => {
                 let message = format!(
                     "its next value is {}, and was {} when the source was captured: it will return values again",
@@ -104,10 +138,10 @@ impl ComparisonDraft<'_> {
 }
 
 /// Returns whether an unlogged sequence is as new, or cannot be read, as in the recovery in which a copy of files is compared.
-fn is_reset(ours: &Sequence, theirs: &Sequence, travelled: bool) -> bool {
+fn is_reset(ours: &Sequence, theirs: &Sequence, files: bool) -> bool {
     let reset = match theirs.earliest {
         Some(value) => !value.is_called && ours.standing(value) == Some(Standing::Behind),
-        None => travelled,
+        None => files,
     };
     ours.unlogged && theirs.unlogged && reset
 }

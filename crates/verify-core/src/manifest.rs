@@ -124,6 +124,8 @@ pub enum Consistency {
     /// The snapshot of a standby whose replay was paused until a copy was made, which shows it if it is recovered to
     /// exactly this position.
     PausedStandby(Position),
+    /// Recovery of a physical copy ended between the commits that the snapshot sees and all others.
+    CommitOrder(RecoveryEnd),
 }
 
 impl Consistency {
@@ -131,7 +133,7 @@ impl Consistency {
     pub fn is_of_files(&self) -> bool {
         match self {
             Self::SharedSnapshot | Self::StandbySnapshot(_) => false,
-            Self::TimeTravel(_) | Self::PausedStandby(_) => true,
+            Self::TimeTravel(_) | Self::PausedStandby(_) | Self::CommitOrder(_) => true,
         }
     }
 
@@ -142,8 +144,16 @@ impl Consistency {
             Self::TimeTravel(_) => "time-travel",
             Self::StandbySnapshot(_) => "standby-snapshot",
             Self::PausedStandby(_) => "paused-standby",
+            Self::CommitOrder(_) => "commit-order",
         }
     }
+}
+
+/// The end of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryEnd {
+    /// The write-ahead log was replayed up to this position.
+    pub lsn: String,
 }
 
 /// Position in the WAL up to which a standby had replayed.

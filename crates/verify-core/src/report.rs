@@ -41,6 +41,9 @@ pub struct Report {
     /// The manifest that the restored side was compared with; absent if two live databases were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Instant>,
+    /// The point in time that the restored side was recovered to; absent if it is that of its backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_to: Option<RecoveredTo>,
     /// Result of the comparison.
     comparison: Comparison,
     /// Recovery time, if measured.
@@ -77,6 +80,15 @@ pub struct Instant {
     pub snapshot: String,
     /// Relation of the snapshot to a backup.
     pub consistency: Consistency,
+}
+
+/// The point in time that a base backup was recovered to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveredTo {
+    /// The target, in words.
+    pub target: String,
+    /// The position up to which the write-ahead log was replayed.
+    pub lsn: String,
 }
 
 /// Objectives of a recovery.
@@ -142,6 +154,7 @@ impl Report {
             source,
             restored,
             manifest,
+            recovered_to: None,
             comparison,
             rto,
             rpo,

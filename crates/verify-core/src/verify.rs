@@ -60,6 +60,39 @@ pub fn verify(
     Ok(comparison)
 }
 
+/// Checks a restored database of whose point in time there is no manifest: evaluates the plan's invariants, and lists what could
+/// not be compared. Never passes.
+///
+/// # Errors
+///
+/// If the restored database cannot be reached or cannot be verified as it is.
+pub fn without_manifest(
+    restored: &dyn Database,
+    plan: &Plan,
+    reason: &str,
+    on_event: OnEvent<'_>,
+) -> Result<Comparison> {
+    const COMPARED: [(Check, &str); 3] =
+        [(Check::Sequences, "sequences"), (Check::Definitions, "definitions"), (Check::Cluster, "cluster")];
+    let snapshot = restored.snapshot(plan, on_event)?;
+    let evaluated = plan.clone().without(COMPARED.map(|(check, _)| check).into_iter().chain([Check::Rows]));
+    let hash = Hash { algorithm: plan.hash, key: snapshot.draw_key()? };
+    let measured = capture::measure_database(&*snapshot, None, hash, &evaluated, on_event)?;
+    let unknown = Manifest { invariants: Vec::new(), ..measured.clone() };
+    let mut draft = ComparisonDraft::empty();
+    draft.invariants(&unknown, &measured);
+    draft.unproven(reason, "capture a manifest before changes, and give it with --to-capture");
+    for found in snapshot.tables().iter().filter(|_| plan.runs(Check::Rows)) {
+        draft.not_covered(Check::Rows, &found.table.name, reason);
+    }
+    for (check, object) in COMPARED.into_iter().filter(|(check, _)| plan.runs(*check)) {
+        draft.not_covered(check, object, reason);
+    }
+    let mut comparison = Comparison::new(draft.findings, draft.coverage);
+    comparison.not_covered(plan.skip.iter().copied().map(NotCovered::skipped));
+    Ok(comparison)
+}
+
 /// Compares two live databases, and names every row in which they differ.
 ///
 /// # Errors

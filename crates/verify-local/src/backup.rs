@@ -18,7 +18,7 @@ use verify_drill::watch::Watch;
 ///
 /// If anything of it could not be taken, or a dump could not be restored. Then nothing of it is left.
 pub fn backup(provider: &LocalProvider, request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord> {
-    let LocalProvider { store, databases } = provider;
+    let LocalProvider { store, databases, point_in_time: _ } = provider;
     let BackupRequest { name, method, plan } = request;
     let method = method.as_deref().map(copy_method).transpose()?;
     let draft = store.begin(name)?;

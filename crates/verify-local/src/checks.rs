@@ -14,7 +14,7 @@ use verify_core::plan::Plan;
 use verify_core::postgres::clone;
 use verify_core::postgres::constraints::{self, Constraints, SourceRows};
 use verify_core::postgres::integrity::{self, Integrity};
-use verify_core::postgres::{Postgres, Settings};
+use verify_core::postgres::{PausedCopy, Postgres, Settings};
 use verify_core::verify;
 
 /// Checks that the comparison with the manifest makes.
@@ -57,6 +57,29 @@ pub fn compare(
         comparison.join(clone);
     }
     note(&mut comparison, &COMPARED, plan, began.elapsed());
+    Ok(comparison)
+}
+
+/// Checks a restored database of whose point in time there is no manifest.
+///
+/// # Errors
+///
+/// As for [`verify::without_manifest`].
+pub(super) fn without_manifest(
+    settings: &Settings,
+    reason: &str,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> verify_core::Result<Comparison> {
+    let began = Instant::now();
+    let clone = clone::check(settings, plan)?;
+    let cloned = began.elapsed();
+    let began = Instant::now();
+    let database = PausedCopy::without_manifest(settings.clone());
+    let mut comparison = verify::without_manifest(&database, plan, reason, on_event)?;
+    note(&mut comparison, &[Check::Clone], plan, cloned);
+    comparison.join(clone);
+    note(&mut comparison, &[Check::Invariants], plan, began.elapsed());
     Ok(comparison)
 }
 

@@ -81,7 +81,7 @@ pub fn restore_in_place(
             physical_restore::restore_in_place(&backup, &copy, plan, &mut stopwatch, watch)?
         }
     };
-    let BroughtUp { server, databases, comparisons, pulses } = brought_up;
+    let BroughtUp { server, databases, comparisons, pulses, replayed: _ } = brought_up;
     let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
     let found =

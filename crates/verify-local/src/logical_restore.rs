@@ -78,7 +78,7 @@ pub(super) fn restore(
             self_test::run(comparison, settings, plan, &on_event, &|text| watch.step(text))?;
         }
     }
-    Ok(BroughtUp { server, databases, comparisons, pulses })
+    Ok(BroughtUp { replayed: String::new(), server, databases, comparisons, pulses })
 }
 
 /// Restores the roles and all definitions, without rows, to a server of its own that is then removed.

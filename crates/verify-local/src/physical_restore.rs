@@ -5,17 +5,19 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use verify_core::ErrorKind;
 use verify_core::compare::Comparison;
+use verify_core::database::Database;
 use verify_core::finding::{Code, Finding};
 use verify_core::heartbeat::Pulse;
 use verify_core::manifest::{Consistency, Manifest};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
-use verify_core::postgres::{PostgresSnapshot, Settings, TimeTraveller};
+use verify_core::postgres::{PausedCopy, PostgresSnapshot, Settings, TimeTraveller};
 use verify_core::timeline::Milestone;
 
 use super::durability::{self, Restartable};
 use super::physical_backup::{DATA, TABLESPACES};
+use super::point_in_time::Recovery;
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
@@ -41,11 +43,14 @@ pub(super) struct BroughtUp {
     pub(super) comparisons: Vec<Comparison>,
     /// The heartbeat of each database, read before state-lab writes to it.
     pub(super) pulses: Vec<Pulse>,
+    /// The position up to which WAL was replayed.
+    pub(super) replayed: String,
 }
 
 pub(super) fn restore(
     backup: &StoredBackup,
     scratch: &Scratch,
+    recovery: Option<&Recovery<'_>>,
     plan: &Plan,
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
@@ -54,8 +59,13 @@ pub(super) fn restore(
     let data = fetch(backup, scratch, watch)?;
     let copy = CopiedFiles { data: &data, tablespaces: scratch.path(), scratch };
     let (files, options) = prepare(backup, &copy, watch)?;
+    let options = match recovery {
+        Some(recovery) => recovery.begin(&data, options)?,
+        None => options,
+    };
     stopwatch.reach(Milestone::Fetched);
-    bring_up(backup, &data, &files, &options, plan, stopwatch, watch)
+    let started = Started { data: &data, files: &files, options: &options, recovery };
+    bring_up(backup, &started, plan, stopwatch, watch)
 }
 
 /// Starts a server on a copy in place, which state-lab may change.
@@ -67,7 +77,8 @@ pub(super) fn restore_in_place(
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
     let (files, options) = prepare(backup, copy, watch)?;
-    bring_up(backup, copy.data, &files, &options, plan, stopwatch, watch)
+    let started = Started { data: copy.data, files: &files, options: &options, recovery: None };
+    bring_up(backup, &started, plan, stopwatch, watch)
 }
 
 /// A copy of a server's files.
@@ -116,40 +127,78 @@ fn paused_at(manifest: &Manifest) -> Option<&str> {
     }
 }
 
+/// Files to start a server on.
+struct Started<'a> {
+    data: &'a Path,
+    files: &'a Files,
+    options: &'a StartOptions,
+    recovery: Option<&'a Recovery<'a>>,
+}
+
 fn bring_up(
     backup: &StoredBackup,
-    data: &Path,
-    files: &Files,
-    options: &StartOptions,
+    started: &Started<'_>,
     plan: &Plan,
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
+    let Started { data, files, options, recovery } = started;
     let plan = &plan.clone().of_own_restore();
     let installation = Installation::of_major(backup.record.server.major)?;
     watch.step("recovering the copy to a consistent state")?;
     let mut server = match Server::start(&installation, data, options) {
         Ok(server) => server,
-        Err(error) => bail!(files.explain(error)),
+        Err(error) => {
+            let error = match recovery {
+                Some(recovery) => recovery.explain(data, &options.log_file, error),
+                None => error,
+            };
+            bail!(files.explain(error))
+        }
     };
-    stopwatch.reach(Milestone::Recovered);
     let role = &backup.record.server.superuser;
     let databases = backup.record.databases.iter();
     let databases = databases.map(|database| session::settings(&server, role, &database.name));
     let databases = databases.collect::<Result<Vec<Settings>>>()?;
+    if let Some(recovery) = recovery {
+        watch.step("replaying the WAL of the archive")?;
+        recovery.finish(&server, &databases[0], watch)?;
+    }
+    stopwatch.reach(Milestone::Recovered);
+    let replayed = recovery::position(&databases[0])?;
+    let bounded = recovery.filter(|recovery| recovery.manifest.is_none());
+    if bounded.is_some() {
+        // In recovery, a transaction that is left out keeps its locks.
+        watch.step("promoting the copy")?;
+        recovery::promote(&databases[0], watch.asked)?;
+    }
     let mut comparisons = Vec::new();
     for (manifest, settings) in backup.manifests.iter().zip(&databases) {
-        watch.step(&format!("comparing every row of {}", settings.database()))?;
-        let traveller = TimeTraveller::new(settings.clone(), manifest);
         let on_event = |event| watch.event(event);
-        let comparison = checks::compare(manifest, &traveller, settings, plan, &on_event)
-            .with_context(|| format!("failed to verify {}", settings.database()))?;
+        let comparison = match (bounded, recovery) {
+            (Some(recovery), _) => recovery.check(settings, plan, watch),
+            (None, found) => {
+                watch.step(&format!("comparing every row of {}", settings.database()))?;
+                let database: Box<dyn Database> = match found {
+                    Some(_) => Box::new(PausedCopy::new(settings.clone(), manifest)),
+                    None => Box::new(TimeTraveller::new(settings.clone(), manifest)),
+                };
+                checks::compare(manifest, &*database, settings, plan, &on_event)
+            }
+        };
+        let comparison = comparison.with_context(|| format!("failed to verify {}", settings.database()))?;
         comparisons.push(files.judge(comparison));
     }
     stopwatch.reach(Milestone::Compared);
-    let held = hold(&backup.manifests, &databases, plan, watch)?;
-    watch.step("promoting the copy")?;
-    recovery::promote(&databases[0], watch.asked)?;
+    let held = match recovery {
+        // Nothing newer is in the copy.
+        Some(_) => databases.iter().map(|_| None).collect(),
+        None => hold(&backup.manifests, &databases, plan, watch)?,
+    };
+    if bounded.is_none() {
+        watch.step("promoting the copy")?;
+        recovery::promote(&databases[0], watch.asked)?;
+    }
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
     stopwatch.reach(Milestone::Verified);
@@ -157,10 +206,14 @@ fn bring_up(
     // The copy is in use by now, as it would be after a disaster: this is not part of the recovery time.
     let measured = comparisons.iter_mut().zip(&backup.manifests).zip(&databases);
     for (((comparison, manifest), settings), held) in measured.zip(held) {
-        let source = held.as_ref().map_or_else(SourceRows::default, |held| SourceRows {
-            tables: comparison.equal_tables(manifest),
-            snapshot: Some(held.exported().to_owned()),
-        });
+        let source = match (&held, recovery.is_some()) {
+            (None, false) => SourceRows::default(),
+            // Without a comparison no table is equal.
+            (held, _) => SourceRows {
+                tables: comparison.equal_tables(manifest),
+                snapshot: held.as_ref().map(|held| held.exported().to_owned()),
+            },
+        };
         let copy = checks::Copy { settings, source, sound: !matches!(files, Files::Unlisted) };
         let on_event = |event| watch.event(event);
         checks::check_copy(comparison, &copy, plan, &on_event, &|text| watch.step(text))?;
@@ -172,7 +225,7 @@ fn bring_up(
             self_test::run(comparison, settings, plan, &on_event, &|text| watch.step(text))?;
         }
     }
-    Ok(BroughtUp { server, databases, comparisons, pulses })
+    Ok(BroughtUp { server, databases, comparisons, pulses, replayed })
 }
 
 /// Holds the snapshots of the manifests, under which rows can be told from newer ones after the promotion; none where that fails.

@@ -1,6 +1,7 @@
 //! PostgreSQL's client programs as children: connected through their environment alone, stoppable, with captured output.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -103,6 +104,28 @@ impl Program {
             bail!("{name} failed ({}): {}", ended.status, ended.messages());
         }
         Ok(())
+    }
+
+    /// Runs it to its end, or until it is to stop, or until `line`, which gets every line of its output, breaks.
+    pub(super) fn run_by_line(
+        mut self,
+        stop: &dyn Fn() -> bool,
+        mut line: impl FnMut(&str) -> ControlFlow<()> + Send,
+    ) -> Result<Ended> {
+        let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
+        self.command.stdout(writer);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // A program whose output is read no further ends when it writes more.
+                for read in BufReader::new(reader).lines() {
+                    let Ok(read) = read else { return };
+                    if line(&read).is_break() {
+                        return;
+                    }
+                }
+            });
+            self.run(stop)
+        })
     }
 
     /// Runs it to its end, or until it is to stop.

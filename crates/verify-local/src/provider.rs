@@ -12,9 +12,10 @@ use verify_drill::quantity::bytes;
 use verify_drill::watch::Watch;
 
 use super::outcome::Restored;
+use super::point_in_time::PointInTime;
 use super::scratch;
 use super::store::Store;
-use super::{backup, restore};
+use super::{backup, restore_to};
 
 /// Backups in a directory, of servers that this machine reaches.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct LocalProvider {
     pub store: Store,
     /// The databases to back up, all of one server. A physical copy holds the others too, without manifests.
     pub databases: Vec<Settings>,
+    /// The point in time that backups are recovered to; that of the backup unless given.
+    pub point_in_time: Option<PointInTime>,
 }
 
 impl Provider for LocalProvider {
@@ -42,7 +45,7 @@ impl Provider for LocalProvider {
     }
 
     fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
-        let restored = restore(&self.store, request, watch)?;
+        let restored = restore_to(&self.store, request, self.point_in_time.as_ref(), watch)?;
         let databases = restored.databases.iter().map(|database| database.database().to_owned()).collect();
         let files = restored.report_files.iter().map(|file| file.display().to_string()).collect();
         let origin = self.origin(&restored.record);

@@ -40,7 +40,7 @@ pub(super) fn promote(standby: &Settings, asked: fn() -> bool) -> Result<()> {
     let timeout_ms = u32::try_from(PROMOTE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
     let mut session = Connection::open(standby, &SessionOptions::verification(timeout_ms, timeout_ms))?;
     session
-        .query("SELECT pg_catalog.pg_promote(true, 60)")
+        .query("SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_promote(true, 60) END")
         .context("failed to promote the restored server")?;
     let promoted = until(PROMOTE_TIMEOUT, Pace::LOCAL, asked, || {
         let rows = session.query("SELECT pg_catalog.pg_is_in_recovery()")?;
@@ -55,6 +55,14 @@ pub(super) fn promote(standby: &Settings, asked: fn() -> bool) -> Result<()> {
             PROMOTE_TIMEOUT.as_secs()
         ),
     }
+}
+
+/// The position up to which a server has replayed WAL.
+pub(super) fn position(database: &Settings) -> Result<String> {
+    let rows = connect(database)?.query(
+        "SELECT COALESCE(pg_catalog.pg_last_wal_replay_lsn(), '0/0'::pg_catalog.pg_lsn)::pg_catalog.text",
+    )?;
+    Ok(first(&rows)?.text(0)?.to_owned())
 }
 
 /// The signs of life of each database.

@@ -11,6 +11,7 @@ use verify_core::report::Report;
 
 use super::outcome::Restored;
 use super::physical_restore::BroughtUp;
+use super::point_in_time::{PointInTime, Recovery};
 use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore};
@@ -28,19 +29,40 @@ use verify_drill::watch::Watch;
 ///
 /// If it could not be restored, or not be compared. A finding is not an error.
 pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Result<Restored> {
+    restore_to(store, request, None, watch)
+}
+
+/// The same with recovery to a point in time.
+///
+/// # Errors
+///
+/// As for [`restore`], and if base backup, archive and target do not fit together.
+pub fn restore_to(
+    store: &Store,
+    request: &RestoreRequest,
+    point_in_time: Option<&PointInTime>,
+    watch: &Watch<'_>,
+) -> Result<Restored> {
     let RestoreRequest { name, plan, objectives, incident, keep: _ } = request;
     for swept in scratch::sweep().into_iter().chain(store.sweep()) {
         watch.step(&format!("removed leftovers of an earlier run: {}", swept.display()))?;
     }
     let mut stopwatch = Stopwatch::start();
     let backup = store.find(name)?;
+    let recovery = point_in_time.map(|wanted| Recovery::prepare(wanted, &backup, watch)).transpose()?;
+    let backup = match &recovery {
+        Some(recovery) => recovery.backup(backup)?,
+        None => backup,
+    };
     let scratch = Scratch::create("restore")?;
     let brought_up = match backup.record.method {
-        CopyMethod::Physical => physical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
+        CopyMethod::Physical => {
+            physical_restore::restore(&backup, &scratch, recovery.as_ref(), plan, &mut stopwatch, watch)?
+        }
         CopyMethod::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         CopyMethod::Snapshot => bail!("failed to restore {name}: the local provider has no volume snapshots"),
     };
-    let BroughtUp { server, databases, comparisons, pulses } = brought_up;
+    let BroughtUp { server, databases, comparisons, pulses, replayed } = brought_up;
     let incident = incident.unwrap_or(stopwatch.timeline.started_at);
     let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
     let judging = Judging {
@@ -53,7 +75,10 @@ pub fn restore(store: &Store, request: &RestoreRequest, watch: &Watch<'_>) -> Re
     let found = comparisons.into_iter().zip(rpos).zip(&databases);
     let found =
         found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
-    let reports = judging.reports(found);
+    let mut reports = judging.reports(found);
+    if let Some(recovery) = &recovery {
+        reports.iter_mut().for_each(|report| recovery.note(report, &replayed));
+    }
     let report_files = match keep_reports(&backup, &reports) {
         Ok(files) => files,
         Err(error) => {

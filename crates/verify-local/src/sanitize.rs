@@ -22,7 +22,7 @@ const EMPTIED: [&str; 3] = ["postgresql.conf", "postgresql.auto.conf", "pg_ident
 const CLEARED: [&str; 2] = ["pg_replslot", "pg_snapshots"];
 
 /// File in which a copy records the WAL files that it looks for elsewhere, one per line, in its data directory.
-const LOOKED_FOR: &str = "state-lab.looked-for";
+pub(super) const LOOKED_FOR: &str = "state-lab.looked-for";
 /// Number of polls for a file before it counts as absent; the next setting is the pause between them.
 const LOOKED_FOR_MAX: usize = 6;
 /// The server's word that all of the backup's WAL was replayed.

@@ -117,6 +117,7 @@ impl Backup {
             databases: Some(&databases),
             prefer_standby,
             basebackup_claim,
+            point_in_time: None,
         };
         let provider = (provider.open)(&options)?;
         let plan = waiting(effort.plan(&config, hash.into()), wait);

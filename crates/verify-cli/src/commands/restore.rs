@@ -13,6 +13,7 @@ use verify_core::plan::Plan;
 
 use super::cluster_flags::ClusterFlags;
 use super::measuring::{Checks, jobs};
+use super::point_in_time::PointInTimeFlags;
 use super::storing::{self, StoreFlag};
 use crate::config::Config;
 use crate::evidence::EvidenceFlags;
@@ -25,6 +26,7 @@ use crate::risks::{Pending, Touched};
 use crate::terminal;
 use verify_doctor::Risks;
 use verify_drill::backup_name::BackupName;
+use verify_drill::hint::Hinted;
 use verify_drill::provider::{Provider, RestoreRequest, RestoredCopy};
 use verify_drill::store::{Draft as _, Existing, FileDraft};
 use verify_drill::{openmetrics, recovery};
@@ -69,6 +71,8 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
     #[command(flatten)]
+    point_in_time: PointInTimeFlags,
+    #[command(flatten)]
     cluster: ClusterFlags,
     #[command(flatten)]
     evidence: EvidenceFlags,
@@ -79,6 +83,8 @@ EXAMPLES:
     state-lab restore --snapshot nightly-001
     state-lab restore --snapshot nightly-001 --incident 2026-11-21T03:14:00Z
     state-lab restore --snapshot nightly-001 --keep
+    state-lab restore --snapshot nightly-001 --archive /mnt/wal --to-capture noon.manifest
+    state-lab restore --snapshot nightly-001 --archive /mnt/wal --before-transaction 48213
     state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
     state-lab restore --snapshot nightly-001 --provider velero \\
         --context recovery --location region-b";
@@ -96,13 +102,24 @@ impl Restore {
             incident,
             keep,
             metrics,
+            point_in_time,
             cluster,
             evidence,
         } = self;
         let evidence = evidence.begin("restore", &config, globals)?;
         let (request, restored, metrics, risks) = evidence.watch(|| {
             let entry = providers::choose(provider.as_deref(), None, &config)?;
-            let provider: Arc<dyn Provider> = (entry.open)(&Options::new(&config, &store, &cluster))?.into();
+            let point_in_time = point_in_time.open(&config)?;
+            if entry.in_cluster && point_in_time.is_some() {
+                let text = "failed to recover to a point in time: only the provider local can";
+                return Err(Hinted::new(
+                    text,
+                    "set --provider local, and name a base backup of this machine",
+                )
+                .into());
+            }
+            let options = Options { point_in_time, ..Options::new(&config, &store, &cluster) };
+            let provider: Arc<dyn Provider> = (entry.open)(&options)?.into();
             let metrics = MetricsFile::begin(metrics)?;
             let name = match snapshot {
                 Some(name) => name,

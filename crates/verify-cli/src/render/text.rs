@@ -9,7 +9,7 @@ use verify_core::finding::{Code, Finding, Rows, Severity};
 use verify_core::heartbeat::Evidence;
 use verify_core::manifest::{Consistency, Source};
 use verify_core::not_covered::NotCovered;
-use verify_core::report::{Instant, Report, Side};
+use verify_core::report::{Instant, RecoveredTo, Report, Side};
 use verify_core::timeline::Rto;
 
 use super::next_step::next_step;
@@ -45,6 +45,9 @@ pub(super) fn body(report: &Report, style: &Style) -> String {
     let _ = writeln!(text, "source: {}", side(&report.source, style));
     if let Some(instant) = &report.manifest {
         let _ = writeln!(text, "captured: {}", captured(instant));
+    }
+    if let Some(RecoveredTo { target, lsn }) = &report.recovered_to {
+        let _ = writeln!(text, "recovered to: {}, at WAL position {}", style.cut(target), style.cut(lsn));
     }
     if let Some(restored) = &report.restored {
         let _ = writeln!(text, "restored: {}", side(restored, style));

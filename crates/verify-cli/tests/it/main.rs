@@ -19,6 +19,7 @@ mod monitoring;
 #[cfg(feature = "man")]
 mod packaging;
 mod pgbouncer;
+mod point_in_time;
 mod privileges;
 mod program;
 mod relay;

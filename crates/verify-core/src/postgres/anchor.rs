@@ -30,15 +30,22 @@ pub(super) struct Instant {
 
 /// `pg_current_snapshot()`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TransactionSnapshot {
+pub struct TransactionSnapshot {
+    /// The oldest transaction in progress.
     pub xmin: u64,
+    /// One past the newest transaction that has ended.
     pub xmax: u64,
+    /// Transactions between the two that were in progress, without subtransactions.
     pub xip: BTreeSet<u64>,
 }
 
 impl TransactionSnapshot {
     /// From `xmin:xmax:xip,xip,…`.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If `text` is not a snapshot.
+    pub fn parse(text: &str) -> Result<Self> {
         let mut parts = text.split(':');
         let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
         let (xmin, xmax) = (number(), number());
@@ -52,6 +59,11 @@ impl TransactionSnapshot {
 }
 
 impl TransactionSnapshot {
+    /// Returns whether the snapshot sees a top-level transaction, if that committed.
+    pub fn sees(&self, xid: u64) -> bool {
+        xid < self.xmin || (xid < self.xmax && !self.xip.contains(&xid))
+    }
+
     /// The transactions older than `xid`, which was assigned before this snapshot, that were still running.
     ///
     /// The list names only those below xmax, which is one past the newest that has *ended*: whatever was assigned from

@@ -375,6 +375,14 @@ pub(super) const SUBTRANSACTIONS: &str = "SELECT x FROM pg_catalog.generate_seri
 /// Selects whether the transaction `$1`, given as text, is still in progress.
 pub(super) const XACT_STATUS: &str = "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)";
 
+/// Selects one of the transactions `$1`, or from `$2` on, that committed, if any did.
+pub(super) const COMMITTED_LATER: &str = "SELECT x.xid::pg_catalog.text \
+    FROM (SELECT pg_catalog.unnest($1::pg_catalog.int8[]) AS xid UNION ALL \
+          SELECT pg_catalog.generate_series($2::pg_catalog.int8, \
+            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 \
+                OPERATOR(pg_catalog.-) 1::pg_catalog.int8)) x \
+    WHERE pg_catalog.pg_xact_status(x.xid::pg_catalog.text::pg_catalog.xid8) OPERATOR(pg_catalog.=) 'committed' LIMIT 1";
+
 /// Selects whether a copy's WAL ends before the position `$1`, given as text, and where it ends.
 pub(super) const ENDS_BEFORE: &str = "SELECT e.lsn OPERATOR(pg_catalog.<) $1::pg_catalog.pg_lsn, e.lsn::pg_catalog.text \
     FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \

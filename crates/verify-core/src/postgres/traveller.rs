@@ -105,29 +105,8 @@ impl TimeTraveller {
                 instant.snapshot, self.header.snapshot
             )));
         }
-        let sequences = sequences::read(&mut control, identity.in_recovery)?;
-        let mut relations = read_relations(&mut control, &identity)?;
-        // No other client is on the copy, so nothing is locked.
-        let readable =
-            |relation: &&catalogue::Relation| relation.oid != 0 && relation.found.unreadable.is_none();
-        let oids: Vec<u32> = relations.iter().filter(readable).map(|relation| relation.oid).collect();
-        catalogue::measure(&mut control, &mut relations, &oids, identity.server_version)?;
-        control.report_warnings(on_event)?;
-        let (oids, tables) = unzip(relations);
-        let Instant { exported, snapshot, lsn, captured_at } = instant;
-        let consistency = Consistency::SharedSnapshot;
-        Ok(PostgresSnapshot {
-            control: Mutex::new(control),
-            exported,
-            origin: Origin { source: identity.source, snapshot, lsn, captured_at, consistency },
-            oids,
-            tables,
-            sequences,
-            limits: plan.limits,
-            in_recovery: identity.in_recovery,
-            deviation,
-            _held: Some(Box::new(Mutex::new(holder))),
-        })
+        let snapshot = snapshot_of_copy(control, identity, instant, plan, on_event)?;
+        Ok(PostgresSnapshot { deviation, _held: Some(Box::new(Mutex::new(holder))), ..snapshot })
     }
 
     /// Begins a transaction on a copy that has been recovered to exactly the position at which the standby was paused.
@@ -290,6 +269,38 @@ impl TimeTraveller {
             Ok(_) => Ok(None),
         }
     }
+}
+
+/// What a copy holds that no other client uses, read by a session that has fixed its snapshot.
+pub(super) fn snapshot_of_copy(
+    mut control: Connection,
+    identity: Identity,
+    instant: Instant,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<PostgresSnapshot> {
+    let sequences = sequences::read(&mut control, identity.in_recovery)?;
+    let mut relations = read_relations(&mut control, &identity)?;
+    // No other client is on the copy, so nothing is locked.
+    let readable = |relation: &&catalogue::Relation| relation.oid != 0 && relation.found.unreadable.is_none();
+    let oids: Vec<u32> = relations.iter().filter(readable).map(|relation| relation.oid).collect();
+    catalogue::measure(&mut control, &mut relations, &oids, identity.server_version)?;
+    control.report_warnings(on_event)?;
+    let (oids, tables) = unzip(relations);
+    let Instant { exported, snapshot, lsn, captured_at } = instant;
+    let consistency = Consistency::SharedSnapshot;
+    Ok(PostgresSnapshot {
+        control: Mutex::new(control),
+        exported,
+        origin: Origin { source: identity.source, snapshot, lsn, captured_at, consistency },
+        oids,
+        tables,
+        sequences,
+        limits: plan.limits,
+        in_recovery: identity.in_recovery,
+        deviation: None,
+        _held: None,
+    })
 }
 
 /// Waits until the standby has replayed all WAL that it has; `false` if that cannot be seen in time.

@@ -126,7 +126,11 @@ fn a_backup_of_a_standby_is_restored_and_a_lost_row_is_found() -> Result<()> {
     let pair = Pair::new(15, &[])?;
     let directory = Scratch::create("test")?;
     let store = Store::open(&directory.path().join("store"))?;
-    let provider = LocalProvider { store: store.clone(), databases: vec![settings(&pair.standby)?] };
+    let provider = LocalProvider {
+        store: store.clone(),
+        databases: vec![settings(&pair.standby)?],
+        point_in_time: None,
+    };
     let name = |name: &str| name.parse().map_err(anyhow::Error::msg);
     let request = BackupRequest { name: name("b")?, method: None, plan: Plan::default() };
     pair.while_writing(|| verify_local::backup(&provider, &request, &Watch::silent()))?;

@@ -145,6 +145,7 @@ fn backup(
     let provider = LocalProvider {
         store: Store::open(&store)?,
         databases: settings.collect::<verify_core::Result<_>>()?,
+        point_in_time: None,
     };
     let name: verify_drill::backup_name::BackupName = "silent".parse().map_err(anyhow::Error::msg)?;
     let request =
