@@ -4,7 +4,7 @@ set -eu
 
 case "${1:-}" in
     demo) wanted="cc:gcc:libc6-dev initdb:postgresql" ;;
-    test) wanted="cc:gcc:libc6-dev initdb:postgresql npm:npm node:nodejs pip:python3-pip unzip:unzip openssl:openssl pgbouncer:pgbouncer promtool:prometheus xmllint:libxml2-utils chromium:chromium buildah:buildah jq:jq zstd:zstd ssh-keygen:openssh-client valgrind:valgrind" ;;
+    test) wanted="cc:gcc:libc6-dev initdb:postgresql npm:npm node:nodejs pip:python3-pip unzip:unzip openssl:openssl pgbouncer:pgbouncer promtool:prometheus xmllint:libxml2-utils chromium:chromium buildah:buildah jq:jq zstd:zstd ssh-keygen:openssh-client valgrind:valgrind pgbackrest:pgbackrest barman:barman rsync:rsync" ;;
     cluster) wanted="cc:gcc:libc6-dev promtool:prometheus go:golang-go containerd:containerd runc:runc cni-bridge:containernetworking-plugins
         mkfs.btrfs:btrfs-progs nft:nftables ip:iproute2 sysctl:procps debian-pip:python3-pip
         update-ca-certificates:ca-certificates" ;;

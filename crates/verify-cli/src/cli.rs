@@ -158,7 +158,7 @@ enum Command {
     Show(commands::show::Show),
     Heartbeat(commands::heartbeat::Heartbeat),
     Backup(commands::backup::Backup),
-    Restore(commands::restore::Restore),
+    Restore(Box<commands::restore::Restore>),
     #[cfg(feature = "velero")]
     Failover(commands::failover::Failover),
     #[cfg(not(feature = "velero"))]

@@ -16,6 +16,7 @@ use verify_drill::hint::Hinted;
 use verify_drill::store::{RegionTable, S3Table};
 use verify_evidence::keys::Keys;
 use verify_evidence::{entry, signers};
+use verify_local::tools::{Barman, Command, PgBackRest, WalG};
 #[cfg(feature = "velero")]
 use verify_velero::provider::Settings as VeleroTable;
 /// The table `[velero]`, which a program without the feature does not read.
@@ -62,11 +63,29 @@ pub struct Config {
     /// Places where backups are, by their name on the command line.
     #[serde(default)]
     regions: BTreeMap<String, RegionTable>,
+    /// Tools whose backups `restore --with` restores.
+    #[serde(default)]
+    tools: ToolsTable,
     /// The store of reports, as evidence.
     evidence: Option<EvidenceTable>,
     /// SHA-256 of the file.
     #[serde(skip)]
     sha256: Option<String>,
+}
+
+/// Backup tools of this machine. Each is called with its own configuration.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToolsTable {
+    /// pgBackRest.
+    pub(crate) pgbackrest: Option<PgBackRest>,
+    /// Barman.
+    pub(crate) barman: Option<Barman>,
+    /// WAL-G; needs no table if its own configuration is in its usual place.
+    #[serde(rename = "wal-g")]
+    pub(crate) wal_g: Option<WalG>,
+    /// Any other tool, by commands.
+    pub(crate) command: Option<Command>,
 }
 
 /// The store of reports, and the key that signs them.
@@ -340,6 +359,11 @@ impl Config {
                 }
             }
         })
+    }
+
+    /// The tools.
+    pub(crate) fn tools(&self) -> &ToolsTable {
+        &self.tools
     }
 
     /// The store of reports, if there is one.

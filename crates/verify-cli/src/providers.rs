@@ -1,13 +1,17 @@
 //! The providers that this program has: one entry each.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use verify_drill::hint::Hinted;
 use verify_drill::provider::{Method, Provider};
+use verify_local::tools::{Tool, ToolProvider};
 use verify_local::{LocalProvider, PointInTime};
 
 use crate::commands::cluster_flags::ClusterFlags;
 use crate::commands::storing::StoreFlag;
-use crate::config::Config;
+use crate::config::{Config, ToolsTable};
 use crate::connect::Target;
 
 /// A provider, as the command line names it.
@@ -125,6 +129,57 @@ pub(crate) fn names() -> PossibleValuesParser {
 pub(crate) fn methods() -> PossibleValuesParser {
     let methods = PROVIDERS.iter().flat_map(|entry| entry.methods);
     PossibleValuesParser::new(methods.map(|method| PossibleValue::new(method.name).help(method.about)))
+}
+
+/// A tool whose backups `restore --with` restores.
+struct ToolEntry {
+    name: &'static str,
+    about: &'static str,
+    /// The tool, if the configuration has its table or it needs none.
+    open: fn(&ToolsTable) -> Option<Box<dyn Tool>>,
+}
+
+const TOOLS: [ToolEntry; 4] = [
+    ToolEntry { name: "pgbackrest", about: "pgBackRest", open: |tools| boxed(tools.pgbackrest.as_ref()) },
+    ToolEntry { name: "barman", about: "Barman", open: |tools| boxed(tools.barman.as_ref()) },
+    ToolEntry {
+        name: "wal-g",
+        about: "WAL-G",
+        open: |tools| Some(Box::new(tools.wal_g.clone().unwrap_or_default())),
+    },
+    ToolEntry {
+        name: "command",
+        about: "Any other tool, by the commands in [tools.command] of the configuration",
+        open: |tools| boxed(tools.command.as_ref()),
+    },
+];
+
+fn boxed<T: Tool + Clone + 'static>(tool: Option<&T>) -> Option<Box<dyn Tool>> {
+    tool.map(|tool| Box::new(tool.clone()) as Box<dyn Tool>)
+}
+
+/// The values of `--with`.
+pub(crate) fn tool_names() -> PossibleValuesParser {
+    let values = TOOLS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
+    PossibleValuesParser::new(values)
+}
+
+/// The provider of a tool's backups, verified against a manifest.
+///
+/// # Errors
+///
+/// If the configuration lacks the tool, or the manifest cannot be read.
+pub(crate) fn of_tool(name: &str, manifest: &Path, config: &Config) -> Result<Box<dyn Provider>> {
+    let entry = TOOLS.iter().find(|entry| entry.name == name).context("failed to choose a tool")?;
+    let Some(tool) = (entry.open)(config.tools()) else {
+        let hint =
+            format!("add a table [tools.{name}] to state-lab.toml; docs/tools.md has one for each tool");
+        let text = format!("failed to restore with {}: the configuration has no [tools.{name}]", entry.name);
+        return Err(Hinted::new(text, hint).into());
+    };
+    let place = manifest.display().to_string();
+    let manifest = crate::store::read_manifest(manifest, config.s3())?;
+    Ok(Box::new(ToolProvider { tool, manifest, place }))
 }
 
 fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {

@@ -78,7 +78,7 @@ pub fn restore_in_place(
         CopyMethod::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         CopyMethod::Physical | CopyMethod::Snapshot => {
             let copy = CopiedFiles { data: &data, tablespaces: &backup.path, scratch: &scratch };
-            physical_restore::restore_in_place(&backup, &copy, plan, &mut stopwatch, watch)?
+            physical_restore::restore_in_place(&backup, &copy, None, plan, &mut stopwatch, watch)?
         }
     };
     let BroughtUp { server, databases, comparisons, pulses, replayed: _ } = brought_up;

@@ -44,6 +44,7 @@ pub mod server;
 mod session;
 mod store;
 mod survey;
+pub mod tools;
 mod tree;
 pub mod wal_archive;
 mod wal_segment;

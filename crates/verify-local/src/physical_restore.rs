@@ -12,7 +12,7 @@ use verify_core::manifest::{Consistency, Manifest};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
-use verify_core::postgres::{PausedCopy, PostgresSnapshot, Settings, TimeTraveller};
+use verify_core::postgres::{PausedCopy, Postgres, PostgresSnapshot, Settings, TimeTraveller};
 use verify_core::timeline::Milestone;
 
 use super::durability::{self, Restartable};
@@ -72,12 +72,17 @@ pub(super) fn restore(
 pub(super) fn restore_in_place(
     backup: &StoredBackup,
     copy: &CopiedFiles<'_>,
+    recovery: Option<&Recovery<'_>>,
     plan: &Plan,
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
     let (files, options) = prepare(backup, copy, watch)?;
-    let started = Started { data: copy.data, files: &files, options: &options, recovery: None };
+    let options = match recovery {
+        Some(recovery) => recovery.begin(copy.data, options)?,
+        None => options,
+    };
+    let started = Started { data: copy.data, files: &files, options: &options, recovery };
     bring_up(backup, &started, plan, stopwatch, watch)
 }
 
@@ -167,8 +172,11 @@ fn bring_up(
     stopwatch.reach(Milestone::Recovered);
     let replayed = recovery::position(&databases[0])?;
     let bounded = recovery.filter(|recovery| recovery.manifest.is_none());
-    if bounded.is_some() {
-        // In recovery, a transaction that is left out keeps its locks.
+    // A copy that no archive continues is compared as it is, as `verify` does.
+    let as_it_is = recovery.is_none() && backup.manifests.iter().all(is_of_snapshot_alone);
+    // In recovery, a transaction that is left out keeps its locks.
+    let early = bounded.is_some() || as_it_is;
+    if early {
         watch.step("promoting the copy")?;
         recovery::promote(&databases[0], watch.asked)?;
     }
@@ -181,6 +189,7 @@ fn bring_up(
                 watch.step(&format!("comparing every row of {}", settings.database()))?;
                 let database: Box<dyn Database> = match found {
                     Some(_) => Box::new(PausedCopy::new(settings.clone(), manifest)),
+                    None if as_it_is => Box::new(Postgres::new(settings.clone())),
                     None => Box::new(TimeTraveller::new(settings.clone(), manifest)),
                 };
                 checks::compare(manifest, &*database, settings, plan, &on_event)
@@ -193,9 +202,10 @@ fn bring_up(
     let held = match recovery {
         // Nothing newer is in the copy.
         Some(_) => databases.iter().map(|_| None).collect(),
+        None if as_it_is => databases.iter().map(|_| None).collect(),
         None => hold(&backup.manifests, &databases, plan, watch)?,
     };
-    if bounded.is_none() {
+    if !early {
         watch.step("promoting the copy")?;
         recovery::promote(&databases[0], watch.asked)?;
     }
@@ -226,6 +236,11 @@ fn bring_up(
         }
     }
     Ok(BroughtUp { server, databases, comparisons, pulses, replayed })
+}
+
+/// Returns whether a manifest was captured independently of any backup.
+fn is_of_snapshot_alone(manifest: &Manifest) -> bool {
+    manifest.header.consistency == Consistency::SharedSnapshot
 }
 
 /// Holds the snapshots of the manifests, under which rows can be told from newer ones after the promotion; none where that fails.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +28,7 @@ use super::recovery_target::RecoveryTarget;
 use super::sanitize::LOOKED_FOR;
 use super::store::StoredBackup;
 use super::survey::{connect, first};
-use super::wal_archive::{ArchiveDirectory, WalArchive};
+use super::wal_archive::WalArchive;
 use super::wal_segment::{self, SegmentHeader};
 use super::wal_timeline::{self, History};
 use crate::scratch::Scratch;
@@ -42,7 +43,7 @@ const LATER_SEGMENTS: u64 = 4;
 #[derive(Clone, Debug)]
 pub struct PointInTime {
     /// Archive of the source's WAL.
-    pub archive: ArchiveDirectory,
+    pub archive: Arc<dyn WalArchive>,
     /// The position at which recovery ends.
     pub target: RecoveryTarget,
     /// Timeline to recover along; the target's own unless given.
@@ -51,7 +52,7 @@ pub struct PointInTime {
 
 /// A recovery that can be begun: base backup, archive and target fit together as far as can be known before.
 pub(super) struct Recovery<'a> {
-    archive: &'a ArchiveDirectory,
+    archive: &'a dyn WalArchive,
     target: &'a RecoveryTarget,
     history: History,
     size: u64,
@@ -68,7 +69,8 @@ impl<'a> Recovery<'a> {
     /// If they do not fit together.
     pub(super) fn prepare(wanted: &'a PointInTime, backup: &StoredBackup, watch: &Watch<'_>) -> Result<Self> {
         let PointInTime { archive, target, timeline } = wanted;
-        if backup.record.method != CopyMethod::Physical {
+        let archive = &**archive;
+        if backup.record.method == CopyMethod::Logical {
             let text = format!(
                 "failed to recover {}: it is not a base backup, so no WAL applies to it",
                 backup.record.name
@@ -228,7 +230,8 @@ impl<'a> Recovery<'a> {
                 .history
                 .holders(later, self.size)
                 .map(|timeline| wal_segment::name(timeline, later, self.size));
-            names.into_iter().find(|name| self.archive.path().join(name).exists())
+            let to = data.join("state-lab.later");
+            names.into_iter().find(|name| self.archive.fetch(name, &to, || false).unwrap_or(false))
         });
         match later {
             Some(later) => Hinted::new(
@@ -251,12 +254,7 @@ impl<'a> Recovery<'a> {
 }
 
 /// Reads the size of a segment, and checks that the archive is that of the base backup's cluster.
-fn identify(
-    archive: &ArchiveDirectory,
-    base: &BaseBackup,
-    directory: &Path,
-    watch: &Watch<'_>,
-) -> Result<u64> {
+fn identify(archive: &dyn WalArchive, base: &BaseBackup, directory: &Path, watch: &Watch<'_>) -> Result<u64> {
     let own = own_segments(&base.data)?;
     let mut size = own.iter().find_map(|path| SegmentHeader::read(path).ok()).map(|header| header.size);
     let size_known = size.is_some();
@@ -283,7 +281,7 @@ fn identify(
         if header.system_identifier != base.system_identifier {
             let text = format!(
                 "failed to recover: the WAL archive {} is of another cluster: its system identifier is {}, the base backup's is {}",
-                archive.path().display(),
+                archive.place(),
                 header.system_identifier,
                 base.system_identifier
             );
@@ -296,7 +294,7 @@ fn identify(
     let name = if size_known { names.swap_remove(0) } else { format!("of {}", base.start) };
     let text = format!(
         "failed to recover: the WAL archive {} has none of the base backup's segments, from {name} on",
-        archive.path().display()
+        archive.place()
     );
     Err(Hinted::new(text, "give the archive of the server that was backed up, from before the backup on")
         .into())
@@ -317,7 +315,7 @@ fn own_segments(data: &Path) -> Result<Vec<PathBuf>> {
 
 /// Chooses the timeline to recover along.
 fn choose_timeline(
-    archive: &ArchiveDirectory,
+    archive: &dyn WalArchive,
     base: &BaseBackup,
     target: &RecoveryTarget,
     asked_for: Option<u32>,

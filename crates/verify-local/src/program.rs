@@ -1,6 +1,6 @@
 //! PostgreSQL's client programs as children: connected through their environment alone, stoppable, with captured output.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::ops::ControlFlow;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use verify_core::postgres::{Settings, connection_variables};
 use verify_core::table::shown_text;
 
 use super::patience::PATIENCE;
-use crate::server::{Installation, client_program};
+use crate::server::{Installation, ServerUser, client_program};
 use verify_drill::interrupt::interrupted;
 use verify_drill::process_group;
 
@@ -22,10 +22,13 @@ const SAID_BYTES_MAX: usize = 16 << 10;
 
 /// A program to run.
 pub(super) struct Program {
-    name: &'static str,
+    name: String,
     major: u32,
     command: Command,
 }
+
+/// The longest output of a program that is read; a longer one is truncated.
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// Result of a program.
 pub(super) struct Ended {
@@ -55,7 +58,21 @@ impl Program {
         command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Its own group: a Ctrl-C in the terminal is for us, and we stop the program in our own order.
         command.process_group(0);
-        Ok(Self { name, major, command })
+        Ok(Self { name: name.to_owned(), major, command })
+    }
+
+    /// A program of the PATH, or with a path of its own, in the environment of state-lab; `user` runs it if there is one.
+    pub(super) fn installed(name: &str, user: Option<&ServerUser>) -> Self {
+        let mut command = Command::new(name);
+        command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // As for PostgreSQL's programs.
+        command.process_group(0);
+        if let Some(user) = user {
+            // Our own working directory may be closed to that user.
+            command.uid(user.uid).gid(user.gid).current_dir("/");
+            command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
+        }
+        Self { name: name.to_owned(), major: 0, command }
     }
 
     /// Its major version.
@@ -98,7 +115,7 @@ impl Program {
 
     /// Runs it to its end, and insists on success.
     pub(super) fn succeed(self, stop: &dyn Fn() -> bool) -> Result<()> {
-        let name = self.name;
+        let name = self.name.clone();
         let ended = self.run(stop)?;
         if !ended.status.success() {
             bail!("{name} failed ({}): {}", ended.status, ended.messages());
@@ -126,6 +143,18 @@ impl Program {
             });
             self.run(stop)
         })
+    }
+
+    /// Runs it to its end, or until it is to stop, and returns what it printed as well.
+    pub(super) fn output(mut self, stop: &dyn Fn() -> bool) -> Result<(Ended, Vec<u8>)> {
+        let mut file = tempfile::tempfile().context("failed to create a file for the output of a program")?;
+        self.command.stdout(file.try_clone().context("failed to share the file of a program's output")?);
+        let ended = self.run(stop)?;
+        let mut printed = Vec::new();
+        file.rewind()
+            .and_then(|()| file.take(OUTPUT_BYTES_MAX).read_to_end(&mut printed))
+            .context("failed to read the output of a program")?;
+        Ok((ended, printed))
     }
 
     /// Runs it to its end, or until it is to stop.
@@ -208,7 +237,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.process_group(0);
-        Program { name: "sh", major: 0, command }
+        Program { name: "sh".to_owned(), major: 0, command }
     }
 
     #[test]

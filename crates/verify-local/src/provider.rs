@@ -102,7 +102,7 @@ fn words(record: &BackupRecord) -> &'static str {
 }
 
 /// Leaves the restored server running; how to connect to it and to remove it.
-fn keep(restored: Restored) -> Result<KeptServer> {
+pub(super) fn keep(restored: Restored) -> Result<KeptServer> {
     let database = restored.databases.first().map_or("postgres", |database| database.database()).to_owned();
     let (conninfo, pid) = (restored.conninfo(&database), restored.server.pid());
     let path = restored.keep()?;

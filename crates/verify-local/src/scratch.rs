@@ -6,22 +6,32 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{env, io};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::geteuid;
 
 use verify_drill::lock::try_lock;
+use verify_drill::process_group;
+use verify_drill::until::never;
 
-use crate::server;
+use crate::server::{self, ServerUser};
 
 /// The scratch directories of this process: path and lock.
 static LIVE: Mutex<Vec<(PathBuf, File)>> = Mutex::new(Vec::new());
 
 /// Marks a directory that its run was asked to keep.
 const KEPT: &str = "kept";
+
+/// File of a command that has to succeed before its directory is removed: program and arguments, as JSON.
+const REMOVAL: &str = "removal.json";
+/// Time limit of that command.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A removal races with servers and threads that still write; it is tried as often as this.
 const REMOVE_ATTEMPTS: u32 = 5;
@@ -71,8 +81,19 @@ impl Scratch {
         Ok(self.path.clone())
     }
 
+    /// Has `command`, a program and its arguments, run before the directory is removed, by this run or the next.
+    pub(crate) fn remove_with(&self, command: &[String]) -> Result<()> {
+        let path = self.path.join(REMOVAL);
+        let doing = || format!("failed to write {}", path.display());
+        fs::write(&path, serde_json::to_vec(command).with_context(doing)?).with_context(doing)
+    }
+
     fn open_to_server_user(&self) -> Result<()> {
-        let Some(user) = server::server_user()? else { return Ok(()) };
+        server::server_user()?.map_or(Ok(()), |user| self.open_to(&user))
+    }
+
+    /// Lets a user enter, instead of the one before.
+    pub(crate) fn open_to(&self, user: &ServerUser) -> Result<()> {
         let open = || {
             chown(&self.path, None, Some(user.gid))?;
             fs::set_permissions(&self.path, fs::Permissions::from_mode(0o710))
@@ -147,6 +168,7 @@ fn remove(directory: &Path) -> Result<()> {
     let mut attempt = 1;
     loop {
         server::stop_servers_below(directory)?;
+        run_removal(directory)?;
         match fs::remove_dir_all(directory) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -154,6 +176,29 @@ fn remove(directory: &Path) -> Result<()> {
                 return Err(error).with_context(|| format!("failed to remove {}", directory.display()));
             }
             Err(_) => attempt += 1,
+        }
+    }
+}
+
+/// Runs the command that a run left for its removal.
+fn run_removal(directory: &Path) -> Result<()> {
+    let path = directory.join(REMOVAL);
+    let Ok(text) = fs::read(&path) else { return Ok(()) };
+    let doing = || format!("failed to run the command of {}", path.display());
+    let command: Vec<String> = serde_json::from_slice(&text).with_context(doing)?;
+    let (program, arguments) = command.split_first().with_context(doing)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().with_context(doing)?;
+    let status = process_group::wait(&mut child, REMOVAL_TIMEOUT, never).with_context(doing)?;
+    match status {
+        Some(status) if status.success() => {
+            fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))
+        }
+        Some(status) => bail!("{}: {program}: {status}", doing()),
+        None => {
+            process_group::end(&mut child, process_group::TERM_TIMEOUT);
+            bail!("{}: {program} ran longer than {} s", doing(), REMOVAL_TIMEOUT.as_secs())
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Archives of WAL segments: where a restored server fetches the WAL after its base backup.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use anyhow::{Context, Result, bail};
 use verify_drill::interrupt::interrupted;
 
 /// An archive of WAL segments.
-pub trait WalArchive: Send + Sync {
+pub trait WalArchive: fmt::Debug + Send + Sync {
+    /// Its place, in words.
+    fn place(&self) -> String;
+
     /// Copies a segment or timeline history file to `to`; `false` if the archive does not have it.
     ///
     /// # Errors
@@ -61,6 +63,10 @@ impl ArchiveDirectory {
 }
 
 impl WalArchive for ArchiveDirectory {
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
     fn fetch(&self, file: &str, to: &Path, asked: fn() -> bool) -> Result<bool> {
         if asked() {
             return Err(interrupted().into());

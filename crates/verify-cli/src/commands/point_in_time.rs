@@ -1,6 +1,7 @@
 //! Flags of a recovery to a point in time.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -67,7 +68,7 @@ impl PointInTimeFlags {
             )
             .into());
         };
-        Ok(Some(PointInTime { archive: ArchiveDirectory::open(archive)?, target, timeline }))
+        Ok(Some(PointInTime { archive: Arc::new(ArchiveDirectory::open(archive)?), target, timeline }))
     }
 }
 

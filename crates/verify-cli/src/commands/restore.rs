@@ -44,7 +44,7 @@ use verify_drill::{openmetrics, recovery};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
     /// The backup's name
-    #[arg(long, value_name = "NAME", required_unless_present = "latest")]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["latest", "with"])]
     snapshot: Option<BackupName>,
     /// Instead of a name: the newest verifiable backup of the namespace that Velero completed; a flag of its own,
     /// because a backup may be named "latest"
@@ -53,6 +53,16 @@ pub(crate) struct Restore {
     /// Provider of the backup [default: velero if the configuration has a [velero] table, else local]
     #[arg(long, value_name = "WHO", value_parser = providers::names())]
     provider: Option<String>,
+    /// Restore a backup that another tool made, by the tool itself; without --snapshot the newest one that can be
+    /// recovered to the manifest's point in time
+    #[arg(
+        long, value_name = "TOOL", value_parser = providers::tool_names(), requires = "manifest",
+        conflicts_with_all = ["latest", "provider", "store", "target"], help_heading = "Other tools"
+    )]
+    with: Option<String>,
+    /// Manifest to verify it against, captured after the backup: a file, or s3://bucket/key
+    #[arg(long, value_name = "PATH", requires = "with", help_heading = "Other tools")]
+    manifest: Option<PathBuf>,
     #[command(flatten)]
     store: StoreFlag,
     #[command(flatten)]
@@ -85,6 +95,7 @@ EXAMPLES:
     state-lab restore --snapshot nightly-001 --keep
     state-lab restore --snapshot nightly-001 --archive /mnt/wal --to-capture noon.manifest
     state-lab restore --snapshot nightly-001 --archive /mnt/wal --before-transaction 48213
+    state-lab restore --with pgbackrest --manifest shop.manifest
     state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
     state-lab restore --snapshot nightly-001 --provider velero \\
         --context recovery --location region-b";
@@ -96,6 +107,8 @@ impl Restore {
             snapshot,
             latest: _,
             provider,
+            with,
+            manifest,
             store,
             checks,
             jobs,
@@ -108,24 +121,30 @@ impl Restore {
         } = self;
         let evidence = evidence.begin("restore", &config, globals)?;
         let (request, restored, metrics, risks) = evidence.watch(|| {
-            let entry = providers::choose(provider.as_deref(), None, &config)?;
-            let point_in_time = point_in_time.open(&config)?;
-            if entry.in_cluster && point_in_time.is_some() {
-                let text = "failed to recover to a point in time: only the provider local can";
-                return Err(Hinted::new(
-                    text,
-                    "set --provider local, and name a base backup of this machine",
-                )
-                .into());
-            }
-            let options = Options { point_in_time, ..Options::new(&config, &store, &cluster) };
-            let provider: Arc<dyn Provider> = (entry.open)(&options)?.into();
+            let tool = with.as_deref().zip(manifest.as_deref());
+            let (provider, in_cluster): (Arc<dyn Provider>, _) = match tool {
+                Some((tool, manifest)) => (providers::of_tool(tool, manifest, &config)?.into(), None),
+                None => {
+                    let entry = providers::choose(provider.as_deref(), None, &config)?;
+                    let point_in_time = point_in_time.open(&config)?;
+                    if entry.in_cluster && point_in_time.is_some() {
+                        let text = "failed to recover to a point in time: only the provider local can";
+                        return Err(Hinted::new(
+                            text,
+                            "set --provider local, and name a base backup of this machine",
+                        )
+                        .into());
+                    }
+                    let options = Options { point_in_time, ..Options::new(&config, &store, &cluster) };
+                    ((entry.open)(&options)?.into(), Some(entry.in_cluster))
+                }
+            };
             let metrics = MetricsFile::begin(metrics)?;
             let name = match snapshot {
                 Some(name) => name,
                 None => storing::with_steps(globals, Some(&evidence), |watch| provider.latest(watch))?,
             };
-            let examination = Pending::begin(touched(entry.in_cluster, &name, &config, store, cluster));
+            let examination = Pending::begin(touched(in_cluster, &name, &config, store, cluster));
             let plan = checks.limit(plan(jobs, &config));
             let request = RestoreRequest { name, plan, objectives: config.objectives(), incident, keep };
             let (publisher, backup) = (Arc::clone(&provider), request.name.clone());
@@ -155,9 +174,9 @@ fn plan(jobs: NonZeroUsize, config: &Config) -> Plan {
     Plan::default().with_jobs(jobs).with_invariants(config.invariants()).with_limits(config.limits())
 }
 
-/// Objects that a restore touches.
+/// Objects that a restore touches; `in_cluster` is `None` for backups of other tools, of which only the tool knows.
 fn touched(
-    in_cluster: bool,
+    in_cluster: Option<bool>,
     backup: &BackupName,
     config: &Config,
     store: StoreFlag,
@@ -165,8 +184,9 @@ fn touched(
 ) -> Touched {
     let config = config.clone();
     match in_cluster {
-        true => Touched { config, backup: None, database: None, store: None, cluster: Some(cluster) },
-        false => {
+        None => Touched { config, backup: None, database: None, store: None, cluster: None },
+        Some(true) => Touched { config, backup: None, database: None, store: None, cluster: Some(cluster) },
+        Some(false) => {
             let backup = Some(backup.clone());
             Touched { config, backup, database: None, store: Some(store), cluster: None }
         }

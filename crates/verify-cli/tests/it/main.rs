@@ -31,4 +31,5 @@ mod schemas;
 mod scratch;
 mod server;
 mod silent_services;
+mod tools;
 mod waits;

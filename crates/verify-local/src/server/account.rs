@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +17,8 @@ pub struct ServerUser {
     pub uid: u32,
     /// Its primary group.
     pub gid: u32,
+    /// Its home directory.
+    pub home: PathBuf,
 }
 
 /// The user that servers have to run as, or `None` when they run as ourselves.
@@ -26,8 +28,7 @@ pub fn server_user() -> Result<Option<ServerUser>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let passwd =
-        fs::read_to_string("/etc/passwd").context("failed to read /etc/passwd for the server's user")?;
+    let passwd = passwd()?;
     match user_named(&passwd, "postgres").or_else(|| user_named(&passwd, "nobody")) {
         Some(user) => Ok(Some(user)),
         None => bail!(
@@ -37,13 +38,27 @@ pub fn server_user() -> Result<Option<ServerUser>> {
     }
 }
 
+/// The user of this name, unless it is root.
+///
+/// # Errors
+///
+/// If `/etc/passwd` cannot be read.
+pub(crate) fn user(name: &str) -> Result<Option<ServerUser>> {
+    Ok(user_named(&passwd()?, name))
+}
+
+fn passwd() -> Result<String> {
+    fs::read_to_string("/etc/passwd").context("failed to read the users in /etc/passwd")
+}
+
 fn user_named(passwd: &str, name: &str) -> Option<ServerUser> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let found = fields.next()?;
         let uid: u32 = fields.nth(1)?.parse().ok()?;
         let gid: u32 = fields.next()?.parse().ok()?;
-        (found == name && uid != 0).then(|| ServerUser { name: name.to_owned(), uid, gid })
+        let home = PathBuf::from(fields.nth(1).unwrap_or("/"));
+        (found == name && uid != 0).then(|| ServerUser { name: name.to_owned(), uid, gid, home })
     })
 }
 
@@ -100,7 +115,8 @@ mod tests {
     fn finds_a_user_by_its_whole_name_and_never_root() {
         let passwd =
             "root:x:0:0:root:/root:/bin/sh\npostgres2:x:7:7::/:\npostgres:x:101:104:,,,:/var/lib:/bin/sh\n";
-        let postgres = ServerUser { name: "postgres".to_owned(), uid: 101, gid: 104 };
+        let postgres =
+            ServerUser { name: "postgres".to_owned(), uid: 101, gid: 104, home: PathBuf::from("/var/lib") };
         assert_eq!(user_named(passwd, "postgres"), Some(postgres));
         assert_eq!(user_named(passwd, "nobody"), None);
         assert_eq!(user_named(passwd, "root"), None);

@@ -108,7 +108,9 @@ pub(super) fn init(installation: &Installation, data_dir: &Path, options: &InitO
 /// Takes libpq's and the server's variables away from a child: what the user set for other servers is not for ours.
 pub(super) fn forget_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PG") {
+        let text = name.to_string_lossy();
+        // The `restore_command` of a copy may call pgBackRest.
+        if text.starts_with("PG") && !text.starts_with("PGBACKREST_") {
             command.env_remove(name);
         }
     }

@@ -11,6 +11,7 @@ mod options;
 mod postmaster;
 mod running;
 
+pub(crate) use account::user;
 pub use account::{ServerUser, create_server_dir, give_to_server_user, run_as_server_user, server_user};
 pub use data_directory::InitOptions;
 pub use installation::{Installation, client_program, newest_client_major};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl Archived {
             incident: None,
             keep: false,
         };
-        let point = PointInTime { archive: ArchiveDirectory::open(wal)?, target, timeline };
+        let point = PointInTime { archive: Arc::new(ArchiveDirectory::open(wal)?), target, timeline };
         restore_to(&self.store, &request, Some(&point), &Watch::silent())
     }
 
