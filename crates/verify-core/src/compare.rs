@@ -199,8 +199,8 @@ pub fn compare(source: &Manifest, restored: &Manifest) -> Comparison {
 pub(crate) struct ComparisonDraft<'a> {
     pub findings: Vec<Finding>,
     pub coverage: Coverage,
-    /// True if the differences of the restored side count: it shows the manifest's snapshot, or is known to be older.
-    confirmed: bool,
+    /// Differences of the restored side that do not count as failures.
+    pub doubts: Doubts,
     pub differing: Vec<Differing<'a>>,
     /// Objects whose definitions read differently, until [`ComparisonDraft::settle_definitions`] decides.
     pub definitions: Vec<compare_definitions::Differing<'a>>,
@@ -219,6 +219,7 @@ impl<'a> ComparisonDraft<'a> {
                 "restore the backup again as it was taken, or take a new one; see docs/consistency.md",
             ),
             Some(Deviation::Older(reason)) => draft.findings.push(self::older(&reason)),
+            Some(Deviation::Unknown) => draft.bounded(source, restored),
             None => {}
         }
         if source.header.source.is_same_database(&restored.header.source) {
@@ -229,7 +230,7 @@ impl<'a> ComparisonDraft<'a> {
         if !keyed_alike {
             draft.findings.push(incomparable());
         }
-        let files = source.header.consistency.is_of_files();
+        let files = draft.doubts != Doubts::OfInstant && source.header.consistency.is_of_files();
         let travelled = files && !matches!(source.header.consistency, Consistency::CommitOrder(_));
         draft.tables(source, restored, Circumstances { travelled, files, older, keyed_alike });
         // In a copy of files no row ever moves.
@@ -248,7 +249,7 @@ impl<'a> ComparisonDraft<'a> {
         Self {
             findings: Vec::new(),
             coverage: Coverage::default(),
-            confirmed: true,
+            doubts: Doubts::None,
             differing: Vec::new(),
             definitions: Vec::new(),
             moved: Vec::new(),
@@ -257,8 +258,25 @@ impl<'a> ComparisonDraft<'a> {
 
     /// The restored side is not confirmed to show the snapshot of the manifest: no difference is a failure.
     pub(crate) fn unproven(&mut self, reason: &str, hint: &str) {
-        self.confirmed = false;
+        self.doubts = Doubts::All;
         self.findings.push(Finding::new(Code::SnapshotUnproven, "snapshot", reason).with_hint(hint));
+    }
+
+    /// The restored side shows an unknown point in time: what is equal is verified, and what time may explain is no failure.
+    fn bounded(&mut self, source: &Manifest, restored: &Manifest) {
+        self.doubts = Doubts::OfInstant;
+        let bound = match &restored.pulse.beat {
+            Some(beat) => format!("its newest heartbeat is of {}", beat.written_at),
+            None => "it has no heartbeat that would show how far it goes".to_owned(),
+        };
+        let message = format!(
+            "the point in time of the copy is unknown: {bound}, and the manifest is of {}; rows that differ may have been written before \
+             or after it",
+            source.header.captured_at
+        );
+        self.findings.push(Finding::new(Code::SnapshotUnproven, "snapshot", message).with_hint(
+            "capture the manifest with the backup (`state-lab backup`), so that both are of one snapshot; see docs/consistency.md",
+        ));
     }
 
     /// A restored table changed while it was read: its differences are not confirmed.
@@ -295,8 +313,14 @@ impl<'a> ComparisonDraft<'a> {
                 "no table was compared, so nothing is verified",
             ));
         }
-        if !self.confirmed {
-            self.findings.iter_mut().for_each(Finding::doubt);
+        match self.doubts {
+            Doubts::None => {}
+            Doubts::OfInstant => {
+                let dependent =
+                    self.findings.iter_mut().filter(|finding| finding.code().depends_on_instant());
+                dependent.for_each(Finding::doubt);
+            }
+            Doubts::All => self.findings.iter_mut().for_each(Finding::doubt),
         }
         Comparison::new(self.findings, self.coverage)
     }
@@ -510,6 +534,17 @@ fn excuse(ours: &TableEntry) -> Option<Excuse> {
     } else {
         None
     }
+}
+
+/// Findings that are not failures, since the restored side is not known to show the snapshot of the manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubts {
+    /// None: it shows the snapshot, or is known to be older.
+    None,
+    /// Those that another point in time explains.
+    OfInstant,
+    /// All.
+    All,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

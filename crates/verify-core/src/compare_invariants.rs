@@ -1,6 +1,6 @@
 //! Comparison of invariants.
 
-use crate::compare::ComparisonDraft;
+use crate::compare::{ComparisonDraft, Doubts};
 use crate::finding::{Code, Finding, Rows};
 use crate::invariant::{Evaluated, Expect, Judgement, Outcome};
 use crate::manifest::Manifest;
@@ -30,6 +30,9 @@ impl ComparisonDraft<'_> {
                     };
                     let mut finding = Finding::new(code, &invariant.name, message);
                     finding.rows = offenders(&evaluated.outcome);
+                    if self.doubts == Doubts::OfInstant && invariant.expect == Expect::Same {
+                        finding.doubt();
+                    }
                     self.findings.push(finding);
                 }
                 Judgement::Unknown(message) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compare::ComparisonDraft;
+use crate::compare::{ComparisonDraft, Doubts};
 use crate::database::UNLOGGED_IN_RECOVERY;
 use crate::finding::{Code, Finding};
 use crate::heartbeat;
@@ -111,7 +111,10 @@ impl ComparisonDraft<'_> {
                     Finding::new(Code::SequenceBehind, &ours.name, message)
                         .with_hint(hint(latest.last_value)),
                 );
-                return;
+                // At an unknown point in time only a collision is wrong.
+                if self.doubts != Doubts::OfInstant {
+                    return;
+                }
             }
             Some(Standing::Ahead) => {
                 let message =

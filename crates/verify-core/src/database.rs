@@ -130,6 +130,8 @@ pub enum Deviation {
     Unproven(String),
     /// The copy ends before that snapshot, as this shows.
     Older(String),
+    /// Nothing is known of the point in time that the copy shows.
+    Unknown,
 }
 
 /// A relation as the catalogue shows it.

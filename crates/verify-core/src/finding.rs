@@ -302,6 +302,32 @@ impl Code {
         }
     }
 
+    /// Returns whether a copy of another point in time may differ so, without any damage.
+    pub(crate) fn depends_on_instant(self) -> bool {
+        matches!(
+            self,
+            Self::RowMissing
+                | Self::RowAdded
+                | Self::RowChanged
+                | Self::RowDiffers
+                | Self::TableMissing
+                | Self::TableAdded
+                | Self::TableColumns
+                | Self::TableParents
+                | Self::SequenceMissing
+                | Self::SequenceAdded
+                | Self::SequenceChanged
+                | Self::SequenceBehind
+                | Self::SequenceAhead
+                | Self::CatalogMissing
+                | Self::CatalogAdded
+                | Self::CatalogDiffers
+                | Self::ClusterMissing
+                | Self::ClusterDiffers
+                | Self::HeartbeatMissing
+        )
+    }
+
     /// The lesser severity that the code has where its cause is known and is not the restore.
     pub fn excused(self) -> Severity {
         match self {

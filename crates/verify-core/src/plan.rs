@@ -56,6 +56,10 @@ pub struct Plan {
     /// Then the loss of a role is a failure, also in a copy of a dump, and the server's settings are not compared.
     #[serde(default)]
     pub own_restore: bool,
+    /// True if the point in time that the restored database shows is unknown. Then no difference that it may explain is a failure, and
+    /// nothing passes.
+    #[serde(default)]
+    pub bounded: bool,
 }
 
 /// Limits on what the server is asked to bear, in milliseconds.
@@ -118,6 +122,12 @@ impl Plan {
         Self { own_restore: true, ..self }
     }
 
+    /// The same for a restored database of an unknown point in time.
+    #[must_use]
+    pub fn of_unknown_instant(self) -> Self {
+        Self { bounded: true, ..self }
+    }
+
     /// The same with a self-test that makes its choices from this seed.
     #[must_use]
     pub fn with_self_test(self, seed: Option<u64>) -> Self {
@@ -176,6 +186,7 @@ impl Default for Plan {
             skip: BTreeSet::new(),
             self_test: None,
             own_restore: false,
+            bounded: false,
         }
     }
 }

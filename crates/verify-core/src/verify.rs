@@ -3,7 +3,7 @@
 use crate::capture::{self, complete};
 use crate::compare::{Comparison, ComparisonDraft};
 use crate::compare_definitions::Differing as DifferingDefinition;
-use crate::database::{Database, Found, Placement, Snapshot};
+use crate::database::{Database, Deviation, Found, Placement, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
@@ -45,7 +45,8 @@ pub fn verify(
     let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
-    let mut draft = ComparisonDraft::new(manifest, &measured, snapshot.deviation());
+    let deviation = if plan.bounded { Some(Deviation::Unknown) } else { snapshot.deviation() };
+    let mut draft = ComparisonDraft::new(manifest, &measured, deviation);
     draft.compare_cluster(manifest, &measured, plan.own_restore);
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);

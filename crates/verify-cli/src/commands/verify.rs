@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use verify_core::database::Database;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::postgres::constraints::SourceRows;
 use verify_core::report::{Instant, Report, Side};
@@ -36,6 +37,10 @@ pub(crate) struct Verify {
     database: String,
     #[command(flatten)]
     checks: Checks,
+    /// The point in time of the restored database is unknown: equal tables are verified, and rows that differ are listed without being
+    /// a failure. Damage and broken constraints still fail, and nothing passes
+    #[arg(long)]
+    bounded: bool,
     /// Show what each check would read, and stop
     #[arg(long, conflicts_with_all = ["report", "no_evidence"])]
     explain: bool,
@@ -67,7 +72,7 @@ impl Verify {
         if self.explain {
             return self.explain(globals);
         }
-        let Self { path, database, checks, explain: _, effort, report, evidence } = self;
+        let Self { path, database, checks, bounded, explain: _, effort, report, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
         let evidence = evidence.begin("verify", &config, globals)?;
@@ -77,8 +82,10 @@ impl Verify {
             let manifest = store::read_manifest(&path, config.s3())?;
             let used = checks.names(Check::Durability);
             let plan = checks.limit(effort.plan(&config, manifest.header.hash));
+            let plan = if bounded { plan.of_unknown_instant() } else { plan };
             let progress = globals.terminal().progress("verifying");
-            let database = target.database_of(&manifest);
+            let database: Box<dyn Database> =
+                if bounded { Box::new(target.database()) } else { target.database_of(&manifest) };
             let on_event = |event| evidence.take(event, &progress);
             let settings = target.settings();
             let mut comparison = verify_local::compare(&manifest, &*database, &settings, &plan, &on_event)

@@ -49,6 +49,30 @@ fn what_a_killed_backup_leaves_is_no_backup_and_goes_with_the_next() {
     assert_eq!(drill.left(), Vec::<std::path::PathBuf>::new());
 }
 
+/// Starts a base backup of a standby, and ends it with the signal while the replay is paused; its exit status.
+fn end_while_paused(signal_of_end: Signal) -> Option<i32> {
+    let drill = Drill::with_settings(MAJOR, &[("full_page_writes", "on")]);
+    let standby = drill.source.standby(&[]).unwrap();
+    let paused = || standby.psql("postgres", "SELECT pg_is_wal_replay_paused()").unwrap() == "t";
+    let shop = standby.conninfo("shop");
+    let mut run = drill
+        .start(&["backup", "--name", "b", "--method", "physical", &shop], || arriving(&drill) && paused());
+    signal(&run, signal_of_end);
+    let ended = run.wait().unwrap().code();
+    let began = std::time::Instant::now();
+    while paused() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "the standby stays paused");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    ended
+}
+
+#[test]
+fn a_standby_whose_backup_is_interrupted_or_killed_does_not_stay_paused() {
+    assert_eq!(end_while_paused(Signal::INT), Some(130));
+    assert_eq!(end_while_paused(Signal::KILL), None);
+}
+
 #[test]
 fn a_name_that_is_taken_is_refused_and_the_backup_stays() {
     let drill = Drill::new(MAJOR);

@@ -1,5 +1,6 @@
 //! Tests of verify-core on real PostgreSQL servers.
 
+mod bounded;
 mod cluster;
 mod connection;
 mod constraints;

@@ -21,14 +21,14 @@ use verify_core::verify::verify;
 use crate::dump::{program, run};
 use crate::measure::{postgres, summary};
 
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
     CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, note text);
     INSERT INTO accounts SELECT i, 1000, repeat('x', i % 50) FROM generate_series(1, 5000) i;
     CREATE TABLE ledger (id bigserial PRIMARY KEY, account int, amount int);
     CREATE UNLOGGED TABLE cache (id serial, note text);
     INSERT INTO cache (note) VALUES ('a'), ('b')";
 
-const LOAD: &str = "
+pub(crate) const LOAD: &str = "
     DO $$ BEGIN FOR i IN 1..20 LOOP
         UPDATE accounts SET balance = balance + 1 WHERE id IN (SELECT (random() * 4999)::int + 1 FROM generate_series(1, 20));
         INSERT INTO ledger (account, amount) SELECT (random() * 4999)::int + 1, 1 FROM generate_series(1, 20);
