@@ -12,7 +12,7 @@ use verify_core::event;
 use verify_core::finding::{Code, Finding, Severity};
 use verify_core::heartbeat::{self, Beat, Evidence, Rpo};
 use verify_core::invariant::{Evaluated, Expect, Invariant, Outcome, ResultCollector};
-use verify_core::manifest::{Anchor, Consistency, Content, Manifest};
+use verify_core::manifest::{Anchor, Consistency, Content, Manifest, RecoveryEnd};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
@@ -482,6 +482,26 @@ fn sequence(last_value: i64) -> Sequence {
 fn owning(last_value: i64, furthest: i64) -> Sequence {
     let owner = OwnedBy { table: name("t"), column: "id".into(), furthest: Some(furthest) };
     Sequence { owned_by: Some(owner), ..sequence(last_value) }
+}
+
+#[test]
+fn a_sequence_that_was_read_after_the_end_of_recovery_is_compared_with_its_column() {
+    let judge = |ours: Sequence, theirs: Sequence| {
+        let mut source = captured(&ten());
+        let mut restored = source.clone();
+        source.header.consistency = Consistency::CommitOrder(RecoveryEnd { lsn: "0/3000028".into() });
+        (source.sequences, restored.sequences) = (vec![ours], vec![theirs]);
+        let comparison = compare(&source, &restored);
+        let findings = comparison.findings().iter().filter(|finding| finding.object == "public.s");
+        let findings: Vec<_> = findings.map(|finding| (finding.code(), finding.severity())).collect();
+        let gaps = comparison.coverage().not_covered.iter();
+        (findings, gaps.filter(|gap| gap.object == "public.s").count())
+    };
+    assert_eq!(judge(owning(9, 5), owning(9, 5)), (vec![], 0));
+    assert_eq!(judge(owning(9, 5), owning(7, 5)), (vec![], 1));
+    assert_eq!(judge(owning(9, 5), owning(4, 5)), (vec![(Code::SequenceCollides, Severity::Fail)], 1));
+    assert_eq!(judge(sequence(9), sequence(7)), (vec![(Code::SequenceBehind, Severity::Inconclusive)], 1));
+    assert_eq!(judge(sequence(9), sequence(99)), (vec![(Code::SequenceAhead, Severity::Fail)], 0));
 }
 
 fn unread(reason: Option<&str>) -> Sequence {
