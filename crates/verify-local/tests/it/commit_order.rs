@@ -8,7 +8,7 @@ use std::time::Duration;
 use verify_core::finding::Verdict;
 use verify_core::manifest::{Consistency, Manifest};
 use verify_core::plan::Plan;
-use verify_core::postgres::Postgres;
+use verify_core::postgres::{PausedCopy, Postgres};
 use verify_core::verify::verify;
 use verify_local::lsn::Lsn;
 use verify_local::{RecoveryTarget, Restored};
@@ -100,6 +100,11 @@ fn every_capture_under_load_is_restored_exactly_or_refused() {
                 controlled = true;
                 let naive = archived.restore(RecoveryTarget::Lsn(captured)).unwrap();
                 assert_eq!(compared(&naive, manifest), Verdict::Fail);
+                let copy = PausedCopy::new(naive.databases[0].clone(), manifest);
+                let go_on = |_| std::ops::ControlFlow::Continue(());
+                let seen = verify(manifest, &copy, &Plan::default(), &go_on).unwrap();
+                let reason = &seen.findings()[0].message;
+                assert!(reason.contains("is committed in the copy, and was not when"), "{seen:?}");
             }
         }
     }
