@@ -93,8 +93,8 @@ EXAMPLES:
     state-lab restore --snapshot nightly-001
     state-lab restore --snapshot nightly-001 --incident 2026-11-21T03:14:00Z
     state-lab restore --snapshot nightly-001 --keep
-    state-lab restore --snapshot nightly-001 --archive /mnt/wal --to-capture noon.manifest
-    state-lab restore --snapshot nightly-001 --archive /mnt/wal --before-transaction 48213
+    state-lab restore --snapshot base --archive /wal --to-capture noon.manifest
+    state-lab restore --snapshot base --archive /wal --before-transaction 48213
     state-lab restore --with pgbackrest --manifest shop.manifest
     state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
     state-lab restore --snapshot nightly-001 --provider velero \\
