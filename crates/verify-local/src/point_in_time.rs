@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::{SignedDuration, Timestamp};
 use verify_core::compare::Comparison;
 use verify_core::definition::Definitions;
+use verify_core::heartbeat::ClockOffset;
 use verify_core::manifest::{Consistency, Manifest, RecoveryEnd};
 use verify_core::plan::Plan;
 use verify_core::postgres::{Settings, TransactionSnapshot};
 use verify_core::report::{RecoveredTo, Report};
-use verify_drill::backup_record::{CopyMethod, DatabaseRecord};
+use verify_drill::backup_record::{BackupRecord, CopyMethod, DatabaseRecord};
 use verify_drill::hint::Hinted;
 use verify_drill::interrupt::interrupted;
 use verify_drill::until::{Check, Pace, Waited, until};
@@ -76,6 +78,10 @@ impl<'a> Recovery<'a> {
                 backup.record.name
             );
             return Err(Hinted::new(text, "name a backup that was taken with --method physical").into());
+        }
+        // PostgreSQL refuses such a target only where a transaction committed during the backup.
+        if matches!(target, RecoveryTarget::Time(time) if *time < earliest_start(&backup.record)?) {
+            return Err(before_backup(&format!("{target} is before the end of the base backup")));
         }
         let base = BaseBackup::read(&backup.path.join(DATA))?;
         let scratch = Scratch::create("wal")?;
@@ -425,6 +431,13 @@ fn position_of(manifest: &Manifest, base: &BaseBackup, wal: &Wal<'_>, watch: &Wa
             Err(Hinted::new(text, "give another manifest, and record several captures: under load a few of a hundred have no such position").into())
         }
     }
+}
+
+/// The earliest time, by the source's clock, at which a backup can have begun.
+fn earliest_start(record: &BackupRecord) -> Result<Timestamp> {
+    let ClockOffset { ahead_ms, error_ms } = record.server.clock;
+    let ahead = SignedDuration::from_millis(ahead_ms.saturating_sub_unsigned(error_ms));
+    record.started_at.checked_add(ahead).context("failed to read the start of the backup")
 }
 
 fn before_backup(reason: &str) -> anyhow::Error {
