@@ -57,7 +57,12 @@ impl Pair {
 
     /// Waits until the standby has replayed all that the primary has written.
     pub(crate) fn catch_up(&self) -> Result<()> {
-        let end = self.primary.psql("postgres", "SELECT pg_current_wal_flush_lsn()")?;
+        // Without a commit that waits for the disk, the last records would be sent some time later.
+        let flushed = self.primary.psql(
+            "postgres",
+            "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'test', ''); SELECT pg_current_wal_flush_lsn()",
+        )?;
+        let end = flushed.lines().last().context("no position")?;
         let began = Instant::now();
         let behind = format!("SELECT pg_last_wal_replay_lsn() < '{end}'");
         while self.standby.psql("postgres", &behind)? == "t" {
