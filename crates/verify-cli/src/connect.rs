@@ -6,10 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use verify_core::database::Database;
-use verify_core::manifest::{Consistency, Manifest};
-use verify_core::postgres::{
-    Connection, Environment, PausedCopy, Postgres, SessionOptions, Settings, TimeTraveller,
-};
+use verify_core::manifest::Manifest;
+use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings, restored};
 
 use crate::config::Config;
 use crate::terminal;
@@ -57,13 +55,7 @@ impl Target {
 
     /// The database as of a manifest's instant, where the manifest says how to find that again.
     pub(crate) fn database_of(&self, manifest: &Manifest) -> Box<dyn Database> {
-        match manifest.header.consistency {
-            Consistency::SharedSnapshot | Consistency::StandbySnapshot(_) => Box::new(self.database()),
-            Consistency::TimeTravel(_) | Consistency::PausedStandby(_) => {
-                Box::new(TimeTraveller::new(self.settings.clone(), manifest))
-            }
-            Consistency::CommitOrder(_) => Box::new(PausedCopy::new(self.settings.clone(), manifest)),
-        }
+        restored(&self.settings, manifest)
     }
 
     /// A session for few short statements.

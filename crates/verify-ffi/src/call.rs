@@ -10,14 +10,13 @@ use jiff::Timestamp;
 use verify_core::cancellation::Cancellation;
 use verify_core::capture::{capture_snapshot, complete_within};
 use verify_core::compare::Comparison;
-use verify_core::database::Database;
 use verify_core::event::Event;
 use verify_core::finding::Verdict;
 use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
-use verify_core::postgres::{Environment, Postgres, Settings, TimeTraveller};
+use verify_core::postgres::{Environment, Postgres, Settings, restored};
 use verify_core::report::{Circumstances, Report, Side};
 use verify_core::verify::compare_databases;
 use verify_core::{Error, ErrorKind};
@@ -84,10 +83,7 @@ pub fn verify(manifest: &[u8], conninfo: &str, call: Call<'_>) -> Result<Answer,
         let manifest = Manifest::read(manifest)?;
         let plan = plan.clone().with_hash(manifest.header.hash);
         let settings = worker.settings(conninfo)?;
-        let database: Box<dyn Database> = match manifest.header.consistency.is_of_files() {
-            false => Box::new(Postgres::new(settings.clone())),
-            true => Box::new(TimeTraveller::new(settings.clone(), &manifest)),
-        };
+        let database = restored(&settings, &manifest);
         let on_event = |event| worker.on_event(event);
         let mut comparison = verify_local::compare(&manifest, &*database, &settings, &plan, &on_event)?;
         let source = SourceRows { tables: comparison.equal_tables(&manifest), snapshot: None };

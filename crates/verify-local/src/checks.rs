@@ -46,18 +46,7 @@ pub fn compare(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> verify_core::Result<Comparison> {
-    let began = Instant::now();
-    let clone = clone::check(settings, plan)?;
-    let cloned = began.elapsed();
-    let began = Instant::now();
-    let mut comparison = verify::verify(manifest, database, plan, on_event)?;
-    // The source may act.
-    if !is_source(&comparison) {
-        note(&mut comparison, &[Check::Clone], plan, cloned);
-        comparison.join(clone);
-    }
-    note(&mut comparison, &COMPARED, plan, began.elapsed());
-    Ok(comparison)
+    after_clone_check(settings, plan, &COMPARED, || verify::verify(manifest, database, plan, on_event))
 }
 
 /// Checks a restored database of whose point in time there is no manifest.
@@ -71,15 +60,30 @@ pub(super) fn without_manifest(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> verify_core::Result<Comparison> {
+    let database = PausedCopy::without_manifest(settings.clone());
+    after_clone_check(settings, plan, &[Check::Invariants], || {
+        verify::without_manifest(&database, plan, reason, on_event)
+    })
+}
+
+/// Looks for what the copy does to other systems, then compares it by the checks of `compared`.
+fn after_clone_check(
+    settings: &Settings,
+    plan: &Plan,
+    compared: &[Check],
+    compare: impl FnOnce() -> verify_core::Result<Comparison>,
+) -> verify_core::Result<Comparison> {
     let began = Instant::now();
     let clone = clone::check(settings, plan)?;
     let cloned = began.elapsed();
     let began = Instant::now();
-    let database = PausedCopy::without_manifest(settings.clone());
-    let mut comparison = verify::without_manifest(&database, plan, reason, on_event)?;
-    note(&mut comparison, &[Check::Clone], plan, cloned);
-    comparison.join(clone);
-    note(&mut comparison, &[Check::Invariants], plan, began.elapsed());
+    let mut comparison = compare()?;
+    // The source may act.
+    if !is_source(&comparison) {
+        note(&mut comparison, &[Check::Clone], plan, cloned);
+        comparison.join(clone);
+    }
+    note(&mut comparison, compared, plan, began.elapsed());
     Ok(comparison)
 }
 

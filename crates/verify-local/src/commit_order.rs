@@ -31,7 +31,7 @@ pub(super) struct CommitOrder {
 pub(super) enum Position {
     /// Recovery up to here, this record excluded, replays all commits that the snapshot sees, and no other.
     Before(Lsn),
-    /// There is none: the first was committed later in the WAL than the second, and only the first is seen.
+    /// No such position: the first was committed later in the WAL than the second, and only the first is seen.
     None { seen: Commit, unseen: Commit },
 }
 

@@ -12,9 +12,8 @@ use verify_core::timeline::Timeline;
 
 use super::logical_restore;
 use super::physical_backup::DATA;
-use super::physical_restore::{self, BroughtUp, CopiedFiles};
+use super::physical_restore::{self, CopiedFiles};
 use super::recovery::Stopwatch;
-use super::restore::recovery_points;
 use super::store::StoredBackup;
 use crate::scratch::Scratch;
 use crate::server::Server;
@@ -81,11 +80,6 @@ pub fn restore_in_place(
             physical_restore::restore_in_place(&backup, &copy, None, plan, &mut stopwatch, watch)?
         }
     };
-    let BroughtUp { server, databases, comparisons, pulses, replayed: _ } = brought_up;
-    let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
-    let found = comparisons.into_iter().zip(rpos).zip(&databases);
-    let found =
-        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
-    let found = found.collect();
+    let (server, databases, found) = brought_up.found(&backup, incident);
     Ok(VerifiedCopy { server, scratch, databases, found, timeline: stopwatch.timeline })
 }

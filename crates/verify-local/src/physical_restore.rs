@@ -58,11 +58,7 @@ pub(super) fn restore(
     watch.step("copying the base backup from the store")?;
     let data = fetch(backup, scratch, watch)?;
     let copy = CopiedFiles { data: &data, tablespaces: scratch.path(), scratch };
-    let (files, options) = prepare(backup, &copy, watch)?;
-    let options = match recovery {
-        Some(recovery) => recovery.begin(&data, options)?,
-        None => options,
-    };
+    let (files, options) = prepare(backup, &copy, recovery, watch)?;
     stopwatch.reach(Milestone::Fetched);
     let started = Started { data: &data, files: &files, options: &options, recovery };
     bring_up(backup, &started, plan, stopwatch, watch)
@@ -77,11 +73,7 @@ pub(super) fn restore_in_place(
     stopwatch: &mut Stopwatch,
     watch: &Watch<'_>,
 ) -> Result<BroughtUp> {
-    let (files, options) = prepare(backup, copy, watch)?;
-    let options = match recovery {
-        Some(recovery) => recovery.begin(copy.data, options)?,
-        None => options,
-    };
+    let (files, options) = prepare(backup, copy, recovery, watch)?;
     let started = Started { data: copy.data, files: &files, options: &options, recovery };
     bring_up(backup, &started, plan, stopwatch, watch)
 }
@@ -100,6 +92,7 @@ pub(super) struct CopiedFiles<'a> {
 fn prepare(
     backup: &StoredBackup,
     copy: &CopiedFiles<'_>,
+    recovery: Option<&Recovery<'_>>,
     watch: &Watch<'_>,
 ) -> Result<(Files, StartOptions)> {
     let CopiedFiles { data, tablespaces, scratch } = copy;
@@ -121,7 +114,12 @@ fn prepare(
     if let Some(position) = backup.manifests.iter().find_map(paused_at) {
         options = sanitize::stop_at(options, position);
     }
-    Ok((files, StartOptions { timeout: RECOVERY_TIMEOUT, ..options }))
+    let options = StartOptions { timeout: RECOVERY_TIMEOUT, ..options };
+    let options = match recovery {
+        Some(recovery) => recovery.begin(data, options)?,
+        None => options,
+    };
+    Ok((files, options))
 }
 
 /// Position at which the standby was paused that a manifest was captured of.
@@ -171,43 +169,27 @@ fn bring_up(
     }
     stopwatch.reach(Milestone::Recovered);
     let replayed = recovery::position(&databases[0])?;
-    let bounded = recovery.filter(|recovery| recovery.manifest.is_none());
-    // A copy that no archive continues is compared as it is, as `verify` does.
-    let as_it_is = recovery.is_none() && backup.manifests.iter().all(is_of_snapshot_alone);
-    // In recovery, a transaction that is left out keeps its locks.
-    let early = bounded.is_some() || as_it_is;
-    if early {
+    let reading = Reading::of(*recovery, &backup.manifests);
+    let promote = || {
         watch.step("promoting the copy")?;
-        recovery::promote(&databases[0], watch.asked)?;
+        recovery::promote(&databases[0], watch.asked)
+    };
+    if reading.is_after_promotion() {
+        promote()?;
     }
     let mut comparisons = Vec::new();
     for (manifest, settings) in backup.manifests.iter().zip(&databases) {
-        let on_event = |event| watch.event(event);
-        let comparison = match (bounded, recovery) {
-            (Some(recovery), _) => recovery.check(settings, plan, watch),
-            (None, found) => {
-                watch.step(&format!("comparing every row of {}", settings.database()))?;
-                let database: Box<dyn Database> = match found {
-                    Some(_) => Box::new(PausedCopy::new(settings.clone(), manifest)),
-                    None if as_it_is => Box::new(Postgres::new(settings.clone())),
-                    None => Box::new(TimeTraveller::new(settings.clone(), manifest)),
-                };
-                checks::compare(manifest, &*database, settings, plan, &on_event)
-            }
-        };
+        let comparison = reading.compare(manifest, settings, plan, watch);
         let comparison = comparison.with_context(|| format!("failed to verify {}", settings.database()))?;
         comparisons.push(files.judge(comparison));
     }
     stopwatch.reach(Milestone::Compared);
-    let held = match recovery {
-        // Nothing newer is in the copy.
-        Some(_) => databases.iter().map(|_| None).collect(),
-        None if as_it_is => databases.iter().map(|_| None).collect(),
-        None => hold(&backup.manifests, &databases, plan, watch)?,
+    let held = match reading {
+        Reading::Travelling => hold(&backup.manifests, &databases, plan, watch)?,
+        _ => databases.iter().map(|_| None).collect(),
     };
-    if !early {
-        watch.step("promoting the copy")?;
-        recovery::promote(&databases[0], watch.asked)?;
+    if !reading.is_after_promotion() {
+        promote()?;
     }
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
@@ -238,9 +220,49 @@ fn bring_up(
     Ok(BroughtUp { server, databases, comparisons, pulses, replayed })
 }
 
-/// Returns whether a manifest was captured independently of any backup.
-fn is_of_snapshot_alone(manifest: &Manifest) -> bool {
-    manifest.header.consistency == Consistency::SharedSnapshot
+/// How a recovered copy is read.
+enum Reading<'a> {
+    /// At its end, of whose point in time there is no manifest. In recovery, a transaction that is left out keeps its locks.
+    WithoutManifest(&'a Recovery<'a>),
+    /// In recovery, which ended between the commits that the manifest sees and all others.
+    Paused,
+    /// As it is, as `verify` does: no archive continues it, and no manifest belongs to it.
+    AsItIs,
+    /// In recovery, under the snapshot of its manifest.
+    Travelling,
+}
+
+impl<'a> Reading<'a> {
+    fn of(recovery: Option<&'a Recovery<'a>>, manifests: &[Manifest]) -> Self {
+        let alone = |manifest: &Manifest| manifest.header.consistency == Consistency::SharedSnapshot;
+        match recovery {
+            Some(recovery) if recovery.manifest.is_none() => Self::WithoutManifest(recovery),
+            Some(_) => Self::Paused,
+            None if manifests.iter().all(alone) => Self::AsItIs,
+            None => Self::Travelling,
+        }
+    }
+
+    fn is_after_promotion(&self) -> bool {
+        matches!(self, Self::WithoutManifest(_) | Self::AsItIs)
+    }
+
+    fn compare(
+        &self,
+        manifest: &Manifest,
+        settings: &Settings,
+        plan: &Plan,
+        watch: &Watch<'_>,
+    ) -> verify_core::Result<Comparison> {
+        let database: Box<dyn Database> = match self {
+            Self::WithoutManifest(recovery) => return recovery.check(settings, plan, watch),
+            Self::Paused => Box::new(PausedCopy::new(settings.clone(), manifest)),
+            Self::AsItIs => Box::new(Postgres::new(settings.clone())),
+            Self::Travelling => Box::new(TimeTraveller::new(settings.clone(), manifest)),
+        };
+        watch.step(&format!("comparing every row of {}", settings.database()))?;
+        checks::compare(manifest, &*database, settings, plan, &|event| watch.event(event))
+    }
 }
 
 /// Holds the snapshots of the manifests, under which rows can be told from newer ones after the promotion; none where that fails.

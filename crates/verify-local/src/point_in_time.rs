@@ -223,7 +223,8 @@ impl<'a> Recovery<'a> {
     /// The archive ended before the target.
     fn short(&self, data: &Path) -> anyhow::Error {
         let looked_for = fs::read_to_string(data.join(LOOKED_FOR)).unwrap_or_default();
-        let last = looked_for.lines().rev().find_map(|name| Some((name, number_of(name, self.size)?)));
+        let last =
+            looked_for.lines().rev().find_map(|name| Some((name, wal_segment::number_of(name, self.size)?)));
         let Some((name, number)) = last else {
             return Hinted::new(
                 format!("failed to recover: {} was not found in the WAL archive", self.target),
@@ -311,10 +312,9 @@ fn own_segments(data: &Path) -> Result<Vec<PathBuf>> {
     let Ok(entries) = fs::read_dir(&directory) else { return Ok(Vec::new()) };
     let entries = entries.collect::<std::io::Result<Vec<_>>>();
     let entries = entries.with_context(|| format!("failed to list {}", directory.display()))?;
-    let segment = |name: &str| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     Ok(entries
         .into_iter()
-        .filter(|entry| entry.file_name().to_str().is_some_and(segment))
+        .filter(|entry| entry.file_name().to_str().is_some_and(wal_segment::is_name))
         .map(|entry| entry.path())
         .collect())
 }
@@ -447,28 +447,4 @@ fn before_backup(reason: &str) -> anyhow::Error {
 /// The command, which also notes the files that it did not find.
 fn noting(command: &str) -> String {
     format!("( {command} ); state=$?; test $state -eq 0 || echo %f >> {LOOKED_FOR}; exit $state")
-}
-
-/// Number of the segment of this name.
-fn number_of(name: &str, size: u64) -> Option<u64> {
-    let digits = name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let part = |range: std::ops::Range<usize>| u64::from_str_radix(name.get(range)?, 16).ok();
-    digits.then(|| Some(part(8..16)? * ((1 << 32) / size) + part(16..24)?)).flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_are_numbered_and_named_alike() {
-        for size in [1 << 20, 16 << 20, 1 << 30] {
-            for number in [0, 1, 4_095, 4_096, 70_000] {
-                assert_eq!(number_of(&wal_segment::name(7, number, size), size), Some(number), "{size}");
-            }
-        }
-        for other in ["00000002.history", "000000010000000000000002.partial", "x"] {
-            assert_eq!(number_of(other, 16 << 20), None);
-        }
-    }
 }

@@ -50,23 +50,16 @@ impl Program {
                 (major_of(&path)?, path)
             }
         };
-        let mut command = Command::new(path);
+        let mut command = quiet(Command::new(path));
         for variable in connection_variables() {
             command.env_remove(variable);
         }
-        // Messages stay readable by us, whatever the user's language.
-        command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // Its own group: a Ctrl-C in the terminal is for us, and we stop the program in our own order.
-        command.process_group(0);
         Ok(Self { name: name.to_owned(), major, command })
     }
 
     /// A program of the PATH, or with a path of its own, in the environment of state-lab; `user` runs it if there is one.
     pub(super) fn installed(name: &str, user: Option<&ServerUser>) -> Self {
-        let mut command = Command::new(name);
-        command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // As for PostgreSQL's programs.
-        command.process_group(0);
+        let mut command = quiet(Command::new(name));
         if let Some(user) = user {
             // Our own working directory may be closed to that user.
             command.uid(user.uid).gid(user.gid).current_dir("/");
@@ -198,6 +191,14 @@ impl Ended {
 }
 
 /// The major version that a program says it has.
+/// A command without input, that prints nothing but its messages, which stay readable by us whatever the user's language. Its
+/// own process group: a Ctrl-C in the terminal is for us, and we stop the program in our own order.
+fn quiet(mut command: Command) -> Command {
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.process_group(0);
+    command
+}
+
 fn major_of(program: &Path) -> Result<u32> {
     let release = release_of(program)?;
     let digits = release.find(|c: char| !c.is_ascii_digit()).unwrap_or(release.len());
@@ -234,9 +235,8 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Program {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.process_group(0);
+        let mut command = quiet(Command::new("sh"));
+        command.args(["-c", script]);
         Program { name: "sh".to_owned(), major: 0, command }
     }
 

@@ -1,12 +1,13 @@
 //! Restoring a backup without network access, comparing it with its manifests, and measuring RTO and RPO.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::finding::Verdict;
 use verify_core::heartbeat::{Pulse, Rpo};
+use verify_core::postgres::Settings;
 use verify_core::report::Report;
 
 use super::outcome::Restored;
@@ -16,7 +17,8 @@ use super::recovery::{self, Stopwatch};
 use super::store::{Store, StoredBackup};
 use super::{logical_restore, physical_restore};
 use crate::scratch::{self, Scratch};
-use verify_drill::backup_record::CopyMethod;
+use crate::server::Server;
+use verify_drill::backup_record::{BackupRecord, CopyMethod};
 use verify_drill::judging::{Found, Judging};
 use verify_drill::provider::RestoreRequest;
 use verify_drill::report_file::write_reports;
@@ -43,7 +45,7 @@ pub fn restore_to(
     point_in_time: Option<&PointInTime>,
     watch: &Watch<'_>,
 ) -> Result<Restored> {
-    let RestoreRequest { name, plan, objectives, incident, keep: _ } = request;
+    let RestoreRequest { name, plan, .. } = request;
     for swept in scratch::sweep().into_iter().chain(store.sweep()) {
         watch.step(&format!("removed leftovers of an earlier run: {}", swept.display()))?;
     }
@@ -62,38 +64,63 @@ pub fn restore_to(
         CopyMethod::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
         CopyMethod::Snapshot => bail!("failed to restore {name}: the local provider has no volume snapshots"),
     };
-    let BroughtUp { server, databases, comparisons, pulses, replayed } = brought_up;
-    let incident = incident.unwrap_or(stopwatch.timeline.started_at);
-    let rpos = recovery_points(&backup, &comparisons, &pulses, incident);
+    let path = backup.path.clone();
+    let mut restored = judge(backup, brought_up, scratch, recovery.as_ref(), request, &stopwatch);
+    match keep_reports(&path, &restored.record, &restored.reports) {
+        Ok(files) => restored.report_files = files,
+        // A store that is read only, as evidence should be, takes nothing away from the verdict.
+        Err(error) => watch.report(&format!("the report was not stored: {error:#}")),
+    }
+    Ok(restored)
+}
+
+/// Judges what was found in a restored copy. Its reports are in no file yet.
+pub(super) fn judge(
+    backup: StoredBackup,
+    brought_up: BroughtUp,
+    scratch: Scratch,
+    recovery: Option<&Recovery<'_>>,
+    request: &RestoreRequest,
+    stopwatch: &Stopwatch,
+) -> Restored {
+    let replayed = brought_up.replayed.clone();
+    let incident = request.incident.unwrap_or(stopwatch.timeline.started_at);
+    let (server, databases, found) = brought_up.found(&backup, incident);
     let judging = Judging {
         record: &backup.record,
         manifests: &backup.manifests,
         timeline: &stopwatch.timeline,
         duration_ms: stopwatch.elapsed_ms(),
-        objectives: *objectives,
+        objectives: request.objectives,
     };
-    let found = comparisons.into_iter().zip(rpos).zip(&databases);
-    let found =
-        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
     let mut reports = judging.reports(found);
-    if let Some(recovery) = &recovery {
+    if let Some(recovery) = recovery {
         reports.iter_mut().for_each(|report| recovery.note(report, &replayed));
     }
-    let report_files = match keep_reports(&backup, &reports) {
-        Ok(files) => files,
-        Err(error) => {
-            // A store that is read only, as evidence should be, takes nothing away from the verdict.
-            watch.report(&format!("the report was not stored: {error:#}"));
-            Vec::new()
-        }
-    };
     let StoredBackup { record, manifests, .. } = backup;
-    Ok(Restored { server, scratch, record, manifests, databases, reports, report_files })
+    Restored { server, scratch, record, manifests, databases, reports, report_files: Vec::new() }
+}
+
+impl BroughtUp {
+    /// The server, the ways to its databases, and what was found in each.
+    pub(super) fn found(
+        self,
+        backup: &StoredBackup,
+        incident: Timestamp,
+    ) -> (Server, Vec<Settings>, Vec<Found>) {
+        let Self { server, databases, comparisons, pulses, replayed: _ } = self;
+        let rpos = recovery_points(backup, &comparisons, &pulses, incident);
+        let found = comparisons.into_iter().zip(rpos).zip(&databases);
+        let found =
+            found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
+        let found = found.collect();
+        (server, databases, found)
+    }
 }
 
 /// Returns the lost time of each database, if known: from the contents of the copy, and from the time of the capture
 /// if the comparison passed.
-pub(super) fn recovery_points(
+fn recovery_points(
     backup: &StoredBackup,
     comparisons: &[Comparison],
     pulses: &[Pulse],
@@ -114,8 +141,8 @@ pub(super) fn recovery_points(
 }
 
 /// Stores the reports beside the backup.
-fn keep_reports(backup: &StoredBackup, reports: &[Report]) -> Result<Vec<PathBuf>> {
-    let names: Vec<String> = backup.record.databases.iter().map(|database| database.name.clone()).collect();
-    let keys = write_reports(&Folder::new(&backup.path), "", &names, reports, Timestamp::now())?;
-    Ok(keys.into_iter().map(|key| backup.path.join(key)).collect())
+fn keep_reports(path: &Path, record: &BackupRecord, reports: &[Report]) -> Result<Vec<PathBuf>> {
+    let names: Vec<String> = record.databases.iter().map(|database| database.name.clone()).collect();
+    let keys = write_reports(&Folder::new(path), "", &names, reports, Timestamp::now())?;
+    Ok(keys.into_iter().map(|key| path.join(key)).collect())
 }

@@ -61,6 +61,17 @@ pub(super) fn name(timeline: u32, number: u64, size: u64) -> String {
     format!("{timeline:08X}{:08X}{:08X}", number / per_id, number % per_id)
 }
 
+/// Returns whether a file of this name is a segment.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Number of the segment of this name.
+pub(super) fn number_of(name: &str, size: u64) -> Option<u64> {
+    let part = |range: std::ops::Range<usize>| u64::from_str_radix(name.get(range)?, 16).ok();
+    is_name(name).then(|| Some(part(8..16)? * ((1 << 32) / size) + part(16..24)?)).flatten()
+}
+
 /// Number of the segment that contains a position.
 pub(super) fn number(lsn: Lsn, size: u64) -> u64 {
     lsn.0 / size
@@ -77,6 +88,18 @@ mod tests {
         assert_eq!(of("0/2000028", sixteen), "000000010000000000000002");
         assert_eq!(of("3/FF000028", sixteen), "0000000100000003000000FF");
         assert_eq!(of("1/100028", 1 << 20), "000000010000000100000001");
+    }
+
+    #[test]
+    fn segments_are_numbered_and_named_alike() {
+        for size in [1 << 20, 16 << 20, 1 << 30] {
+            for number in [0, 1, 4_095, 4_096, 70_000] {
+                assert_eq!(number_of(&name(7, number, size), size), Some(number), "{size}");
+            }
+        }
+        for other in ["00000002.history", "000000010000000000000002.partial", "x"] {
+            assert_eq!(number_of(other, 16 << 20), None);
+        }
     }
 
     #[test]

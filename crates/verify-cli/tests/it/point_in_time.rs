@@ -3,8 +3,6 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use crate::drill::Drill;
 use crate::program::{RunResult, outcome, state_lab};
@@ -34,15 +32,7 @@ impl Archived {
 
     fn archive(&self) {
         self.psql("CHECKPOINT");
-        let last = self.psql("SELECT pg_walfile_name(pg_switch_wal())");
-        let archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver";
-        for _ in 0..1_200 {
-            if self.psql(archived) >= last {
-                return;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{last} was not archived");
+        self.drill.source.archive_wal().unwrap();
     }
 
     fn run(&self, command: &mut Command) -> RunResult {

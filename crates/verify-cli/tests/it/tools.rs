@@ -62,19 +62,7 @@ impl Tool {
             self.capture(name);
             std::thread::sleep(Duration::from_millis(200));
         });
-        self.switch_wal()
-    }
-
-    /// Closes the segment, and waits until it is archived; its name.
-    fn switch_wal(&self) -> String {
-        let segment = self.drill.source.psql("shop", "SELECT pg_walfile_name(pg_switch_wal())").unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let archived = format!("SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver");
-        while self.drill.source.psql("shop", &archived).unwrap() != "t" {
-            assert!(Instant::now() < deadline, "{segment} was not archived");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        segment
+        self.drill.source.archive_wal().unwrap()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -74,6 +74,13 @@ impl TransactionSnapshot {
     }
 }
 
+/// A transaction id as the parameter of a statement.
+pub(super) fn parameter(xid: u64) -> Result<i64> {
+    i64::try_from(xid).map_err(|error| {
+        Error::with_source(ErrorKind::Protocol, format!("use the transaction id {xid}"), error)
+    })
+}
+
 /// The transaction, and a second session for the server's state.
 pub(super) struct AnchorSession {
     transaction: Connection,
@@ -138,12 +145,7 @@ impl AnchorSession {
     /// so that they cannot be determined any more.
     pub(super) fn accept(&mut self, instant: &Instant) -> Result<Option<Vec<u64>>> {
         let snapshot = TransactionSnapshot::parse(&instant.snapshot)?;
-        let number = |xid: u64| {
-            i64::try_from(xid).map_err(|error| {
-                Error::with_source(ErrorKind::Protocol, format!("use the transaction id {xid}"), error)
-            })
-        };
-        let (xmin, xmax) = (number(snapshot.xmin)?, number(snapshot.xmax)?);
+        let (xmin, xmax) = (parameter(snapshot.xmin)?, parameter(snapshot.xmax)?);
         let range = [(&xmin as _, Type::INT8), (&xmax as _, Type::INT8)];
         let rows = self.watch.query_with(statements::SUBTRANSACTIONS, &range)?;
         let in_progress = rows.iter().map(|row| row.number(0)).collect::<Result<BTreeSet<u64>>>()?;

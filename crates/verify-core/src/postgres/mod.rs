@@ -67,6 +67,9 @@ mod types;
 mod wait;
 mod wire;
 
+use crate::database::Database;
+use crate::manifest::{Consistency, Manifest};
+
 pub use anchor::TransactionSnapshot;
 pub use cancel::CancelHandle;
 pub use connection::{Connection, Parameter};
@@ -83,3 +86,15 @@ pub use snapshot::PostgresSnapshot;
 pub use standby::Chosen;
 pub use tokio_postgres::types::Type;
 pub use traveller::TimeTraveller;
+
+/// The restored database that `settings` lead to, as of a manifest's snapshot, where the manifest says how to find that again.
+pub fn restored(settings: &Settings, manifest: &Manifest) -> Box<dyn Database> {
+    let settings = settings.clone();
+    match manifest.header.consistency {
+        Consistency::SharedSnapshot | Consistency::StandbySnapshot(_) => Box::new(Postgres::new(settings)),
+        Consistency::TimeTravel(_) | Consistency::PausedStandby(_) => {
+            Box::new(TimeTraveller::new(settings, manifest))
+        }
+        Consistency::CommitOrder(_) => Box::new(PausedCopy::new(settings, manifest)),
+    }
+}

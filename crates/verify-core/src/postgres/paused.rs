@@ -220,7 +220,7 @@ impl Guard {
         thread::spawn(move || {
             let lock = [(&LOCK_CLASS as _, Type::INT4), (&key as _, Type::INT4)];
             let resumed = waiter.query_with(statements::RESUME_REPLAY_AFTER, &lock).map(drop);
-            // Nobody may be left to hear it.
+            // The receiver may be dropped already.
             let _ = send.send(resumed);
         });
         let mut guard = Self { holder, waiter: pid, ended };

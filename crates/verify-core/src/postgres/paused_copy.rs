@@ -2,15 +2,15 @@
 
 use tokio_postgres::types::Type;
 
-use super::anchor::{Instant, TransactionSnapshot};
+use super::anchor::{Instant, TransactionSnapshot, parameter};
 use super::connection::Connection;
 use super::server::Identity;
 use super::settings::Settings;
 use super::snapshot::{PostgresSnapshot, open};
 use super::statements;
-use super::traveller::snapshot_of_copy;
+use super::traveller::{other_cluster, snapshot_of_copy};
 use crate::database::{Database, Deviation, Snapshot};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::OnEvent;
 use crate::manifest::{Header, Manifest};
 use crate::plan::Plan;
@@ -49,23 +49,15 @@ impl PausedCopy {
     fn deviation(&self, control: &mut Connection, identity: &Identity) -> Result<Option<String>> {
         let Some(header) = &self.header else { return Ok(None) };
         let (ours, theirs) = (&header.source, &identity.source);
-        if ours.system_identifier != theirs.system_identifier {
-            return Ok(Some(format!(
-                "the copy is of another cluster: system identifier {}, the manifest's is {}",
-                theirs.system_identifier, ours.system_identifier
-            )));
+        if let Some(reason) = other_cluster(ours, theirs) {
+            return Ok(Some(reason));
         }
         if ours.database_oid != theirs.database_oid {
             return Ok(Some(format!("the manifest is of another database than {}", theirs.database)));
         }
         let TransactionSnapshot { xmin: _, xmax, xip } = TransactionSnapshot::parse(&header.snapshot)?;
-        let number = |xid: u64| {
-            i64::try_from(xid).map_err(|error| {
-                Error::with_source(ErrorKind::Protocol, format!("use the transaction id {xid}"), error)
-            })
-        };
-        let running = xip.into_iter().map(number).collect::<Result<Vec<i64>>>()?;
-        let parameters = [(&running as _, Type::INT8_ARRAY), (&number(xmax)? as _, Type::INT8)];
+        let running = xip.into_iter().map(parameter).collect::<Result<Vec<i64>>>()?;
+        let parameters = [(&running as _, Type::INT8_ARRAY), (&parameter(xmax)? as _, Type::INT8)];
         let rows = control.query_with(statements::COMMITTED_LATER, &parameters)?;
         Ok(rows.first().and_then(|row| row.get(0)).map(|xid| {
             format!("transaction {xid} is committed in the copy, and was not when the manifest was captured")

@@ -17,7 +17,7 @@ use super::{catalogue, sequences, statements};
 use crate::database::{Database, Deviation, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::{self, Event, OnEvent};
-use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin, Position};
+use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin, Position, Source};
 use crate::plan::Plan;
 
 /// A physical copy of the source, started as a standby without a primary, and the snapshot to read.
@@ -153,13 +153,8 @@ impl TimeTraveller {
 
     /// Checks that the copy is of the manifest's cluster.
     fn check_cluster(&self, identity: &Identity) -> std::result::Result<(), Refusal> {
-        let (ours, theirs) = (&self.header.source.system_identifier, &identity.source.system_identifier);
-        if ours == theirs {
-            return Ok(());
-        }
-        Err(Refusal::unproven(format!(
-            "the copy is of another cluster: system identifier {theirs}, the manifest's is {ours}"
-        )))
+        other_cluster(&self.header.source, &identity.source)
+            .map_or(Ok(()), |reason| Err(Refusal::unproven(reason)))
     }
 
     /// Offers the manifest's snapshot from `holder`, imports it into `control`, and gives its name.
@@ -303,6 +298,14 @@ pub(super) fn snapshot_of_copy(
     })
 }
 
+/// Reason why a copy is not of the manifest's cluster, if it is of another one.
+pub(super) fn other_cluster(manifest: &Source, copy: &Source) -> Option<String> {
+    let (ours, theirs) = (&manifest.system_identifier, &copy.system_identifier);
+    (ours != theirs).then(|| {
+        format!("the copy is of another cluster: system identifier {theirs}, the manifest's is {ours}")
+    })
+}
+
 /// Waits until the standby has replayed all WAL that it has; `false` if that cannot be seen in time.
 fn has_replayed_all(control: &mut Connection, on_event: OnEvent<'_>) -> Result<bool> {
     for poll in 0..REPLAY_POLLS_MAX {
@@ -328,7 +331,7 @@ fn offerer(holder: &mut Connection, database_oid: u32) -> Result<Offerer> {
 /// Has the server write a snapshot file of its own, and checks that the format is the one that we write.
 fn self_test(
     control: &mut Connection,
-    source: &crate::manifest::Source,
+    source: &Source,
     database_oid: u32,
 ) -> std::result::Result<(), Refusal> {
     control.execute(statements::BEGIN)?;

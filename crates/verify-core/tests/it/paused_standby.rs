@@ -25,7 +25,7 @@ fn settings(server: &TestServer) -> Result<Settings> {
     Ok(Settings::parse(&server.conninfo("app"), &Environment::default())?)
 }
 
-/// Asks in another database than the one that is written to, where recovery cancels what stands in its way.
+/// Asks in another database than the one that is written to, where recovery cancels conflicting queries.
 fn is_paused(server: &TestServer) -> Result<bool> {
     Ok(server.psql("postgres", "SELECT pg_is_wal_replay_paused()")? == "t")
 }

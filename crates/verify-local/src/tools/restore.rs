@@ -13,7 +13,6 @@ use verify_drill::backup_record::{
     BackupRecord, CopyMethod, DatabaseRecord, FORMAT, FORMAT_VERSION, ServerRecord,
 };
 use verify_drill::hint::Hinted;
-use verify_drill::judging::{Found, Judging};
 use verify_drill::provider::RestoreRequest;
 use verify_drill::watch::Watch;
 
@@ -23,11 +22,11 @@ use super::{Asked, Destination, Tool, ToolBackup, run_as};
 use crate::lsn::Lsn;
 use crate::outcome::Restored;
 use crate::physical_backup::{DATA, TABLESPACES};
-use crate::physical_restore::{self, BroughtUp, CopiedFiles};
+use crate::physical_restore::{self, CopiedFiles};
 use crate::point_in_time::{PointInTime, Recovery};
 use crate::recovery::Stopwatch;
 use crate::recovery_target::RecoveryTarget;
-use crate::restore::recovery_points;
+use crate::restore::judge;
 use crate::scratch::{self, Scratch};
 use crate::server::{Installation, server_user};
 use crate::store::StoredBackup;
@@ -53,7 +52,7 @@ pub(super) fn restore(
     watch: &Watch<'_>,
 ) -> Result<Restored> {
     let Expected { manifest, place } = expected;
-    let RestoreRequest { name, plan, objectives, incident, keep: _ } = request;
+    let RestoreRequest { name, plan, .. } = request;
     for swept in scratch::sweep() {
         watch.step(&format!("removed leftovers of an earlier run: {}", swept.display()))?;
     }
@@ -100,25 +99,7 @@ pub(super) fn restore(
     let copy = CopiedFiles { data: &to.data, tablespaces: scratch.path(), scratch: &scratch };
     let brought_up =
         physical_restore::restore_in_place(&stored, &copy, recovery.as_ref(), plan, &mut stopwatch, watch)?;
-    let BroughtUp { server, databases, comparisons, pulses, replayed } = brought_up;
-    let incident = incident.unwrap_or(stopwatch.timeline.started_at);
-    let rpos = recovery_points(&stored, &comparisons, &pulses, incident);
-    let judging = Judging {
-        record: &stored.record,
-        manifests: &stored.manifests,
-        timeline: &stopwatch.timeline,
-        duration_ms: stopwatch.elapsed_ms(),
-        objectives: *objectives,
-    };
-    let found = comparisons.into_iter().zip(rpos).zip(&databases);
-    let found =
-        found.map(|((comparison, rpo), database)| Found { place: database.describe(), comparison, rpo });
-    let mut reports = judging.reports(found);
-    if let Some(recovery) = &recovery {
-        reports.iter_mut().for_each(|report| recovery.note(report, &replayed));
-    }
-    let StoredBackup { record, manifests, .. } = stored;
-    Ok(Restored { server, scratch, record, manifests, databases, reports, report_files: Vec::new() })
+    Ok(judge(stored, brought_up, scratch, recovery.as_ref(), request, &stopwatch))
 }
 
 /// The backup of this name; without one, the newest that can be recovered to the manifest's point in time.
@@ -193,7 +174,7 @@ fn refuse_other_cluster(tool: &dyn Tool, theirs: Option<&str>, header: &Header) 
     Err(Hinted::new(text, hint).into())
 }
 
-/// Creates the directories that the tool restores into, which it may enter and nobody else.
+/// Creates the directories that the tool restores into, which only it may enter.
 fn create_destination(tool: &dyn Tool, scratch: &Scratch, to: &Destination) -> Result<()> {
     let user = run_as(tool)?;
     for directory in [&to.data, &to.tablespaces, &to.wal] {

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
 use fixtures::{TestServer, majors};
@@ -100,14 +98,7 @@ impl Archived {
     /// Completes the current segment, and waits until it is archived; its name.
     pub(crate) fn archive(&self) -> String {
         self.psql("CHECKPOINT");
-        let last = self.psql("SELECT pg_walfile_name(pg_switch_wal())");
-        for _ in 0..1_200 {
-            if self.psql("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver") >= last {
-                return last;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{last} was not archived");
+        self.source.archive_wal().unwrap()
     }
 
     pub(crate) fn capture(&self) -> Manifest {
