@@ -122,7 +122,9 @@ pub(super) fn prepare(data: &Path) -> Result<()> {
     // A volume may come back with the rights that its new pod gave it, and PostgreSQL starts on none but its own.
     fs::set_permissions(data, fs::Permissions::from_mode(0o700))
         .with_context(|| format!("failed to close {} to other users", data.display()))?;
-    for file in REMOVED {
+    // Also what is written anew: a link would lead to the source's own file, and CloudNativePG lets nobody write
+    // postgresql.auto.conf.
+    for file in REMOVED.into_iter().chain(EMPTIED) {
         let path = data.join(file);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -133,10 +135,6 @@ pub(super) fn prepare(data: &Path) -> Result<()> {
     }
     for file in EMPTIED.into_iter().chain(["standby.signal"]) {
         let path = data.join(file);
-        // A link would lead to the source's own file.
-        if path.is_symlink() {
-            fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
-        }
         fs::write(&path, "").with_context(|| format!("failed to write {}", path.display()))?;
     }
     for directory in CLEARED {
@@ -206,6 +204,10 @@ mod tests {
             fs::write(data.join(file), "x").unwrap();
         }
         fs::write(data.join("postgresql.auto.conf"), "primary_conninfo = 'host=production'").unwrap();
+        let read_only = fs::Permissions::from_mode(0o400);
+        fs::set_permissions(data.join("postgresql.auto.conf"), read_only).unwrap();
+        fs::write(data.join("elsewhere"), "the source's own").unwrap();
+        symlink(data.join("elsewhere"), data.join("pg_ident.conf")).unwrap();
         prepare(data).unwrap();
         let mut left: Vec<_> = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
@@ -213,6 +215,7 @@ mod tests {
             "PG_VERSION",
             "backup_label",
             "base",
+            "elsewhere",
             "pg_ident.conf",
             "pg_replslot",
             "postgresql.auto.conf",
@@ -221,6 +224,10 @@ mod tests {
         ];
         assert_eq!(left, expected);
         assert_eq!(fs::read_to_string(data.join("postgresql.auto.conf")).unwrap(), "");
+        // Root writes whatever the rights are: only they show that the server's account may.
+        let rights = fs::metadata(data.join("postgresql.auto.conf")).unwrap().permissions().mode();
+        assert_eq!(rights & 0o200, 0o200, "{rights:o}");
+        assert_eq!(fs::read_to_string(data.join("elsewhere")).unwrap(), "the source's own");
         assert_eq!(fs::read_dir(data.join("pg_replslot")).unwrap().count(), 0);
     }
 }

@@ -13,6 +13,7 @@ mod kind;
 mod label;
 pub mod lease;
 mod look;
+mod operator;
 mod pod_settings;
 mod pod_state;
 mod postgres;
@@ -26,9 +27,8 @@ pub use kind::{Evicted, Kind, Namespaced, object};
 pub use label::{Component, KEPT, RUN, Run, labels, selector};
 pub use lease::LiveRun;
 pub use look::Looked;
+pub use operator::Operator;
 pub use pod_settings::{PodSettings, Resources, Toleration};
 pub use pod_state::{End, PodState, Waiting, is_over};
-pub use postgres::{
-    Credentials, Operator, PostgresCluster, User, database_container, is_ready, pull_secrets,
-};
+pub use postgres::{Credentials, PostgresCluster, User, database_container, is_ready, pull_secrets};
 pub use session::{Said, Session, output_of};

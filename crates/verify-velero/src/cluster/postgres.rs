@@ -1,32 +1,17 @@
 //! The PostgreSQL clusters of a namespace: who runs them, which pods they have, which of these is the primary.
 //!
-//! Labels are what the operators document; that a pod is the primary is only believed once the server in it has said
-//! so. The dead primary of a Patroni cluster keeps its label, so the leader's Endpoints count before labels.
+//! That a pod is the primary is only believed once the server in it has said so. The dead primary of a Patroni cluster
+//! keeps its label, so the leader's Endpoints count before labels.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Endpoints, EnvVar, Pod};
 use kube::ResourceExt;
 
+use super::operator::{Operator, named};
+
 /// The port that a container of PostgreSQL exposes.
 const PORT: i32 = 5432;
-
-/// Operator of a PostgreSQL cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operator {
-    /// Patroni without an operator.
-    Patroni,
-    /// Zalando's postgres-operator.
-    Zalando,
-    /// Crunchy's PGO.
-    Crunchy,
-    /// CloudNativePG.
-    CloudNativePg,
-    /// A chart of Bitnami's.
-    Bitnami,
-    /// None: a plain StatefulSet.
-    StatefulSet,
-}
 
 /// A cluster of PostgreSQL in a namespace.
 #[derive(Clone, Debug)]
@@ -46,6 +31,8 @@ pub struct Credentials {
     pub user: User,
     pub secret: String,
     pub password_key: String,
+    /// What makes its operator create the Secret, where it does not by itself.
+    pub hint: Option<&'static str>,
 }
 
 /// The name of a role, or the key of the Secret that holds it.
@@ -54,55 +41,6 @@ pub enum User {
     Named(String),
     Key(String),
 }
-
-/// The label of a cluster's name, that of a member's role, and the roles of a primary.
-struct Marks {
-    operator: Operator,
-    cluster: &'static str,
-    role: &'static str,
-    primary: [&'static str; 2],
-    /// A label that parts this operator's pods from others of the same cluster label.
-    besides: Option<(&'static str, &'static str)>,
-}
-
-/// The more particular first.
-const MARKS: [Marks; 5] = [
-    Marks {
-        operator: Operator::CloudNativePg,
-        cluster: "cnpg.io/cluster",
-        role: "cnpg.io/instanceRole",
-        primary: ["primary", "primary"],
-        besides: Some(("cnpg.io/podRole", "instance")),
-    },
-    Marks {
-        operator: Operator::Crunchy,
-        cluster: "postgres-operator.crunchydata.com/cluster",
-        role: "postgres-operator.crunchydata.com/role",
-        primary: ["master", "primary"],
-        besides: Some(("postgres-operator.crunchydata.com/data", "postgres")),
-    },
-    Marks {
-        operator: Operator::Zalando,
-        cluster: "cluster-name",
-        role: "spilo-role",
-        primary: ["master", "primary"],
-        besides: Some(("application", "spilo")),
-    },
-    Marks {
-        operator: Operator::Patroni,
-        cluster: "cluster-name",
-        role: "role",
-        primary: ["primary", "master"],
-        besides: Some(("application", "patroni")),
-    },
-    Marks {
-        operator: Operator::Bitnami,
-        cluster: "app.kubernetes.io/instance",
-        role: "app.kubernetes.io/component",
-        primary: ["primary", "postgresql"],
-        besides: Some(("app.kubernetes.io/name", "postgresql")),
-    },
-];
 
 impl PostgresCluster {
     /// All clusters of PostgreSQL among the pods of a namespace, by name.
@@ -133,7 +71,8 @@ impl PostgresCluster {
 
     /// The member that holds Patroni's leader key.
     fn leader(&self, endpoints: &[Endpoints]) -> Option<String> {
-        let leader = endpoints.iter().find(|endpoints| endpoints.name_any() == self.name)?;
+        let name = self.operator.leader_endpoints(&self.name)?;
+        let leader = endpoints.iter().find(|endpoints| endpoints.name_any() == name)?;
         let leader = leader.annotations().get("leader")?;
         self.pod(leader).map(|_| leader.clone())
     }
@@ -142,10 +81,7 @@ impl PostgresCluster {
     fn labelled(&self) -> Option<String> {
         let primary = |pod: &&Pod| match self.operator {
             Operator::StatefulSet => ordinal(pod) == Some(0),
-            operator => MARKS.iter().filter(|marks| marks.operator == operator).any(|marks| {
-                let role = pod.labels().get(marks.role).map_or("", String::as_str);
-                marks.primary.contains(&role)
-            }),
+            operator => operator.marks_primary(pod),
         };
         let mut primaries: Vec<&Pod> = self.pods.iter().filter(primary).collect();
         primaries.sort_by_key(|pod| !is_ready(pod));
@@ -155,19 +91,11 @@ impl PostgresCluster {
 
 /// The cluster that a pod is a member of.
 fn belongs_to(pod: &Pod) -> Option<(String, Operator)> {
-    let labels = pod.labels();
-    for marks in &MARKS {
-        let besides =
-            marks.besides.is_none_or(|(name, value)| labels.get(name).is_some_and(|found| found == value));
-        if let Some(cluster) = labels.get(marks.cluster)
-            && besides
-            && database_container(pod).is_some()
-        {
-            return Some((cluster.clone(), marks.operator));
-        }
-    }
-    let set = pod.owner_references().iter().find(|owner| owner.kind == "StatefulSet")?;
-    database_container(pod).map(|_| (set.name.clone(), Operator::StatefulSet))
+    database_container(pod)?;
+    Operator::of(pod).or_else(|| {
+        let set = pod.owner_references().iter().find(|owner| owner.kind == "StatefulSet")?;
+        Some((set.name.clone(), Operator::StatefulSet))
+    })
 }
 
 /// The container of a pod that runs PostgreSQL: the one with its port, else the one with its image.
@@ -203,30 +131,15 @@ impl Credentials {
     /// Returns the location of a superuser's credentials, from the environment of the database's container, or by the
     /// operator's convention.
     pub fn of(cluster: &PostgresCluster) -> Option<Self> {
-        let container = cluster.pods.iter().find_map(database_container)?;
-        let named = |user: &str, secret: String, key: &str| Self {
-            user: User::Named(user.to_owned()),
-            secret,
-            password_key: key.to_owned(),
-        };
-        let name = &cluster.name;
-        match cluster.operator {
-            Operator::CloudNativePg => {
-                return Some(Self {
-                    user: User::Key("username".to_owned()),
-                    secret: format!("{name}-superuser"),
-                    password_key: "password".to_owned(),
-                });
-            }
-            Operator::Zalando => {
-                let secret = format!("postgres.{name}.credentials.postgresql.acid.zalan.do");
-                return Some(named("postgres", secret, "password"));
-            }
-            Operator::Crunchy => {
-                return Some(named("postgres", format!("{name}-pguser-postgres"), "password"));
-            }
-            Operator::Patroni | Operator::Bitnami | Operator::StatefulSet => {}
+        if let Some(superuser) = cluster.operator.superuser() {
+            return Some(Self {
+                user: User::Key(superuser.name_key.to_owned()),
+                secret: named(superuser.secret, &cluster.name),
+                password_key: "password".to_owned(),
+                hint: superuser.hint,
+            });
         }
+        let container = cluster.pods.iter().find_map(database_container)?;
         // The variables of Patroni, of the official image, and of Bitnami's.
         const PASSWORDS: [(&str, &str); 4] = [
             ("PATRONI_SUPERUSER_PASSWORD", "PATRONI_SUPERUSER_USERNAME"),
@@ -243,7 +156,12 @@ impl Credentials {
                 (None, Some(key)) if key.name == reference.name => User::Key(key.key.clone()),
                 _ => User::Named("postgres".to_owned()),
             };
-            Some(Self { user, secret: reference.name.clone(), password_key: reference.key.clone() })
+            Some(Self {
+                user,
+                secret: reference.name.clone(),
+                password_key: reference.key.clone(),
+                hint: None,
+            })
         })
     }
 }
@@ -342,6 +260,7 @@ mod tests {
             user: User::Named("owner".to_owned()),
             secret: "credentials".to_owned(),
             password_key: "password".to_owned(),
+            hint: None,
         };
         assert_eq!(Credentials::of(&clusters[0]), Some(expected));
     }

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use super::primary::Primary;
 use crate::agent::Conninfo;
-use crate::cluster::{Cluster, Operator, PostgresCluster};
+use crate::cluster::{Cluster, PostgresCluster};
 use crate::provider::{Settings, choose, login};
 
 const PORT: u16 = 5432;
@@ -79,18 +79,8 @@ pub(super) fn primary(postgres: &PostgresCluster) -> Option<Primary> {
 
 /// The Service that leads to the primary, by the convention of the cluster's operator.
 fn service_of(postgres: &PostgresCluster, services: &[Service]) -> Option<String> {
-    let name = &postgres.name;
-    let customary = match postgres.operator {
-        Operator::Patroni | Operator::Zalando => vec![name.clone()],
-        Operator::CloudNativePg => vec![format!("{name}-rw")],
-        Operator::Crunchy => vec![format!("{name}-primary")],
-        Operator::Bitnami => {
-            vec![format!("{name}-postgresql-primary"), format!("{name}-postgresql"), name.clone()]
-        }
-        Operator::StatefulSet => Vec::new(),
-    };
     let known = |wanted: &String| services.iter().any(|service| service.name_any() == *wanted);
-    if let Some(found) = customary.into_iter().find(known) {
+    if let Some(found) = postgres.operator.services(&postgres.name).into_iter().find(known) {
         return Some(found);
     }
     // With one server, any Service that leads to it will do, preferably one with a stable address.

@@ -21,6 +21,8 @@ mod following;
 mod latest;
 mod method;
 mod modifier;
+#[cfg(test)]
+mod operators_tests;
 mod ownership;
 mod place;
 mod preflight;

@@ -184,7 +184,7 @@ impl std::str::FromStr for Inspected {
 }
 
 /// The claim behind a directory of a container: that of the longest path at which a volume is mounted above it.
-fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVolume> {
+pub(super) fn volume_of(pod: &Pod, container: &Container, directory: &str) -> Result<DataVolume> {
     let below = |path: &str| {
         let path = path.trim_end_matches('/');
         directory == path || directory.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
@@ -239,6 +239,7 @@ pub(crate) fn login(
         user: User::Named(table.user.clone().unwrap_or_else(|| "postgres".to_owned())),
         secret: table.secret.clone(),
         password_key: table.password_key.clone().unwrap_or_else(|| "password".to_owned()),
+        hint: None,
     });
     let credentials = given.or_else(|| Credentials::of(found)).with_context(|| {
         format!(
@@ -247,10 +248,15 @@ pub(crate) fn login(
             found.name
         )
     })?;
-    let Credentials { user, secret, password_key } = credentials;
+    let Credentials { user, secret, password_key, hint } = credentials;
     let data = cluster.of::<Secret>(namespace).get(&secret)?;
-    let data =
-        data.with_context(|| format!("failed to find the Secret {namespace}/{secret} with the credentials"))?;
+    let data = data.with_context(|| {
+        let hint = hint.map(|hint| format!(": {hint}; or set [velero.credentials] in state-lab.toml"));
+        format!(
+            "failed to find the Secret {namespace}/{secret} with the credentials{}",
+            hint.unwrap_or_default()
+        )
+    })?;
     let value = |key: &str| {
         let value = data.data.as_ref().and_then(|data| data.get(key));
         let value = value.and_then(|value| String::from_utf8(value.0.clone()).ok());
