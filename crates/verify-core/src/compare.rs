@@ -232,7 +232,8 @@ impl<'a> ComparisonDraft<'a> {
         }
         let files = draft.doubts != Doubts::OfInstant && source.header.consistency.is_of_files();
         let travelled = files && !matches!(source.header.consistency, Consistency::CommitOrder(_));
-        draft.tables(source, restored, Circumstances { travelled, files, older, keyed_alike });
+        let fenced = files && matches!(source.header.consistency, Consistency::Fence(_));
+        draft.tables(source, restored, Circumstances { travelled, files, fenced, older, keyed_alike });
         // In a copy of files no row ever moves.
         if !files {
             draft.moved = Moved::take(&mut draft.differing, source, restored);
@@ -421,7 +422,13 @@ impl<'a> ComparisonDraft<'a> {
         self.coverage.tables += 1;
         self.coverage.rows += digest.rows;
         self.coverage.bytes += bytes;
-        let excuse = if circumstances.files { None } else { excuse(ours) };
+        let excuse = match circumstances {
+            Circumstances { fenced: true, .. } if ours.table.kind != TableKind::Table => {
+                Some(Excuse::Unlocked)
+            }
+            Circumstances { files: true, .. } => None,
+            _ => excuse(ours),
+        };
         self.differing.extend(differing.map(|rows| rows.excused(excuse)));
     }
 
@@ -559,6 +566,8 @@ struct Circumstances {
     travelled: bool,
     /// The restored side is a copy of files.
     files: bool,
+    /// That copy was cut while no table was written to.
+    fenced: bool,
     /// The copy ends before that snapshot, so that it was read as it is.
     older: bool,
     /// Both sides hashed under the same key.
@@ -579,6 +588,10 @@ fn moved_on(source: &Manifest, restored: &Manifest) -> Option<Deviation> {
                 position.replay_lsn, restored.header.lsn
             )))
         }
+        // Only who reads the copy itself finds out whether the fence stood when it was cut.
+        fence @ Consistency::Fence(_) if *fence != restored.header.consistency => Some(Deviation::Unproven(
+            "the manifest belongs to a copy that was cut behind a fence, and this one is not known to have been".to_owned(),
+        )),
         _ => None,
     }
 }

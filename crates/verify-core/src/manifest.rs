@@ -124,6 +124,8 @@ pub enum Consistency {
     /// The snapshot of a standby whose replay was paused until a copy was made, which shows it if it is recovered to
     /// exactly this position.
     PausedStandby(Position),
+    /// A copy was cut while nobody could write to the tables of the snapshot, so that it holds exactly their rows.
+    Fence(FenceTransaction),
     /// Recovery of a physical copy ended between the commits that the snapshot sees and all others.
     CommitOrder(RecoveryEnd),
 }
@@ -133,7 +135,7 @@ impl Consistency {
     pub fn is_of_files(&self) -> bool {
         match self {
             Self::SharedSnapshot | Self::StandbySnapshot(_) => false,
-            Self::TimeTravel(_) | Self::PausedStandby(_) | Self::CommitOrder(_) => true,
+            Self::TimeTravel(_) | Self::PausedStandby(_) | Self::Fence(_) | Self::CommitOrder(_) => true,
         }
     }
 
@@ -144,6 +146,7 @@ impl Consistency {
             Self::TimeTravel(_) => "time-travel",
             Self::StandbySnapshot(_) => "standby-snapshot",
             Self::PausedStandby(_) => "paused-standby",
+            Self::Fence(_) => "fence",
             Self::CommitOrder(_) => "commit-order",
         }
     }
@@ -154,6 +157,14 @@ impl Consistency {
 pub struct RecoveryEnd {
     /// The write-ahead log was replayed up to this position.
     pub lsn: String,
+}
+
+/// The transaction whose locks kept writers out until a copy was cut, and which then committed: a copy in which it is committed was
+/// cut later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FenceTransaction {
+    /// Its id.
+    pub xid: u64,
 }
 
 /// Position in the WAL up to which a standby had replayed.

@@ -36,20 +36,36 @@ pub(crate) enum Excuse {
     Derived,
     /// The rows are the heartbeat's, which continues between a capture and a backup.
     Heartbeat,
+    /// No lock keeps writers out of it, so it may have been written to before the copy was cut.
+    Unlocked,
 }
 
 impl Excuse {
-    fn code(self) -> Code {
+    fn code(self, code: Code) -> Code {
         match self {
             Self::Derived => Code::MatviewDiffers,
             Self::Heartbeat => Code::HeartbeatDiffers,
+            Self::Unlocked => code,
         }
+    }
+
+    /// The finding with the severity that the reason leaves it.
+    fn applied(self, mut finding: Finding) -> Finding {
+        if self == Self::Unlocked {
+            finding.doubt();
+            return finding;
+        }
+        finding.excused()
     }
 
     fn hint(self) -> &'static str {
         match self {
             Self::Derived => "a restore from a dump refreshes materialised views, so they may differ",
             Self::Heartbeat => "the heartbeat continues between a capture and a separate backup",
+            Self::Unlocked => {
+                "materialised views and large objects cannot be locked, so these may have been written before the copy was cut: take \
+                 the backup again, or use time travel"
+            }
         }
     }
 }
@@ -166,7 +182,10 @@ impl<'a> Differing<'a> {
         if findings.is_empty() {
             let message = "rows differ, and could not be identified";
             let finding = Finding::new(Code::RowDiffers, &table.name, message);
-            findings.push(if self.excuse.is_some() { finding.excused() } else { finding });
+            findings.push(match self.excuse {
+                Some(excuse) => excuse.applied(finding),
+                None => finding,
+            });
         }
         findings
     }
@@ -181,10 +200,10 @@ impl<'a> Differing<'a> {
             _ => format!("{rows} with other content than on the source"),
         };
         let about = named.estimate.map_or(String::new(), |all| format!(", about {all} in all"));
-        let code = self.excuse.map_or(code, Excuse::code);
+        let code = self.excuse.map_or(code, |excuse| excuse.code(code));
         let mut finding = Finding::new(code, &self.table.name, format!("{at_least}{count} {what}{about}"));
         if let Some(excuse) = self.excuse {
-            finding = finding.with_hint(excuse.hint());
+            finding = excuse.applied(finding).with_hint(excuse.hint());
         }
         finding.rows = Some(named.into_rows());
         finding

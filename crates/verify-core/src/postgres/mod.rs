@@ -20,6 +20,7 @@ mod crew;
 mod definitions;
 pub mod durability;
 mod environment;
+mod fence;
 pub mod heartbeat;
 mod host;
 pub mod integrity;
@@ -75,6 +76,7 @@ pub use cancel::CancelHandle;
 pub use connection::{Connection, Parameter};
 pub use conninfo::conninfo_value;
 pub use environment::Environment;
+pub use fence::Fence;
 pub use options::connection_variables;
 pub use paused::PausedReplay;
 pub use paused_copy::PausedCopy;
@@ -92,7 +94,7 @@ pub fn restored(settings: &Settings, manifest: &Manifest) -> Box<dyn Database> {
     let settings = settings.clone();
     match manifest.header.consistency {
         Consistency::SharedSnapshot | Consistency::StandbySnapshot(_) => Box::new(Postgres::new(settings)),
-        Consistency::TimeTravel(_) | Consistency::PausedStandby(_) => {
+        Consistency::TimeTravel(_) | Consistency::PausedStandby(_) | Consistency::Fence(_) => {
             Box::new(TimeTraveller::new(settings, manifest))
         }
         Consistency::CommitOrder(_) => Box::new(PausedCopy::new(settings, manifest)),

@@ -17,7 +17,8 @@ use crate::database::{Database, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
 use crate::manifest::{Anchor, Consistency, Origin, Position, Replay, Source};
-use crate::plan::{Mode, Plan};
+use crate::plan::{Limits, Mode, Plan};
+use crate::sequence::Sequence;
 use crate::table::{TableKind, TableName};
 
 /// The oldest supported `server_version_num`.
@@ -106,9 +107,31 @@ impl Postgres {
                 Fixed::anchored(&mut control, &identity, anchor)?
             }
         };
-        let Fixed { instant, consistency, locked, held } = fixed;
         // Sequences are under no snapshot: their range begins here.
         let sequences = sequences::read(&mut control, identity.in_recovery)?;
+        fixed.into_snapshot(control, identity, sequences, plan.limits, on_event)
+    }
+}
+
+/// An instant, and what keeps it.
+pub(super) struct Fixed {
+    pub instant: Instant,
+    pub consistency: Consistency,
+    pub locked: Locked,
+    pub held: Option<Box<dyn Send + Sync>>,
+}
+
+impl Fixed {
+    /// Reads the catalogue under the snapshot that `control` has fixed.
+    pub(super) fn into_snapshot(
+        self,
+        mut control: Connection,
+        identity: Identity,
+        sequences: Vec<Sequence>,
+        limits: Limits,
+        on_event: OnEvent<'_>,
+    ) -> Result<PostgresSnapshot> {
+        let Self { instant, consistency, locked, held } = self;
         let mut relations = read_relations(&mut control, &identity)?;
         for relation in &mut relations {
             let reason = locked.refused.iter().find(|(name, _)| *name == relation.found.table.name);
@@ -127,23 +150,13 @@ impl Postgres {
             oids,
             tables,
             sequences,
-            limits: plan.limits,
+            limits,
             in_recovery: identity.in_recovery,
             deviation: None,
             _held: held,
         })
     }
-}
 
-/// An instant, and what keeps it.
-struct Fixed {
-    instant: Instant,
-    consistency: Consistency,
-    locked: Locked,
-    held: Option<Box<dyn Send + Sync>>,
-}
-
-impl Fixed {
     fn shared(control: &mut Connection, identity: &Identity) -> Result<Self> {
         let locked = lock(control, identity)?;
         let instant = Instant::fix(control)?;
@@ -277,7 +290,7 @@ impl Identity {
         })
     }
 
-    fn check_primary(&self, settings: &Settings) -> Result<()> {
+    pub(super) fn check_primary(&self, settings: &Settings) -> Result<()> {
         if self.in_recovery {
             return Err(Error::new(
                 ErrorKind::Unsuitable,
@@ -332,18 +345,18 @@ pub(super) fn read_relations(control: &mut Connection, identity: &Identity) -> R
 }
 
 /// Result of locking the tables.
-struct Locked {
+pub(super) struct Locked {
     /// The tables that are locked now.
-    oids: Vec<u32>,
+    pub oids: Vec<u32>,
     /// Tables that are left out, with the reason.
-    refused: Vec<(TableName, String)>,
+    pub refused: Vec<(TableName, String)>,
 }
 
 /// Begins the transaction, and locks the tables before its snapshot is fixed.
 ///
 /// As many as a quarter of the server's lock slots allow; what happens to the others is seen by
 /// [`Snapshot::disturbed`].
-fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
+pub(super) fn lock(control: &mut Connection, identity: &Identity) -> Result<Locked> {
     let mut refused = Vec::<(TableName, String)>::new();
     for _ in 0..LOCK_ATTEMPTS_MAX {
         let mut relations = read_relations(control, identity)?;
@@ -378,7 +391,7 @@ fn lock_those_there(control: &mut Connection, relations: &[Relation], oids: &mut
         return Ok(());
     }
     let names = relations.iter().map(|relation| &relation.found.table.name);
-    let sql = statements::lock(names);
+    let sql = statements::lock(names, "ACCESS SHARE");
     match guarded(control, |control| control.execute(&sql))? {
         Ok(()) => oids.extend(relations.iter().map(|relation| relation.oid)),
         // Dropped with its schema, or replaced by a view, too.

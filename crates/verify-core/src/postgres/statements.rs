@@ -331,11 +331,58 @@ pub(super) fn types(server_version: u32) -> String {
     format!("{TYPES}{multirange}{TYPES_WHERE}")
 }
 
-/// Locks tables against being dropped, truncated or rewritten.
-pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a TableName>) -> String {
+/// Locks tables without those that inherit from them.
+pub(super) fn lock<'a>(tables: impl Iterator<Item = &'a TableName>, mode: &str) -> String {
     let names: Vec<String> = tables.map(|name| format!("ONLY {}", qualified(name))).collect();
-    format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
+    format!("LOCK TABLE {} IN {mode} MODE", names.join(", "))
 }
+
+/// The tables that the role can read, and whether it may keep writers out of them.
+pub(super) fn fenced_tables(server_version: u32) -> String {
+    let privileges =
+        if server_version >= 170_000 { "UPDATE,DELETE,TRUNCATE,MAINTAIN" } else { "UPDATE,DELETE,TRUNCATE" };
+    format!(
+        "SELECT c.oid, n.nspname, c.relname, coalesce(pg_catalog.has_table_privilege(c.oid, '{privileges}'), false) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid >= 16384 \
+           AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+           AND NOT coalesce(pg_catalog.row_security_active(c.oid), false) ORDER BY c.oid"
+    )
+}
+
+/// Who holds locks on the tables `$1` that keep a fence from standing: in words; and whether it is a transaction that began longer
+/// than `$2` milliseconds ago and that does not give way as autovacuum does. Such a one comes first.
+pub(super) const WRITERS: &str = "SELECT h.who || ' holds a ' || h.mode || ' on ' || h.relation \
+      || coalesce(', in a transaction that has been open for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - h.since), ''), \
+    coalesce(h.since OPERATOR(pg_catalog.<) pg_catalog.clock_timestamp() \
+      - pg_catalog.make_interval(secs => $2::pg_catalog.int4 / 1000.0), false) AND h.stays \
+    FROM (SELECT CASE WHEN l.pid IS NULL THEN coalesce('the prepared transaction ' || pg_catalog.quote_literal(p.gid), 'a prepared transaction') \
+            ELSE pg_catalog.format('process %s (%s)', l.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend'), 'no application name')) END AS who, \
+          l.mode, pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, \
+          CASE WHEN l.pid IS NULL THEN coalesce(p.prepared, 'epoch') ELSE a.xact_start END AS since, \
+          a.backend_type IS DISTINCT FROM 'autovacuum worker' AS stays \
+        FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+        LEFT JOIN pg_catalog.pg_prepared_xacts p \
+          ON l.virtualtransaction OPERATOR(pg_catalog.=) ('-1/' || p.transaction::pg_catalog.text) \
+        WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1) \
+          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
+          AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
+          AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()) h \
+    ORDER BY 2 DESC, h.since NULLS LAST LIMIT 1";
+
+/// Begins the transaction of a fence, which ends by itself after `idle_ms` milliseconds without a statement.
+pub(super) fn fence(idle_ms: u32) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = {idle_ms}; \
+         SET LOCAL synchronous_commit = off"
+    )
+}
+
+/// Writes a record of the open transaction to the WAL, so that every later copy knows its id, and gives the id.
+pub(super) const MARK_FENCE: &str = "SELECT pg_catalog.pg_current_xact_id() \
+    FROM pg_catalog.pg_logical_emit_message(true, 'state-lab', 'fence')";
 
 /// The sizes of the tables `$1`, which must be locked: bytes with TOAST, and pages without.
 pub(super) const SIZES: &str = "SELECT o, coalesce(pg_catalog.pg_table_size(o), 0), \

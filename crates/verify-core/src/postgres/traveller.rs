@@ -17,7 +17,7 @@ use super::{catalogue, sequences, statements};
 use crate::database::{Database, Deviation, Snapshot};
 use crate::error::{Error, Result};
 use crate::event::{self, Event, OnEvent};
-use crate::manifest::{Anchor, Consistency, Header, Manifest, Origin, Position, Source};
+use crate::manifest::{Anchor, Consistency, FenceTransaction, Header, Manifest, Origin, Position, Source};
 use crate::plan::Plan;
 
 /// A physical copy of the source, started as a standby without a primary, and the snapshot to read.
@@ -82,6 +82,9 @@ impl TimeTraveller {
             Consistency::PausedStandby(position) => {
                 self.stand(&mut control, &identity, position, on_event).map(|()| None)
             }
+            Consistency::Fence(transaction) => {
+                self.stood(&mut control, &identity, transaction, on_event).map(|()| None)
+            }
             _ => self.travel(&mut control, &mut holder, &identity, on_event).map(Some),
         };
         let exported = match found {
@@ -105,8 +108,48 @@ impl TimeTraveller {
                 instant.snapshot, self.header.snapshot
             )));
         }
-        let snapshot = snapshot_of_copy(control, identity, instant, plan, on_event)?;
+        let mut snapshot = snapshot_of_copy(control, identity, instant, plan, on_event)?;
+        if deviation.is_none() && matches!(self.header.consistency, Consistency::Fence(_)) {
+            snapshot.origin.consistency = self.header.consistency.clone();
+        }
         Ok(PostgresSnapshot { deviation, _held: Some(Box::new(Mutex::new(holder))), ..snapshot })
+    }
+
+    /// Begins a transaction on a copy that was cut while the fence stood.
+    ///
+    /// Before the cut the transaction of the fence was in the WAL, and after it that transaction committed.
+    fn stood(
+        &self,
+        control: &mut Connection,
+        identity: &Identity,
+        transaction: &FenceTransaction,
+        on_event: OnEvent<'_>,
+    ) -> std::result::Result<(), Refusal> {
+        self.check_cluster(identity)?;
+        if self.header.source.database_oid != identity.source.database_oid {
+            return Err(Refusal::unproven(format!(
+                "the manifest is of another database than {}",
+                identity.source.database
+            )));
+        }
+        if identity.in_recovery && !has_replayed_all(control, on_event)? {
+            return Err(Refusal::unproven("the copy is still replaying its WAL"));
+        }
+        if let Some(reason) = self.shortfall(control, transaction.xid)? {
+            return Err(Refusal::Deviation(Deviation::Older(reason)));
+        }
+        let status =
+            control.query_with(statements::XACT_STATUS, &[(&transaction.xid.to_string(), Type::TEXT)])?;
+        match first(&status)?.get(0) {
+            Some("aborted" | "in progress") => Ok(control.execute(statements::BEGIN)?),
+            Some(_) => Err(Refusal::unproven(
+                "the fence ended before the copy was cut, so writers went on in between",
+            )),
+            None => Err(Refusal::unproven(
+                "whether the fence ended before the copy was cut is unknown: the copy has discarded the status of its \
+                 transaction since",
+            )),
+        }
     }
 
     /// Begins a transaction on a copy that has been recovered to exactly the position at which the standby was paused.
@@ -232,7 +275,7 @@ impl TimeTraveller {
         in_recovery: bool,
         on_event: OnEvent<'_>,
     ) -> std::result::Result<Option<String>, Refusal> {
-        let shortfall = self.shortfall(control, anchor)?;
+        let shortfall = self.shortfall(control, anchor.xid)?;
         if shortfall.is_none() || !in_recovery {
             return Ok(shortfall);
         }
@@ -241,11 +284,11 @@ impl TimeTraveller {
                 "the copy has not reached the manifest's snapshot, and is still replaying its WAL".to_owned(),
             ));
         }
-        Ok(self.shortfall(control, anchor)?)
+        Ok(self.shortfall(control, anchor.xid)?)
     }
 
     /// Part of the manifest's snapshot that the copy has not reached at this moment.
-    fn shortfall(&self, control: &mut Connection, anchor: &Anchor) -> Result<Option<String>> {
+    fn shortfall(&self, control: &mut Connection, xid: u64) -> Result<Option<String>> {
         let rows = control.query_with(statements::ENDS_BEFORE, &[(&self.header.lsn, Type::TEXT)])?;
         let row = first(&rows)?;
         if row.get(0) == Some("t") {
@@ -255,10 +298,9 @@ impl TimeTraveller {
                 self.header.lsn
             )));
         }
-        match control.query_with(statements::XACT_STATUS, &[(&anchor.xid.to_string(), Type::TEXT)]) {
+        match control.query_with(statements::XACT_STATUS, &[(&xid.to_string(), Type::TEXT)]) {
             Err(error) if error.sqlstate() == Some(FUTURE_TRANSACTION) => Ok(Some(format!(
-                "it has not assigned the transaction id {}, which was in progress at the capture",
-                anchor.xid
+                "it has not assigned the transaction id {xid}, which was in progress at the capture"
             ))),
             Err(error) => Err(error),
             Ok(_) => Ok(None),

@@ -9,6 +9,7 @@ mod dump;
 mod engine;
 #[cfg(feature = "async")]
 mod examples;
+mod fence;
 mod hostile;
 mod integrity;
 mod login;

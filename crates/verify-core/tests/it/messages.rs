@@ -12,7 +12,7 @@ use verify_core::event;
 use verify_core::finding::{Code, Finding, Severity};
 use verify_core::heartbeat::{self, Beat, Evidence, Rpo};
 use verify_core::invariant::{Evaluated, Expect, Invariant, Outcome, ResultCollector};
-use verify_core::manifest::{Anchor, Consistency, Content, Manifest, RecoveryEnd};
+use verify_core::manifest::{Anchor, Consistency, Content, FenceTransaction, Manifest, RecoveryEnd};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
@@ -184,7 +184,7 @@ fn of_databases() -> Vec<Comparison> {
     ]
 }
 
-const TABLES: [Change; 21] = [
+const TABLES: [Change; 24] = [
     |_, restored| restored.tables.clear(),
     |source, _| source.tables.clear(),
     |source, restored| {
@@ -242,6 +242,22 @@ const TABLES: [Change; 21] = [
         source.tables[0].table.kind = TableKind::MaterializedView;
         restored.tables[0].table.kind = TableKind::MaterializedView;
         change_sum(restored);
+    },
+    |source, restored| {
+        fence(source, restored);
+        source.tables[0].table.kind = TableKind::MaterializedView;
+        *restored = Manifest { header: restored.header.clone(), ..captured(&table("t", 1..10)) };
+        restored.tables[0].table.kind = TableKind::MaterializedView;
+    },
+    |source, restored| {
+        fence(source, restored);
+        source.tables[0].table.kind = TableKind::LargeObjects;
+        *restored = Manifest { header: restored.header.clone(), ..captured(&table("t", 1..10)) };
+        restored.tables[0].table.kind = TableKind::LargeObjects;
+    },
+    |source, restored| {
+        fence(source, restored);
+        restored.header.consistency = Consistency::SharedSnapshot;
     },
 ];
 
@@ -463,6 +479,12 @@ fn travel(source: &mut Manifest, restored: &mut Manifest) {
     let anchor = Anchor { xid: 9, database_oid: 16_384, subtransactions: Vec::new() };
     source.header.consistency = Consistency::TimeTravel(anchor.clone());
     restored.header.consistency = Consistency::TimeTravel(anchor);
+}
+
+/// Makes the two a manifest and a physical copy that was cut behind its fence.
+fn fence(source: &mut Manifest, restored: &mut Manifest) {
+    source.header.consistency = Consistency::Fence(FenceTransaction { xid: 9 });
+    restored.header.consistency = source.header.consistency.clone();
 }
 
 fn sequence(last_value: i64) -> Sequence {

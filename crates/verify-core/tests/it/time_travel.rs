@@ -48,12 +48,12 @@ const LOAD: &str = "
     END $$;";
 
 /// A primary under load.
-struct Loaded {
-    server: TestServer,
+pub(crate) struct Loaded {
+    pub(crate) server: TestServer,
 }
 
 impl Loaded {
-    fn new(major: u32) -> Result<Self> {
+    pub(crate) fn new(major: u32) -> Result<Self> {
         let server = fixtures::server(major)?;
         server.psql("postgres", "ALTER SYSTEM SET autovacuum_naptime = 1; SELECT pg_reload_conf()")?;
         for database in ["one", "two"] {
@@ -64,7 +64,7 @@ impl Loaded {
     }
 
     /// Runs `work` while four sessions write to each database and a fifth vacuums.
-    fn while_writing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn while_writing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let stop = AtomicBool::new(false);
         let (stop, server) = (&stop, &self.server);
         std::thread::scope(|scope| {
