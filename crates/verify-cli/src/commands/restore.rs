@@ -41,7 +41,7 @@ use verify_drill::{openmetrics, recovery};
 /// major version. A backup by Velero is restored into a namespace of its own, without ingress and egress; only the
 /// database's volume is restored, and only the server that verifies it is started on it.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("context", |context| context.visible_alias("to-context")))]
 pub(crate) struct Restore {
     /// The backup's name
     #[arg(long, value_name = "NAME", required_unless_present_any = ["latest", "with"])]
@@ -98,7 +98,7 @@ EXAMPLES:
     state-lab restore --with pgbackrest --manifest shop.manifest
     state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
     state-lab restore --snapshot nightly-001 --provider velero \\
-        --context recovery --location region-b";
+        --to-context recovery --location region-b";
 
 impl Restore {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
