@@ -85,7 +85,10 @@ struct GameDay {
 
 impl GameDay {
     fn new() -> Self {
-        let drill = Drill::new(15);
+        let settings =
+            [("autovacuum_naptime", "1s"), ("archive_mode", "on"), ("archive_command", "cp %p ../wal/%f")];
+        let drill = Drill::with_settings(15, &settings);
+        verify_local::server::create_server_dir(&drill.source.directory().join("wal")).unwrap();
         let shop = json!(drill.source.conninfo("shop"));
         let config = format!("[databases.shop]\nconninfo = {shop}\n");
         fs::write(drill.directory().join("state-lab.toml"), config).unwrap();
@@ -324,7 +327,9 @@ fn shipped(name: &str) -> String {
 
 #[test]
 fn every_game_day_of_deploy_is_read_and_those_of_this_machine_pass_unless_the_fault_is_suppressed() {
-    for name in ["primary-lost.yaml", "zone-lost.yaml", "store-lost.yaml", "ransom-velero.yaml"] {
+    for name in
+        ["primary-lost.yaml", "zone-lost.yaml", "store-lost.yaml", "ransom-velero.yaml", "pilot-light.yaml"]
+    {
         verify_gameday::file::DrillFile::parse(&shipped(name))
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
@@ -338,7 +343,8 @@ fn every_game_day_of_deploy_is_read_and_those_of_this_machine_pass_unless_the_fa
         ),
         ("ransom.yaml", "truncate, -s, \"16\"", "stat"),
     ] {
-        let text = shipped(name);
+        let archive = day.drill.source.directory().join("wal");
+        let text = shipped(name).replace("/var/lib/postgresql/wal", &archive.to_string_lossy());
         let outcome = day.run(&text);
         assert_eq!(outcome.status, Some(0), "{name}: {}", outcome.err);
         assert!(text.contains(fault), "{name}");
