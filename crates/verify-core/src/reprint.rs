@@ -75,3 +75,39 @@ impl<'a> Context<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_expression_has_the_context_in_which_it_is_printed_again() {
+        let of = TableName::new("public", "t");
+        let context = |object_type: &str, attribute: &str| {
+            let mut definition = Definition {
+                object_type: object_type.to_owned(),
+                identity: "r on public.t".to_owned(),
+                of: Some(of.clone()),
+                ..Definition::default()
+            };
+            definition.set("base type", "integer");
+            definition.set("result", "integer");
+            Context::of(&definition, attribute).map(|context| format!("{context:?}"))
+        };
+        let expected = |context: Context<'_>| Some(format!("{context:?}"));
+        assert_eq!(context("domain constraint", "check"), expected(Context::Domain("integer")));
+        assert_eq!(context("table constraint", "check"), expected(Context::Columns(Some(&of))));
+        assert_eq!(context("trigger", "when"), expected(Context::Trigger(&of)));
+        let rule = Context::Rule { of: &of, printed: "public.t" };
+        assert_eq!(context("rule", "definition"), expected(rule));
+        assert_eq!(context("view", "query"), expected(Context::Query));
+        assert_eq!(context("materialized view", "query"), expected(Context::Query));
+        let body = Context::Body { arguments: "", result: "integer" };
+        assert_eq!(context("function", "sql body"), expected(body));
+        for attribute in ["generated as", "expressions", "where", "using", "with check", "defaults"] {
+            assert_eq!(context("index", attribute), expected(Context::Columns(Some(&of))), "{attribute}");
+        }
+        assert_eq!(context("table column", "default"), expected(Context::Columns(None)));
+        assert_eq!(context("function", "body"), None);
+    }
+}
