@@ -271,4 +271,14 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn more_rows_than_the_named_ones_are_reported_where_not_all_are_known() {
+        let more = |complete, at_least, estimate| {
+            let names = vec![RowName::unkeyed("(row 0)".to_owned())];
+            Named { names, at_least, complete, estimate }.into_rows().more
+        };
+        assert!(more(false, 1, Some(2)) && more(false, 2, None));
+        assert!(!more(false, 1, None) && !more(true, 1, None) && !more(true, 2, Some(2)));
+    }
 }
