@@ -1,6 +1,7 @@
 //! The command line: the verbs, and what the process ends with.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -12,22 +13,34 @@ use crate::framing::Document;
 use crate::globals::Globals;
 use crate::terminal::{self, Output};
 use verify_drill::failure::{Failure, Kind};
+use verify_drill::hint::Hinted;
 use verify_drill::interrupt;
 use verify_local::scratch;
 
-use crate::{commands, signals};
+use crate::{all_servers, commands, signals};
 
 /// Parses the command line, runs the command, reports errors, and returns how the process is to end.
 pub fn main() -> Exit {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let Cli { globals, command } = match Cli::read(&arguments) {
+    let read = |arguments: &[OsString]| {
+        let cli = Cli::read(arguments)?;
+        match cli.globals.server.clone() {
+            None => Ok(cli),
+            Some(server) => Cli::read(&all_servers::filled(arguments, &server)),
+        }
+    };
+    let Cli { globals, command } = match read(&arguments) {
         Ok(cli) => cli,
         Err(error) => return misused(&error, &arguments),
     };
-    let status = command.status();
+    let status = if globals.all_servers { Status::None } else { command.status() };
     let run = || {
         signals::listen()?;
-        command.run(&globals)
+        if globals.all_servers {
+            for_all_servers(&command, &arguments, &globals)
+        } else {
+            command.run(&globals)
+        }
     };
     match run() {
         Ok(exit) => exit,
@@ -40,6 +53,19 @@ pub fn main() -> Exit {
             exit
         }
     }
+}
+
+/// Runs a command for each server of the configuration, once all of the command lines are understood.
+fn for_all_servers(command: &Command, arguments: &[OsString], globals: &Globals) -> Result<Exit> {
+    if !command.is_for_all_servers() {
+        let text = "failed to run for all servers: this command is for one server, or for none";
+        return Err(Hinted::new(text, "name the server: --server NAME").into());
+    }
+    let orders = all_servers::orders(arguments, &globals.config()?)?;
+    let commands = orders.iter().map(|order| Ok(Cli::read(&order.arguments)?.command));
+    let commands: Vec<Command> = commands.collect::<Result<_>>()?;
+    all_servers::check_outputs(commands.iter().map(|command| command.output().map(Path::to_owned)))?;
+    all_servers::run(&orders, globals)
 }
 
 /// Prints an error: on standard error, and on standard output as the one document or the status line of the run.
@@ -201,6 +227,32 @@ impl Command {
             Self::Backup(_) => Status::Backup,
             Self::Restore(_) => Status::Restore,
             _ => Status::None,
+        }
+    }
+
+    /// Returns whether the command may run for each of several servers: it ends by itself, and asks nothing.
+    fn is_for_all_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Capture(_)
+                | Self::Verify(_)
+                | Self::Compare(_)
+                | Self::Backup(_)
+                | Self::Restore(_)
+                | Self::Replicas(_)
+                | Self::Doctor(_)
+                | Self::Cleanup(_)
+        )
+    }
+
+    /// The file or directory that the command line has the command write.
+    fn output(&self) -> Option<&Path> {
+        match self {
+            Self::Capture(command) => Some(command.output()),
+            Self::Verify(command) => command.output(),
+            Self::Compare(command) => command.output(),
+            Self::Restore(command) => command.output(),
+            _ => None,
         }
     }
 

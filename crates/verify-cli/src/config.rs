@@ -11,6 +11,7 @@ use verify_core::invariant::{Expect, Invariant};
 use verify_core::plan::Limits;
 use verify_core::report::Objectives;
 
+use verify_drill::backup_name::BackupName;
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
 use verify_drill::store::{RegionTable, S3Table};
@@ -68,6 +69,10 @@ pub struct Config {
     tools: ToolsTable,
     /// The store of reports, as evidence.
     evidence: Option<EvidenceTable>,
+    /// Servers, by their name for --server. Each has the keys of this file; what it does not set, it has as the file does outside of this
+    /// table. A list replaces a list.
+    #[serde(default)]
+    servers: BTreeMap<String, Self>,
     /// SHA-256 of the file.
     #[serde(skip)]
     sha256: Option<String>,
@@ -217,13 +222,17 @@ impl fmt::Debug for DatabaseTable {
 }
 
 impl Config {
-    /// Reads the file at `path`, which must be there; or the default one, which need not.
-    pub fn load(path: Option<&Path>) -> Result<Self> {
+    /// Reads the file at `path`, which must be there; or the default one, which need not. With the name of a server, it is the
+    /// configuration of that server.
+    pub fn load(path: Option<&Path>, server: Option<&str>) -> Result<Self> {
         let file = path.unwrap_or(Path::new(DEFAULT_PATH));
         let text = match fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::default());
+                return match server {
+                    None => Ok(Self::default()),
+                    Some(server) => Err(Self::default().no_server(server)),
+                };
             }
             Err(error) => {
                 let doing = format!("failed to read the configuration {}", file.display());
@@ -237,14 +246,66 @@ impl Config {
                 });
             }
         };
-        let config = Self::parse(&text)
-            .with_context(|| format!("failed to read the configuration {}", file.display()))?;
+        let doing = || format!("failed to read the configuration {}", file.display());
+        let config = Self::parse(&text).with_context(doing)?;
+        let config = match server {
+            None => config,
+            Some(server) => config.of_server(&text, server).with_context(doing)?,
+        };
         Ok(Self { sha256: Some(entry::sha256(text.as_bytes())), ..config })
     }
 
     /// Reads the text of a file.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text).map_err(|error| located(text, &error))?;
+        config.check()?;
+        for (name, server) in &config.servers {
+            if name.parse::<BackupName>().is_err() {
+                let reason = "use letters, digits, dots, dashes and underscores";
+                return Err(Invalid(format!("[servers.{name:?}] is no name of a server: {reason}")).into());
+            }
+            if !server.servers.is_empty() {
+                return Err(Invalid(format!("[servers.{name}] has servers of its own")).into());
+            }
+            // The whole configuration of each, so that a mistake is found whichever is used.
+            config.of_server(text, name)?;
+        }
+        Ok(config)
+    }
+
+    /// The configuration of a server: the file's, with the server's tables laid over it key by key.
+    fn of_server(&self, text: &str, name: &str) -> Result<Self> {
+        if !self.servers.contains_key(name) {
+            return Err(self.no_server(name));
+        }
+        let mut file: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
+        let own = match file.remove("servers") {
+            Some(toml::Value::Table(mut servers)) => servers.remove(name),
+            _ => None,
+        };
+        if let Some(toml::Value::Table(own)) = own {
+            lay_over(&mut file, own);
+        }
+        let merged = toml::Value::Table(file);
+        let config: Self = merged.try_into().map_err(|error: toml::de::Error| {
+            Invalid(format!("[servers.{name}]: {}", without_values(error.message())))
+        })?;
+        config.check().with_context(|| format!("[servers.{name}]"))?;
+        Ok(config)
+    }
+
+    fn no_server(&self, name: &str) -> anyhow::Error {
+        let known: Vec<&str> = self.server_names().collect();
+        let known = match known.as_slice() {
+            [] => "the configuration has no servers".to_owned(),
+            known => format!("the configuration has {}", known.join(", ")),
+        };
+        let hint = "add a table [servers.NAME] to the configuration, or correct --server";
+        Hinted::new(format!("failed to find the server {name:?}: {known}"), hint).into()
+    }
+
+    fn check(&self) -> Result<()> {
+        let config = self;
         let mut names: Vec<&str> =
             config.invariants.iter().map(|invariant| invariant.name.as_str()).collect();
         names.sort_unstable();
@@ -257,7 +318,12 @@ impl Config {
         if let Some(Err(reason)) = config.evidence.as_ref().map(EvidenceTable::check) {
             return Err(Invalid(reason).into());
         }
-        Ok(config)
+        Ok(())
+    }
+
+    /// The names of `[servers]`.
+    pub(crate) fn server_names(&self) -> impl Iterator<Item = &str> {
+        self.servers.keys().map(String::as_str)
     }
 
     /// The connection string of `database`: itself, or that of the table of this name.
@@ -434,6 +500,18 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+/// Lays a table over another one, key by key.
+fn lay_over(table: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(value)) => lay_over(below, value),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
 /// The error with its line, but without the line's text, which may hold a password.
 fn located(text: &str, error: &toml::de::Error) -> Invalid {
     let message = without_values(error.message());
@@ -532,6 +610,69 @@ mod tests {
             config.conninfo("shpo").unwrap_err().to_string(),
             r#"failed to find the database "shpo": it is not a connection string, and the configuration has shop"#
         );
+    }
+
+    #[test]
+    fn a_server_has_what_the_file_has_with_its_own_on_top() {
+        let text = "
+            [databases.source]
+            conninfo = 'host=common'
+            [databases.other]
+            conninfo = 'host=other'
+            [objectives]
+            rto = '10m'
+            rpo = '5m'
+            [[invariants]]
+            name = 'common'
+            sql = 'select 1'
+            expect = 'no-rows'
+            [servers.eu.databases.source]
+            conninfo = 'host=eu'
+            [servers.eu.objectives]
+            rpo = '1m'
+            [[servers.eu.invariants]]
+            name = 'own'
+            sql = 'select 2'
+            expect = 'same'
+            [servers.us]
+            ";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.server_names().collect::<Vec<_>>(), ["eu", "us"]);
+        let of = |server: &str| {
+            let config = config.of_server(text, server).unwrap();
+            let names: Vec<String> =
+                config.invariants().into_iter().map(|invariant| invariant.name).collect();
+            let of = |database| config.conninfo(database).unwrap().to_owned();
+            (of("source"), of("other"), config.objectives(), names)
+        };
+        let objectives = |rpo_ms| Objectives { rto_ms: Some(600_000), rpo_ms: Some(rpo_ms) };
+        let texts = |source: &str| (source.to_owned(), "host=other".to_owned());
+        let ((eu, other), own) = (texts("host=eu"), vec!["own".to_owned()]);
+        assert_eq!(of("eu"), (eu, other, objectives(60_000), own));
+        let ((us, other), common) = (texts("host=common"), vec!["common".to_owned()]);
+        assert_eq!(of("us"), (us, other, objectives(300_000), common));
+        assert_eq!(
+            config.of_server(text, "asia").unwrap_err().to_string(),
+            "failed to find the server \"asia\": the configuration has eu, us"
+        );
+    }
+
+    #[test]
+    fn mistakes_of_a_server_are_found_whichever_is_used_and_show_no_password() {
+        for (text, reason) in [
+            ("[servers.eu]\nrto = '1m'", "line 2, column 1: unknown field `rto`"),
+            ("[servers.'../eu']", "[servers.\"../eu\"] is no name of a server"),
+            ("[servers.eu.servers.us]", "[servers.eu] has servers of its own"),
+            (
+                "[evidence]\nstore = 'a'\n[servers.eu.evidence]\nkey = 'k'",
+                "line 3, column 1: missing field `store`",
+            ),
+        ] {
+            let refused = refusal(text);
+            assert!(refused.starts_with(reason), "{text}: {refused}");
+        }
+        let text = "[servers.eu.databases]\nshop = \"postgres://u:s3cret@h/d\"";
+        assert!(!refusal(text).contains("s3cret"));
     }
 
     #[test]

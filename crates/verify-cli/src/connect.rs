@@ -27,7 +27,12 @@ impl Target {
     /// The database of this name; not connected yet.
     pub(crate) fn find(name: &str, config: &Config) -> Result<Self> {
         let settings = Settings::parse(config.conninfo(name)?, &environment())?.with_stop(interrupt::asked);
-        Ok(Self { place: settings.describe(), settings })
+        Ok(Self::new(settings))
+    }
+
+    /// The database that settings lead to; not connected yet.
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { place: settings.describe(), settings }
     }
 
     /// The same on a standby, where one can be used. It is said which server was chosen.

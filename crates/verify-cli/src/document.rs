@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use verify_core::report::{self, Report};
 
+use crate::all_servers::AllServers;
 use crate::commands::bench::Benchmark;
 use crate::commands::evidence::NewKey;
 use crate::commands::heartbeat::HeartbeatState;
@@ -18,6 +19,7 @@ use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
 use crate::render::explanation::Explanation;
 use crate::render::manifest::Summary;
+use crate::render::server::{ServerCapture, ServerVerification};
 use verify_doctor::Examination;
 use verify_drill::failure::Failure;
 use verify_drill::provider::Removal;
@@ -62,6 +64,14 @@ impl Document for Report {
 
 impl Document for Summary<'_> {
     const FORMAT: &'static str = "state-lab-manifest-summary";
+}
+
+impl Document for ServerCapture {
+    const FORMAT: &'static str = "state-lab-manifests";
+}
+
+impl Document for ServerVerification {
+    const FORMAT: &'static str = "state-lab-databases";
 }
 
 impl Document for Explanation {
@@ -130,6 +140,9 @@ pub fn schema() -> Value {
         ),
         framed::<Report>(&mut generator, "`verify` and `compare`; `show` of a report"),
         framed::<Summary<'static>>(&mut generator, "`capture`; `show` of a manifest"),
+        framed::<ServerCapture>(&mut generator, "`capture --all-databases`"),
+        framed::<ServerVerification>(&mut generator, "`verify --all-databases`"),
+        framed::<AllServers>(&mut generator, "Any command with --all-servers"),
         framed::<Explanation>(&mut generator, "`verify --explain`"),
         framed::<HeartbeatState<'static>>(&mut generator, "`heartbeat`"),
         framed::<BackupDocument<'static>>(&mut generator, "`backup`"),

@@ -1,9 +1,7 @@
 //! Evidence of a run: its document, stored after the newest report, and signed where there is a key.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
@@ -16,7 +14,7 @@ use verify_drill::failure::is_interruption;
 use verify_drill::interrupt;
 #[cfg(feature = "report")]
 use verify_drill::store::Folder;
-use verify_drill::store::{Store, refuse_remote};
+use verify_drill::store::Store;
 use verify_drill::watch::Event;
 use verify_evidence::chain::{Appended, Signer, append};
 #[cfg(feature = "report")]
@@ -109,7 +107,7 @@ impl EvidenceFlags {
         let Self { no_evidence, trigger, operator, approver, deviations } = self;
         let Some(table) = config.evidence().filter(|_| !no_evidence) else { return Ok(Evidence(None)) };
         let EvidenceTable { store, key, signers: _, identity, every, keys, keys_secret } = table;
-        create(store)?;
+        store::create_folder(store)?;
         #[cfg(feature = "report")]
         let running =
             store.is_dir().then(|| RunningFile::begin(Folder::new(store.clone()), command, Timestamp::now));
@@ -269,16 +267,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Creates the folder of a store that is not a bucket.
-fn create(place: &Path) -> Result<()> {
-    if store::is_bucket(place) {
-        return Ok(());
-    }
-    let doing = || format!("failed to create the directory {}", place.display());
-    refuse_remote(place).with_context(doing)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(place).with_context(doing)
 }
 
 /// SHA-256 of the file of this program.

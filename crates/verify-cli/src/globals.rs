@@ -30,6 +30,13 @@ pub(crate) struct Globals {
     /// Configuration file [default: state-lab.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) config: Option<PathBuf>,
+    /// Use the configuration of this server, a [servers.NAME] table. Its name replaces {server} in all arguments
+    #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
+    pub(crate) server: Option<String>,
+    /// Run the command for each [servers.NAME] of the configuration, one after another, whatever becomes of the others; the exit
+    /// status is the worst: 1, then 2, then 3
+    #[arg(long, global = true, conflicts_with = "server", help_heading = GLOBAL)]
+    pub(crate) all_servers: bool,
 }
 
 const GLOBAL: &str = "Global options";
@@ -37,12 +44,12 @@ const GLOBAL: &str = "Global options";
 impl Globals {
     /// The configuration.
     pub(crate) fn config(&self) -> Result<Config> {
-        Config::load(self.config.as_deref())
+        Config::load(self.config.as_deref(), self.server.as_deref())
     }
 
     /// Terminal settings of the global options.
     pub(crate) fn terminal(&self) -> Terminal {
-        let Self { output, color, progress, quiet, verbose, config: _ } = self;
+        let Self { output, color, progress, quiet, verbose, config: _, server: _, all_servers: _ } = self;
         Terminal::new(*output, *color, progress.mode(*quiet), *verbose)
     }
 }

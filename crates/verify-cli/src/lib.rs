@@ -1,5 +1,6 @@
 //! The commands of `state-lab`.
 
+mod all_servers;
 pub mod cli;
 mod commands;
 pub mod config;

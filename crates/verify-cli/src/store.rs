@@ -1,8 +1,9 @@
 //! Manifests and reports in files and in S3: written whole or not at all, and never over one that is there
 //! unless asked to.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{BufReader, Read, Seek};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -28,6 +29,16 @@ pub(crate) fn draft(path: &Path, s3: &S3Table, existing: Existing) -> Result<Box
 /// Returns whether a path names a bucket, `s3://bucket/prefix`.
 pub(crate) fn is_bucket(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.starts_with("s3://"))
+}
+
+/// Creates the directory of a store that is not a bucket, for its owner alone.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    if is_bucket(path) {
+        return Ok(());
+    }
+    let doing = || format!("failed to create the directory {}", path.display());
+    refuse_remote(path).with_context(doing)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(doing)
 }
 
 /// Opens a directory, or the bucket and prefix of `s3://bucket/prefix`.

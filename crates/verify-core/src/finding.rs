@@ -152,6 +152,15 @@ pub enum Code {
     /// The server, a role, a tablespace or the database as a whole has other properties than on the source.
     #[serde(rename = "cluster.differs")]
     ClusterDiffers,
+    /// A database of the source is missing.
+    #[serde(rename = "database.missing")]
+    DatabaseMissing,
+    /// A database that the source did not have.
+    #[serde(rename = "database.added")]
+    DatabaseAdded,
+    /// A database of the source has no manifest.
+    #[serde(rename = "database.not-captured")]
+    DatabaseNotCaptured,
     /// Prepared transactions are pending.
     #[serde(rename = "cluster.prepared")]
     ClusterPrepared,
@@ -262,6 +271,7 @@ impl Code {
             | Self::CatalogDiffers
             | Self::ClusterMissing
             | Self::ClusterDiffers
+            | Self::DatabaseMissing
             | Self::CloneActs
             | Self::InvariantBroken
             | Self::InvariantBrokenOnSource
@@ -290,10 +300,12 @@ impl Code {
             | Self::CloneUnknown
             | Self::DurabilityUnknown
             | Self::SelfTestUnknown
+            | Self::DatabaseNotCaptured
             | Self::CoverageNone
             | Self::ObjectiveUnknown => Severity::Inconclusive,
             Self::TableHashedOnServer
             | Self::ClusterAdded
+            | Self::DatabaseAdded
             | Self::ClusterPrepared
             | Self::CloneDormant
             | Self::MatviewDiffers
@@ -350,6 +362,10 @@ impl Code {
             | Self::UnloggedLost
             // It would have collided on the source too.
             | Self::SequenceCollides
+            // It accepts no connections.
+            | Self::DatabaseNotCaptured
+            // One of several databases, which has no tables on the source either.
+            | Self::CoverageNone
             // The source has the same rows.
             | Self::ConstraintViolated => Severity::Notice,
             code => code.severity(),

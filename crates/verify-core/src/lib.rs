@@ -80,6 +80,7 @@ mod compare_sequences;
 mod containers;
 pub mod cost;
 pub mod database;
+pub mod databases;
 pub mod definition;
 pub mod digest;
 pub mod error;

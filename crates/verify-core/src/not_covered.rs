@@ -131,7 +131,21 @@ impl Manifest {
         Verdict::of(self.gaps().map(|(severity, _)| severity))
     }
 
+    /// Returns the verdict on the coverage of one of several databases: one without tables, as `postgres` usually is, is no gap then.
+    pub fn verdict_of_several(&self) -> Verdict {
+        if self.tables.is_empty() {
+            return Verdict::of(self.gaps_of_objects().map(|(severity, _)| severity));
+        }
+        self.verdict()
+    }
+
     fn gaps(&self) -> impl Iterator<Item = (Severity, NotCovered)> {
+        let empty = !self.tables.iter().any(TableEntry::is_measured);
+        let nothing = NotCovered::new(Check::Rows, "tables", "no table of the database was measured");
+        self.gaps_of_objects().chain(empty.then_some((Severity::Inconclusive, nothing)))
+    }
+
+    fn gaps_of_objects(&self) -> impl Iterator<Item = (Severity, NotCovered)> {
         let tables = self.tables.iter().filter_map(|entry| {
             let (severity, reason) = match &entry.content {
                 Content::Rows { .. } => return None,
@@ -172,9 +186,6 @@ impl Manifest {
             (definition.unread_severity(), NotCovered::new(Check::Definitions, definition, reason))
         });
         let definitions = unread.chain(all_unread);
-        let empty = !self.tables.iter().any(TableEntry::is_measured);
-        let nothing = NotCovered::new(Check::Rows, "tables", "no table of the database was measured");
-        let others = invariants.chain(empty.then_some(nothing));
-        tables.chain(definitions).chain(sequences).chain(others.map(|gap| (Severity::Inconclusive, gap)))
+        tables.chain(definitions).chain(sequences).chain(invariants.map(|gap| (Severity::Inconclusive, gap)))
     }
 }

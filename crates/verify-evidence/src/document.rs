@@ -5,13 +5,15 @@ use verify_core::finding::{Severity, Verdict};
 use verify_core::report::{self, Report};
 
 const RESTORE: &str = "state-lab-restore";
+const DATABASES: &str = "state-lab-databases";
 const REPLICAS: &str = "state-lab-replicas";
 const FAILOVER: &str = "state-lab-failover";
 const DRILL: &str = "state-lab-drill";
 /// The document of a run that could not be made: it verifies nothing.
 const ERROR: &str = "state-lab-error";
 
-/// The reports of databases in a document: one of `verify` and `compare`, one for each database of `restore`, else none.
+/// The reports of databases in a document: one of `verify` and `compare`, one for each database of `restore` and
+/// `verify --all-databases`, else none.
 ///
 /// # Errors
 ///
@@ -23,7 +25,7 @@ pub fn reports(document: &Value) -> Result<Vec<Report>, String> {
     };
     match format(document) {
         report::FORMAT => Ok(vec![read(document)?]),
-        RESTORE => list(document, "reports")?.iter().map(read).collect(),
+        RESTORE | DATABASES => list(document, "reports")?.iter().map(read).collect(),
         _ => Ok(Vec::new()),
     }
 }
@@ -56,6 +58,7 @@ pub fn derived(document: &Value) -> Result<Option<Verdict>, String> {
             }
             Verdict::worst(reports.iter().map(Report::verdict))
         }
+        DATABASES => of_databases(document)?,
         REPLICAS => of_replicas(document)?,
         FAILOVER => of_failover(&document["drill"])?,
         DRILL => of_drill(document)?,
@@ -65,11 +68,23 @@ pub fn derived(document: &Value) -> Result<Option<Verdict>, String> {
     Ok(Some(verdict))
 }
 
-fn of_replicas(document: &Value) -> Result<Verdict, String> {
+fn of_databases(document: &Value) -> Result<Verdict, String> {
+    let reports = Verdict::worst(reports(document)?.iter().map(Report::verdict));
+    let open = (!list(document, "errors")?.is_empty()).then_some(Severity::Inconclusive);
+    let others = Verdict::of(severities(document)?.into_iter().chain(open));
+    Ok(Verdict::worst([reports, others]))
+}
+
+/// The severities of the findings that a document itself has.
+fn severities(document: &Value) -> Result<Vec<Severity>, String> {
     let severity = |finding: &Value| {
         serde_json::from_value::<Severity>(finding["severity"].clone()).map_err(|error| error.to_string())
     };
-    let found: Vec<Severity> = list(document, "findings")?.iter().map(severity).collect::<Result<_, _>>()?;
+    list(document, "findings")?.iter().map(severity).collect()
+}
+
+fn of_replicas(document: &Value) -> Result<Verdict, String> {
+    let found = severities(document)?;
     let open = !list(document, "not_covered")?.is_empty() || number(&document["depth"], "objects")? == 0;
     Ok(Verdict::of(found.into_iter().chain(open.then_some(Severity::Inconclusive))))
 }
@@ -151,6 +166,45 @@ mod tests {
         }
         derived(&document(&["fine"], 0, 1)).unwrap_err();
         derived(&json!({ "format": REPLICAS })).unwrap_err();
+    }
+
+    #[test]
+    fn the_verdict_on_all_databases_follows_from_reports_findings_and_errors() {
+        use verify_core::compare::{Comparison, Coverage};
+        use verify_core::finding::{Code, Finding};
+        use verify_core::report::{Circumstances, Side};
+
+        let report = |codes: &[Code]| {
+            let findings = codes.iter().map(|&code| Finding::new(code, "t", "m")).collect();
+            let circumstances = Circumstances {
+                tool_version: "0".to_owned(),
+                started_at: jiff::Timestamp::UNIX_EPOCH,
+                duration_ms: 1,
+                source: Side::default(),
+                restored: None,
+                manifest: None,
+            };
+            let comparison = Comparison::new(findings, Coverage::default());
+            serde_json::to_value(Report::of_comparison(circumstances, comparison)).unwrap()
+        };
+        let (pass, fail) = (report(&[]), report(&[Code::RowMissing]));
+        let document = |reports: &[&Value], severities: &[&str], errors: usize| {
+            let findings: Vec<Value> =
+                severities.iter().map(|severity| json!({ "severity": severity })).collect();
+            let errors = vec![json!({}); errors];
+            json!({ "format": DATABASES, "reports": reports, "findings": findings, "errors": errors })
+        };
+        for (document, expected) in [
+            (document(&[&pass, &pass], &["notice"], 0), Verdict::Pass),
+            (document(&[&pass, &fail], &[], 0), Verdict::Fail),
+            (document(&[&pass], &["inconclusive"], 0), Verdict::Inconclusive),
+            (document(&[&pass], &["fail"], 0), Verdict::Fail),
+            (document(&[&pass], &[], 1), Verdict::Inconclusive),
+            (document(&[], &[], 0), Verdict::Inconclusive),
+        ] {
+            assert_eq!(derived(&document), Ok(Some(expected)), "{document}");
+        }
+        derived(&json!({ "format": DATABASES, "reports": [pass], "findings": [] })).unwrap_err();
     }
 
     #[test]

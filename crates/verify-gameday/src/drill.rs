@@ -475,10 +475,11 @@ fn explanation(document: &Value) -> String {
         let causes: Vec<&str> = causes.iter().filter_map(Value::as_str).collect();
         return format!(": {}", causes.join(": "));
     }
-    let report = document["reports"].get(0).unwrap_or(document);
-    let findings = report["comparison"]["findings"].as_array().into_iter().flatten();
-    let missed = report["missed"].as_array().into_iter().flatten();
-    let first = findings.chain(missed).find(|finding| finding["severity"] != "notice");
+    let reports = document["reports"].as_array().map_or(std::slice::from_ref(document), Vec::as_slice);
+    let lists = reports.iter().flat_map(|report| [&report["comparison"]["findings"], &report["missed"]]);
+    // Those of the document itself are of databases that have no report.
+    let findings = lists.chain([&document["findings"]]).filter_map(Value::as_array).flatten();
+    let first = findings.into_iter().find(|finding| finding["severity"] != "notice");
     first.map_or(String::new(), |finding| {
         let text = |field: &str| finding[field].as_str().unwrap_or_default().to_owned();
         let (code, object) = (text("code"), text("object"));

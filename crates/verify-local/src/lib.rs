@@ -63,4 +63,4 @@ pub use recovery_target::RecoveryTarget;
 pub use restore::{restore, restore_to};
 pub use self_test::self_test_running;
 pub use store::{Store, StoredBackup};
-pub use survey::databases;
+pub use survey::{databases, server_databases};

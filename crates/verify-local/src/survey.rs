@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use verify_core::databases::ServerDatabase;
 use verify_core::heartbeat::ClockOffset;
 use verify_core::postgres::{Connection, Row, SessionOptions, Settings};
 use verify_core::{Error, ErrorKind};
@@ -56,6 +57,13 @@ const TABLESPACES: &str = "SELECT t.oid, pg_catalog.pg_tablespace_location(t.oid
 /// Databases that a backup can be made of. An interrupted DROP DATABASE leaves one with -2, which accepts no connections.
 const DATABASES: &str = "SELECT d.datname FROM pg_catalog.pg_database d WHERE d.datallowconn AND NOT d.datistemplate \
     AND d.datconnlimit <> -2 ORDER BY d.datname";
+
+/// Databases with whether they accept connections, in the order of their names.
+const SERVER_DATABASES: &str = "SELECT d.datname, d.datallowconn AND d.datconnlimit <> -2 FROM pg_catalog.pg_database d \
+    WHERE NOT d.datistemplate ORDER BY d.datname COLLATE pg_catalog.\"C\"";
+
+/// A server of more databases is refused: what was restored may be hostile.
+const SERVER_DATABASES_MAX: usize = 10_000;
 
 const CLOCK: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
 
@@ -176,6 +184,23 @@ pub fn databases(maintenance: &Settings) -> Result<Vec<String>> {
         names.retain(|name| name != "postgres");
     }
     Ok(names)
+}
+
+/// All databases of a server but the templates, in the order of their names, and settings that lead to the host that answered.
+///
+/// # Errors
+///
+/// If the server cannot be asked, or has more than 10,000 databases.
+pub fn server_databases(maintenance: &Settings) -> Result<(Settings, Vec<ServerDatabase>)> {
+    let doing = || format!("failed to list the databases of the server of {}", maintenance.describe());
+    let mut session = connect(maintenance).with_context(doing)?;
+    let rows = session.query(SERVER_DATABASES).with_context(doing)?;
+    if rows.len() > SERVER_DATABASES_MAX {
+        bail!("{}: it has {}, and {SERVER_DATABASES_MAX} is the limit", doing(), rows.len());
+    }
+    let listed =
+        |row: &Row| Ok(ServerDatabase { name: row.text(0)?.to_owned(), is_open: row.text(1)? == "t" });
+    Ok((session.settings().clone(), rows.iter().map(listed).collect::<Result<_>>()?))
 }
 
 /// A session for few short statements.

@@ -1,12 +1,13 @@
 //! `capture`: one pass over a database under one snapshot becomes its manifest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::capture;
 
 use super::measuring::{Effort, Hash};
+use super::server_capture;
 use crate::connect::Target;
 use crate::exit::Exit;
 use crate::globals::Globals;
@@ -29,9 +30,13 @@ pub(crate) struct Capture {
     /// The database: a connection string, a URI, or a name from the configuration
     #[arg(value_name = "DB")]
     database: String,
-    /// The manifest to write: a file, or s3://bucket/key
+    /// The manifest to write: a file, or s3://bucket/key; with --all-databases a new directory, or s3://bucket/prefix
     #[arg(short = 'o', long = "out", value_name = "PATH")]
     path: PathBuf,
+    /// Capture all databases of the server but templates and those that accept no connections, one after another, each into a manifest
+    /// that has its name. If one cannot be captured, the others are, and the exit status is 2
+    #[arg(long, conflicts_with = "force")]
+    all_databases: bool,
     /// Replace an existing manifest; it may be the only evidence of an older backup
     #[arg(long)]
     force: bool,
@@ -51,15 +56,24 @@ EXAMPLES:
     state-lab capture postgresql://backup@db/shop -o shop.manifest
     state-lab capture shop -o /backups/$(date +%F).manifest --jobs 4
     state-lab capture shop -o s3://evidence/shop/$(date +%F).manifest
+    state-lab capture --all-databases \"host=db\" -o /backups/$(date +%F)
     state-lab capture \"service=shop\" -o shop.manifest --hash sha256";
 
 impl Capture {
+    /// The manifest to write.
+    pub(crate) fn output(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { database, path, force, prefer_standby, hash, effort } = self;
+        let Self { database, path, all_databases, force, prefer_standby, hash, effort } = self;
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         let target = if prefer_standby { target.preferring_standby()? } else { target };
         let plan = effort.plan(&config, hash.into());
+        if all_databases {
+            return server_capture::run(&path, &target, &plan, config.s3(), globals);
+        }
         let draft =
             store::draft(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
         let progress = globals.terminal().progress("capturing");

@@ -1,5 +1,7 @@
 //! `compare`: two live databases.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::report::{Report, Side};
@@ -46,6 +48,11 @@ EXAMPLES:
     state-lab compare shop restored --jobs 4 --verbose";
 
 impl Compare {
+    /// The report to write.
+    pub(crate) fn output(&self) -> Option<&Path> {
+        self.report.path()
+    }
+
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let Self { source, restored, hash, effort, report, evidence } = self;
         let beginning = Beginning::now();

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -23,7 +23,7 @@ use verify_drill::report_file::write_report;
 use verify_drill::store::{Draft, Existing};
 
 /// Number of connections and limits of the work.
-#[derive(Args)]
+#[derive(Args, Clone, Copy)]
 pub(crate) struct Effort {
     /// Number of parallel connections to each database
     #[arg(short, long, value_name = "N", default_value = "2", value_parser = jobs, allow_negative_numbers = true)]
@@ -43,7 +43,7 @@ pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 /// Checks of a restored database that are to run.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Checks {
     /// Run only these checks, separated by commas: clone, rows, sequences, catalog, cluster, invariants, constraints,
     /// indexes, heap, visibility, durability. Without rows nothing passes
@@ -131,10 +131,22 @@ impl From<Hash> for HashAlgorithm {
 }
 
 impl ReportFlag {
+    /// The file, or the directory of several.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.report.as_deref()
+    }
+
     /// The file of the report in the making, before the work that it reports begins.
     pub(crate) fn open(&self, config: &Config) -> Result<Option<Box<dyn Draft>>> {
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };
         self.report.as_deref().map(|path| store::draft(path, config.s3(), existing)).transpose()
+    }
+
+    /// The file of one of several reports in the making, in the directory that the flag names.
+    pub(crate) fn open_for(&self, file: &str, config: &Config) -> Result<Option<Box<dyn Draft>>> {
+        let Some(folder) = &self.report else { return Ok(None) };
+        store::create_folder(folder)?;
+        Self { report: Some(folder.join(file)), force: self.force }.open(config)
     }
 }
 

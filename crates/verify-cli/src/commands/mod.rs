@@ -32,6 +32,8 @@ pub(crate) mod report;
 pub(crate) mod restore;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
+mod server_capture;
+mod server_verify;
 pub(crate) mod show;
 pub(crate) mod storing;
 pub(crate) mod verify;

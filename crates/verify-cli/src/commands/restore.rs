@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -101,6 +101,11 @@ EXAMPLES:
         --to-context recovery --location region-b";
 
 impl Restore {
+    /// The metrics to write.
+    pub(crate) fn output(&self) -> Option<&Path> {
+        self.metrics.as_deref()
+    }
+
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         let config = globals.config()?;
         let Self {

@@ -1,17 +1,22 @@
 //! `verify`: a restored database against the manifest of its source.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use verify_core::compare::Comparison;
 use verify_core::database::Database;
+use verify_core::manifest::Manifest;
 use verify_core::not_covered::{Check, NotCovered};
+use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
 use verify_core::report::{Instant, Report, Side};
 
 use super::measuring::{Beginning, Checks, Effort, ReportFlag, deliver};
+use super::server_verify;
+use crate::config::Config;
 use crate::connect::Target;
-use crate::evidence::EvidenceFlags;
+use crate::evidence::{Evidence, EvidenceFlags};
 use crate::exit::Exit;
 use crate::globals::Globals;
 use crate::render::explanation::Explanation;
@@ -29,12 +34,16 @@ use verify_local::{Copy, check_copy, check_running, self_test_running};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
-    /// The manifest: a file, or s3://bucket/key
+    /// The manifest: a file, or s3://bucket/key; with --all-databases the directory of manifests, or s3://bucket/prefix
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// The restored database: a connection string, a URI, or a name from the configuration
     #[arg(value_name = "DB")]
     database: String,
+    /// Verify all databases of which PATH has manifests, on the server that DB leads to, each under its own name. One that the copy
+    /// lacks fails. If one cannot be verified, the others are, and the exit status is 2, or 1 if one fails. --report names a directory
+    #[arg(long, conflicts_with = "explain")]
+    all_databases: bool,
     #[command(flatten)]
     checks: Checks,
     /// The point in time of the restored database is unknown: equal tables are verified, and rows that differ are listed without being
@@ -65,42 +74,37 @@ EXAMPLES:
     state-lab verify shop.manifest restored --report evidence/2026-11-21.json
     state-lab verify shop.manifest restored --explain
     state-lab verify shop.manifest restored --skip indexes,heap
+    state-lab verify --all-databases /backups/2026-11-21 \"host=restored\"
     state-lab verify shop.manifest \"host=/tmp dbname=shop\" --output json";
 
 impl Verify {
+    /// The report to write.
+    pub(crate) fn output(&self) -> Option<&Path> {
+        self.report.path()
+    }
+
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
         if self.explain {
             return self.explain(globals);
         }
-        let Self { path, database, checks, bounded, explain: _, effort, report, evidence } = self;
+        let Self { path, database, all_databases, checks, bounded, explain: _, effort, report, evidence } =
+            self;
         let beginning = Beginning::now();
         let config = globals.config()?;
         let evidence = evidence.begin("verify", &config, globals)?;
+        let verification =
+            Verification { checks, effort, bounded, config: &config, evidence: &evidence, globals };
+        if all_databases {
+            let found = evidence.watch(|| server_verify::run(&path, &database, &report, &verification))?;
+            return evidence.conclude(&found, found.exit(), || {
+                globals.terminal().result(&found, |style| found.text(style))
+            });
+        }
         let (report, draft) = evidence.watch(|| {
             let target = Target::find(&database, &config)?;
             let draft = report.open(&config)?;
             let manifest = store::read_manifest(&path, config.s3())?;
-            let used = checks.names(Check::Durability);
-            let plan = checks.limit(effort.plan(&config, manifest.header.hash));
-            let plan = if bounded { plan.of_unknown_instant() } else { plan };
-            let progress = globals.terminal().progress("verifying");
-            let database: Box<dyn Database> =
-                if bounded { Box::new(target.database()) } else { target.database_of(&manifest) };
-            let on_event = |event| evidence.take(event, &progress);
-            let settings = target.settings();
-            let mut comparison = verify_local::compare(&manifest, &*database, &settings, &plan, &on_event)
-                .with_context(|| format!("failed to verify {}", target.place))?;
-            let equal = SourceRows { tables: comparison.equal_tables(&manifest), snapshot: None };
-            let copy = Copy { settings: &settings, source: equal, sound: false };
-            check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;
-            if used {
-                check_running(&mut comparison, &manifest, &settings, &plan, &on_event)
-                    .with_context(|| format!("failed to check durability of {}", target.place))?;
-            } else if plan.runs(Check::Durability) {
-                comparison.not_covered([not_used()]);
-            }
-            self_test_running(&mut comparison, &manifest, &settings, &plan, &on_event)?;
-            drop(progress);
+            let comparison = verification.compare(&manifest, &target, "verifying")?;
             let source = Side {
                 place: path.to_string_lossy().into_owned(),
                 database: Some(manifest.header.source.clone()),
@@ -129,5 +133,48 @@ impl Verify {
         let explanation = Explanation::new(costs);
         globals.terminal().result(&explanation, |_| explanation.text())?;
         Ok(Exit::PASS)
+    }
+}
+
+/// How databases are verified.
+pub(super) struct Verification<'a> {
+    checks: Checks,
+    effort: Effort,
+    pub(super) bounded: bool,
+    pub(super) config: &'a Config,
+    evidence: &'a Evidence,
+    globals: &'a Globals,
+}
+
+impl Verification<'_> {
+    /// Compares a database with the manifest of its source, and checks it.
+    pub(super) fn compare(&self, manifest: &Manifest, target: &Target, doing: &str) -> Result<Comparison> {
+        let Self { checks, effort, bounded, config, evidence, globals } = self;
+        let used = checks.names(Check::Durability);
+        let plan = checks.clone().limit(effort.plan(config, manifest.header.hash));
+        let plan = if *bounded { plan.of_unknown_instant() } else { plan };
+        let progress = globals.terminal().progress(doing);
+        let database: Box<dyn Database> =
+            if *bounded { Box::new(target.database()) } else { target.database_of(manifest) };
+        let on_event = |event| evidence.take(event, &progress);
+        let settings = target.settings();
+        let mut comparison = verify_local::compare(manifest, &*database, &settings, &plan, &on_event)
+            .with_context(|| format!("failed to verify {}", target.place))?;
+        let equal = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };
+        let copy = Copy { settings: &settings, source: equal, sound: false };
+        check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;
+        if used {
+            check_running(&mut comparison, manifest, &settings, &plan, &on_event)
+                .with_context(|| format!("failed to check durability of {}", target.place))?;
+        } else if plan.runs(Check::Durability) {
+            comparison.not_covered([not_used()]);
+        }
+        self_test_running(&mut comparison, manifest, &settings, &plan, &on_event)?;
+        Ok(comparison)
+    }
+
+    /// Returns whether a check is to run.
+    pub(super) fn runs(&self, check: Check) -> bool {
+        self.checks.clone().limit(Plan::default()).runs(check)
     }
 }

@@ -14,6 +14,7 @@ mod problem;
 #[cfg(feature = "velero")]
 pub(crate) mod replica;
 pub(crate) mod restore;
+pub(crate) mod server;
 mod style;
 pub mod text;
 

@@ -30,6 +30,12 @@ pub(super) fn next_step(finding: &Finding) -> &str {
         Code::ClusterMissing | Code::ClusterDiffers => {
             "restore the roles and the properties of the database too: pg_dumpall --globals-only, pg_restore --create"
         }
+        Code::DatabaseMissing => {
+            "check that this is the server of the copy, and that the backup has the database; restore it too"
+        }
+        Code::DatabaseNotCaptured => {
+            "let the role connect to it and read it, and capture the source again with --all-databases"
+        }
         Code::ClusterUnknown => "capture the source again with this state-lab, and back it up again",
         Code::CloneUnknown => "verify again with a role that may read the catalogue, or --skip clone",
         Code::HeartbeatMissing => "check that the right backup was restored, including its schema state_lab",

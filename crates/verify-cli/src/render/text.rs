@@ -95,7 +95,7 @@ fn head(report: &Report, style: &Style) -> String {
 const NOTICES_MAX: usize = 3;
 
 /// The findings, the worst first; many notices of one code in one line.
-fn list(text: &mut String, all: &[&Finding], style: &Style) {
+pub(super) fn list(text: &mut String, all: &[&Finding], style: &Style) {
     let mut notices: BTreeMap<Code, Vec<&Finding>> = BTreeMap::new();
     for finding in all.iter().filter(|finding| finding.severity() == Severity::Notice) {
         notices.entry(finding.code()).or_default().push(finding);

@@ -303,7 +303,7 @@ fn the_nightly_restore_finds_the_key_where_its_settings_say_once_evidence_is_swi
     fs::write(directory.path().join(".aws/credentials"), credentials).unwrap();
     refused(&nowhere, "failed to list s3://evidence/drills", "no credentials were found");
     fs::write(&file, switched_on.replace("identity", "identitty")).unwrap();
-    assert!(state_lab::config::Config::load(Some(&file)).is_err());
+    assert!(state_lab::config::Config::load(Some(&file), None).is_err());
     for line in [
         "{name: evidence, mountPath: /etc/state-lab-evidence, readOnly: true}",
         "{name: HOME, value: /etc/state-lab-evidence}",

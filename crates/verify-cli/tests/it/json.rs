@@ -23,7 +23,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 
 /// The one document that a run printed, which must be as the schema says.
 #[track_caller]
-fn document(outcome: &RunResult) -> Value {
+pub(crate) fn document(outcome: &RunResult) -> Value {
     let document = serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
     validate(&SCHEMA, &document).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
     assert!(!outcome.out.contains("s3cret"), "{outcome:?}");

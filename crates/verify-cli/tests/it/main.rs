@@ -1,5 +1,7 @@
 //! Tests of the commands and of their foundations.
 
+mod all_databases;
+mod all_servers;
 mod backup;
 mod command_line;
 mod databases;

@@ -44,8 +44,12 @@ impl Running {
         outcome(&self.0.take().unwrap().wait_with_output().unwrap())
     }
 
-    pub(crate) fn end(self, signal: Signal) -> RunResult {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
+    }
+
+    pub(crate) fn end(self, signal: Signal) -> RunResult {
+        self.signal(signal);
         self.outcome()
     }
 

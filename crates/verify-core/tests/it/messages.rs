@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use verify_core::capture::capture;
 use verify_core::compare::{Comparison, Coverage, compare};
 use verify_core::database::{Deviation, NOT_POPULATED, Placement};
+use verify_core::databases::{ServerDatabase, compare_databases, missing};
 use verify_core::definition::{Definition, Definitions};
 use verify_core::digest::HashKey;
 use verify_core::event;
@@ -48,7 +49,7 @@ type Change = fn(&mut Manifest, &mut Manifest);
 #[test]
 fn every_finding_has_its_text() {
     let findings = comparisons().into_iter().flat_map(|comparison| comparison.findings().to_vec());
-    let findings: Vec<Finding> = findings.chain(missed_objectives()).collect();
+    let findings: Vec<Finding> = findings.chain(missed_objectives()).chain(of_servers()).collect();
     let covered: BTreeSet<String> = findings.iter().map(|finding| finding.code().to_string()).collect();
     let lines: BTreeSet<String> = findings.iter().map(line).collect();
     insta::assert_snapshot!(lines.into_iter().collect::<Vec<_>>().join("\n"));
@@ -551,6 +552,19 @@ fn beat(manifest: &Manifest) -> Beat {
         writer: "w".into(),
         interval_ms: 1_000,
     }
+}
+
+/// Databases of a server whose manifests are of `shop`, which it lacks, and of another, and which also had three more.
+fn of_servers() -> Vec<Finding> {
+    let mut header = captured(&ten()).header;
+    header.source.database = "shop".to_owned();
+    header.source.other_databases = ["closed", "lost", "open"].map(str::to_owned).into();
+    let copy = [("closed", false), ("new\nname", true), ("open", true)];
+    let copy = copy.map(|(name, is_open)| ServerDatabase { name: name.to_owned(), is_open });
+    let lost = missing(&header, false).findings().to_vec();
+    let mut empty = verified(&Memory::default(), &Memory::default());
+    empty.source_has_no_tables();
+    [compare_databases([&header], &copy, false), lost, empty.findings().to_vec()].concat()
 }
 
 fn missed_objectives() -> Vec<Finding> {
