@@ -40,4 +40,6 @@ FROM pg_largeobject_metadata \gexec
 --   GRANT USAGE ON SCHEMA state_lab TO …; GRANT SELECT, INSERT, DELETE ON state_lab.heartbeat TO …;
 
 -- A physical backup (`backup --method physical`) also needs: ALTER ROLE … REPLICATION, and a line in pg_hba.conf for it.
+-- A snapshot of the server's volumes (`backup --method snapshot`) also needs UPDATE, DELETE or TRUNCATE on every table, or, from PostgreSQL 17 on,
+-- GRANT pg_maintain: it locks them while the snapshot is taken.
 -- Verifying a physical copy as of its capture needs a superuser on the copy, not on the source: `restore` connects as one.

@@ -69,6 +69,10 @@ pub(crate) const PROVIDERS: [Entry; 2] = [
         methods: &[
             Method { name: "physical", about: "The whole server, with pg_basebackup" },
             Method { name: "logical", about: "Each database, with pg_dump" },
+            Method {
+                name: "snapshot",
+                about: "A snapshot of the server's volumes by a command, while writers wait",
+            },
         ],
         is_default: |_| true,
         open: local,
@@ -195,6 +199,7 @@ fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {
         databases: databases.collect::<Result<_>>()?,
         store: store.open(config)?,
         point_in_time: point_in_time.clone(),
+        command: config.tools().command.clone(),
     }))
 }
 
@@ -247,7 +252,7 @@ mod tests {
                 Some("local"),
                 Some("csi"),
                 velero,
-                "failed to choose a method: the provider local does not have csi; it takes physical, logical",
+                "failed to choose a method: the provider local does not have csi; it takes physical, logical, snapshot",
             ),
         ] {
             assert_eq!(name(provider, method, config), expected, "{provider:?} {method:?}");

@@ -5,7 +5,7 @@ use super::physical_backup::{self, Captured};
 use super::program::Program;
 use super::store::StoredBackup;
 use super::survey::Survey;
-use super::{logical_backup, logical_restore, tree};
+use super::{logical_backup, logical_restore, snapshot_backup, tree};
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use verify_drill::backup_record::{BackupRecord, CopyMethod, FORMAT, FORMAT_VERSION};
@@ -18,7 +18,7 @@ use verify_drill::watch::Watch;
 ///
 /// If anything of it could not be taken, or a dump could not be restored. Then nothing of it is left.
 pub fn backup(provider: &LocalProvider, request: &BackupRequest, watch: &Watch<'_>) -> Result<BackupRecord> {
-    let LocalProvider { store, databases, point_in_time: _ } = provider;
+    let LocalProvider { store, databases, point_in_time: _, command } = provider;
     let BackupRequest { name, method, plan } = request;
     let method = method.as_deref().map(copy_method).transpose()?;
     let draft = store.begin(name)?;
@@ -29,15 +29,20 @@ pub fn backup(provider: &LocalProvider, request: &BackupRequest, watch: &Watch<'
         watch.step(&format!("taking a logical backup, because {reason}"))?;
     }
     let (program, captured) = match method {
-        CopyMethod::Physical => ("pg_basebackup", physical_backup::copy(&survey, plan, draft.path(), watch)?),
+        CopyMethod::Physical => {
+            (Some("pg_basebackup"), physical_backup::copy(&survey, plan, draft.path(), watch)?)
+        }
         CopyMethod::Logical => {
             let manifests = logical_backup::copy(&survey, plan, draft.path(), watch)?;
             let verifiable = |manifest| Captured { manifest, unproven: None };
-            ("pg_dump", manifests.into_iter().map(verifiable).collect())
+            (Some("pg_dump"), manifests.into_iter().map(verifiable).collect())
         }
-        CopyMethod::Snapshot => bail!("failed to back up: the local provider takes no volume snapshots"),
+        CopyMethod::Snapshot => (None, snapshot_backup::take(&survey, name, command.as_ref(), plan, watch)?),
     };
-    let copied_by = Program::find(program, survey.server.major)?.major();
+    let copied_by = match program {
+        Some(program) => Program::find(program, survey.server.major)?.major(),
+        None => survey.server.major,
+    };
     let ended_at = Timestamp::now();
     let bytes = tree::bytes(draft.path())?;
     let mut records = Vec::new();
@@ -72,8 +77,9 @@ fn copy_method(name: &str) -> Result<CopyMethod> {
     match name {
         "physical" => Ok(CopyMethod::Physical),
         "logical" => Ok(CopyMethod::Logical),
+        "snapshot" => Ok(CopyMethod::Snapshot),
         _ => bail!(
-            "failed to choose a method: {name} is not of this machine; --provider local takes physical or logical"
+            "failed to choose a method: {name} is not of this machine; --provider local takes physical, logical or snapshot"
         ),
     }
 }

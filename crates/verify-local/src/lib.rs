@@ -42,6 +42,7 @@ pub mod scratch;
 mod self_test;
 pub mod server;
 mod session;
+mod snapshot_backup;
 mod store;
 mod survey;
 pub mod tools;

@@ -12,7 +12,7 @@ use verify_core::manifest::{Consistency, Manifest};
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
-use verify_core::postgres::{PausedCopy, Postgres, PostgresSnapshot, Settings, TimeTraveller};
+use verify_core::postgres::{PausedCopy, PostgresSnapshot, Settings, TimeTraveller, restored};
 use verify_core::timeline::Milestone;
 
 use super::durability::{self, Restartable};
@@ -226,7 +226,7 @@ enum Reading<'a> {
     WithoutManifest(&'a Recovery<'a>),
     /// In recovery, which ended between the commits that the manifest sees and all others.
     Paused,
-    /// As it is, as `verify` does: no archive continues it, and no manifest belongs to it.
+    /// As it is, as `verify` does: no archive continues it, and either no manifest belongs to it or it was cut behind a fence.
     AsItIs,
     /// In recovery, under the snapshot of its manifest.
     Travelling,
@@ -234,11 +234,13 @@ enum Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn of(recovery: Option<&'a Recovery<'a>>, manifests: &[Manifest]) -> Self {
-        let alone = |manifest: &Manifest| manifest.header.consistency == Consistency::SharedSnapshot;
+        let as_it_is = |manifest: &Manifest| {
+            matches!(manifest.header.consistency, Consistency::SharedSnapshot | Consistency::Fence(_))
+        };
         match recovery {
             Some(recovery) if recovery.manifest.is_none() => Self::WithoutManifest(recovery),
             Some(_) => Self::Paused,
-            None if manifests.iter().all(alone) => Self::AsItIs,
+            None if manifests.iter().all(as_it_is) => Self::AsItIs,
             None => Self::Travelling,
         }
     }
@@ -257,7 +259,7 @@ impl<'a> Reading<'a> {
         let database: Box<dyn Database> = match self {
             Self::WithoutManifest(recovery) => return recovery.check(settings, plan, watch),
             Self::Paused => Box::new(PausedCopy::new(settings.clone(), manifest)),
-            Self::AsItIs => Box::new(Postgres::new(settings.clone())),
+            Self::AsItIs => restored(settings, manifest),
             Self::Travelling => Box::new(TimeTraveller::new(settings.clone(), manifest)),
         };
         watch.step(&format!("comparing every row of {}", settings.database()))?;

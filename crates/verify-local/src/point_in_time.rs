@@ -403,7 +403,10 @@ fn position_of(manifest: &Manifest, base: &BaseBackup, wal: &Wal<'_>, watch: &Wa
         );
         return Err(Hinted::new(text, "give a manifest that was captured on the server that was backed up, by a role that may read pg_control_system()").into());
     }
-    if !matches!(header.consistency, Consistency::SharedSnapshot | Consistency::TimeTravel(_)) {
+    if !matches!(
+        header.consistency,
+        Consistency::SharedSnapshot | Consistency::TimeTravel(_) | Consistency::Fence(_)
+    ) {
         let text = format!(
             "{doing}: its mode is {}, and only the snapshot of a primary lists the transactions in progress",
             header.consistency.name()

@@ -15,6 +15,7 @@ use super::outcome::Restored;
 use super::point_in_time::PointInTime;
 use super::scratch;
 use super::store::Store;
+use super::tools::Command;
 use super::{backup, restore_to};
 
 /// Backups in a directory, of servers that this machine reaches.
@@ -26,6 +27,8 @@ pub struct LocalProvider {
     pub databases: Vec<Settings>,
     /// The point in time that backups are recovered to; that of the backup unless given.
     pub point_in_time: Option<PointInTime>,
+    /// The commands of a storage system that takes snapshots of the server's volumes.
+    pub command: Option<Command>,
 }
 
 impl Provider for LocalProvider {
@@ -35,7 +38,11 @@ impl Provider for LocalProvider {
         Ok(TakenBackup {
             stored: serde_json::to_value(&record).context("failed to write the backup's record")?,
             method: words(&record).to_owned(),
-            details: vec![format!("size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64())],
+            details: match record.method {
+                // Only the storage system knows its size.
+                CopyMethod::Snapshot => Vec::new(),
+                _ => vec![format!("size: {}, in {:.1} s", bytes(record.bytes), took.as_secs_f64())],
+            },
             place: StoredAt::Directory(self.store.path().join(record.name.as_str())),
             record: Some(record),
             problems: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use jiff::Timestamp;
 use verify_core::compare::Comparison;
 use verify_core::finding::Verdict;
@@ -19,6 +19,7 @@ use super::{logical_restore, physical_restore};
 use crate::scratch::{self, Scratch};
 use crate::server::Server;
 use verify_drill::backup_record::{BackupRecord, CopyMethod};
+use verify_drill::hint::Hinted;
 use verify_drill::judging::{Found, Judging};
 use verify_drill::provider::RestoreRequest;
 use verify_drill::report_file::write_reports;
@@ -62,7 +63,7 @@ pub fn restore_to(
             physical_restore::restore(&backup, &scratch, recovery.as_ref(), plan, &mut stopwatch, watch)?
         }
         CopyMethod::Logical => logical_restore::restore(&backup, &scratch, plan, &mut stopwatch, watch)?,
-        CopyMethod::Snapshot => bail!("failed to restore {name}: the local provider has no volume snapshots"),
+        CopyMethod::Snapshot => return Err(needs_command(&backup)),
     };
     let path = backup.path.clone();
     let mut restored = judge(backup, brought_up, scratch, recovery.as_ref(), request, &stopwatch);
@@ -72,6 +73,21 @@ pub fn restore_to(
         Err(error) => watch.report(&format!("the report was not stored: {error:#}")),
     }
     Ok(restored)
+}
+
+/// A snapshot of a volume is where the storage system keeps it.
+fn needs_command(backup: &StoredBackup) -> anyhow::Error {
+    let name = &backup.record.name;
+    let manifest = backup.record.databases.first().map(|database| backup.path.join(&database.manifest));
+    let manifest = manifest.unwrap_or_else(|| backup.path.clone());
+    Hinted::new(
+        format!("failed to restore {name}: it is a snapshot of a volume, of which only the manifests are in this store"),
+        format!(
+            "state-lab restore --with command --snapshot {name} --manifest {} (docs/tools.md)",
+            manifest.display()
+        ),
+    )
+    .into()
 }
 
 /// Judges what was found in a restored copy. Its reports are in no file yet.

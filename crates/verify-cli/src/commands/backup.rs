@@ -26,7 +26,8 @@ use verify_drill::provider::BackupRequest;
 /// keeps the manifest's row versions; the role needs REPLICATION and SELECT. If the server is a standby, its replay is paused
 /// instead until the copy is complete, and resumed by the server also if this program is killed; the role needs EXECUTE on
 /// pg_wal_replay_pause() and pg_wal_replay_resume(). A logical backup dumps each database under
-/// the snapshot of its manifest; the role needs SELECT.
+/// the snapshot of its manifest; the role needs SELECT. A snapshot is taken of the server's volumes by the command `snapshot` of
+/// [tools.command], while all tables are locked against writers; the role needs UPDATE, DELETE or TRUNCATE on each.
 ///
 /// In Kubernetes, Velero makes the copy: a CSI snapshot of the primary's volume (csi; csi-move moves its data to the
 /// object store), or the files of a base backup (fs) or a dump (fs-dump) on a volume of its own. The manifests are

@@ -98,7 +98,8 @@ pub(crate) fn play(installation: &Installation, narrator: &Narrator<'_>) -> Resu
     let watch = Watch { sink: &sink, asked: interrupt::asked };
     let store = Store::open(&scratch.path().join("backups"))?;
     let name = BackupName::from_str("shop").map_err(anyhow::Error::msg)?;
-    let provider = LocalProvider { store: store.clone(), databases: vec![settings], point_in_time: None };
+    let provider =
+        LocalProvider { store: store.clone(), databases: vec![settings], point_in_time: None, command: None };
     let request =
         BackupRequest { name: name.clone(), method: Some("physical".to_owned()), plan: Plan::default() };
     verify_local::backup(&provider, &request, &watch)?;

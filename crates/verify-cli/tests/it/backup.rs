@@ -137,7 +137,8 @@ fn a_backup_whose_anchor_ended_early_proves_nothing() {
         }
     };
     let watch = Watch { sink: &end_anchor, asked: || false };
-    let provider = LocalProvider { store: store.clone(), databases: vec![settings], point_in_time: None };
+    let provider =
+        LocalProvider { store: store.clone(), databases: vec![settings], point_in_time: None, command: None };
     let request = BackupRequest {
         name: "b".parse().unwrap(),
         method: Some("physical".to_owned()),
@@ -186,7 +187,7 @@ fn a_copy_that_cannot_know_its_subtransactions_is_given_up_with_the_reason() {
             }
         };
         let watch = Watch { sink: &begin, asked: || false };
-        let provider = LocalProvider { store, databases: vec![settings], point_in_time: None };
+        let provider = LocalProvider { store, databases: vec![settings], point_in_time: None, command: None };
         let request = BackupRequest {
             name: "b".parse().unwrap(),
             method: Some("physical".to_owned()),

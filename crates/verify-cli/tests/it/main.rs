@@ -33,5 +33,6 @@ mod schemas;
 mod scratch;
 mod server;
 mod silent_services;
+mod snapshot;
 mod tools;
 mod waits;

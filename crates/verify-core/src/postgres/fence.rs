@@ -174,6 +174,7 @@ impl Fenced {
         }
         let identity = Identity::read(&mut control)?;
         identity.check_primary(settings)?;
+        identity.check_physical(settings)?;
         let mut holder = open(&control.settings().clone(), limits)?;
         let tables = list(&mut holder, &identity)?;
         let locked = Locked { oids: Vec::new(), refused: Vec::new() };

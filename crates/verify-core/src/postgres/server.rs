@@ -320,7 +320,7 @@ impl Identity {
         Ok(())
     }
 
-    fn check_physical(&self, settings: &Settings) -> Result<()> {
+    pub(super) fn check_physical(&self, settings: &Settings) -> Result<()> {
         if self.wal_level == "minimal" {
             return Err(Error::new(
                 ErrorKind::Unsuitable,

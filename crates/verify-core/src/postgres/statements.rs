@@ -354,18 +354,18 @@ pub(super) fn fenced_tables(server_version: u32) -> String {
 /// than `$2` milliseconds ago and that does not give way as autovacuum does. Such a one comes first.
 pub(super) const WRITERS: &str = "SELECT h.who || ' holds a ' || h.mode || ' on ' || h.relation \
       || coalesce(', in a transaction that has been open for ' || pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - h.since), ''), \
-    coalesce(h.since OPERATOR(pg_catalog.<) pg_catalog.clock_timestamp() \
-      - pg_catalog.make_interval(secs => $2::pg_catalog.int4 / 1000.0), false) AND h.stays \
+    (h.prepared OR coalesce(h.since OPERATOR(pg_catalog.<) pg_catalog.clock_timestamp() \
+      - pg_catalog.make_interval(secs => $2::pg_catalog.int4 / 1000.0), false)) AND h.stays \
     FROM (SELECT CASE WHEN l.pid IS NULL THEN coalesce('the prepared transaction ' || pg_catalog.quote_literal(p.gid), 'a prepared transaction') \
             ELSE pg_catalog.format('process %s (%s)', l.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend'), 'no application name')) END AS who, \
           l.mode, pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, \
-          CASE WHEN l.pid IS NULL THEN coalesce(p.prepared, 'epoch') ELSE a.xact_start END AS since, \
+          l.pid IS NULL AS prepared, coalesce(p.prepared, a.xact_start) AS since, \
           a.backend_type IS DISTINCT FROM 'autovacuum worker' AS stays \
         FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation \
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-        LEFT JOIN pg_catalog.pg_prepared_xacts p \
-          ON l.virtualtransaction OPERATOR(pg_catalog.=) ('-1/' || p.transaction::pg_catalog.text) \
+        LEFT JOIN (pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid) \
+          ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction \
         WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1) \
           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) \
           AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \

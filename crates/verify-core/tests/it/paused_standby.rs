@@ -132,6 +132,7 @@ fn a_backup_of_a_standby_is_restored_and_a_lost_row_is_found() -> Result<()> {
         store: store.clone(),
         databases: vec![settings(&pair.standby)?],
         point_in_time: None,
+        command: None,
     };
     let name = |name: &str| name.parse().map_err(anyhow::Error::msg);
     let request = BackupRequest { name: name("b")?, method: None, plan: Plan::default() };

@@ -146,6 +146,7 @@ fn backup(
         store: Store::open(&store)?,
         databases: settings.collect::<verify_core::Result<_>>()?,
         point_in_time: None,
+        command: None,
     };
     let name: verify_drill::backup_name::BackupName = "silent".parse().map_err(anyhow::Error::msg)?;
     let request =

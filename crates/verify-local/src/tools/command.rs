@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use verify_drill::backup_name::BackupName;
 
 use super::{Asked, Destination, Tool, ToolBackup, argument, failed};
 use crate::program::Program;
@@ -16,6 +17,9 @@ use crate::wal_archive::WalArchive;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
+    /// Takes a snapshot of the volumes of the running server under the name `{backup}`, for `backup --method snapshot`: program and
+    /// arguments. Nobody can write until it has ended, for which it has 10 s.
+    snapshot: Option<Arguments>,
     /// Restores a backup into `{directory}`, an empty directory: program and arguments.
     restore: Arguments,
     /// Removes what `restore` created elsewhere, after success, failure and interruption: program and arguments.
@@ -72,6 +76,13 @@ impl Arguments {
 
     fn program(&self, values: &[(&str, &str)]) -> Program {
         Program::installed(&self.program, None).args(self.filled(values))
+    }
+}
+
+impl Command {
+    /// The program that takes a snapshot of the running server.
+    pub(crate) fn snapshot(&self, name: &BackupName) -> Option<Program> {
+        Some(self.snapshot.as_ref()?.program(&[("{backup}", name.as_str())]))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use verify_core::definition::Definitions;
 use verify_core::heartbeat::ClockOffset;
-use verify_core::manifest::{Header, Manifest};
+use verify_core::manifest::{Consistency, Header, Manifest};
 use verify_core::timeline::Milestone;
 use verify_drill::backup_name::BackupName;
 use verify_drill::backup_record::{
@@ -85,7 +85,8 @@ pub(super) fn restore(
     let record = record(tool, &backup, manifest, place, &to)?;
     let stored =
         StoredBackup { path: scratch.path().to_owned(), record, manifests: vec![(*manifest).clone()] };
-    let point_in_time = tool.archive(&to)?.map(|archive| PointInTime {
+    let archive = if is_snapshot(manifest, &to) { None } else { tool.archive(&to)? };
+    let point_in_time = archive.map(|archive| PointInTime {
         archive,
         target: RecoveryTarget::Capture(Box::new((*manifest).clone())),
         timeline: None,
@@ -100,6 +101,12 @@ pub(super) fn restore(
     let brought_up =
         physical_restore::restore_in_place(&stored, &copy, recovery.as_ref(), plan, &mut stopwatch, watch)?;
     Ok(judge(stored, brought_up, scratch, recovery.as_ref(), request, &stopwatch))
+}
+
+/// Returns whether the files are the snapshot that was taken behind the manifest's fence. It ends there, and nothing continues it.
+fn is_snapshot(manifest: &Manifest, to: &Destination) -> bool {
+    let fenced = matches!(manifest.header.consistency, Consistency::Fence(_));
+    fenced && !to.data.join("backup_label").exists()
 }
 
 /// The backup of this name; without one, the newest that can be recovered to the manifest's point in time.

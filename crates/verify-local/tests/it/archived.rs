@@ -73,6 +73,7 @@ impl Archived {
             store: archived.store.clone(),
             databases: vec![archived.settings()],
             point_in_time: None,
+            command: None,
         };
         let request = BackupRequest {
             name: "b".parse().unwrap(),

@@ -18,7 +18,8 @@ pub(super) fn stage(order: &StageOrder) -> Result<()> {
         let path = store.path().join(earlier.as_str());
         fs::remove_dir_all(&path).with_context(|| format!("failed to remove {}", path.display()))?;
     }
-    let provider = LocalProvider { store, databases: order.access.settings()?, point_in_time: None };
+    let provider =
+        LocalProvider { store, databases: order.access.settings()?, point_in_time: None, command: None };
     let request = BackupRequest {
         name: order.name.clone(),
         method: Some(order.method.clone()),
