@@ -208,6 +208,14 @@ fn backups_by_pgbackrest_are_proven_and_what_is_wrong_with_them_is_named() {
             &["pg_control.gz", "repository is damaged"],
         );
     });
+    // A backup that was there, and has expired with those that depend on it.
+    let later = tool.pgbackrest_backup("full");
+    tool.pgbackrest(&["--stanza=main", &format!("--set={full}"), "expire"]);
+    for expired in [&full, &incremental] {
+        let text = format!("failed to find the backup {expired}");
+        let texts = [text.as_str(), &later, "may have expired"];
+        tool.refuses("pgbackrest", "shop.manifest", &["--snapshot", expired], &texts);
+    }
     other_stanza(&tool);
 }
 
@@ -295,12 +303,17 @@ fn backups_by_barman_are_proven_and_what_is_wrong_with_them_is_named() {
     tool.drill.under_load(&["shop"], || std::thread::sleep(Duration::from_millis(300)));
     let incremental = tool.barman_backup();
     assert_ne!(full, incremental);
-    tool.capture_under_load("shop.manifest");
+    let segment = tool.capture_under_load("shop.manifest");
     tool.barman(&["archive-wal", "main"]);
 
     assert_eq!(tool.passes("barman", "shop.manifest", &[]), incremental);
     let texts = ["failed to find the backup 20200101T000000", &full, "may have expired"];
     tool.refuses("barman", "shop.manifest", &["--snapshot", "20200101T000000"], &texts);
+
+    let stored = format!("barman/main/wals/{}/{segment}", &segment[..16]);
+    without(&tool.path(&stored), || {
+        tool.refuses("barman", "shop.manifest", &[], &[&segment]);
+    });
 
     let path = tool.drill.source.psql("shop", "SELECT pg_relation_filepath('kept')").unwrap();
     lose_row(&tool.path(&format!("barman/main/base/{incremental}/data/{path}")));
@@ -309,6 +322,16 @@ fn backups_by_barman_are_proven_and_what_is_wrong_with_them_is_named() {
     assert!(damaged.out.contains("table.damaged") && damaged.out.contains("public.kept"), "{damaged:?}");
     // The older backup has the row.
     tool.passes("barman", "shop.manifest", &["--snapshot", &full]);
+
+    // Deleted, it is no backup any more.
+    tool.barman(&["delete", "main", &full]);
+    let text = format!("failed to find the backup {full}");
+    tool.refuses(
+        "barman",
+        "shop.manifest",
+        &["--snapshot", &full],
+        &[&text, &incremental, "may have expired"],
+    );
 }
 
 /// Runs only where WAL-G is installed, which no package of Debian has.
