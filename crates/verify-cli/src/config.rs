@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use verify_core::invariant::{Expect, Invariant};
-use verify_core::plan::Limits;
+use verify_core::plan::{Limits, Plan};
 use verify_core::report::Objectives;
 
 use verify_drill::backup_name::BackupName;
@@ -151,6 +151,8 @@ struct InvariantTable {
     sql: String,
     /// Expected result: "no-rows", "same" (as on the source), or { value = "…" }.
     expect: Expect,
+    /// The database that it is for, by its name on the source; all unless given.
+    database: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -357,13 +359,20 @@ impl Config {
         Err(Hinted::new(message, format!("give a name, or {CONNECTION_STRING}")).into())
     }
 
-    /// The rules.
-    pub fn invariants(&self) -> Vec<Invariant> {
-        let invariant = |table: &InvariantTable| {
-            let InvariantTable { name, sql, expect } = table.clone();
-            Invariant { name, sql, expect }
-        };
-        self.invariants.iter().map(invariant).collect()
+    /// The rules for all databases, and those for one.
+    fn invariants(&self) -> (Vec<Invariant>, BTreeMap<String, Vec<Invariant>>) {
+        let (mut of_all, mut of_one) = (Vec::new(), BTreeMap::<String, Vec<Invariant>>::new());
+        for InvariantTable { name, sql, expect, database } in self.invariants.clone() {
+            let of = database.map_or(&mut of_all, |database| of_one.entry(database).or_default());
+            of.push(Invariant { name, sql, expect });
+        }
+        (of_all, of_one)
+    }
+
+    /// A plan with the rules.
+    pub(crate) fn with_invariants(&self, plan: Plan) -> Plan {
+        let (of_all, of_one) = self.invariants();
+        plan.with_invariants(of_all).with_invariants_of(of_one)
     }
 
     /// The objectives.
@@ -591,7 +600,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.conninfo("shop").unwrap(), "host=db dbname=shop");
         let expected: Vec<Expect> =
-            config.invariants().into_iter().map(|invariant| invariant.expect).collect();
+            config.invariants().0.into_iter().map(|invariant| invariant.expect).collect();
         assert_eq!(expected, [Expect::NoRows, Expect::Value("0".to_owned()), Expect::Same]);
         assert_eq!(config.objectives(), Objectives { rto_ms: Some(600_000), rpo_ms: Some(300_000) });
         assert_eq!(config.store(), Some(Path::new("/var/lib/state-lab")));
@@ -641,7 +650,7 @@ mod tests {
         let of = |server: &str| {
             let config = config.of_server(text, server).unwrap();
             let names: Vec<String> =
-                config.invariants().into_iter().map(|invariant| invariant.name).collect();
+                config.invariants().0.into_iter().map(|invariant| invariant.name).collect();
             let of = |database| config.conninfo(database).unwrap().to_owned();
             (of("source"), of("other"), config.objectives(), names)
         };

@@ -87,8 +87,7 @@ pub(crate) fn measure_database(
     let cluster = read(Check::Cluster, Extent::Cluster)?;
     let pulse = snapshot.pulse()?;
     let invariants = plan
-        .invariants
-        .iter()
+        .invariants_for(&snapshot.origin().source.database)
         .map(|invariant| {
             Ok(Evaluated { outcome: snapshot.evaluate(invariant)?, invariant: invariant.clone() })
         })

@@ -1,6 +1,6 @@
 //! Scope and limits of a verification.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -44,6 +44,9 @@ pub struct Plan {
     pub jobs: NonZeroUsize,
     /// The application's own rules.
     pub invariants: Vec<Invariant>,
+    /// Rules of one database alone, by its name on the source.
+    #[serde(default)]
+    pub invariants_of: BTreeMap<String, Vec<Invariant>>,
     /// Limits on what the server is asked to bear.
     pub limits: Limits,
     /// Checks of a restored database that are left out.
@@ -104,10 +107,26 @@ impl Plan {
         Self { jobs, ..self }
     }
 
-    /// The same with these rules.
+    /// The same with these rules alone, for any database.
     #[must_use]
     pub fn with_invariants(self, invariants: impl IntoIterator<Item = Invariant>) -> Self {
-        Self { invariants: invariants.into_iter().collect(), ..self }
+        Self { invariants: invariants.into_iter().collect(), invariants_of: BTreeMap::new(), ..self }
+    }
+
+    /// The same with rules of one database alone besides, by its name on the source.
+    #[must_use]
+    pub fn with_invariants_of(self, invariants_of: BTreeMap<String, Vec<Invariant>>) -> Self {
+        Self { invariants_of, ..self }
+    }
+
+    /// The rules for a database.
+    pub fn invariants_for(&self, database: &str) -> impl Iterator<Item = &Invariant> {
+        self.invariants.iter().chain(self.invariants_of.get(database).into_iter().flatten())
+    }
+
+    /// The same for a copy of this database, whatever its name.
+    pub(crate) fn for_copy_of(&self, database: &str) -> Self {
+        self.clone().with_invariants(self.invariants_for(database).cloned())
     }
 
     /// The same without these checks of a restored database. Without rows nothing passes.
@@ -182,6 +201,7 @@ impl Default for Plan {
             hash: HashAlgorithm::default(),
             jobs: NonZeroUsize::MIN.saturating_add(1),
             invariants: Vec::new(),
+            invariants_of: BTreeMap::new(),
             limits: Limits::default(),
             skip: BTreeSet::new(),
             self_test: None,

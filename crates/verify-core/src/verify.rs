@@ -40,9 +40,10 @@ pub fn verify(
     };
     let hash = Hash { algorithm: manifest.header.hash, key: manifest.header.key };
     let known: Vec<Invariant> = manifest.invariants.iter().map(|known| known.invariant.clone()).collect();
-    let unknown = plan.invariants.iter().filter(|invariant| !known.contains(invariant)).cloned();
-    let unknown = unknown.filter(|_| plan.runs(Check::Invariants));
-    let plan = Plan { invariants: known.iter().cloned().chain(unknown).collect(), ..plan.clone() };
+    let unknown = plan.invariants_for(&manifest.header.source.database);
+    let unknown =
+        unknown.filter(|invariant| !known.contains(invariant) && plan.runs(Check::Invariants)).cloned();
+    let plan = plan.clone().with_invariants(known.iter().cloned().chain(unknown));
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
     let deviation = if plan.bounded { Some(Deviation::Unknown) } else { snapshot.deviation() };
@@ -107,6 +108,7 @@ pub fn compare_databases(
 ) -> Result<Comparison> {
     let ours = &*source.snapshot(plan, on_event)?;
     let theirs = &*restored.snapshot(plan, on_event)?;
+    let plan = &plan.for_copy_of(&ours.origin().source.database);
     let hash = Hash { algorithm: plan.hash, key: ours.draw_key()? };
     let like: Vec<&Table> = ours.tables().iter().map(|found| &found.table).collect();
     let (manifest, measured) = both(

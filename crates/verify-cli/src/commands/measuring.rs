@@ -117,7 +117,7 @@ impl Effort {
         limits.lock_timeout_ms = lock_timeout.map_or(limits.lock_timeout_ms, Period::ms_u32);
         limits.stall_timeout_ms = stall_timeout.map_or(limits.stall_timeout_ms, Period::ms_u32);
         let plan = Plan::default().with_hash(hash).with_jobs(jobs);
-        plan.with_invariants(config.invariants()).with_limits(limits)
+        config.with_invariants(plan).with_limits(limits)
     }
 }
 

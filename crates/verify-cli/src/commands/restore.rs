@@ -176,7 +176,7 @@ impl Restore {
 }
 
 fn plan(jobs: NonZeroUsize, config: &Config) -> Plan {
-    Plan::default().with_jobs(jobs).with_invariants(config.invariants()).with_limits(config.limits())
+    config.with_invariants(Plan::default().with_jobs(jobs)).with_limits(config.limits())
 }
 
 /// Objects that a restore touches; `in_cluster` is `None` for backups of other tools, of which only the tool knows.

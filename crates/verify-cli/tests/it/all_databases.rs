@@ -227,6 +227,52 @@ fn a_database_that_the_role_may_not_connect_to_is_named_and_never_passes() {
     assert_eq!(findings(&document)[0].0, Code::DatabaseMissing);
 }
 
+#[test]
+fn a_rule_of_one_database_is_evaluated_in_that_one_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = names(&["billing", "shop"]);
+    let (source, copy) = (server(&all), server(&all));
+    for server in [&source, &copy] {
+        server.psql("billing", "ALTER TABLE t RENAME TO u").unwrap();
+    }
+    let rule =
+        "[[invariants]]\nname = 'rows'\nsql = 'SELECT id FROM public.t WHERE id > 100'\nexpect = 'no-rows'\n";
+    let configure =
+        |more: &str| fs::write(directory.path().join("state-lab.toml"), format!("{rule}{more}")).unwrap();
+    configure("");
+    let from = source.conninfo("postgres");
+    let (status, _) = json(directory.path(), &["capture", "--all-databases", &from, "-o", "of-all"]);
+    assert_eq!(status, Some(3), "billing has no such table");
+
+    configure("database = 'shop'\n");
+    capture(directory.path(), &source);
+    let verify = || json(directory.path(), &["verify", "--all-databases", "all", &copy.conninfo("postgres")]);
+    let (status, document) = verify();
+    assert_eq!(status, Some(0), "{document:#}");
+    let evaluated = |name: &str| {
+        let reports = document["reports"].as_array().unwrap();
+        let report = reports.iter().find(|report| report["source"]["database"]["database"] == name).unwrap();
+        report["comparison"]["coverage"]["invariants"].as_u64().unwrap()
+    };
+    assert_eq!((evaluated("shop"), evaluated("billing")), (1, 0));
+    // Also where the copy has another name, and where the manifest does not know the rule.
+    for server in [&source, &copy] {
+        server.psql("shop", "INSERT INTO t VALUES (101, '')").unwrap();
+    }
+    let (status, document) = verify();
+    assert_eq!(status, Some(1));
+    assert!(document.to_string().contains("invariant.broken"), "{document:#}");
+    copy.psql("postgres", "ALTER DATABASE shop RENAME TO restored").unwrap();
+    configure("database = 'elsewhere'\n");
+    let captured = run(directory.path(), &["capture", &source.conninfo("shop"), "-o", "m"]);
+    assert_eq!(captured.status, Some(0), "{captured:?}");
+    let verified = || run(directory.path(), &["verify", "m", &copy.conninfo("restored")]);
+    assert_eq!(verified().status, Some(0), "{:?}", verified());
+    configure("database = 'shop'\n");
+    let broken = verified();
+    assert!(broken.status == Some(1) && broken.out.contains("invariant.broken"), "{broken:?}");
+}
+
 /// Begins a run that waits for a lock in the database `a`, does `meanwhile`, and lets it go on.
 fn with_waiting(
     directory: &Path,
