@@ -407,3 +407,57 @@ fn writers_of_a_thousand_tables_wait_for_an_instant() -> Result<()> {
     assert!(longest[5] < Duration::from_secs(1), "{longest:?}");
     Ok(())
 }
+
+#[test]
+fn what_no_lock_covers_is_listed_or_inconclusive_and_never_a_failure() -> Result<()> {
+    let server = quiet(15, &[])?;
+    server.psql(
+        "one",
+        "CREATE TABLE parts (id int, at date) PARTITION BY RANGE (at);
+         CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2026-07-01');
+         CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM ('2026-07-01') TO ('2027-01-01');
+         INSERT INTO parts SELECT i, '2026-01-01'::date + i FROM generate_series(1, 300) i;
+         CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent); INSERT INTO child VALUES (1);
+         CREATE UNLOGGED TABLE cache (id int); INSERT INTO cache VALUES (1);
+         CREATE MATERIALIZED VIEW times AS SELECT clock_timestamp();
+         SELECT lo_from_bytea(1, 'kept')",
+    )?;
+    for written in [false, true] {
+        let scratch = Scratch::create("test")?;
+        let fence = fence(&server)?;
+        for (table, row) in [
+            ("parts", "7, '2026-02-01'"),
+            ("parts_2", "7, '2026-08-01'"),
+            ("parent", "7"),
+            ("child", "7"),
+            ("cache", "7"),
+        ] {
+            let waits =
+                server.psql("one", &format!("SET lock_timeout = '50ms'; INSERT INTO {table} VALUES ({row})"));
+            assert!(format!("{:#}", waits.expect_err(table)).contains("lock timeout"), "{table}");
+        }
+        server.psql(
+            "one",
+            &format!(
+                "SELECT nextval('t_id_seq') FROM generate_series(1, 100); \
+                 CREATE FUNCTION during_{written}() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+                 CREATE TEMP TABLE mine (id int); INSERT INTO mine VALUES (1); REFRESH MATERIALIZED VIEW times"
+            ),
+        )?;
+        if written {
+            server.psql("one", "SET synchronous_commit = on; SELECT lo_put(1, 0, 'lost')")?;
+        }
+        let data = cut(&server, &scratch)?;
+        let manifests = manifests(fence)?;
+        let clone = start(&server, &scratch, &data)?;
+        let comparison = judge(&clone, "one", &manifests[0])?;
+        let expected = if written { Verdict::Inconclusive } else { Verdict::Pass };
+        assert_eq!(comparison.verdict(), expected, "{comparison:#?}");
+        let gaps: Vec<&str> =
+            comparison.coverage().not_covered.iter().map(|gap| gap.object.as_str()).collect();
+        for object in ["public.times", "public.cache"] {
+            assert!(gaps.contains(&object), "{gaps:?}");
+        }
+    }
+    Ok(())
+}
