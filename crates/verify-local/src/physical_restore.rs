@@ -21,6 +21,7 @@ use super::point_in_time::Recovery;
 use super::program::Program;
 use super::recovery::{self, Stopwatch};
 use super::store::StoredBackup;
+use super::sanitize::LinksForbidden;
 use super::{checks, sanitize, self_test, session, tree};
 use crate::scratch::Scratch;
 use crate::server::{Installation, Server, StartOptions, give_to_server_user};
@@ -149,6 +150,7 @@ fn bring_up(
     let plan = &plan.clone().of_own_restore();
     let installation = Installation::of_major(backup.record.server.major)?;
     watch.step("recovering the copy to a consistent state")?;
+    let links = LinksForbidden::new(data)?;
     let mut server = match Server::start(&installation, data, options) {
         Ok(server) => server,
         Err(error) => {
@@ -156,7 +158,7 @@ fn bring_up(
                 Some(recovery) => recovery.explain(data, &options.log_file, error),
                 None => error,
             };
-            bail!(files.explain(error))
+            bail!(files.explain(LinksForbidden::explain(&options.log_file, error)))
         }
     };
     let role = &backup.record.server.superuser;
@@ -165,7 +167,9 @@ fn bring_up(
     let databases = databases.collect::<Result<Vec<Settings>>>()?;
     if let Some(recovery) = recovery {
         watch.step("replaying the WAL of the archive")?;
-        recovery.finish(&server, &databases[0], watch)?;
+        recovery
+            .finish(&server, &databases[0], watch)
+            .map_err(|error| LinksForbidden::explain(&options.log_file, error))?;
     }
     stopwatch.reach(Milestone::Recovered);
     let replayed = recovery::position(&databases[0])?;
@@ -191,6 +195,7 @@ fn bring_up(
     if !reading.is_after_promotion() {
         promote()?;
     }
+    drop(links);
     stopwatch.reach(Milestone::Ready);
     let pulses = recovery::pulses(&databases)?;
     stopwatch.reach(Milestone::Verified);

@@ -6,13 +6,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::physical_backup::TABLESPACES;
 use crate::server::{StartOptions, Wait};
 use verify_drill::backup_record::ServerRecord;
+use verify_drill::hint::Hinted;
 
 /// Files that belong to the server that was copied, or would start a recovery of its own.
 const REMOVED: [&str; 4] = ["postmaster.pid", "postmaster.opts", "recovery.signal", "current_logfiles"];
@@ -120,8 +121,7 @@ fn missing(looked_for: &str) -> Option<&str> {
 /// Takes everything out of a copied data directory that belongs to the source, and makes it a standby.
 pub(super) fn prepare(data: &Path) -> Result<()> {
     // A volume may come back with the rights that its new pod gave it, and PostgreSQL starts on none but its own.
-    fs::set_permissions(data, fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("failed to close {} to other users", data.display()))?;
+    set_mode(data, 0o700)?;
     // Also what is written anew: a link would lead to the source's own file, and CloudNativePG lets nobody write
     // postgresql.auto.conf.
     for file in REMOVED.into_iter().chain(EMPTIED) {
@@ -170,6 +170,45 @@ pub(super) fn relink_tablespaces(data: &Path, directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Holds a copy back from new links to tablespaces, until it is dropped: WAL that creates one has the path of the source, and on the
+/// source's own machine recovery would write into the files of the running server.
+pub(super) struct LinksForbidden(PathBuf);
+
+impl LinksForbidden {
+    /// Takes the right to create links from the server of a data directory.
+    pub(super) fn new(data: &Path) -> Result<Self> {
+        let links = data.join("pg_tblspc");
+        set_mode(&links, 0o500)?;
+        Ok(Self(links))
+    }
+
+    /// The error of a server that replayed the creation of a tablespace, if that is what its log says.
+    pub(super) fn explain(log: &Path, error: anyhow::Error) -> anyhow::Error {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        if !text.contains("could not create symbolic link \"pg_tblspc/") {
+            return error;
+        }
+        let text = "failed to recover: the WAL creates a tablespace after the base backup, at the path that it has on the source";
+        Hinted::new(
+            text,
+            "use a base backup that is newer than the tablespace, or a target before its creation",
+        )
+        .into()
+    }
+}
+
+impl Drop for LinksForbidden {
+    fn drop(&mut self) {
+        // At worst the copy is not removed, which is reported.
+        let _ = set_mode(&self.0, 0o700);
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("failed to set the permissions of {}", path.display()))
 }
 
 #[cfg(test)]

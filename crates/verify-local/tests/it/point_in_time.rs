@@ -7,6 +7,7 @@ use verify_core::not_covered::Check;
 use verify_core::plan::Plan;
 use verify_local::RecoveryTarget;
 use verify_local::lsn::Lsn;
+use verify_local::server::Stop;
 
 use crate::archived::{Archived, codes, query, refusal};
 
@@ -97,6 +98,31 @@ fn before_a_bad_migration_everything_is_there_and_after_it_is_lost() {
         comparison.findings().iter().map(|finding| (finding.code(), finding.object.as_str())).collect();
     assert!(found.contains(&(Code::TableColumns, "public.accounts")), "{found:?}");
     assert!(found.contains(&(Code::RowMissing, "public.ledger")), "{found:?}");
+}
+
+#[test]
+fn a_tablespace_that_is_newer_than_the_base_backup_is_refused_and_the_source_keeps_its_files() {
+    let mut archived = Archived::new(15);
+    let tablespace = archived.source.directory().join("tablespace");
+    verify_local::server::create_server_dir(&tablespace).unwrap();
+    let before = archived.psql("SELECT pg_current_wal_insert_lsn()").parse().unwrap();
+    archived.psql(&format!("CREATE TABLESPACE late LOCATION '{}'", tablespace.display()));
+    archived.psql(
+        "CREATE TABLE elsewhere TABLESPACE late AS SELECT i FROM generate_series(1, 10000) i; CHECKPOINT",
+    );
+    archived.psql("DELETE FROM elsewhere");
+    let manifest = archived.capture();
+    archived.psql("VACUUM elsewhere; INSERT INTO elsewhere SELECT i FROM generate_series(1, 5000) i");
+    archived.archive();
+    for target in [RecoveryTarget::Capture(Box::new(manifest)), RecoveryTarget::Latest] {
+        let why = refusal(archived.restore(target));
+        assert!(why.contains("the WAL creates a tablespace after the base backup"), "{why}");
+    }
+    let restored = archived.restore(RecoveryTarget::Lsn(before)).unwrap();
+    assert_eq!(query(&restored, "SELECT count(*)::text FROM accounts"), "2000");
+    // The server reads its own files again.
+    archived.source.restart_after(Stop::Fast, |_| Ok(())).unwrap();
+    assert_eq!(archived.psql("SELECT count(*) FROM elsewhere"), "5000");
 }
 
 #[test]
