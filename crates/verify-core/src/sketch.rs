@@ -430,6 +430,20 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_another_size_are_no_sketch() {
+        for (width, other) in [(CellWidth::Narrow, CellWidth::Wide), (CellWidth::Wide, CellWidth::Narrow)] {
+            let bytes = Sketch::new(width, 1).to_bytes();
+            assert_eq!(Sketch::from_bytes(width, 1, &bytes).unwrap().to_bytes(), bytes);
+            for (width, log2, bytes) in
+                [(other, 1, &bytes[..]), (width, 2, &bytes), (width, 1, &bytes[8..]), (width, 1, &[])]
+            {
+                assert!(Sketch::from_bytes(width, log2, bytes).is_none());
+            }
+        }
+        assert!(Sketch::from_bytes(CellWidth::Narrow, PARTITION_LOG2_MAX + 1, &[]).is_none());
+    }
+
+    #[test]
     fn beyond_its_capacity_it_says_so_and_names_no_wrong_row() {
         let width = CellWidth::Narrow;
         let mut sketch = Sketch::new(width, 6);
