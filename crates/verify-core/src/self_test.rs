@@ -75,3 +75,20 @@ impl Choice {
         usize::try_from(mixed % count as u64).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_again_and_they_fill_their_range() {
+        let numbers = |seed| {
+            let mut choice = Choice(seed);
+            (0..200).map(|_| choice.below(7)).collect::<Vec<_>>()
+        };
+        let first = numbers(1);
+        assert_eq!(first, numbers(1));
+        assert_ne!(first, numbers(2));
+        assert!((0..7).all(|number| first.contains(&number)) && first.iter().all(|number| *number < 7));
+    }
+}

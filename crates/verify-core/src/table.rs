@@ -273,23 +273,47 @@ impl CellWidth {
 mod tests {
     use super::*;
 
+    /// A table of a primary key of its first columns.
+    fn table(columns: Vec<Column>, keys: usize) -> Table {
+        Table {
+            name: TableName::new("public", "t"),
+            kind: TableKind::Table,
+            key: Key { source: KeySource::PrimaryKey, columns: (0..keys).collect() },
+            columns,
+            unlogged: false,
+            partition_of: None,
+            partition_path: Vec::new(),
+            parents: Vec::new(),
+            extension: None,
+        }
+    }
+
+    #[test]
+    fn long_values_that_are_in_no_key_are_hashed_on_the_server() {
+        let columns = || {
+            let types = ["text", "int4", "text", "bytea", "numeric"];
+            types.iter().map(|base_type| Column::binary(base_type, base_type)).collect::<Vec<_>>()
+        };
+        let hashed = |table: Table| {
+            let columns = table.hashed_on_server().columns;
+            columns.iter().map(|column| column.encoding == Encoding::Sha256).collect::<Vec<_>>()
+        };
+        assert_eq!(hashed(table(columns(), 1)), [false, false, true, true, false]);
+        let mut whole = table(columns(), 5);
+        assert_eq!(hashed(whole.clone()), [false; 5]);
+        whole.key.source = KeySource::WholeRow;
+        assert_eq!(hashed(whole), [true, false, true, true, false]);
+        let mut as_text = columns();
+        as_text[4].encoding = Encoding::Text;
+        assert_eq!(hashed(table(as_text, 1)), [false, false, true, true, true]);
+    }
+
     #[test]
     fn a_cell_is_narrow_as_long_as_all_columns_of_the_key_fit() {
         let width = |base_type: &str, count: usize| {
             let columns: Vec<Column> =
                 (0..count).map(|n| Column::binary(&format!("c{n}"), base_type)).collect();
-            Table {
-                name: TableName::new("public", "t"),
-                kind: TableKind::Table,
-                key: Key { source: KeySource::PrimaryKey, columns: (0..count).collect() },
-                columns,
-                unlogged: false,
-                partition_of: None,
-                partition_path: Vec::new(),
-                parents: Vec::new(),
-                extension: None,
-            }
-            .cell_width()
+            table(columns, count).cell_width()
         };
         // Each column takes one byte more than its value, and a narrow cell has 27.
         for (base_type, most) in [("bool", 13), ("int2", 9), ("int4", 5), ("int8", 3), ("uuid", 1)] {

@@ -245,6 +245,7 @@ mod tests {
             ("date", &i32::MAX.to_be_bytes(), "infinity"),
             ("time", &3_723_500_000_i64.to_be_bytes(), "01:02:03.5"),
             ("timetz", &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xf0], "00:00:00+01"),
+            ("timetz", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0e, 0x10], "00:00:00-01"),
             ("interval", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 1], "1 mon 30 days"),
             (
                 "interval",
@@ -282,7 +283,9 @@ mod tests {
         assert_eq!(shown_value(&column("inet"), &[2, 32, 0]), "\\x022000");
         assert_eq!(shown_value(&column("text"), b"a "), "'a '");
         let long = format!("{}{}", "k".repeat(200), 17);
-        assert!(shown_value(&column("text"), long.as_bytes()).ends_with("kk17"));
+        let cut = format!("{}…{}17", "k".repeat(64), "k".repeat(34));
+        assert_eq!(shown_value(&column("text"), long.as_bytes()), cut);
+        assert_eq!(shown_value(&column("text"), "k".repeat(100).as_bytes()), "k".repeat(100));
         assert_eq!(shown_value(&column("text"), b""), "''");
     }
 }

@@ -1,14 +1,18 @@
 //! The engine on tables in memory: every verdict, and that what could not be checked never passes.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::Mutex;
 
 use verify_core::capture::capture;
 use verify_core::compare::{Comparison, compare};
-use verify_core::database::{Deviation, NOT_POPULATED, Obstacle, Placement};
+use verify_core::database::{Database, Deviation, NOT_POPULATED, Obstacle, Placement};
 use verify_core::event::{self, Event};
 use verify_core::finding::{Code, Severity, Verdict};
 use verify_core::invariant::{Expect, Invariant};
+use verify_core::manifest::Content;
 use verify_core::plan::Plan;
+use verify_core::scan::floor;
 use verify_core::sequence::{Sequence, SequenceValue};
 use verify_core::table::{PartitionLevel, PartitionStrategy, TableKind, TableName};
 use verify_core::verify::{compare_databases, verify};
@@ -52,6 +56,34 @@ fn equal_tables_pass_in_whatever_order_and_size() {
 }
 
 #[test]
+fn what_was_read_is_reported_once_whatever_its_size() {
+    let mut large = MemoryTable::new("large", 0..100);
+    large.rows.iter_mut().for_each(|(_, value)| *value = Some(vec![b'x'; 150_000]));
+    let source = memory(vec![large, MemoryTable::new("t", 0..10)]);
+    let read = Mutex::new((0, 0, 0));
+    let add = |event: Event| {
+        if let Event::Read { rows, bytes, estimate_done } = event {
+            let mut read = read.lock().unwrap();
+            *read = (read.0 + rows, read.1 + bytes, read.2 + estimate_done);
+        }
+        ControlFlow::Continue(())
+    };
+    let manifest = capture(&source, &Plan::default(), &add).unwrap();
+    let bytes = |content: &Content| match content {
+        Content::Rows { bytes, .. } => *bytes,
+        _ => 0,
+    };
+    let measured: u64 = manifest.tables.iter().map(|entry| bytes(&entry.content)).sum();
+    assert!(measured > 15_000_000, "{measured}");
+    // The table's estimate is 40 bytes a row.
+    assert_eq!(read.into_inner().unwrap(), (110, measured, 4_400));
+    let snapshot = source.snapshot(&Plan::default(), &event::ignore).unwrap();
+    let (rows, bytes) = floor(&*snapshot, NonZeroUsize::MIN, &event::ignore).unwrap();
+    assert_eq!(rows, 110);
+    assert!(bytes > 15_000_000, "{bytes}");
+}
+
+#[test]
 fn rows_are_named_by_key_in_lists_and_in_sketches() {
     for rows in [100, 10_000] {
         let source = memory(vec![MemoryTable::new("t", 0..rows)]);
@@ -66,6 +98,15 @@ fn rows_are_named_by_key_in_lists_and_in_sketches() {
         ];
         assert_eq!(verified(&source, &memory(vec![damaged])), (Verdict::Fail, expected));
     }
+}
+
+#[test]
+fn differences_that_no_sketch_of_the_first_reading_holds_are_counted_by_a_second_one() {
+    let source = memory(vec![MemoryTable::new("t", 0..40_000)]);
+    let restored = memory(vec![MemoryTable::new("t", (0..40_000).filter(|id| id % 2 == 0))]);
+    let compared = compare_databases(&source, &restored, &Plan::default(), &event::ignore).unwrap();
+    let rows = compared.findings()[0].rows.as_ref().unwrap();
+    assert_eq!((rows.at_least, rows.more, rows.named[0].as_str()), (20_000, false, "id=1"));
 }
 
 #[test]
