@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use verify_drill::hint::Hinted;
 use verify_drill::provider::{Method, Provider};
 use verify_local::tools::{Tool, ToolProvider};
-use verify_local::{LocalProvider, PointInTime};
+use verify_local::{LocalProvider, PointInTime, RecoveryTarget};
 
 use crate::commands::cluster_flags::ClusterFlags;
 use crate::commands::storing::StoreFlag;
@@ -168,12 +168,17 @@ pub(crate) fn tool_names() -> PossibleValuesParser {
     PossibleValuesParser::new(values)
 }
 
-/// The provider of a tool's backups, verified against a manifest.
+/// The provider of a tool's backups, verified against a manifest, or recovered to another point in time along a timeline.
 ///
 /// # Errors
 ///
 /// If the configuration lacks the tool, or the manifest cannot be read.
-pub(crate) fn of_tool(name: &str, manifest: &Path, config: &Config) -> Result<Box<dyn Provider>> {
+pub(crate) fn of_tool(
+    name: &str,
+    manifest: &Path,
+    (target, timeline): (Option<RecoveryTarget>, Option<u32>),
+    config: &Config,
+) -> Result<Box<dyn Provider>> {
     let entry = TOOLS.iter().find(|entry| entry.name == name).context("failed to choose a tool")?;
     let Some(tool) = (entry.open)(config.tools()) else {
         let hint =
@@ -183,7 +188,7 @@ pub(crate) fn of_tool(name: &str, manifest: &Path, config: &Config) -> Result<Bo
     };
     let place = manifest.display().to_string();
     let manifest = crate::store::read_manifest(manifest, config.s3())?;
-    Ok(Box::new(ToolProvider { tool, manifest, place }))
+    Ok(Box::new(ToolProvider { tool, manifest, place, target, timeline }))
 }
 
 fn local(options: &Options<'_>) -> Result<Box<dyn Provider>> {

@@ -51,15 +51,8 @@ pub(crate) struct PointInTimeFlags {
 impl PointInTimeFlags {
     /// The point in time, if there is one.
     pub(crate) fn open(self, config: &Config) -> Result<Option<PointInTime>> {
-        let Self { archive, to_capture, to_time, to_lsn, to_name, before_transaction, timeline } = self;
-        let capture = to_capture.map(|path| store::read_manifest(&path, config.s3())).transpose()?;
-        let capture = capture.map(|manifest| RecoveryTarget::Capture(Box::new(manifest)));
-        let target = capture
-            .or(to_time.map(RecoveryTarget::Time))
-            .or(to_lsn.map(RecoveryTarget::Lsn))
-            .or(to_name.map(RecoveryTarget::Name))
-            .or(before_transaction.map(RecoveryTarget::BeforeTransaction));
-        let Some(target) = target else { return Ok(None) };
+        let archive = self.archive.clone();
+        let (Some(target), timeline) = self.target(config)? else { return Ok(None) };
         let Some(archive) = archive.as_deref().or(config.archive()) else {
             let text = "failed to recover to a point in time: there is no WAL archive";
             return Err(Hinted::new(
@@ -69,6 +62,19 @@ impl PointInTimeFlags {
             .into());
         };
         Ok(Some(PointInTime { archive: Arc::new(ArchiveDirectory::open(archive)?), target, timeline }))
+    }
+
+    /// The position at which recovery ends, if one is given, and the timeline.
+    pub(crate) fn target(self, config: &Config) -> Result<(Option<RecoveryTarget>, Option<u32>)> {
+        let Self { archive: _, to_capture, to_time, to_lsn, to_name, before_transaction, timeline } = self;
+        let capture = to_capture.map(|path| store::read_manifest(&path, config.s3())).transpose()?;
+        let capture = capture.map(|manifest| RecoveryTarget::Capture(Box::new(manifest)));
+        let target = capture
+            .or(to_time.map(RecoveryTarget::Time))
+            .or(to_lsn.map(RecoveryTarget::Lsn))
+            .or(to_name.map(RecoveryTarget::Name))
+            .or(before_transaction.map(RecoveryTarget::BeforeTransaction));
+        Ok((target, timeline))
     }
 }
 

@@ -57,10 +57,11 @@ pub(crate) struct Restore {
     /// recovered to the manifest's point in time
     #[arg(
         long, value_name = "TOOL", value_parser = providers::tool_names(), requires = "manifest",
-        conflicts_with_all = ["latest", "provider", "store", "target"], help_heading = "Other tools"
+        conflicts_with_all = ["latest", "provider", "store", "archive", "to_capture"], help_heading = "Other tools"
     )]
     with: Option<String>,
-    /// Manifest to verify it against, captured after the backup: a file, or s3://bucket/key
+    /// Manifest to verify it against, captured after the backup: a file, or s3://bucket/key. With --to-time, --to-lsn, --to-name or
+    /// --before-transaction it tells the cluster alone, and no row is compared
     #[arg(long, value_name = "PATH", requires = "with", help_heading = "Other tools")]
     manifest: Option<PathBuf>,
     #[command(flatten)]
@@ -96,6 +97,8 @@ EXAMPLES:
     state-lab restore --snapshot base --archive /wal --to-capture noon.manifest
     state-lab restore --snapshot base --archive /wal --before-transaction 48213
     state-lab restore --with pgbackrest --manifest shop.manifest
+    state-lab restore --with barman --manifest shop.manifest \\
+        --to-time 2026-11-21T03:14:00Z
     state-lab restore --latest --metrics /var/lib/node_exporter/restore.prom
     state-lab restore --snapshot nightly-001 --provider velero \\
         --to-context recovery --location region-b";
@@ -128,7 +131,10 @@ impl Restore {
         let (request, restored, metrics, risks) = evidence.watch(|| {
             let tool = with.as_deref().zip(manifest.as_deref());
             let (provider, in_cluster): (Arc<dyn Provider>, _) = match tool {
-                Some((tool, manifest)) => (providers::of_tool(tool, manifest, &config)?.into(), None),
+                Some((tool, manifest)) => {
+                    let target = point_in_time.target(&config)?;
+                    (providers::of_tool(tool, manifest, target, &config)?.into(), None)
+                }
                 None => {
                     let entry = providers::choose(provider.as_deref(), None, &config)?;
                     let point_in_time = point_in_time.open(&config)?;

@@ -107,6 +107,76 @@ impl Tool {
     }
 }
 
+/// What is in the database before a point in time, and what a bad migration made of it afterwards.
+const BEFORE: &str =
+    "CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 100)";
+const RULE: &str = "[[invariants]]\nname = 'orders'\nsql = 'SELECT count(*) FROM public.orders'\nexpect = { value = '100' }\n";
+
+/// Points in time just before a bad migration.
+struct Migration {
+    time: String,
+    lsn: String,
+    xid: String,
+}
+
+impl Tool {
+    /// A migration that loses rows, in the archive.
+    fn migrate(&self) -> Migration {
+        let source = &self.drill.source;
+        source.psql("shop", BEFORE).unwrap();
+        source.psql("shop", "SELECT pg_create_restore_point('before')").unwrap();
+        let time = source.psql("shop", "SELECT clock_timestamp()").unwrap();
+        let lsn = source.psql("shop", "SELECT pg_current_wal_insert_lsn()").unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let xid = source
+            .psql("shop", "BEGIN; DELETE FROM orders WHERE id > 7; SELECT pg_current_xact_id(); COMMIT");
+        source.archive_wal().unwrap();
+        Migration { time, lsn, xid: xid.unwrap() }
+    }
+
+    /// Restores to just before the migration, by each of the ways, and to a time after it, at which the rule is broken.
+    fn recovers(&self, tool: &str, migration: &Migration) {
+        let path = self.drill.directory().join("state-lab.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{RULE}{config}")).unwrap();
+        let Migration { time, lsn, xid } = migration;
+        let to = |target: &[&str]| {
+            self.restore(
+                tool,
+                "shop.manifest",
+                &[target, &["--skip", "durability", "--output", "json"]].concat(),
+            )
+        };
+        for target in
+            [["--to-time", time], ["--to-lsn", lsn], ["--to-name", "before"], ["--before-transaction", xid]]
+        {
+            let restored = to(&target);
+            assert_eq!(restored.status, Some(3), "{target:?}: {restored:?}");
+            let document: serde_json::Value = serde_json::from_str(&restored.out).unwrap();
+            let report = &document["reports"][0];
+            assert_eq!(report["comparison"]["coverage"]["invariants"], 1, "{target:?}: {report:#}");
+            assert!(report["recovered_to"]["target"].is_string(), "{report:#}");
+            assert!(!restored.out.contains("invariant.broken"), "{target:?}: {restored:?}");
+        }
+        let later = self.drill.source.psql("shop", "SELECT pg_current_wal_flush_lsn()").unwrap();
+        self.drill.source.psql("shop", "CREATE TABLE later (id int)").unwrap();
+        self.drill.source.archive_wal().unwrap();
+        self.archived(tool);
+        let broken = to(&["--to-lsn", &later]);
+        assert!(broken.status == Some(1) && broken.out.contains("invariant.broken"), "{broken:?}");
+        let early = ["--to-time", "2020-01-01T00:00:00Z"];
+        self.refuses(tool, "shop.manifest", &early, &["failed to choose a backup", "2020-01-01T00:00:00Z"]);
+        fs::write(&path, config).unwrap();
+    }
+
+    /// Has Barman take what the server has archived.
+    fn archived(&self, tool: &str) {
+        if tool == "barman" {
+            self.barman(&["archive-wal", "main"]);
+        }
+    }
+}
+
 /// Runs the tool, which must succeed.
 fn call(program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
@@ -191,6 +261,8 @@ fn backups_by_pgbackrest_are_proven_and_what_is_wrong_with_them_is_named() {
 
     assert_eq!(tool.passes("pgbackrest", "shop.manifest", &[]), incremental);
     tool.passes("pgbackrest", "shop.manifest", &["--snapshot", &full]);
+
+    tool.recovers("pgbackrest", &tool.migrate());
 
     let unknown = "20200101-000000F";
     let texts = ["failed to find the backup 20200101-000000F", &full, "may have expired"];
@@ -307,6 +379,9 @@ fn backups_by_barman_are_proven_and_what_is_wrong_with_them_is_named() {
     tool.barman(&["archive-wal", "main"]);
 
     assert_eq!(tool.passes("barman", "shop.manifest", &[]), incremental);
+    let migration = tool.migrate();
+    tool.archived("barman");
+    tool.recovers("barman", &migration);
     let texts = ["failed to find the backup 20200101T000000", &full, "may have expired"];
     tool.refuses("barman", "shop.manifest", &["--snapshot", "20200101T000000"], &texts);
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use verify_drill::backup_name::BackupName;
 
 use super::{Asked, Destination, Tool, ToolBackup, argument, call, program};
+use crate::recovery_target::RecoveryTarget;
 use crate::wal_archive::{ArchiveDirectory, WalArchive};
 
 const PROGRAM: &str = "barman";
@@ -128,10 +129,16 @@ impl Tool for Barman {
         })
     }
 
-    fn restore(&self, backup: &ToolBackup, lsn: &str, to: &Destination, asked: Asked) -> Result<()> {
+    fn restore(
+        &self,
+        backup: &ToolBackup,
+        target: &RecoveryTarget,
+        to: &Destination,
+        asked: Asked,
+    ) -> Result<()> {
         let recover = program(self, PROGRAM)?.args(self.options());
         // Without a target the WAL would be copied into pg_wal.
-        let recover = recover.args(["recover", "--no-get-wal", "--target-lsn", lsn]);
+        let recover = recover.args(["recover", "--no-get-wal"]).args(target_options(target));
         let mapped = backup
             .tablespaces
             .iter()
@@ -143,6 +150,22 @@ impl Tool for Barman {
     fn archive(&self, to: &Destination) -> Result<Option<Arc<dyn WalArchive>>> {
         Ok(Some(Arc::new(ArchiveDirectory::open(&to.data.join(WAL))?)))
     }
+}
+
+/// The target up to which `recover` copies WAL.
+fn target_options(target: &RecoveryTarget) -> Vec<String> {
+    let (option, value) = match target {
+        RecoveryTarget::Capture(manifest) => ("--target-lsn", manifest.header.lsn.clone()),
+        RecoveryTarget::Lsn(lsn) => ("--target-lsn", lsn.to_string()),
+        RecoveryTarget::Time(time) => {
+            ("--target-time", time.strftime("%Y-%m-%d %H:%M:%S.%6f+00:00").to_string())
+        }
+        RecoveryTarget::Name(name) => ("--target-name", name.clone()),
+        RecoveryTarget::BeforeTransaction(xid) => ("--target-xid", (xid & 0xFFFF_FFFF).to_string()),
+        // The default.
+        RecoveryTarget::Latest => return Vec::new(),
+    };
+    vec![option.to_owned(), value]
 }
 
 /// The hint for a message of Barman.

@@ -10,6 +10,7 @@ use verify_drill::backup_name::BackupName;
 
 use super::{Asked, Destination, Tool, ToolBackup, argument, failed};
 use crate::program::Program;
+use crate::recovery_target::RecoveryTarget;
 use crate::wal_archive::WalArchive;
 
 /// Backups of any tool. In the arguments, `{backup}` is the name of `--snapshot`, `{directory}` the data directory to
@@ -99,7 +100,7 @@ impl Tool for Command {
         Ok(None)
     }
 
-    fn restore(&self, backup: &ToolBackup, _: &str, to: &Destination, asked: Asked) -> Result<()> {
+    fn restore(&self, backup: &ToolBackup, _: &RecoveryTarget, to: &Destination, asked: Asked) -> Result<()> {
         let directory = argument(&to.data);
         let values = [("{backup}", backup.name.as_str()), ("{directory}", &directory)];
         let restore = self.restore.program(&values);

@@ -22,6 +22,7 @@ use verify_drill::hint::hinted;
 
 use super::program::{Ended, Program};
 use crate::lsn::Lsn;
+use crate::recovery_target::RecoveryTarget;
 use crate::server::{self, ServerUser};
 use crate::wal_archive::{WalArchive, quoted};
 
@@ -69,12 +70,18 @@ pub trait Tool: Send + Sync {
         Ok(backup)
     }
 
-    /// Restores the files of a backup, so that recovery can continue at least to `lsn`.
+    /// Restores the files of a backup, so that recovery can continue at least to `target`.
     ///
     /// # Errors
     ///
     /// If the tool fails.
-    fn restore(&self, backup: &ToolBackup, lsn: &str, to: &Destination, asked: Asked) -> Result<()>;
+    fn restore(
+        &self,
+        backup: &ToolBackup,
+        target: &RecoveryTarget,
+        to: &Destination,
+        asked: Asked,
+    ) -> Result<()>;
 
     /// The archive of WAL that continues the backups.
     ///

@@ -13,6 +13,7 @@ use super::{
     run_as,
 };
 use crate::program::Program;
+use crate::recovery_target::RecoveryTarget;
 use crate::server::ServerUser;
 use crate::wal_archive::WalArchive;
 
@@ -102,7 +103,7 @@ impl Tool for PgBackRest {
         Ok(Some(backups(&printed, &self.stanza)?))
     }
 
-    fn restore(&self, backup: &ToolBackup, _: &str, to: &Destination, asked: Asked) -> Result<()> {
+    fn restore(&self, backup: &ToolBackup, _: &RecoveryTarget, to: &Destination, asked: Asked) -> Result<()> {
         let restore = program(self, PROGRAM)?.args(self.options()).args([
             "restore".to_owned(),
             format!("--set={}", backup.name),

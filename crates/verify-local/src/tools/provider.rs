@@ -11,6 +11,7 @@ use verify_drill::watch::Watch;
 use super::Tool;
 use super::restore::{Expected, choose, restore};
 use crate::provider::keep;
+use crate::recovery_target::RecoveryTarget;
 use crate::scratch;
 
 /// Backups of another tool, and the manifest that one of them is verified against.
@@ -21,6 +22,22 @@ pub struct ToolProvider {
     pub manifest: Manifest,
     /// The place that it was read from.
     pub place: String,
+    /// The point in time to recover to instead of the manifest's, of which only the cluster is used then; no row is compared.
+    pub target: Option<RecoveryTarget>,
+    /// The timeline to recover along; that of the manifest, else of the backup unless given.
+    pub timeline: Option<u32>,
+}
+
+impl ToolProvider {
+    fn expected(&self) -> Expected<'_> {
+        let capture = || RecoveryTarget::Capture(Box::new(self.manifest.clone()));
+        Expected {
+            manifest: &self.manifest,
+            place: &self.place,
+            target: self.target.clone().unwrap_or_else(capture),
+            timeline: self.timeline,
+        }
+    }
 }
 
 impl Provider for ToolProvider {
@@ -29,8 +46,7 @@ impl Provider for ToolProvider {
     }
 
     fn restore(&self, request: &RestoreRequest, watch: &Watch<'_>) -> Result<RestoredCopy> {
-        let expected = Expected { manifest: &self.manifest, place: &self.place };
-        let restored = restore(&*self.tool, &expected, request, watch)?;
+        let restored = restore(&*self.tool, &self.expected(), request, watch)?;
         let databases = restored.databases.iter().map(|database| database.database().to_owned()).collect();
         let origin = BackupOrigin {
             provider: self.tool.name().to_owned(),
@@ -64,7 +80,7 @@ impl Provider for ToolProvider {
     }
 
     fn latest(&self, watch: &Watch<'_>) -> Result<BackupName> {
-        Ok(choose(&*self.tool, None, &self.manifest.header, watch.asked)?.name)
+        Ok(choose(&*self.tool, None, &self.expected(), watch.asked)?.name)
     }
 
     fn remove_leftovers(&self, _: &Watch<'_>) -> Result<Removal> {

@@ -38,6 +38,10 @@ const SUPERUSER: &str = "postgres";
 pub(super) struct Expected<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) place: &'a str,
+    /// The point in time to recover to.
+    pub(super) target: RecoveryTarget,
+    /// The timeline to recover along, if it is asked for.
+    pub(super) timeline: Option<u32>,
 }
 
 /// Restores a backup by its tool into a server on this machine, and verifies it.
@@ -51,12 +55,12 @@ pub(super) fn restore(
     request: &RestoreRequest,
     watch: &Watch<'_>,
 ) -> Result<Restored> {
-    let Expected { manifest, place } = expected;
+    let Expected { manifest, place, target, timeline } = expected;
     let RestoreRequest { name, plan, .. } = request;
     for swept in scratch::sweep() {
         watch.step(&format!("removed leftovers of an earlier run: {}", swept.display()))?;
     }
-    let backup = choose(tool, Some(name), &manifest.header, watch.asked)?;
+    let backup = choose(tool, Some(name), expected, watch.asked)?;
     if !tool.maps_tablespaces() && may_have_tablespaces(&manifest.cluster) {
         let text = format!(
             "failed to restore {name}: the cluster may have tablespaces, which {} restores to where they were on the \
@@ -76,7 +80,7 @@ pub(super) fn restore(
         scratch.remove_with(&command)?;
     }
     watch.step(&format!("restoring {name} with {}", tool.name()))?;
-    tool.restore(&backup, &manifest.header.lsn, &to, watch.asked)?;
+    tool.restore(&backup, target, &to, watch.asked)?;
     if let Some(user) = server_user()? {
         scratch.open_to(&user)?;
     }
@@ -86,11 +90,15 @@ pub(super) fn restore(
     let stored =
         StoredBackup { path: scratch.path().to_owned(), record, manifests: vec![(*manifest).clone()] };
     let archive = if is_snapshot(manifest, &to) { None } else { tool.archive(&to)? };
-    let point_in_time = archive.map(|archive| PointInTime {
-        archive,
-        target: RecoveryTarget::Capture(Box::new((*manifest).clone())),
-        timeline: None,
-    });
+    if archive.is_none() && !matches!(target, RecoveryTarget::Capture(_)) {
+        let text = format!(
+            "failed to recover {name} to {target}: {} has no WAL archive that continues it",
+            tool.name()
+        );
+        return Err(Hinted::new(text, "add `wal` to [tools.command], or omit the point in time").into());
+    }
+    let point_in_time =
+        archive.map(|archive| PointInTime { archive, target: target.clone(), timeline: *timeline });
     let recovery =
         point_in_time.as_ref().map(|wanted| Recovery::prepare(wanted, &stored, watch)).transpose()?;
     let stored = match &recovery {
@@ -113,16 +121,17 @@ fn is_snapshot(manifest: &Manifest, to: &Destination) -> bool {
 pub(super) fn choose(
     tool: &dyn Tool,
     name: Option<&BackupName>,
-    header: &Header,
+    expected: &Expected<'_>,
     asked: Asked,
 ) -> Result<ToolBackup> {
+    let header = &expected.manifest.header;
     let Some(backups) = tool.backups(asked)? else {
         let name = name.cloned().or_else(|| "latest".parse().ok());
         let name = name.context("failed to name a backup")?;
         let (started_at, end_lsn, system_identifier) = (None, None, None);
         return Ok(ToolBackup { name, started_at, end_lsn, system_identifier, tablespaces: Vec::new() });
     };
-    let wanted: Option<Lsn> = header.lsn.parse().ok();
+    let wanted = wanted(expected);
     let mut known = Vec::new();
     for backup in backups {
         known.push(backup.name.to_string());
@@ -131,15 +140,13 @@ pub(super) fn choose(
         }
         let backup = tool.examine(backup, asked)?;
         refuse_other_cluster(tool, backup.system_identifier.as_deref(), header)?;
-        let late = backup.end_lsn.zip(wanted).is_some_and(|(end, wanted)| end > wanted);
+        let late = is_later(&backup, expected);
         match (late, name) {
             (false, _) => return Ok(backup),
             (true, None) => {}
             (true, Some(name)) => {
                 let text = format!(
-                    "failed to restore {name}: the backup ended after the capture of the manifest, at {}, and cannot \
-                     be recovered to an earlier point in time",
-                    header.lsn
+                    "failed to restore {name}: the backup ended after {wanted}, and cannot be recovered to an earlier point in time"
                 );
                 let hint = "omit --snapshot to restore the newest backup before it, or capture a manifest after the backup";
                 return Err(Hinted::new(text, hint).into());
@@ -151,18 +158,38 @@ pub(super) fn choose(
     Err(match name {
         Some(name) => Hinted::new(
             format!("failed to find the backup {name}: {place} has {known}"),
-            "correct --snapshot, or omit it for the newest one that ended before the capture; a backup that is missing \
+            "correct --snapshot, or omit it for the newest one that ended before that point in time; a backup that is missing \
              may have expired",
         ),
         None => Hinted::new(
             format!(
-                "failed to choose a backup: none of {place} ended before the manifest was captured, at {}; it has {known}",
-                header.lsn
+                "failed to choose a backup: none of {place} ended before {wanted}; it has {known}"
             ),
             "capture the manifest after the backup, or restore with an older archive",
         ),
     }
     .into())
+}
+
+/// The point in time to recover to, in words.
+fn wanted(expected: &Expected<'_>) -> String {
+    match &expected.target {
+        RecoveryTarget::Capture(manifest) => {
+            format!("the capture of the manifest, at {}", manifest.header.lsn)
+        }
+        target => target.to_string(),
+    }
+}
+
+/// Returns whether a backup is known to have ended after the point in time to recover to.
+fn is_later(backup: &ToolBackup, expected: &Expected<'_>) -> bool {
+    let ended_after = |lsn: Option<Lsn>| backup.end_lsn.zip(lsn).is_some_and(|(end, lsn)| end > lsn);
+    match &expected.target {
+        RecoveryTarget::Capture(manifest) => ended_after(manifest.header.lsn.parse().ok()),
+        RecoveryTarget::Lsn(lsn) => ended_after(Some(*lsn)),
+        RecoveryTarget::Time(time) => backup.started_at.is_some_and(|started_at| started_at > *time),
+        RecoveryTarget::Name(_) | RecoveryTarget::BeforeTransaction(_) | RecoveryTarget::Latest => false,
+    }
 }
 
 /// Fails if both clusters are known, and differ.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::lsn::Lsn;
 use crate::program::Program;
+use crate::recovery_target::RecoveryTarget;
 use crate::server::ServerUser;
 use crate::wal_archive::WalArchive;
 
@@ -65,7 +66,7 @@ impl Tool for WalG {
         Ok(Some(backups(&printed)?))
     }
 
-    fn restore(&self, backup: &ToolBackup, _: &str, to: &Destination, asked: Asked) -> Result<()> {
+    fn restore(&self, backup: &ToolBackup, _: &RecoveryTarget, to: &Destination, asked: Asked) -> Result<()> {
         let fetch = program(self, PROGRAM)?;
         let fetch =
             fetch.args(["backup-fetch", &argument(&to.data), backup.name.as_str()]).args(self.options());
