@@ -33,6 +33,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const STANDS_MS: u32 = 30_000;
 /// Number of tables that a message names.
 const NAMED_MAX: usize = 3;
+/// The hint where the fence fell before it was ended.
+const LOST: &str = "the session that kept writers out was ended, which the server does after 30 s: cut another copy, in less time";
 /// SQLSTATEs that say that another attempt may succeed: a lock that was not released in time (by either limit), a deadlock, and a
 /// table, schema or type of relation that changed since the tables were listed.
 const AGAIN: [&str; 6] = ["55P03", "57014", "40P01", "42P01", "3F000", "42809"];
@@ -141,7 +143,11 @@ impl Fence {
     pub fn end(mut self, on_event: OnEvent<'_>) -> Result<Vec<PostgresSnapshot>> {
         let released: Vec<Result<()>> = self.databases.iter_mut().map(Fenced::release).collect();
         let doing = "cut a copy while writers are kept out";
-        released.into_iter().collect::<Result<()>>().map_err(|error| error.while_doing(doing))?;
+        released.into_iter().collect::<Result<()>>().map_err(|error| {
+            let lost = error.kind().is_lost();
+            let error = error.while_doing(doing);
+            if lost { error.with_hint(LOST) } else { error }
+        })?;
         let mut snapshots = Vec::new();
         for fenced in self.databases {
             let Fenced { control, identity, sequences, locked, instant, .. } = fenced;
