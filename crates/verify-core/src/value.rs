@@ -261,6 +261,7 @@ mod tests {
             ("tsvector", b"\0\0\0\x02cat\0\0\x01\xc0\x03it's\0\0\0", "'cat':3A 'it''s'"),
             ("inet", &[2, 32, 0, 4, 10, 0, 0, 1], "10.0.0.1"),
             ("cidr", &[2, 8, 1, 4, 10, 0, 0, 0], "10.0.0.0/8"),
+            ("inet", &[3, 64, 0, 16, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "fe80::1/64"),
             ("pg_lsn", &[0, 0, 0, 1, 0, 0, 0, 0xab], "1/AB"),
             ("varbit", &[0, 0, 0, 3, 0b1010_0000], "101"),
             ("numeric", &[0, 2, 0, 0, 0, 0, 0, 2, 0, 1, 0x13, 0x88], "1.50"),
@@ -287,5 +288,8 @@ mod tests {
         assert_eq!(shown_value(&column("text"), long.as_bytes()), cut);
         assert_eq!(shown_value(&column("text"), "k".repeat(100).as_bytes()), "k".repeat(100));
         assert_eq!(shown_value(&column("text"), b""), "''");
+        let word = |bytes: usize| [b"\0\0\0\x01", &vec![b'w'; bytes][..], b"\0\0\0"].concat();
+        assert!(decode("tsvector", &word(containers::BYTES_MAX - 7)).is_some());
+        assert!(decode("tsvector", &word(containers::BYTES_MAX - 6)).is_none());
     }
 }
