@@ -96,6 +96,12 @@ fn every_command_has_help_with_examples() {
                              first 20 of a finding
           --config <FILE>    Configuration file [default: state-lab.toml, if it
                              exists]
+          --server <NAME>    Use the configuration of this server, a [servers.NAME]
+                             table. Its name replaces {server} in all arguments
+          --all-servers      Run the command for each [servers.NAME] of the
+                             configuration, one after another, whatever becomes of
+                             the others; the exit status is the worst: 1, then 2,
+                             then 3
 
     DB is a libpq connection string or URI, or the name of a [databases.NAME] table
     in state-lab.toml. The PG* variables, ~/.pgpass and service files work as in
