@@ -291,5 +291,12 @@ mod tests {
         let word = |bytes: usize| [b"\0\0\0\x01", &vec![b'w'; bytes][..], b"\0\0\0"].concat();
         assert!(decode("tsvector", &word(containers::BYTES_MAX - 7)).is_some());
         assert!(decode("tsvector", &word(containers::BYTES_MAX - 6)).is_none());
+        let pair = |bytes: u16| {
+            let length = u32::from(bytes).to_be_bytes();
+            [b"\0\0\0\x01\0\0\0\x01a", &length[..], &vec![b'v'; bytes.into()]].concat()
+        };
+        let longest = u16::try_from(containers::BYTES_MAX).unwrap() - 13;
+        assert!(decode("hstore", &pair(longest)).is_some());
+        assert!(decode("hstore", &pair(longest + 1)).is_none());
     }
 }
