@@ -17,7 +17,7 @@ pub struct ServerDatabase {
 }
 
 /// Compares the databases of a source, of which some have manifests, with those of its copy. A database that has a manifest and is
-/// missing is none of the findings: it has a [comparison of its own](missing).
+/// missing has no finding here: it has a [comparison of its own](missing).
 ///
 /// The newest manifest says which other databases there were. `bounded`: the point in time of the copy is unknown, and it may lack a
 /// database without any damage.

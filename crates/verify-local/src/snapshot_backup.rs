@@ -1,4 +1,4 @@
-//! A snapshot of the server's volumes, which a command of the user takes while nobody can write, and the manifests of that moment.
+//! A snapshot of the server's volumes, which a command of the user takes while no session can write, and the manifests of that moment.
 
 use std::time::{Duration, Instant};
 

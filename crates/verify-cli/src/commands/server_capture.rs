@@ -17,7 +17,6 @@ use verify_local::server_databases;
 
 use crate::connect::Target;
 use crate::exit::Exit;
-use crate::failure;
 use crate::globals::Globals;
 use crate::render::server::{CapturedDatabase, FailedDatabase, ServerCapture};
 use crate::store;
@@ -54,10 +53,7 @@ pub(super) fn run(
                 remove(&*manifests, folder, is_new);
                 return Err(error);
             }
-            Err(error) => {
-                let error = failure::of(&error, Exit::COULD_NOT_RUN);
-                errors.push(FailedDatabase { database: name.clone(), error });
-            }
+            Err(error) => errors.push(FailedDatabase::new(name.clone(), &error)),
         }
     }
     let closed = closed.into_iter().map(|database| database.name).collect();

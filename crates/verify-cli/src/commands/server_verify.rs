@@ -21,8 +21,6 @@ use super::measuring::{Beginning, ReportFlag};
 use super::server_capture::EXTENSION;
 use super::verify::Verification;
 use crate::connect::Target;
-use crate::exit::Exit;
-use crate::failure;
 use crate::render::server::{FailedDatabase, ServerVerification};
 use crate::store;
 
@@ -71,7 +69,7 @@ pub(super) fn run(
         match one() {
             Ok(one) => verified.push(one),
             Err(error) if is_interruption(&error) || interrupt::asked() => return Err(error),
-            Err(error) => errors.push(failed(name.clone(), &error)),
+            Err(error) => errors.push(FailedDatabase::new(name.clone(), &error)),
         }
     }
     let headers = captured.values().map(|captured| &captured.header);
@@ -83,7 +81,7 @@ pub(super) fn run(
         if let Err(error) =
             written.and_then(|draft| draft.map_or(Ok(()), |draft| write_report(draft, report)))
         {
-            errors.push(failed(name.clone(), &error));
+            errors.push(FailedDatabase::new(name.clone(), &error));
         }
     }
     Ok(ServerVerification::new(findings, reports, errors))
@@ -119,7 +117,7 @@ fn manifests(
         }
         let path = folder.join(&key);
         match store::read_manifest(&path, s3) {
-            Err(error) => errors.push(failed(path.display().to_string(), &error)),
+            Err(error) => errors.push(FailedDatabase::new(path.display().to_string(), &error)),
             Ok(Manifest { header, tables, .. }) => {
                 let name = header.source.database.clone();
                 let found = Captured { path, header, has_tables: !tables.is_empty() };
@@ -153,10 +151,6 @@ fn check_server(folder: &Path, one: Option<&Captured>, other: &Captured) -> Resu
         other.path.display()
     );
     Err(Hinted::new(text, "keep the manifests of each server in a directory of their own").into())
-}
-
-fn failed(database: String, error: &anyhow::Error) -> FailedDatabase {
-    FailedDatabase { database, error: failure::of(error, Exit::COULD_NOT_RUN) }
 }
 
 impl Captured {

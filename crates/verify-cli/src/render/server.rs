@@ -27,6 +27,13 @@ pub(crate) struct FailedDatabase {
     pub(crate) error: Failure,
 }
 
+impl FailedDatabase {
+    /// The database or manifest that an error is of.
+    pub(crate) fn new(database: String, error: &anyhow::Error) -> Self {
+        Self { database, error: failure::of(error, Exit::COULD_NOT_RUN) }
+    }
+}
+
 /// Manifests of all databases of a server.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ServerCapture {

@@ -28,6 +28,12 @@ pub(super) struct Instant {
     pub captured_at: Timestamp,
 }
 
+/// `pg_xact_status` of a transaction; `None` if the server has discarded it.
+pub(super) fn transaction_status(session: &mut Connection, xid: u64) -> Result<Option<String>> {
+    let rows = session.query_with(statements::XACT_STATUS, &[(&xid.to_string(), Type::TEXT)])?;
+    Ok(first(&rows)?.get(0).map(str::to_owned))
+}
+
 /// `pg_current_snapshot()`, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionSnapshot {

@@ -1,4 +1,4 @@
-//! A fence: nobody writes to the tables of some databases while a copy is cut, so that the copy holds exactly the rows of a snapshot.
+//! A fence: no session writes to the tables of some databases while a copy is cut, so that the copy holds exactly the rows of a snapshot.
 //!
 //! For each database one session locks every table and another one fixes the snapshot. The first commits when the copy is cut. Its
 //! transaction is in the WAL before the cut, so a copy shows whether it was cut before or after: in recovery from a crash what had
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::anchor::Instant;
+use super::anchor::{Instant, transaction_status};
 use super::connection::Connection;
 use super::rows::first;
 use super::sequences;
@@ -39,7 +39,7 @@ const LOST: &str = "the session that kept writers out was ended, which the serve
 /// table, schema or type of relation that changed since the tables were listed.
 const AGAIN: [&str; 6] = ["55P03", "57014", "40P01", "42P01", "3F000", "42809"];
 
-/// Databases of one server to whose tables nobody writes. Dropping it lets writers go on.
+/// Databases of one server to whose tables no session writes. Dropping it lets writers go on.
 pub struct Fence {
     watch: Connection,
     databases: Vec<Fenced>,
@@ -95,7 +95,10 @@ impl Fence {
             databases.iter().map(|database| Fenced::open(database, limits)).collect::<Result<_>>()?;
         let mut fence = Self { watch, databases, limits };
         let tables = fence.databases.iter().map(|fenced| fenced.tables.len()).sum();
-        fence.databases.iter().try_for_each(|fenced| fenced.check(tables))?;
+        for fenced in &fence.databases {
+            fenced.check_privileges()?;
+            fenced.check_lock_slots(tables)?;
+        }
         let mut waited_ms = 0;
         loop {
             let Err(reason) = fence.attempt()? else { return Ok(fence) };
@@ -154,9 +157,8 @@ impl Fence {
             let Some((instant, transaction)) = instant else {
                 return Err(Error::new(ErrorKind::Protocol, format!("{doing}: it has no snapshot")));
             };
-            let xid = transaction.xid.to_string();
-            let status = self.watch.query_with(statements::XACT_STATUS, &[(&xid, Type::TEXT)])?;
-            let status = first(&status)?.get(0).unwrap_or("unknown");
+            let status = transaction_status(&mut self.watch, transaction.xid)?;
+            let status = status.as_deref().unwrap_or("unknown");
             if status != "committed" {
                 let text = format!("{doing}: the transaction that kept them out is {status}");
                 return Err(Error::new(ErrorKind::Unsuitable, text).with_hint("cut another copy"));
@@ -187,28 +189,33 @@ impl Fenced {
         Ok(Self { control, holder, identity, tables, sequences: Vec::new(), locked, instant: None })
     }
 
-    /// Checks before anything is locked that everything can be.
-    fn check(&self, tables_of_all: usize) -> Result<()> {
+    /// Checks that the role may lock all tables.
+    fn check_privileges(&self) -> Result<()> {
         let denied: Vec<&TableName> =
             self.tables.iter().filter(|table| !table.lockable).map(|table| &table.name).collect();
-        if !denied.is_empty() {
-            let role = shown_identifier(&self.identity.role);
-            let named: Vec<String> = denied.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-            let named = named.join(", ");
-            let more = match denied.len().saturating_sub(NAMED_MAX) {
-                0 => String::new(),
-                more => format!(" and {more} more tables"),
-            };
-            let text = format!("role {role} may not lock {named}{more} in SHARE mode");
-            let hint = if self.identity.server_version >= 170_000 {
-                format!("GRANT pg_maintain TO {role}, or GRANT MAINTAIN ON {named} TO {role}")
-            } else {
-                format!(
-                    "GRANT UPDATE, DELETE or TRUNCATE on each of them, for example GRANT TRUNCATE ON {named} TO {role}"
-                )
-            };
-            return Err(Error::new(ErrorKind::Privilege, text).with_hint(hint));
+        if denied.is_empty() {
+            return Ok(());
         }
+        let role = shown_identifier(&self.identity.role);
+        let named: Vec<String> = denied.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+        let named = named.join(", ");
+        let more = match denied.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more tables"),
+        };
+        let text = format!("role {role} may not lock {named}{more} in SHARE mode");
+        let hint = if self.identity.server_version >= 170_000 {
+            format!("GRANT pg_maintain TO {role}, or GRANT MAINTAIN ON {named} TO {role}")
+        } else {
+            format!(
+                "GRANT UPDATE, DELETE or TRUNCATE on each of them, for example GRANT TRUNCATE ON {named} TO {role}"
+            )
+        };
+        Err(Error::new(ErrorKind::Privilege, text).with_hint(hint))
+    }
+
+    /// Checks that the server has locks enough for the tables of all databases.
+    fn check_lock_slots(&self, tables_of_all: usize) -> Result<()> {
         let slots = self.identity.lock_slots;
         if tables_of_all as u64 > slots / 2 {
             let text = format!(
@@ -224,7 +231,7 @@ impl Fenced {
     /// Takes all locks for which no writer waits.
     fn prepare(&mut self) -> Result<Attempt> {
         self.tables = list(&mut self.holder, &self.identity)?;
-        self.check(0)?;
+        self.check_privileges()?;
         // Writers would wait behind us for a transaction that is not about to end.
         if let Some(writer) = self.writer(ATTEMPT_MS)? {
             return Ok(Err(writer));
@@ -306,7 +313,7 @@ impl Fenced {
         }
     }
 
-    /// Lets go of everything before another attempt.
+    /// Rolls back both sessions before another attempt.
     fn lower(&mut self) -> Result<()> {
         self.instant = None;
         for session in [&mut self.holder, &mut self.control] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::anchor::{Instant, TransactionSnapshot};
+use super::anchor::{Instant, TransactionSnapshot, transaction_status};
 use super::connection::Connection;
 use super::rows::first;
 use super::server::{Identity, read_relations};
@@ -138,9 +138,7 @@ impl TimeTraveller {
         if let Some(reason) = self.shortfall(control, transaction.xid)? {
             return Err(Refusal::Deviation(Deviation::Older(reason)));
         }
-        let status =
-            control.query_with(statements::XACT_STATUS, &[(&transaction.xid.to_string(), Type::TEXT)])?;
-        match first(&status)?.get(0) {
+        match transaction_status(control, transaction.xid)?.as_deref() {
             Some("aborted" | "in progress") => Ok(control.execute(statements::BEGIN)?),
             Some(_) => Err(Refusal::unproven(
                 "the fence ended before the copy was cut, so writers went on in between",
@@ -254,8 +252,7 @@ impl TimeTraveller {
                 "the copy has left recovery, so old row versions may have been removed".to_owned(),
             );
         }
-        let status = control.query_with(statements::XACT_STATUS, &[(&anchor.xid.to_string(), Type::TEXT)])?;
-        match first(&status)?.get(0) {
+        match transaction_status(control, anchor.xid)?.as_deref() {
             Some("in progress") => Ok(anchor),
             status => unproven(format!(
                 "the transaction that kept old row versions ended before the copy was cut (it is {})",
@@ -298,7 +295,7 @@ impl TimeTraveller {
                 self.header.lsn
             )));
         }
-        match control.query_with(statements::XACT_STATUS, &[(&xid.to_string(), Type::TEXT)]) {
+        match transaction_status(control, xid) {
             Err(error) if error.sqlstate() == Some(FUTURE_TRANSACTION) => Ok(Some(format!(
                 "it has not assigned the transaction id {xid}, which was in progress at the capture"
             ))),

@@ -1,4 +1,4 @@
-//! A copy that is cut while nobody can write is exact, and one that is cut later is never taken for it.
+//! A copy that is cut while no session can write is exact, and one that is cut later is never taken for it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -207,20 +207,12 @@ fn a_copy_that_is_cut_behind_a_fence_is_exact_on_18() -> Result<()> {
 #[test]
 fn a_row_lost_in_the_copy_is_found() -> Result<()> {
     let loaded = Loaded::new(15)?;
-    loaded.server.psql(
-        "one",
-        "ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf(); VACUUM FREEZE; CHECKPOINT",
-    )?;
+    loaded.freeze()?;
     let scratch = Scratch::create("test")?;
     let fence = fence(&loaded.server)?;
     let data = cut(&loaded.server, &scratch)?;
     let manifests = manifests(fence)?;
-    let path = loaded.server.psql("one", "SELECT pg_relation_filepath('accounts')")?;
-    let file = data.join(path.trim());
-    let mut bytes = fs::read(&file)?;
-    let last = bytes.len() - 8_192;
-    bytes[last..].fill(0);
-    fs::write(&file, bytes)?;
+    loaded.lose_rows(&data)?;
     // A copy that has replayed all of its WAL need not have left recovery.
     let clone = start_clone_with(&loaded.server, &scratch, &data, &[])?;
     let comparison = judge(&clone, "one", &manifests[0])?;

@@ -63,6 +63,23 @@ impl Loaded {
         Ok(Self { server })
     }
 
+    /// Leaves VACUUM nothing to do in `one`: it would log whole pages, and replay would heal one that is damaged in a copy.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        let freeze = "ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf(); VACUUM FREEZE; CHECKPOINT";
+        self.server.psql("one", freeze)?;
+        Ok(())
+    }
+
+    /// Zeroes the last page of accounts in a copy of `one`: checksums are off, and PostgreSQL takes it for an empty page.
+    pub(crate) fn lose_rows(&self, data: &Path) -> Result<()> {
+        let path = self.server.psql("one", "SELECT pg_relation_filepath('accounts')")?;
+        let file = data.join(path.trim());
+        let mut bytes = fs::read(&file)?;
+        let last = bytes.len() - 8_192;
+        bytes[last..].fill(0);
+        Ok(fs::write(&file, bytes)?)
+    }
+
     /// Runs `work` while four sessions write to each database and a fifth vacuums.
     pub(crate) fn while_writing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let stop = AtomicBool::new(false);
@@ -249,23 +266,13 @@ fn exact_under_load_on_18() -> Result<()> {
 #[test]
 fn a_row_lost_in_the_copy_is_named() -> Result<()> {
     let loaded = Loaded::new(15)?;
-    // Vacuum during the backup would log whole pages, and replay would heal the one that is damaged below.
-    loaded.server.psql(
-        "one",
-        "ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf(); VACUUM FREEZE; CHECKPOINT",
-    )?;
+    loaded.freeze()?;
     let scratch = Scratch::create("test")?;
     let snapshot = postgres(&loaded.server, "one")?.begin(&plan(), &event::ignore)?;
     let data = base_backup(&loaded.server, &scratch)?;
     let mut manifest = capture_snapshot(&snapshot, &plan(), &event::ignore)?;
     complete(&snapshot, &mut manifest)?;
-    // The last page of accounts is zeroed in the copy: checksums are off, and PostgreSQL takes it for an empty page.
-    let path = loaded.server.psql("one", "SELECT pg_relation_filepath('accounts')")?;
-    let file = data.join(path.trim());
-    let mut bytes = fs::read(&file)?;
-    let last = bytes.len() - 8_192;
-    bytes[last..].fill(0);
-    fs::write(&file, bytes)?;
+    loaded.lose_rows(&data)?;
     let clone = start_clone(&loaded.server, &scratch, &data)?;
     let comparison = travel(&clone, "one", &manifest)?;
     assert_eq!(
