@@ -10,12 +10,27 @@ use crate::manifest::{Consistency, Manifest};
 use crate::not_covered::Check;
 use crate::sequence::{OwnedBy, Sequence, SequenceValue, Standing};
 
+/// Sequences whose values the capture did not read when the restored database's were fixed.
+#[derive(Clone, Copy)]
+struct Apart {
+    /// The time of the capture's, relative to those.
+    when: &'static str,
+    /// True if those may be later than the capture's; they may always be earlier.
+    may_be_later: bool,
+    /// True if the values of the restored sequence's column are known.
+    column_known: bool,
+}
+
 impl ComparisonDraft<'_> {
     pub(crate) fn sequences(&mut self, source: &Manifest, restored: &Manifest) {
         let theirs: BTreeMap<_, _> =
             restored.sequences.iter().map(|sequence| (&sequence.name, sequence)).collect();
         let files = source.header.consistency.is_of_files();
-        let earlier = matches!(source.header.consistency, Consistency::CommitOrder(_));
+        let apart = match source.header.consistency {
+            Consistency::CommitOrder(_) => Some(("after the position at which recovery ended", false)),
+            Consistency::ImportedSnapshot => Some(("at another time than the dump", true)),
+            _ => None,
+        };
         for ours in &source.sequences {
             match theirs.get(&ours.name) {
                 None => self.find(Code::SequenceMissing, &ours.name, "the sequence is missing"),
@@ -35,7 +50,11 @@ impl ComparisonDraft<'_> {
                         .owned_by
                         .as_ref()
                         .is_some_and(|owner| owner.furthest.is_some() || is_empty(owner));
-                    self.sequence(ours, theirs, earlier.then_some(column_known));
+                    self.sequence(
+                        ours,
+                        theirs,
+                        apart.map(|(when, may_be_later)| Apart { when, may_be_later, column_known }),
+                    );
                 }
             }
         }
@@ -45,12 +64,11 @@ impl ComparisonDraft<'_> {
         }
     }
 
-    /// A sequence whose value was read after the position at which recovery ended: only its column shows whether it is behind.
-    fn sequence_earlier(&mut self, ours: &Sequence, column_known: bool, found: i128, captured: i128) {
-        let message = format!(
-            "its next value is {found}, and was {captured} when the capture read it, after the position at which recovery ended"
-        );
-        if column_known {
+    /// A sequence that seems to be behind, but was read by the capture at another time: only its column shows whether it is.
+    fn sequence_earlier(&mut self, ours: &Sequence, apart: &Apart, found: i128, captured: i128) {
+        let message =
+            format!("its next value is {found}, and was {captured} when the capture read it, {}", apart.when);
+        if apart.column_known {
             let reason = format!("{message}: compared with the values of its column alone");
             self.not_covered(Check::Sequences, &ours.name, reason);
         } else {
@@ -70,8 +88,8 @@ impl ComparisonDraft<'_> {
         self.findings.push(if files { finding.excused() } else { finding });
     }
 
-    /// `earlier` is present if recovery may have ended before the source's values were read, and true if those of the column are known.
-    fn sequence(&mut self, ours: &Sequence, theirs: &Sequence, earlier: Option<bool>) {
+    /// `apart` is present if the values may be older than those that the capture read.
+    fn sequence(&mut self, ours: &Sequence, theirs: &Sequence, apart: Option<Apart>) {
         let (Some(value), Some(earliest), Some(latest)) = (theirs.earliest, ours.earliest, ours.latest)
         else {
             let message = unread(ours, theirs);
@@ -96,12 +114,11 @@ impl ComparisonDraft<'_> {
             // It continues between a capture and a backup, and no other keys depend on it.
             return;
         }
-        match ours.standing(value) {
-            Some(Standing::Behind) if earlier.is_some() => {
-                let column_known = earlier == Some(true);
-                self.sequence_earlier(ours, column_known, next(value), next(earliest));
+        match (ours.standing(value), &apart) {
+            (Some(Standing::Behind), Some(apart)) => {
+                self.sequence_earlier(ours, apart, next(value), next(earliest));
             }
-            Some(Standing::Behind) => {
+            (Some(Standing::Behind), None) => {
                 let message = format!(
                     "its next value is {}, and was {} when the source was captured: it will return values again",
                     next(value),
@@ -116,12 +133,21 @@ impl ComparisonDraft<'_> {
                     return;
                 }
             }
-            Some(Standing::Ahead) => {
+            // No key is given twice by one that is ahead.
+            (Some(Standing::Ahead), Some(Apart { may_be_later: true, when, .. })) => {
+                let message = format!(
+                    "its next value is {}, and was {} when the capture read it, {when}",
+                    next(value),
+                    next(latest)
+                );
+                self.not_covered(Check::Sequences, &ours.name, message);
+            }
+            (Some(Standing::Ahead), _) => {
                 let message =
                     format!("its next value is {}, further than the source's {}", next(value), next(latest));
                 self.find(Code::SequenceAhead, &ours.name, message);
             }
-            Some(Standing::Accepted) | None => {}
+            (Some(Standing::Accepted) | None, _) => {}
         }
         let Some(owner) = &theirs.owned_by else { return };
         if let Some(furthest) = owner.furthest.filter(|&furthest| theirs.collides(value, furthest)) {

@@ -117,6 +117,9 @@ impl Source {
 pub enum Consistency {
     /// One snapshot; exact for a dump that was taken under it, or a source that stood still.
     SharedSnapshot,
+    /// One snapshot, which another session had exported; exact for a dump that was taken under it. Sequences, which no snapshot
+    /// fixes, were read later than it, and at another time than by the dump.
+    ImportedSnapshot,
     /// The snapshot can be read again in a physical copy.
     TimeTravel(Anchor),
     /// One snapshot of a standby; exact for a dump that was taken under it. No transaction kept its row versions.
@@ -134,7 +137,7 @@ impl Consistency {
     /// Returns whether the snapshot belongs to a copy of the server's files.
     pub fn is_of_files(&self) -> bool {
         match self {
-            Self::SharedSnapshot | Self::StandbySnapshot(_) => false,
+            Self::SharedSnapshot | Self::ImportedSnapshot | Self::StandbySnapshot(_) => false,
             Self::TimeTravel(_) | Self::PausedStandby(_) | Self::Fence(_) | Self::CommitOrder(_) => true,
         }
     }
@@ -143,6 +146,7 @@ impl Consistency {
     pub fn name(&self) -> &'static str {
         match self {
             Self::SharedSnapshot => "shared-snapshot",
+            Self::ImportedSnapshot => "imported-snapshot",
             Self::TimeTravel(_) => "time-travel",
             Self::StandbySnapshot(_) => "standby-snapshot",
             Self::PausedStandby(_) => "paused-standby",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::capture;
+use verify_core::postgres::SnapshotId;
 
 use super::measuring::{Effort, Hash};
 use super::server_capture;
@@ -44,6 +45,10 @@ pub(crate) struct Capture {
     /// among those that stream from it and listen at its port; else from DB itself
     #[arg(long)]
     prefer_standby: bool,
+    /// Read the snapshot that another session exported (SELECT pg_export_snapshot()), as `pg_dump --snapshot` does. That session must keep
+    /// its transaction open until reading begins
+    #[arg(long, value_name = "ID", conflicts_with_all = ["all_databases", "prefer_standby"])]
+    snapshot_id: Option<SnapshotId>,
     /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
@@ -57,7 +62,8 @@ EXAMPLES:
     state-lab capture shop -o /backups/$(date +%F).manifest --jobs 4
     state-lab capture shop -o s3://evidence/shop/$(date +%F).manifest
     state-lab capture --all-databases \"host=db\" -o /backups/$(date +%F)
-    state-lab capture \"service=shop\" -o shop.manifest --hash sha256";
+    state-lab capture \"service=shop\" -o shop.manifest --hash sha256
+    state-lab capture shop -o shop.manifest --snapshot-id 00000003-0000001B-1";
 
 impl Capture {
     /// The manifest to write.
@@ -66,7 +72,7 @@ impl Capture {
     }
 
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { database, path, all_databases, force, prefer_standby, hash, effort } = self;
+        let Self { database, path, all_databases, force, prefer_standby, snapshot_id, hash, effort } = self;
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         let target = if prefer_standby { target.preferring_standby()? } else { target };
@@ -77,9 +83,13 @@ impl Capture {
         let draft =
             store::draft(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
         let progress = globals.terminal().progress("capturing");
-        let manifest =
-            capture::capture(&target.database().or_standby(), &plan, &|event| progress.take(event))
-                .with_context(|| format!("failed to capture {}", target.place))?;
+        let source = target.database().or_standby();
+        let source = match snapshot_id {
+            Some(snapshot) => source.under(snapshot),
+            None => source,
+        };
+        let manifest = capture::capture(&source, &plan, &|event| progress.take(event))
+            .with_context(|| format!("failed to capture {}", target.place))?;
         drop(progress);
         draft.keep(&mut |to| Ok(manifest.write(to)?))?;
         let summary = Summary::new(&manifest, &path);

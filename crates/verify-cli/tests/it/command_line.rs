@@ -129,6 +129,7 @@ fn wrong_usage_ends_with_2() {
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["capture", "host=x"], "--out <PATH>"),
         (&["capture", "host=x", "-o", "m", "--jobs", "0"], "expected a whole number of at least 1"),
+        (&["capture", "host=x", "-o", "m", "--snapshot-id", "x'"], "not of the form 00000003-0000001B-1"),
         (&["capture", "host=x", "-o", "m", "--lock-timeout", "10"], "expected a number with a unit"),
         (&["verify", "m", "host=x", "--force"], "--report <PATH>"),
         (&["heartbeat", "run", "host=x", "--interval", "1ms"], "expected 100ms to 1h"),

@@ -54,6 +54,7 @@ mod settings;
 mod shortened;
 mod snapshot;
 mod snapshot_file;
+mod snapshot_id;
 mod socket;
 mod standby;
 mod statements;
@@ -85,6 +86,7 @@ pub use server::Postgres;
 pub use session::SessionOptions;
 pub use settings::Settings;
 pub use snapshot::PostgresSnapshot;
+pub use snapshot_id::SnapshotId;
 pub use standby::Chosen;
 pub use tokio_postgres::types::Type;
 pub use traveller::TimeTraveller;
@@ -93,7 +95,9 @@ pub use traveller::TimeTraveller;
 pub fn restored(settings: &Settings, manifest: &Manifest) -> Box<dyn Database> {
     let settings = settings.clone();
     match manifest.header.consistency {
-        Consistency::SharedSnapshot | Consistency::StandbySnapshot(_) => Box::new(Postgres::new(settings)),
+        Consistency::SharedSnapshot | Consistency::ImportedSnapshot | Consistency::StandbySnapshot(_) => {
+            Box::new(Postgres::new(settings))
+        }
         Consistency::TimeTravel(_) | Consistency::PausedStandby(_) | Consistency::Fence(_) => {
             Box::new(TimeTraveller::new(settings, manifest))
         }

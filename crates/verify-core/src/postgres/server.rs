@@ -1,8 +1,10 @@
 //! A PostgreSQL server as a database that can be measured: taking a snapshot on a primary.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
+use tokio_postgres::types::Type;
 
 use super::anchor::{AnchorSession, Instant};
 use super::catalogue::{self, Reading, Relation};
@@ -12,6 +14,7 @@ use super::rows::first;
 use super::savepoint::guarded;
 use super::settings::Settings;
 use super::snapshot::{PostgresSnapshot, open, unzip};
+use super::snapshot_id::SnapshotId;
 use super::{sequences, statements};
 use crate::database::{Database, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +37,8 @@ pub struct Postgres {
     settings: Settings,
     /// True if the server may be a standby.
     standby: bool,
+    /// The snapshot to read, if another session exported it.
+    imported: Option<SnapshotId>,
 }
 
 /// Identity and settings that a server reports.
@@ -51,7 +56,7 @@ pub(super) struct Identity {
 impl Postgres {
     /// The database that the settings lead to.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, standby: false }
+        Self { settings, standby: false, imported: None }
     }
 
     /// The same as a source that may be a standby: what it shows is a state of its primary, and a restore that has not ended
@@ -59,6 +64,12 @@ impl Postgres {
     #[must_use]
     pub fn or_standby(self) -> Self {
         Self { standby: true, ..self }
+    }
+
+    /// The same under a snapshot that another session exported. That session must keep its transaction open until this one has begun.
+    #[must_use]
+    pub fn under(self, snapshot: SnapshotId) -> Self {
+        Self { imported: Some(snapshot), ..self }
     }
 
     /// Fixes an instant, under locks that keep its tables from being truncated or rewritten.
@@ -90,17 +101,22 @@ impl Postgres {
         }
         // From here on every session meets the host that this one reached.
         let settings = control.settings().clone();
-        let fixed = match plan.mode {
-            Mode::SharedSnapshot if identity.in_recovery => {
+        let fixed = match (plan.mode, &self.imported) {
+            (mode, Some(snapshot)) => {
+                identity.check_import(&self.settings, mode)?;
+                let watch = open(&settings, plan.limits)?;
+                Fixed::imported(&mut control, watch, &identity, snapshot, on_event)?
+            }
+            (Mode::SharedSnapshot, None) if identity.in_recovery => {
                 let watch = open(&settings, plan.limits)?;
                 Fixed::of_standby(&mut control, watch, &identity, on_event)?
             }
-            Mode::SharedSnapshot => Fixed::shared(&mut control, &identity)?,
-            Mode::PausedStandby => {
+            (Mode::SharedSnapshot, None) => Fixed::shared(&mut control, &identity)?,
+            (Mode::PausedStandby, None) => {
                 let watch = open(&settings, plan.limits)?;
                 Fixed::paused(&mut control, watch, &identity)?
             }
-            Mode::TimeTravel => {
+            (Mode::TimeTravel, None) => {
                 identity.check_anchor(&self.settings)?;
                 identity.check_physical(&self.settings)?;
                 let anchor = AnchorSession::begin(&settings, plan.limits, anchors, on_event)?;
@@ -161,6 +177,39 @@ impl Fixed {
         let locked = lock(control, identity)?;
         let instant = Instant::fix(control)?;
         Ok(Self { instant, consistency: Consistency::SharedSnapshot, locked, held: None })
+    }
+
+    /// The snapshot of another session. The tables are locked after it was taken, so those that were altered between are left out; those
+    /// that were truncated or rewritten are found by [`Snapshot::disturbed`].
+    fn imported(
+        control: &mut Connection,
+        mut watch: Connection,
+        identity: &Identity,
+        snapshot: &SnapshotId,
+        on_event: OnEvent<'_>,
+    ) -> Result<Self> {
+        let mut locked = lock(control, identity)?;
+        control
+            .execute(&statements::import(&snapshot.to_string()))
+            .map_err(|error| refused(snapshot, error))?;
+        // Exported again, so that the readers do not depend on the other session.
+        let instant = Instant::fix(control)?;
+        let began = watch.query_with(statements::BEGAN, &[(&snapshot.virtual_transaction(), Type::TEXT)])?;
+        let captured_at = match began.first() {
+            Some(row) if row.get(0).is_some() => instant.captured_at.min(timestamp(row, 0)?),
+            _ => {
+                let message = format!(
+                    "role {} may not see when the transaction began that exported the snapshot, or it has ended: the time of \
+                     the capture is that of the import, which is later (grant pg_read_all_stats)",
+                    identity.role
+                );
+                event::send(on_event, Event::Notice { message })?;
+                instant.captured_at
+            }
+        };
+        locked.refused.extend(altered(control, &mut watch)?);
+        let consistency = Consistency::ImportedSnapshot;
+        Ok(Self { instant: Instant { captured_at, ..instant }, consistency, locked, held: None })
     }
 
     /// The snapshot of a standby, between two positions of its replay that `watch` reads.
@@ -320,6 +369,26 @@ impl Identity {
         Ok(())
     }
 
+    fn check_import(&self, settings: &Settings, mode: Mode) -> Result<()> {
+        let refuse = |why: &str, hint: &str| {
+            let text = format!("import a snapshot on {}: {why}", settings.describe());
+            Err(Error::new(ErrorKind::Unsuitable, text).with_hint(hint))
+        };
+        if self.in_recovery {
+            return refuse(
+                "the server is a standby, where an imported snapshot has no known position in the WAL",
+                "name the primary, or capture the standby under a snapshot of its own",
+            );
+        }
+        if mode != Mode::SharedSnapshot {
+            return refuse(
+                "row versions that it sees may have been removed before, so it verifies no copy of files",
+                "use Mode::SharedSnapshot, and a dump under the same snapshot",
+            );
+        }
+        Ok(())
+    }
+
     pub(super) fn check_physical(&self, settings: &Settings) -> Result<()> {
         if self.wal_level == "minimal" {
             return Err(Error::new(
@@ -405,6 +474,35 @@ fn lock_those_there(control: &mut Connection, relations: &[Relation], oids: &mut
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// The error of importing a snapshot.
+fn refused(snapshot: &SnapshotId, error: Error) -> Error {
+    let doing = format!("import the snapshot {snapshot}");
+    if error.sqlstate().is_none() {
+        return error.while_doing(doing);
+    }
+    Error::with_source(ErrorKind::Unsuitable, doing, error).with_hint(
+        "keep the session open that ran SELECT pg_export_snapshot(), within its transaction (BEGIN ISOLATION LEVEL REPEATABLE \
+         READ), and give the name that it printed; it must be a session of the same server and database",
+    )
+}
+
+/// The tables that were renamed or altered since the snapshot of `control` was taken: read by name and column, they may be others.
+fn altered(control: &mut Connection, watch: &mut Connection) -> Result<Vec<(TableName, String)>> {
+    type Shapes = HashMap<u32, (TableName, String)>;
+    let shapes = |connection: &mut Connection| -> Result<Shapes> {
+        let rows = connection.query(statements::SHAPES)?;
+        let shape = |row: &super::Row| {
+            let name = TableName::new(row.text(1)?, row.text(2)?);
+            Ok((row.number(0)?, (name, row.get(3).unwrap_or_default().to_owned())))
+        };
+        rows.iter().map(shape).collect()
+    };
+    let (then, now) = (shapes(control)?, shapes(watch)?);
+    let is_altered = |(oid, shape): &(u32, (TableName, String))| now.get(oid).is_some_and(|now| now != shape);
+    let reason = "it was altered between the export of the snapshot and its import";
+    Ok(then.into_iter().filter(is_altered).map(|(_, (name, _))| (name, reason.to_owned())).collect())
 }
 
 /// Sessions that block access to tables.

@@ -168,6 +168,20 @@ pub(super) const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), pg_cata
          ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
     (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::pg_catalog.int8";
 
+/// When the virtual transaction `$1` began, in microseconds since 1970, which is before it exported a snapshot: no row if it has ended, NULL
+/// for a role that may not see it.
+pub(super) const BEGAN: &str = "SELECT (extract(epoch FROM a.xact_start) * 1000000)::pg_catalog.int8 \
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid \
+    WHERE l.locktype OPERATOR(pg_catalog.=) 'virtualxid' AND l.granted \
+      AND l.virtualxid OPERATOR(pg_catalog.=) $1 AND l.virtualtransaction OPERATOR(pg_catalog.=) $1";
+
+/// The relations that hold rows, with name and columns: by these they are read, and an ALTER TABLE may change them.
+pub(super) const SHAPES: &str = "SELECT c.oid, n.nspname, c.relname, \
+    (SELECT pg_catalog.string_agg(pg_catalog.format('%s %s %L', a.attnum, a.atttypid, a.attname), ', ' ORDER BY a.attnum) \
+     FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384";
+
 /// The position up to which a standby has replayed, and a time up to which it shows all commits, in microseconds since 1970: that of the last
 /// commit that it replayed, else of the checkpoint that it started from, else now.
 pub(super) const REPLAYED: &str = "SELECT pg_catalog.pg_last_wal_replay_lsn(), \

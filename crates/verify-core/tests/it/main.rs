@@ -11,6 +11,7 @@ mod engine;
 mod examples;
 mod fence;
 mod hostile;
+mod imported;
 mod integrity;
 mod login;
 mod manifest;

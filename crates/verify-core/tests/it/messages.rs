@@ -507,24 +507,38 @@ fn owning(last_value: i64, furthest: i64) -> Sequence {
     Sequence { owned_by: Some(owner), ..sequence(last_value) }
 }
 
+/// The findings of a sequence, and the number of its gaps.
+fn judged(consistency: Consistency, ours: Sequence, theirs: Sequence) -> (Vec<(Code, Severity)>, usize) {
+    let mut source = captured(&ten());
+    let mut restored = source.clone();
+    source.header.consistency = consistency;
+    (source.sequences, restored.sequences) = (vec![ours], vec![theirs]);
+    let comparison = compare(&source, &restored);
+    let findings = comparison.findings().iter().filter(|finding| finding.object == "public.s");
+    let findings: Vec<_> = findings.map(|finding| (finding.code(), finding.severity())).collect();
+    let gaps = comparison.coverage().not_covered.iter();
+    (findings, gaps.filter(|gap| gap.object == "public.s").count())
+}
+
 #[test]
 fn a_sequence_that_was_read_after_the_end_of_recovery_is_compared_with_its_column() {
-    let judge = |ours: Sequence, theirs: Sequence| {
-        let mut source = captured(&ten());
-        let mut restored = source.clone();
-        source.header.consistency = Consistency::CommitOrder(RecoveryEnd { lsn: "0/3000028".into() });
-        (source.sequences, restored.sequences) = (vec![ours], vec![theirs]);
-        let comparison = compare(&source, &restored);
-        let findings = comparison.findings().iter().filter(|finding| finding.object == "public.s");
-        let findings: Vec<_> = findings.map(|finding| (finding.code(), finding.severity())).collect();
-        let gaps = comparison.coverage().not_covered.iter();
-        (findings, gaps.filter(|gap| gap.object == "public.s").count())
-    };
+    let end = || Consistency::CommitOrder(RecoveryEnd { lsn: "0/3000028".into() });
+    let judge = |ours: Sequence, theirs: Sequence| judged(end(), ours, theirs);
     assert_eq!(judge(owning(9, 5), owning(9, 5)), (vec![], 0));
     assert_eq!(judge(owning(9, 5), owning(7, 5)), (vec![], 1));
     assert_eq!(judge(owning(9, 5), owning(4, 5)), (vec![(Code::SequenceCollides, Severity::Fail)], 1));
     assert_eq!(judge(sequence(9), sequence(7)), (vec![(Code::SequenceBehind, Severity::Inconclusive)], 1));
     assert_eq!(judge(sequence(9), sequence(99)), (vec![(Code::SequenceAhead, Severity::Fail)], 0));
+}
+
+#[test]
+fn a_sequence_of_an_imported_snapshot_may_have_been_dumped_earlier_or_later() {
+    let judge = |ours: Sequence, theirs: Sequence| judged(Consistency::ImportedSnapshot, ours, theirs);
+    assert_eq!(judge(owning(9, 5), owning(9, 5)), (vec![], 0));
+    assert_eq!(judge(owning(9, 5), owning(7, 5)), (vec![], 1));
+    assert_eq!(judge(owning(9, 5), owning(99, 5)), (vec![], 1));
+    assert_eq!(judge(owning(9, 5), owning(4, 5)), (vec![(Code::SequenceCollides, Severity::Fail)], 1));
+    assert_eq!(judge(sequence(9), sequence(7)), (vec![(Code::SequenceBehind, Severity::Inconclusive)], 1));
 }
 
 fn unread(reason: Option<&str>) -> Sequence {
