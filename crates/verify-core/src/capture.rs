@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use crate::check::Check;
-use crate::database::{Database, Obstacle, Snapshot};
+use crate::chunks::Share;
+use crate::database::{Database, Found, Obstacle, Snapshot};
 use crate::definition::{Definitions, Extent};
 use crate::error::{Error, Result};
 use crate::event::{self, Event, OnEvent};
+use crate::heartbeat::Pulse;
 use crate::invariant::Evaluated;
 use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
@@ -78,6 +80,13 @@ pub(crate) fn measure_database(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
+    let mut manifest = measure_all_but_rows(snapshot, hash, plan)?;
+    manifest.tables = measure_tables(snapshot, like, None, hash, plan, on_event)?;
+    Ok(manifest)
+}
+
+/// Measures sequences, definitions and invariants.
+pub(crate) fn measure_all_but_rows(snapshot: &dyn Snapshot, hash: Hash, plan: &Plan) -> Result<Manifest> {
     let sequences = if plan.runs(Check::Sequences) { snapshot.sequences().to_vec() } else { Vec::new() };
     let read = |check, extent| match plan.runs(check) {
         true => snapshot.definitions(extent),
@@ -92,14 +101,40 @@ pub(crate) fn measure_database(
             Ok(Evaluated { outcome: snapshot.evaluate(invariant)?, invariant: invariant.clone() })
         })
         .collect::<Result<_>>()?;
-    let wanted: Vec<Wanted<'_>> = snapshot
-        .tables()
+    Ok(Manifest { sequences, definitions, cluster, invariants, pulse, ..nothing(snapshot, hash) })
+}
+
+/// A manifest in which nothing was measured.
+pub(crate) fn nothing(snapshot: &dyn Snapshot, hash: Hash) -> Manifest {
+    let origin = snapshot.origin();
+    Manifest {
+        header: Header::new(hash.algorithm, hash.key, origin.clone()),
+        tables: Vec::new(),
+        sequences: Vec::new(),
+        definitions: Definitions::Read(Vec::new()),
+        cluster: Definitions::Read(Vec::new()),
+        invariants: Vec::new(),
+        pulse: Pulse { beat: None, last_commit: None, read_at: origin.captured_at },
+    }
+}
+
+/// Measures the rows of all tables, or the share of each that is given for it; the tables that `like` lists too are read by its columns.
+pub(crate) fn measure_tables(
+    snapshot: &dyn Snapshot,
+    like: Option<&[&Table]>,
+    shares: Option<&[Share]>,
+    hash: Hash,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<Vec<TableEntry>> {
+    let tables: &[Found] = if plan.runs(Check::Rows) { snapshot.tables() } else { &[] };
+    let wanted: Vec<Wanted<'_>> = tables
         .iter()
-        .filter(|_| plan.runs(Check::Rows))
-        .map(|found| Wanted {
+        .enumerate()
+        .map(|(i, found)| Wanted {
             table: like.and_then(|like| alike(like, &found.table)).unwrap_or(&found.table),
-            found,
-            sketch_log2: None,
+            share: shares.and_then(|shares| shares.get(i)),
+            ..Wanted::whole(found)
         })
         .collect();
     let measured = measure(snapshot, &wanted, hash, plan.jobs, on_event)?;
@@ -132,8 +167,7 @@ pub(crate) fn measure_database(
             content: content(wanted.found.table.kind, measured),
         });
     }
-    let header = Header::new(hash.algorithm, hash.key, snapshot.origin().clone());
-    Ok(Manifest { header, tables, sequences, definitions, cluster, invariants, pulse })
+    Ok(tables)
 }
 
 /// The table of the same name in `like`, if `table` has all of its columns.
@@ -174,6 +208,11 @@ pub fn complete_within(snapshot: &dyn Snapshot, manifest: &mut Manifest, plan: &
     if plan.runs(Check::Cluster) {
         manifest.cluster.changed_meanwhile(snapshot.definitions_now(Extent::Cluster)?);
     }
+    note_disturbed(snapshot, manifest)
+}
+
+/// Notes which tables were rewritten meanwhile.
+pub(crate) fn note_disturbed(snapshot: &dyn Snapshot, manifest: &mut Manifest) -> Result<()> {
     for (name, reason) in snapshot.disturbed()? {
         if let Some(entry) = manifest.tables.iter_mut().find(|entry| *entry.name() == name) {
             entry.content = Content::Rewritten(reason);

@@ -141,8 +141,8 @@ pub struct Found {
     pub table: Table,
     /// Its size on disk in bytes, as the server estimates it.
     pub bytes_estimate: u64,
-    /// Its size in pages, where ranges of pages can be read by themselves; otherwise 0.
-    pub pages: u32,
+    /// Its size in pages, where it is known and ranges of pages can be read by themselves.
+    pub pages: Option<u32>,
     /// `relfilenode` when the snapshot was taken; 0 if it has none.
     pub filenode: u32,
     /// Reason why its rows cannot be read.

@@ -15,8 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::Pulse;
 use crate::invariant::Evaluated;
 use crate::manifest::{FORMAT, FORMAT_VERSION, Header, Manifest, TableEntry};
+use crate::partial::{PARTIAL_FORMAT, PartNumber, PartialManifest};
 use crate::row::ENCODING_VERSION;
 use crate::sequence::Sequence;
+use crate::table::TableName;
 
 /// The oldest version that is read: it has no definitions.
 const FORMAT_VERSION_MIN: u32 = 1;
@@ -36,33 +38,7 @@ impl Manifest {
     ///
     /// If `to` fails; what was written so far has no seal and will be refused.
     pub fn write(&self, to: impl Write) -> Result<()> {
-        self.try_write(to).map_err(|error| Error::with_source(ErrorKind::File, "write the manifest", error))
-    }
-
-    fn try_write(&self, to: impl Write) -> io::Result<()> {
-        let sealed = Hashing { inner: BufWriter::new(to), hasher: blake3::Hasher::new() };
-        let mut encoder = zstd::Encoder::new(sealed, COMPRESSION_LEVEL)?;
-        encoder.include_checksum(true)?;
-        let mut lines = Lines { to: Hashing { inner: encoder, hasher: blake3::Hasher::new() }, count: 0 };
-        lines.write(&LineRef::Header(&self.header))?;
-        for entry in &self.tables {
-            lines.write(&LineRef::Table(entry))?;
-        }
-        for sequence in &self.sequences {
-            lines.write(&LineRef::Sequence(sequence))?;
-        }
-        lines.write_definitions(&self.definitions, LineRef::Definition, LineRef::DefinitionsUnread)?;
-        lines.write_definitions(&self.cluster, LineRef::Cluster, LineRef::ClusterUnread)?;
-        for invariant in &self.invariants {
-            lines.write(&LineRef::Invariant(invariant))?;
-        }
-        lines.write(&LineRef::Pulse(&self.pulse))?;
-        let blake3 = lines.to.hasher.finalize().to_hex().to_string();
-        lines.write(&LineRef::Trailer(&Trailer { lines: lines.count, blake3 }))?;
-        let Hashing { mut inner, hasher } = lines.to.inner.finish()?;
-        inner.write_all(&SEAL_HEAD)?;
-        inner.write_all(hasher.finalize().as_bytes())?;
-        inner.flush()
+        write(self, None, to)
     }
 
     /// Reads a manifest, and refuses one that is cut, changed, or of another format.
@@ -71,6 +47,90 @@ impl Manifest {
     ///
     /// [`ErrorKind::Manifest`] with the reason, or [`ErrorKind::File`] if `from` fails.
     pub fn read(from: impl Read) -> Result<Self> {
+        match Contents::read(from)? {
+            Contents { manifest, part: None, .. } => Ok(manifest),
+            Contents { part: Some(Part { number, of, .. }), .. } => {
+                Err(refused(format!("it is part {number}/{of} of one"))
+                    .with_hint("merge all parts first: state-lab merge PART... -o MANIFEST"))
+            }
+        }
+    }
+}
+
+impl PartialManifest {
+    /// Writes the part; the same part gives the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Manifest::write`].
+    pub fn write(&self, to: impl Write) -> Result<()> {
+        write(&self.manifest, Some(self), to)
+    }
+
+    /// Reads a part, and refuses what is cut, changed, or a whole manifest.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Manifest::read`].
+    pub fn read(from: impl Read) -> Result<Self> {
+        let Contents { manifest, part, uncut } = Contents::read(from)?;
+        let Some(Part { number, of, chunk_pages }) = part else {
+            return Err(refused("it is a whole one, not a part")
+                .with_hint("give the files that `state-lab capture --part` wrote"));
+        };
+        let part =
+            PartNumber::new(number, of).ok_or_else(|| refused(format!("part {number}/{of} cannot be")))?;
+        Ok(Self { part, chunk_pages, uncut, manifest })
+    }
+}
+
+fn write(manifest: &Manifest, partial: Option<&PartialManifest>, to: impl Write) -> Result<()> {
+    try_write(manifest, partial, to)
+        .map_err(|error| Error::with_source(ErrorKind::File, "write the manifest", error))
+}
+
+fn try_write(manifest: &Manifest, partial: Option<&PartialManifest>, to: impl Write) -> io::Result<()> {
+    let sealed = Hashing { inner: BufWriter::new(to), hasher: blake3::Hasher::new() };
+    let mut encoder = zstd::Encoder::new(sealed, COMPRESSION_LEVEL)?;
+    encoder.include_checksum(true)?;
+    let mut lines = Lines { to: Hashing { inner: encoder, hasher: blake3::Hasher::new() }, count: 0 };
+    lines.write(&LineRef::Header(&manifest.header))?;
+    if let Some(PartialManifest { part, chunk_pages, uncut, .. }) = partial {
+        let (number, of, chunk_pages) = (part.number(), part.of(), *chunk_pages);
+        lines.write(&LineRef::Part(&Part { number, of, chunk_pages }))?;
+        for table in uncut {
+            lines.write(&LineRef::Uncut(table))?;
+        }
+    }
+    for entry in &manifest.tables {
+        lines.write(&LineRef::Table(entry))?;
+    }
+    for sequence in &manifest.sequences {
+        lines.write(&LineRef::Sequence(sequence))?;
+    }
+    lines.write_definitions(&manifest.definitions, LineRef::Definition, LineRef::DefinitionsUnread)?;
+    lines.write_definitions(&manifest.cluster, LineRef::Cluster, LineRef::ClusterUnread)?;
+    for invariant in &manifest.invariants {
+        lines.write(&LineRef::Invariant(invariant))?;
+    }
+    lines.write(&LineRef::Pulse(&manifest.pulse))?;
+    let blake3 = lines.to.hasher.finalize().to_hex().to_string();
+    lines.write(&LineRef::Trailer(&Trailer { lines: lines.count, blake3 }))?;
+    let Hashing { mut inner, hasher } = lines.to.inner.finish()?;
+    inner.write_all(&SEAL_HEAD)?;
+    inner.write_all(hasher.finalize().as_bytes())?;
+    inner.flush()
+}
+
+/// Contents of a file: a manifest, or a part of one.
+struct Contents {
+    manifest: Manifest,
+    part: Option<Part>,
+    uncut: Vec<TableName>,
+}
+
+impl Contents {
+    fn read(from: impl Read) -> Result<Self> {
         let sealed = Unsealing { from, held: Vec::new(), hasher: blake3::Hasher::new(), ended: false };
         let decoder = zstd::Decoder::new(sealed).map_err(unreadable)?.single_frame();
         let mut reading =
@@ -109,6 +169,10 @@ impl Manifest {
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Header(Header),
+    /// Second line of a part of a manifest, which no whole one has.
+    Part(Part),
+    /// A table that one part of the capture read as a whole; also of parts alone.
+    Uncut(TableName),
     Table(Box<TableEntry>),
     Sequence(Sequence),
     Definition(Definition),
@@ -128,6 +192,8 @@ enum Line {
 #[serde(rename_all = "kebab-case")]
 enum LineRef<'a> {
     Header(&'a Header),
+    Part(&'a Part),
+    Uncut(&'a TableName),
     Table(&'a TableEntry),
     Sequence(&'a Sequence),
     Definition(&'a Definition),
@@ -137,6 +203,17 @@ enum LineRef<'a> {
     Invariant(&'a Evaluated),
     Pulse(&'a Pulse),
     Trailer(&'a Trailer),
+}
+
+/// The part of a capture that a file is.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Part {
+    /// Its number, from 1.
+    number: u32,
+    /// The number of all parts.
+    of: u32,
+    /// Pages of a chunk, of which each part reads its own.
+    chunk_pages: u32,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -153,7 +230,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 fn check_version(header: &Header) -> Result<()> {
-    if header.format != FORMAT {
+    if header.format != FORMAT && header.format != PARTIAL_FORMAT {
         return Err(refused("it is not a state-lab manifest"));
     }
     if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&header.version) || header.encoding != ENCODING_VERSION
@@ -197,6 +274,8 @@ fn push_sorted(definitions: &mut Definitions, definition: Definition) -> Result<
 /// Gathers lines, and insists on their order.
 struct Builder {
     manifest: Manifest,
+    part: Option<Part>,
+    uncut: Vec<TableName>,
     pulse: bool,
 }
 
@@ -213,6 +292,8 @@ impl Builder {
         let (definitions, cluster) = (since(WITH_DEFINITIONS), since(FORMAT_VERSION));
         Self {
             manifest: Manifest { header, tables, sequences, definitions, cluster, invariants, pulse },
+            part: None,
+            uncut: Vec::new(),
             pulse: false,
         }
     }
@@ -230,6 +311,14 @@ impl Builder {
                 }
                 manifest.tables.push(*entry);
             }
+            Line::Part(part) if self.part.is_none() => self.part = Some(part),
+            Line::Part(_) => return Err(refused("it is several parts")),
+            Line::Uncut(table) => {
+                if self.uncut.last().is_some_and(|last| *last >= table) {
+                    return Err(refused("its uncut tables are not sorted"));
+                }
+                self.uncut.push(table);
+            }
             Line::Sequence(sequence) => manifest.sequences.push(sequence),
             Line::Definition(definition) => push_sorted(&mut manifest.definitions, definition)?,
             Line::DefinitionsUnread(reason) => manifest.definitions = Definitions::Unread(reason),
@@ -245,8 +334,16 @@ impl Builder {
         Ok(())
     }
 
-    fn finish(self) -> Result<Manifest> {
-        if self.pulse { Ok(self.manifest) } else { Err(refused("its heartbeat is missing")) }
+    fn finish(self) -> Result<Contents> {
+        let Self { manifest, part, uncut, pulse } = self;
+        if !pulse {
+            return Err(refused("its heartbeat is missing"));
+        }
+        // A part that lacks its number must not be taken for a whole manifest.
+        if (manifest.header.format == PARTIAL_FORMAT) != part.is_some() {
+            return Err(refused("its format and its number of a part do not match"));
+        }
+        Ok(Contents { manifest, part, uncut })
     }
 }
 

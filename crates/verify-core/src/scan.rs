@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use crate::chunks::Share;
 use crate::database::{Found, Obstacle, Reader, Sink, Slice, Snapshot};
 use crate::digest::{HashAlgorithm, HashKey};
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +14,7 @@ use crate::measure::Measure;
 use crate::names::Names;
 use crate::row::RowHasher;
 use crate::table::{CellWidth, Table};
-use crate::work::{self, Load, Part, Task};
+use crate::work::{self, Load, Pages, Part, Task};
 
 /// Interval of progress events, in bytes of rows.
 const REPORT_BYTES: u64 = 4 << 20;
@@ -25,19 +26,36 @@ pub(crate) struct Hash {
     pub key: HashKey,
 }
 
-/// A table to measure: how to read it, where it was found, and how to keep its names.
+/// A table to measure: how to read it, where it was found, how to keep its names, and what of it to read.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub table: &'a Table,
     pub found: &'a Found,
     /// The size of the sketch, where a second pass needs a larger one than usual.
     pub sketch_log2: Option<u8>,
+    /// What to read, if not all of it.
+    pub share: Option<&'a Share>,
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    /// All of a table, as it was found.
+    pub(crate) fn whole(found: &'a Found) -> Self {
+        Self { table: &found.table, found, sketch_log2: None, share: None }
+    }
+
     fn names(&self) -> Names {
         let width = self.table.cell_width();
         self.sketch_log2.map_or_else(|| Names::new(width), |log2| Names::sketch(width, log2))
+    }
+
+    /// The ranges to read, if not all of the table.
+    fn ranges(&self) -> Option<&'a [Pages]> {
+        self.share.map(|share| &share.ranges[..])
+    }
+
+    /// Estimated bytes to read.
+    fn bytes(&self) -> u64 {
+        self.share.map_or(self.found.bytes_estimate, |share| share.bytes)
     }
 }
 
@@ -62,7 +80,11 @@ pub(crate) fn measure_by(
     hash: Hash,
     on_event: OnEvent<'_>,
 ) -> Result<Result<Measure, Obstacle>> {
-    let task = vec![Part { index: 0, pages: None, bytes: wanted.found.bytes_estimate }];
+    let whole = Part { index: 0, pages: None, bytes: wanted.bytes() };
+    let task = match wanted.ranges() {
+        Some(ranges) => ranges.iter().map(|pages| Part { pages: *pages, ..whole }).collect(),
+        None => vec![whole],
+    };
     let read = read_task(reader, &task, &[wanted], hash, on_event)?;
     Ok(join(&[wanted], read.into_iter()).swap_remove(0))
 }
@@ -75,11 +97,7 @@ pub(crate) fn measure_by(
 ///
 /// If a connection breaks.
 pub fn floor(snapshot: &dyn Snapshot, jobs: NonZeroUsize, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
-    let wanted: Vec<Wanted<'_>> = snapshot
-        .tables()
-        .iter()
-        .map(|found| Wanted { table: &found.table, found, sketch_log2: None })
-        .collect();
+    let wanted: Vec<Wanted<'_>> = snapshot.tables().iter().map(Wanted::whole).collect();
     let totals = read_all(snapshot, &wanted, jobs, on_event, |reader, task| {
         let mut sink = DiscardingSink::default();
         reader.read(&slices(task, &wanted), &mut sink)?;
@@ -96,13 +114,15 @@ fn read_all<T: Send>(
     on_event: OnEvent<'_>,
     read: impl Fn(&mut (dyn Reader + '_), &Task) -> Result<Vec<T>> + Sync,
 ) -> Result<Vec<Vec<T>>> {
-    let readable = |(_, wanted): &(usize, &Wanted<'_>)| wanted.found.unreadable.is_none();
-    let load = |(index, wanted): (usize, &Wanted<'_>)| Load {
-        index,
-        bytes: wanted.found.bytes_estimate,
-        pages: wanted.found.pages,
+    let readable = |(_, wanted): &(usize, &Wanted<'_>)| {
+        wanted.found.unreadable.is_none() && wanted.ranges().is_none_or(|ranges| !ranges.is_empty())
     };
-    let loads: Vec<Load> = wanted.iter().enumerate().filter(readable).map(load).collect();
+    let load = |(index, wanted)| {
+        let wanted: &Wanted<'_> = wanted;
+        let pages = wanted.found.pages.unwrap_or(0);
+        Load { index, bytes: wanted.bytes(), pages, only: wanted.ranges() }
+    };
+    let loads: Vec<Load<'_>> = wanted.iter().enumerate().filter(readable).map(load).collect();
     let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
     event::send(on_event, Event::Started { tables: loads.len() as u64, bytes_estimate })?;
     work::run(work::split(&loads, jobs.get()), jobs.get(), |next| {
@@ -130,7 +150,11 @@ type Read = (usize, Result<Measure, Obstacle>);
 fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Result<Measure, Obstacle>> {
     let mut whole: Vec<Option<Result<Measure, Obstacle>>> = wanted
         .iter()
-        .map(|wanted| wanted.found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason))))
+        .map(|wanted| match (&wanted.found.unreadable, wanted.ranges()) {
+            (Some(reason), _) => Some(Err(Obstacle::Unreadable(reason.clone()))),
+            (None, Some([])) => Some(Ok(Measure::new(wanted.names()))),
+            (None, _) => None,
+        })
         .collect();
     for (index, part) in parts {
         whole[index] = Some(match (whole[index].take(), part) {

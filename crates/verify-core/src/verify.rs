@@ -195,7 +195,7 @@ fn second_pass<'t>(
         event::send(on_event, Event::SecondPass { table: differing.table.name.clone() })?;
         let read = |snapshot: &dyn Snapshot| {
             let want = |table: &&'t Table| {
-                Some(Wanted { table, found: find(snapshot, table)?, sketch_log2: Some(log2) })
+                Some(Wanted { table, sketch_log2: Some(log2), ..Wanted::whole(find(snapshot, table)?) })
             };
             let Some(wanted) = differing.parts.iter().map(want).collect::<Option<Vec<_>>>() else {
                 return Ok(None);

@@ -3,15 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+/// Pages of a table from (inclusive) and to (exclusive; `None` is the end); `None` for all of it.
+pub(crate) type Pages = Option<(u32, Option<u32>)>;
+
 /// A table to read, as far as splitting is concerned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
+pub(crate) struct Load<'a> {
     /// Its place in the caller's list.
     pub index: usize,
     /// Estimated bytes on disk.
     pub bytes: u64,
     /// Pages, where a range of them can be read by itself; otherwise 0.
     pub pages: u32,
+    /// The ranges to read, each by itself, if not all of the table.
+    pub only: Option<&'a [Pages]>,
 }
 
 /// A part of a table: all of it, or a range of pages.
@@ -19,8 +24,8 @@ pub(crate) struct Load {
 pub(crate) struct Part {
     /// The table's place in the caller's list.
     pub index: usize,
-    /// Pages from (inclusive) and to (exclusive; `None` is the end).
-    pub pages: Option<(u32, Option<u32>)>,
+    /// Pages of this part.
+    pub pages: Pages,
     /// Estimated bytes.
     pub bytes: u64,
 }
@@ -35,7 +40,7 @@ const TASK_TABLES_MAX: usize = 100;
 const PART_BYTES_MIN: u64 = 64 << 20;
 
 /// Splits tables into tasks, the largest first.
-pub(crate) fn split(loads: &[Load], jobs: usize) -> VecDeque<Task> {
+pub(crate) fn split(loads: &[Load<'_>], jobs: usize) -> VecDeque<Task> {
     let mut loads = loads.to_vec();
     loads.sort_by_key(|load| (std::cmp::Reverse(load.bytes), load.index));
     let total: u64 = loads.iter().map(|load| load.bytes).sum();
@@ -48,8 +53,8 @@ pub(crate) fn split(loads: &[Load], jobs: usize) -> VecDeque<Task> {
     // Many to a task, but not so many that one connection gets them all.
     let share = (loads.len() - small).div_ceil(jobs).clamp(1, TASK_TABLES_MAX);
     for load in &loads[small..] {
-        task.push(Part { index: load.index, pages: None, bytes: load.bytes });
-        if task.len() == share || task.iter().map(|part| part.bytes).sum::<u64>() > SMALL_BYTES {
+        task.extend(parts(load, total, jobs));
+        if task.len() >= share || task.iter().map(|part| part.bytes).sum::<u64>() > SMALL_BYTES {
             tasks.push_back(std::mem::take(&mut task));
         }
     }
@@ -60,8 +65,12 @@ pub(crate) fn split(loads: &[Load], jobs: usize) -> VecDeque<Task> {
 }
 
 /// One part, or several where the table alone would keep one connection busy after the others are done.
-fn parts(load: &Load, total: u64, jobs: usize) -> Vec<Part> {
+fn parts(load: &Load<'_>, total: u64, jobs: usize) -> Vec<Part> {
     let whole = Part { index: load.index, pages: None, bytes: load.bytes };
+    if let Some(ranges) = load.only {
+        let bytes = load.bytes / ranges.len().max(1) as u64;
+        return ranges.iter().map(|pages| Part { pages: *pages, bytes, ..whole }).collect();
+    }
     let fair = total / jobs as u64;
     let count = load.bytes.div_ceil(fair.max(PART_BYTES_MIN)).min(u64::from(load.pages)).min(256) as u32;
     if jobs == 1 || count < 2 {
@@ -109,8 +118,8 @@ pub(crate) fn run<R: Send, E: Send>(
 mod tests {
     use super::*;
 
-    fn load(index: usize, megabytes: u64) -> Load {
-        Load { index, bytes: megabytes << 20, pages: (megabytes * 128) as u32 }
+    fn load(index: usize, megabytes: u64) -> Load<'static> {
+        Load { index, bytes: megabytes << 20, pages: (megabytes * 128) as u32, only: None }
     }
 
     #[test]
@@ -129,6 +138,17 @@ mod tests {
         assert_eq!(tasks.iter().map(Vec::len).collect::<Vec<_>>(), [100; 10]);
         assert_eq!(split(&[load(0, 0), load(1, 0)], 2).len(), 2);
         assert!(split(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn only_the_wanted_ranges_are_read() {
+        let ranges = [Some((0, Some(8))), Some((24, Some(32)))];
+        for megabytes in [1, 1_000] {
+            let tasks = split(&[Load { only: Some(&ranges), ..load(0, megabytes) }, load(1, 0)], 2);
+            let pages = |index| tasks.iter().flatten().filter(move |part| part.index == index);
+            assert_eq!(pages(0).map(|part| part.pages).collect::<Vec<_>>(), ranges, "{megabytes}");
+            assert_eq!(pages(1).map(|part| part.pages).collect::<Vec<_>>(), [None], "{megabytes}");
+        }
     }
 
     #[test]

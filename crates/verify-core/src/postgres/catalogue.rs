@@ -95,7 +95,7 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
             extension,
         },
         bytes_estimate: 0,
-        pages: 0,
+        pages: None,
         filenode: row.number(5)?,
         unreadable,
     })
@@ -115,7 +115,7 @@ pub(super) fn measure(
         found.bytes_estimate = row.number(1)?;
         // Ranges of pages are cheap to read from PostgreSQL 14 on.
         if server_version >= 140_000 && found.table.kind == TableKind::Table {
-            found.pages = row.number::<i64>(2)?.try_into().unwrap_or(u32::MAX);
+            found.pages = Some(row.number::<i64>(2)?.try_into().unwrap_or(u32::MAX));
         }
     }
     Ok(())
@@ -225,6 +225,6 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
         parents: Vec::new(),
         extension: None,
     };
-    let found = Found { table, bytes_estimate: row.number(1)?, pages: 0, filenode: 0, unreadable: None };
+    let found = Found { table, bytes_estimate: row.number(1)?, pages: None, filenode: 0, unreadable: None };
     Ok(Some(Relation { oid: 0, found }))
 }

@@ -30,7 +30,7 @@ pub(super) fn check_all<R: Default + Send>(
     check: impl Fn(&mut Connection, usize, &mut R) -> Result<()> + Sync,
 ) -> Result<Vec<R>> {
     let loads: Vec<Load> =
-        sizes.iter().enumerate().map(|(index, &bytes)| Load { index, bytes, pages: 0 }).collect();
+        sizes.iter().enumerate().map(|(index, &bytes)| Load { index, bytes, pages: 0, only: None }).collect();
     event::send(on_event, Event::Started { tables: 0, bytes_estimate: sizes.iter().sum() })?;
     let tasks = work::split(&loads, jobs);
     let connections = (0..jobs.min(tasks.len())).map(|_| open()).collect::<Result<Vec<_>>>()?;

@@ -21,6 +21,7 @@ mod messages;
 mod not_covered;
 mod obstacles;
 mod partitions;
+mod parts;
 mod paused_standby;
 mod samples;
 mod self_test;

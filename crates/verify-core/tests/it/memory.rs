@@ -71,7 +71,7 @@ impl MemoryTable {
                 extension: None,
             },
             bytes_estimate: self.rows.len() as u64 * 40,
-            pages: 0,
+            pages: None,
             filenode: 1,
             unreadable,
         }
