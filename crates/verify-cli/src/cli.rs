@@ -181,6 +181,7 @@ enum Command {
     Capture(commands::capture::Capture),
     Verify(commands::verify::Verify),
     Compare(commands::compare::Compare),
+    Merge(commands::merge::Merge),
     Show(commands::show::Show),
     Heartbeat(commands::heartbeat::Heartbeat),
     Backup(commands::backup::Backup),
@@ -249,6 +250,7 @@ impl Command {
     fn output(&self) -> Option<&Path> {
         match self {
             Self::Capture(command) => Some(command.output()),
+            Self::Merge(command) => Some(command.output()),
             Self::Verify(command) => command.output(),
             Self::Compare(command) => command.output(),
             Self::Restore(command) => command.output(),
@@ -262,6 +264,7 @@ impl Command {
             Self::Capture(command) => command.run(globals),
             Self::Verify(command) => command.run(globals),
             Self::Compare(command) => command.run(globals),
+            Self::Merge(command) => command.run(globals),
             Self::Show(command) => command.run(globals),
             Self::Heartbeat(command) => command.run(globals),
             Self::Backup(command) => command.run(globals),

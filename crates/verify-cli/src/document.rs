@@ -19,6 +19,7 @@ use crate::render::document::FailoverDocument;
 use crate::render::document::{BackupDocument, RestoreDocument};
 use crate::render::explanation::Explanation;
 use crate::render::manifest::Summary;
+use crate::render::part::PartSummary;
 use crate::render::server::{ServerCapture, ServerVerification};
 use verify_doctor::Examination;
 use verify_drill::failure::Failure;
@@ -64,6 +65,10 @@ impl Document for Report {
 
 impl Document for Summary<'_> {
     const FORMAT: &'static str = "state-lab-manifest-summary";
+}
+
+impl Document for PartSummary {
+    const FORMAT: &'static str = "state-lab-part-summary";
 }
 
 impl Document for ServerCapture {
@@ -139,7 +144,8 @@ pub fn schema() -> Value {
             "Any command that could not run; exit status 2 or 130",
         ),
         framed::<Report>(&mut generator, "`verify` and `compare`; `show` of a report"),
-        framed::<Summary<'static>>(&mut generator, "`capture`; `show` of a manifest"),
+        framed::<Summary<'static>>(&mut generator, "`capture` and `merge`; `show` of a manifest"),
+        framed::<PartSummary>(&mut generator, "`capture --part`"),
         framed::<ServerCapture>(&mut generator, "`capture --all-databases`"),
         framed::<ServerVerification>(&mut generator, "`verify --all-databases`"),
         framed::<AllServers>(&mut generator, "Any command with --all-servers"),

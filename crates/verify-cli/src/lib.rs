@@ -14,6 +14,7 @@ mod framing;
 mod globals;
 #[cfg(test)]
 mod json_schema;
+mod key_file;
 #[cfg(not(all(
     feature = "drill",
     feature = "report",

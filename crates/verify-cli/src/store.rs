@@ -2,12 +2,13 @@
 //! unless asked to.
 
 use std::fs::{DirBuilder, File};
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use verify_core::manifest::Manifest;
+use verify_core::partial::PartialManifest;
 use verify_core::report::Report;
 
 use verify_drill::report_file::REPORT_BYTES_MAX;
@@ -84,8 +85,36 @@ pub(crate) fn read_manifest(path: &Path, s3: &S3Table) -> Result<Manifest> {
     }
 }
 
+/// Reads a part of a manifest.
+pub(crate) fn read_part(path: &Path, s3: &S3Table) -> Result<PartialManifest> {
+    let doing = || format!("failed to read {}", path.display());
+    match open_content(path, s3)? {
+        Content::Manifest(from) => PartialManifest::read(from).with_context(doing),
+        Content::Report(_) => bail!("{}: it is a report, not a part of a manifest", doing()),
+    }
+}
+
 /// Reads a manifest or a report, whichever it is.
 pub(crate) fn read(path: &Path, s3: &S3Table) -> Result<Stored> {
+    let doing = || format!("failed to read {}", path.display());
+    match open_content(path, s3)? {
+        Content::Manifest(from) => Ok(Stored::Manifest(Box::new(Manifest::read(from).with_context(doing)?))),
+        Content::Report(from) => {
+            let mut text = Vec::new();
+            from.take(REPORT_BYTES_MAX).read_to_end(&mut text).with_context(doing)?;
+            Ok(Stored::Report(Box::new(Report::from_json(&text).with_context(doing)?)))
+        }
+    }
+}
+
+/// A file that was opened, by its first bytes.
+enum Content {
+    /// A manifest, or a part of one.
+    Manifest(Box<dyn Read>),
+    Report(Box<dyn Read>),
+}
+
+fn open_content(path: &Path, s3: &S3Table) -> Result<Content> {
     let doing = || format!("failed to read {}", path.display());
     let file = match Address::of_path(path)? {
         Some(address) => fetch(&address, s3)?,
@@ -100,19 +129,16 @@ pub(crate) fn read(path: &Path, s3: &S3Table) -> Result<Stored> {
     let mut from = BufReader::new(file);
     let mut head = Vec::new();
     from.by_ref().take(4).read_to_end(&mut head).with_context(doing)?;
-    let whole = head.as_slice().chain(from);
-    if head.first() == Some(&b'{') {
-        let mut text = Vec::new();
-        whole.take(REPORT_BYTES_MAX).read_to_end(&mut text).with_context(doing)?;
-        return Ok(Stored::Report(Box::new(Report::from_json(&text).with_context(doing)?)));
-    }
     if head.is_empty() {
         bail!("{}: it is empty", doing());
     }
-    if head != ZSTD_MAGIC {
-        bail!("{}: it is neither a manifest nor a report of state-lab", doing());
+    let (is_report, is_manifest) = (head.first() == Some(&b'{'), head == ZSTD_MAGIC);
+    let whole = Box::new(Cursor::new(head).chain(from));
+    match (is_report, is_manifest) {
+        (true, _) => Ok(Content::Report(whole)),
+        (_, true) => Ok(Content::Manifest(whole)),
+        _ => bail!("{}: it is neither a manifest nor a report of state-lab", doing()),
     }
-    Ok(Stored::Manifest(Box::new(Manifest::read(whole).with_context(doing)?)))
 }
 
 /// A copy without a name: the object is read once, and whole before any of it is believed.

@@ -1,4 +1,4 @@
-//! Which part of a capture reads what, when several processes share one snapshot.
+//! Division of the tables among the parts of a capture, which several processes read under one snapshot.
 //!
 //! The processes do not talk to each other, and what each sees of a table's size differs: rows are written meanwhile, and VACUUM truncates
 //! empty pages at the end. So the division depends on nothing but what all of them see alike, the names under the snapshot:
@@ -21,7 +21,7 @@ use crate::work::Pages;
 /// Pages of a chunk: 64 MiB of the usual 8 KiB, which is worth a query of its own.
 pub(crate) const CHUNK_PAGES: u32 = 8_192;
 
-/// What one part reads of a table.
+/// Ranges of a table that one part reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
     /// The ranges, in order; none if all rows belong to other parts.
@@ -31,7 +31,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// What `part` reads of a table that is cut into chunks of `chunk_pages`, if it can be.
+    /// The share of `part` in a table, which is cut into chunks of `chunk_pages` if it can be.
     pub(crate) fn new(found: &Found, part: PartNumber, chunk_pages: u32) -> Self {
         let chunks = found.pages.map_or(1, |pages| pages.div_ceil(chunk_pages).max(1));
         let range = |chunk: u32| {

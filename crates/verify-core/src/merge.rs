@@ -33,7 +33,7 @@ pub fn merge<E: From<Error>>(
     Ok(sum.finish()?)
 }
 
-/// What is known after some of the parts.
+/// Sum of some of the parts.
 struct Sum {
     /// The number of all parts.
     of: u32,
@@ -44,7 +44,7 @@ struct Sum {
     first: String,
     header: Header,
     tables: Vec<Table>,
-    /// What only the first part measures.
+    /// Content of the first part, which alone has more than rows.
     rest: Option<Manifest>,
     captured_at: Timestamp,
     lsn: String,

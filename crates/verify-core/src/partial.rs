@@ -91,7 +91,7 @@ impl PartialManifest {
         &self.manifest.tables
     }
 
-    /// What this part could not measure.
+    /// Objects that this part could not measure.
     pub fn not_covered(&self) -> Vec<NotCovered> {
         self.manifest.not_covered()
     }

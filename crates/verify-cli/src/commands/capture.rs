@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::capture;
+use verify_core::capture_part::capture_part;
+use verify_core::partial::PartNumber;
 use verify_core::postgres::SnapshotId;
 
 use super::measuring::{Effort, Hash};
@@ -12,7 +14,9 @@ use super::server_capture;
 use crate::connect::Target;
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::key_file;
 use crate::render::manifest::Summary;
+use crate::render::part::PartSummary;
 use crate::store;
 use verify_drill::store::Existing;
 
@@ -49,6 +53,14 @@ pub(crate) struct Capture {
     /// its transaction open until reading begins
     #[arg(long, value_name = "ID", conflicts_with_all = ["all_databases", "prefer_standby"])]
     snapshot_id: Option<SnapshotId>,
+    /// Capture only part I of N. The other parts are captured by other processes, on as many machines as you like, under the same
+    /// snapshot and with the same key; `merge` makes the manifest of all parts
+    #[arg(long, value_name = "I/N", requires_all = ["snapshot_id", "key_file"])]
+    part: Option<PartNumber>,
+    /// A file with the key of the hash for rows: 64 hexadecimal digits, the same for all parts. It must be drawn after the snapshot was
+    /// exported (openssl rand -hex 32), so that who wrote the rows could not know it
+    #[arg(long, value_name = "PATH", requires = "part")]
+    key_file: Option<PathBuf>,
     /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
@@ -63,7 +75,9 @@ EXAMPLES:
     state-lab capture shop -o s3://evidence/shop/$(date +%F).manifest
     state-lab capture --all-databases \"host=db\" -o /backups/$(date +%F)
     state-lab capture \"service=shop\" -o shop.manifest --hash sha256
-    state-lab capture shop -o shop.manifest --snapshot-id 00000003-0000001B-1";
+    state-lab capture shop -o shop.manifest --snapshot-id 00000003-0000001B-1
+    state-lab capture shop -o 2.part --snapshot-id 00000003-0000001B-1 \\
+        --part 2/3 --key-file key";
 
 impl Capture {
     /// The manifest to write.
@@ -72,7 +86,18 @@ impl Capture {
     }
 
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { database, path, all_databases, force, prefer_standby, snapshot_id, hash, effort } = self;
+        let Self {
+            database,
+            path,
+            all_databases,
+            force,
+            prefer_standby,
+            snapshot_id,
+            part,
+            key_file,
+            hash,
+            effort,
+        } = self;
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         let target = if prefer_standby { target.preferring_standby()? } else { target };
@@ -80,6 +105,10 @@ impl Capture {
         if all_databases {
             return server_capture::run(&path, &target, &plan, config.s3(), globals);
         }
+        let part = match (part, key_file) {
+            (Some(part), Some(file)) => Some((part, key_file::read(&file)?)),
+            _ => None,
+        };
         let draft =
             store::draft(&path, config.s3(), if force { Existing::Replace } else { Existing::Refuse })?;
         let progress = globals.terminal().progress("capturing");
@@ -88,8 +117,17 @@ impl Capture {
             Some(snapshot) => source.under(snapshot),
             None => source,
         };
-        let manifest = capture::capture(&source, &plan, &|event| progress.take(event))
-            .with_context(|| format!("failed to capture {}", target.place))?;
+        let doing = || format!("failed to capture {}", target.place);
+        let on_event = |event| progress.take(event);
+        if let Some((part, key)) = part {
+            let partial = capture_part(&source, part, key, &plan, &on_event).with_context(doing)?;
+            drop(progress);
+            draft.keep(&mut |to| Ok(partial.write(to)?))?;
+            let summary = PartSummary::new(&partial, &path);
+            globals.terminal().result(&summary, |style| summary.text(style))?;
+            return Ok(summary.verdict().into());
+        }
+        let manifest = capture::capture(&source, &plan, &on_event).with_context(doing)?;
         drop(progress);
         draft.keep(&mut |to| Ok(manifest.write(to)?))?;
         let summary = Summary::new(&manifest, &path);

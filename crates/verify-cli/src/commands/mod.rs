@@ -22,6 +22,7 @@ pub(crate) mod lacking;
 #[cfg(feature = "man")]
 pub(crate) mod man;
 pub(crate) mod measuring;
+pub(crate) mod merge;
 pub(crate) mod point_in_time;
 #[cfg(feature = "velero")]
 mod replica_sides;

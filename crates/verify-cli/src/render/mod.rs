@@ -10,6 +10,7 @@ pub(crate) mod explanation;
 pub(crate) mod failover;
 pub mod manifest;
 mod next_step;
+pub(crate) mod part;
 mod problem;
 #[cfg(feature = "velero")]
 pub(crate) mod replica;

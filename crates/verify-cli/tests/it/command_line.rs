@@ -17,6 +17,7 @@ fn every_command_has_help_with_examples() {
         &["capture"],
         &["verify"],
         &["compare"],
+        &["merge"],
         &["show"],
         &["heartbeat"],
         &["backup"],
@@ -56,6 +57,7 @@ fn every_command_has_help_with_examples() {
       capture      Measure a database under one snapshot, and write its manifest
       verify       Compare a restored database with the manifest of its source
       compare      Compare two running databases, and list every differing row
+      merge        Make one manifest of the parts that several processes captured
       show         Print a manifest or a report
       heartbeat    Manage the heartbeat, from which the recovery point (RPO) is
                    computed

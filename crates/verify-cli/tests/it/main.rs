@@ -20,6 +20,7 @@ mod json_schema;
 mod monitoring;
 #[cfg(feature = "man")]
 mod packaging;
+mod parts;
 mod pgbouncer;
 mod point_in_time;
 mod privileges;
