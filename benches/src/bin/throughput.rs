@@ -70,8 +70,7 @@ fn measure(conninfos: &[String]) -> Result<()> {
     let snapshots = conninfos.iter().map(begin).collect::<Result<Vec<PostgresSnapshot>>>()?;
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let (floor_s, rows) =
-            timed(&snapshots, |snapshot| Ok(floor(snapshot, plan.jobs, &event::ignore)?.0))?;
+        let (floor_s, rows) = timed(&snapshots, |snapshot| Ok(floor(snapshot, &plan, &event::ignore)?.0))?;
         let (capture_s, same) = timed(&snapshots, |snapshot| {
             let manifest = capture_snapshot(snapshot, &plan, &event::ignore)?;
             Ok(manifest.tables.iter().map(TableEntry::rows).sum())

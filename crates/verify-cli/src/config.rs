@@ -14,6 +14,7 @@ use verify_core::report::Objectives;
 use verify_drill::backup_name::BackupName;
 use verify_drill::duration::Period;
 use verify_drill::hint::Hinted;
+use verify_drill::size::Size;
 use verify_drill::store::{RegionTable, S3Table};
 use verify_evidence::keys::Keys;
 use verify_evidence::{entry, signers};
@@ -191,6 +192,14 @@ struct LimitsTable {
     stall_timeout: Option<Period>,
     /// Time that a backup waits for transactions that began before it, prepared ones included; 60s unless given.
     wait: Option<Period>,
+    /// Bytes of rows that are read in a second from a database, over all connections; unlimited unless given.
+    max_rate: Option<Size>,
+    /// WAL that a standby may have yet to replay; while one has more, reading nearly stops.
+    max_replication_lag: Option<Size>,
+    /// Other client sessions that may be running a statement; while more are, reading nearly stops.
+    max_active_sessions: Option<u32>,
+    /// Age of a snapshot at which reading fails.
+    max_snapshot_age: Option<Period>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -478,7 +487,16 @@ impl Config {
 
     /// The limits: the file's where it has them, else the defaults.
     pub fn limits(&self) -> Limits {
-        let LimitsTable { lock_timeout, invariant_timeout, stall_timeout, wait } = self.limits;
+        let LimitsTable {
+            lock_timeout,
+            invariant_timeout,
+            stall_timeout,
+            wait,
+            max_rate,
+            max_replication_lag,
+            max_active_sessions,
+            max_snapshot_age,
+        } = self.limits;
         let mut limits = Limits::default();
         for (limit, given) in [
             (&mut limits.lock_timeout_ms, lock_timeout),
@@ -488,6 +506,10 @@ impl Config {
         ] {
             *limit = given.map_or(*limit, Period::ms_u32);
         }
+        limits.max_rate = max_rate.map(Size::bytes);
+        limits.max_replication_lag = max_replication_lag.map(Size::bytes);
+        limits.max_active_sessions = max_active_sessions;
+        limits.max_snapshot_age_ms = max_snapshot_age.map(Period::ms);
         limits
     }
 }

@@ -127,6 +127,9 @@ struct Tally {
     /// Current activity, if it is not plain reading.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// The limit of the plan that sets the speed now, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limited_by: Option<String>,
 }
 
 impl Progress {
@@ -281,6 +284,7 @@ impl Tally {
                 self.bytes += bytes;
                 self.estimate_done += estimate_done;
             }
+            Event::Limited { by } => self.limited_by = by,
             Event::SecondPass { table } => self.note = Some(format!("{table} differs: identifying its rows")),
             _ => {}
         }
@@ -301,6 +305,7 @@ impl Tally {
         let a_second = bytes(u64::try_from(a_second).unwrap_or(u64::MAX));
         parts.push(format!("{} rows, {}, {a_second}/s", count(self.rows), bytes(self.bytes)));
         parts.extend(self.note.clone());
+        parts.extend(self.limited_by.clone());
         parts.join("; ")
     }
 
@@ -330,6 +335,9 @@ mod tests {
             tally.add(event);
         }
         insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"50%, about 3s left; 1,000 rows, 3.0 MiB, 1.0 MiB/s");
+        tally.add(Event::Limited { by: Some("the rate is limited to 1 MiB/s".to_owned()) });
+        insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"50%, about 3s left; 1,000 rows, 3.0 MiB, 1.0 MiB/s; the rate is limited to 1 MiB/s");
+        tally.add(Event::Limited { by: None });
         tally.add(Event::SecondPass { table: TableName::new("public", "orders") });
         tally.add(Event::Read { rows: 1, bytes: 1, estimate_done: 9 << 20 });
         insta::assert_snapshot!(tally.line(Duration::from_secs(3)), @"1,001 rows, 3.0 MiB, 1.0 MiB/s; public.orders differs: identifying its rows");

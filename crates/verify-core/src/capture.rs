@@ -1,7 +1,6 @@
 //! The engine: measures every table of a database under one snapshot, several at once.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use crate::check::Check;
 use crate::chunks::Share;
@@ -13,8 +12,9 @@ use crate::heartbeat::Pulse;
 use crate::invariant::Evaluated;
 use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
+use crate::pace;
 use crate::plan::Plan;
-use crate::scan::{Hash, Wanted, measure, measure_by};
+use crate::scan::{Effort, Hash, Wanted, measure, measure_by};
 use crate::table::{Table, TableKind};
 
 /// Measures a database: one pass under one snapshot.
@@ -137,7 +137,7 @@ pub(crate) fn measure_tables(
             ..Wanted::whole(found)
         })
         .collect();
-    let measured = measure(snapshot, &wanted, hash, plan.jobs, on_event)?;
+    let measured = measure(snapshot, &wanted, hash, Effort::of(plan), on_event)?;
     let mut tables = Vec::with_capacity(wanted.len());
     for (wanted, mut measured) in wanted.iter().zip(measured) {
         let mut table = Table {
@@ -148,7 +148,11 @@ pub(crate) fn measure_tables(
             ..wanted.table.clone()
         };
         if let Err(Obstacle::Locked(_)) = measured {
-            measured = measure_by(&mut *snapshot.coordinator(), *wanted, hash, on_event)?;
+            // Its connection reads, so that it cannot ask for the server's activity meanwhile.
+            let limits = plan.limits.without_activity();
+            measured = pace::with_readers(snapshot, limits, on_event, |readers| {
+                measure_by(&mut *readers.keep(snapshot.coordinator()), *wanted, hash, on_event)
+            })?;
         }
         if let (Some(_), Err(Obstacle::TooLarge(reason))) = (like, &measured) {
             // The source sent these very columns whole, so here the lengths are damaged.
@@ -157,7 +161,7 @@ pub(crate) fn measure_tables(
         if let Err(Obstacle::TooLarge(_)) = measured {
             table = table.hashed_on_server();
             let again = [Wanted { table: &table, ..*wanted }];
-            measured = measure(snapshot, &again, hash, NonZeroUsize::MIN, on_event)?.swap_remove(0);
+            measured = measure(snapshot, &again, hash, Effort::of(plan).alone(), on_event)?.swap_remove(0);
         }
         let columns_found = like.map(|_| wanted.found.table.columns.clone());
         tables.push(TableEntry {

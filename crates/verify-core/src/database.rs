@@ -110,6 +110,13 @@ pub trait Snapshot: Send + Sync {
     /// If the connection breaks.
     fn disturbed(&self) -> Result<Vec<(TableName, String)>>;
 
+    /// The server's activity now.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn activity(&self) -> Result<Activity>;
+
     /// Reason why this is not the requested snapshot, if it is not.
     fn deviation(&self) -> Option<Deviation> {
         None
@@ -122,6 +129,18 @@ const _: fn() = || {
     can_be_sent::<dyn Database>();
     can_be_sent::<dyn Snapshot>();
 };
+
+/// Activity of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Time since the snapshot was taken, by the server's clock.
+    pub snapshot_age_ms: u64,
+    /// Number of client sessions that run a statement, without those of the same `application_name`; `None` if the role may not see them.
+    pub sessions: Option<u64>,
+    /// Bytes of WAL by which the furthest standby is behind, or this one is if it is a standby; 0 without standbys. `None` if the role may
+    /// not see it.
+    pub replication_lag: Option<u64>,
+}
 
 /// Reason why the rows are not those of the requested snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]

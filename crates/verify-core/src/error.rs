@@ -36,6 +36,8 @@ pub enum ErrorKind {
     PoolExhausted,
     /// Others hold up the work, and did not end in time.
     Blocked,
+    /// A limit of the plan was reached before the work was complete.
+    LimitReached,
     /// The caller asked to stop.
     Cancelled,
 }

@@ -34,6 +34,9 @@ fn kind_hint(kind: &ErrorKind) -> Option<&'static str> {
             "end what blocks it (SELECT pg_terminate_backend(PROCESS), or COMMIT PREPARED or ROLLBACK PREPARED in its database), or \
              wait longer (`--wait`, `Limits::anchor_timeout_ms`)"
         }
+        ErrorKind::LimitReached => {
+            "raise the limit (`--max-snapshot-age`, `Limits::max_snapshot_age_ms`) or the rate, use more jobs, or read a standby"
+        }
         _ => return None,
     })
 }
@@ -116,6 +119,7 @@ mod tests {
             ErrorKind::File,
             ErrorKind::PoolExhausted,
             ErrorKind::Blocked,
+            ErrorKind::LimitReached,
             ErrorKind::Cancelled,
         ];
         let listed = |kind: &ErrorKind| match kind {
@@ -131,6 +135,7 @@ mod tests {
             | ErrorKind::File
             | ErrorKind::PoolExhausted
             | ErrorKind::Blocked
+            | ErrorKind::LimitReached
             | ErrorKind::Cancelled => true,
             ErrorKind::Server { .. } => false,
         };

@@ -43,6 +43,11 @@ pub enum Event {
         /// The part of the table's estimated disk bytes that these represent.
         estimate_done: u64,
     },
+    /// What limits the speed of reading has changed, or is the same as a second ago.
+    Limited {
+        /// The limit of the plan, in a sentence. None: as fast as the server and this machine are.
+        by: Option<String>,
+    },
     /// A table is done.
     TableRead {
         /// The table.

@@ -102,6 +102,7 @@ pub mod merge;
 pub mod names;
 pub mod not_covered;
 mod order;
+mod pace;
 pub mod partial;
 mod partitions;
 pub mod plan;

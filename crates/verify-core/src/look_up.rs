@@ -10,6 +10,8 @@ use crate::key::RowKey;
 use crate::large_row::LargeRow;
 use crate::layout::{Layout, next_field};
 use crate::names::Difference;
+use crate::pace;
+use crate::plan::Limits;
 use crate::row::RowHasher;
 use crate::rows::Differing;
 use crate::scan::Hash;
@@ -41,6 +43,7 @@ pub(crate) fn look_up(
     side: Side,
     differing: &mut Differing<'_>,
     hash: Hash,
+    limits: Limits,
     on_event: OnEvent<'_>,
 ) -> Result<()> {
     if differing.difference.entries.is_empty() {
@@ -49,7 +52,7 @@ pub(crate) fn look_up(
     event::send(on_event, Event::SecondPass { table: differing.table.name.clone() })?;
     let slices: Vec<Slice<'_>> = differing.parts.iter().map(|table| Slice { table, pages: None }).collect();
     let mut sink = LookUpSink::new(&differing.table, &differing.difference, side, hash, on_event);
-    snapshot.reader()?.read(&slices, &mut sink)?;
+    pace::with_readers(snapshot, limits, on_event, |readers| readers.open()?.read(&slices, &mut sink))?;
     let LookUpSink { whole, parts_read, .. } = sink;
     if parts_read < slices.len() {
         return Ok(());

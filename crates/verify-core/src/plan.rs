@@ -65,7 +65,7 @@ pub struct Plan {
     pub bounded: bool,
 }
 
-/// Limits on what the server is asked to bear, in milliseconds.
+/// Limits on what the server is asked to bear.
 ///
 /// ```
 /// use verify_core::plan::{Limits, Plan};
@@ -86,6 +86,19 @@ pub struct Limits {
     /// Time without data from a server before a second connection checks that it still works. Zero never looks.
     #[serde(default = "stall_timeout_ms")]
     pub stall_timeout_ms: u32,
+    /// Bytes of rows read from the database in a second, over all connections. Below 64 KiB a server may take its reader for dead.
+    #[serde(default)]
+    pub max_rate: Option<u64>,
+    /// Bytes of WAL that a standby may be behind. While one is further behind, next to nothing is read.
+    #[serde(default)]
+    pub max_replication_lag: Option<u64>,
+    /// Client sessions that may run a statement at the same time, without those of this program's name (`application_name`). While there
+    /// are more, next to nothing is read.
+    #[serde(default)]
+    pub max_active_sessions: Option<u32>,
+    /// Age of the snapshot at which the work ends with [`ErrorKind::LimitReached`](crate::ErrorKind::LimitReached).
+    #[serde(default)]
+    pub max_snapshot_age_ms: Option<u64>,
 }
 
 impl Plan {
@@ -172,6 +185,18 @@ impl Plan {
 }
 
 impl Limits {
+    /// Returns whether a limit depends on what the server is doing.
+    pub(crate) fn depend_on_activity(&self) -> bool {
+        self.max_replication_lag.is_some()
+            || self.max_active_sessions.is_some()
+            || self.max_snapshot_age_ms.is_some()
+    }
+
+    /// The same without the limits that depend on what the server is doing.
+    pub(crate) fn without_activity(self) -> Self {
+        Self { max_replication_lag: None, max_active_sessions: None, max_snapshot_age_ms: None, ..self }
+    }
+
     /// The longest silence.
     pub(crate) fn stall_timeout(self) -> Option<Duration> {
         (self.stall_timeout_ms > 0).then(|| Duration::from_millis(self.stall_timeout_ms.into()))
@@ -189,6 +214,10 @@ impl Default for Limits {
             invariant_timeout_ms: 60_000,
             anchor_timeout_ms: 60_000,
             stall_timeout_ms: stall_timeout_ms(),
+            max_rate: None,
+            max_replication_lag: None,
+            max_active_sessions: None,
+            max_snapshot_age_ms: None,
         }
     }
 }

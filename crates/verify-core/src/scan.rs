@@ -12,6 +12,8 @@ use crate::large_row::LargeRow;
 use crate::layout::Layout;
 use crate::measure::Measure;
 use crate::names::Names;
+use crate::pace;
+use crate::plan::{Limits, Plan};
 use crate::row::RowHasher;
 use crate::table::{CellWidth, Table};
 use crate::work::{self, Load, Pages, Part, Task};
@@ -24,6 +26,24 @@ const REPORT_BYTES: u64 = 4 << 20;
 pub(crate) struct Hash {
     pub algorithm: HashAlgorithm,
     pub key: HashKey,
+}
+
+/// How much may be asked of a server at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Effort {
+    pub jobs: NonZeroUsize,
+    pub limits: Limits,
+}
+
+impl Effort {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        Self { jobs: plan.jobs, limits: plan.limits }
+    }
+
+    /// The same with one connection.
+    pub(crate) fn alone(self) -> Self {
+        Self { jobs: NonZeroUsize::MIN, ..self }
+    }
 }
 
 /// A table to measure: how to read it, where it was found, how to keep its names, and what of it to read.
@@ -64,10 +84,10 @@ pub(crate) fn measure(
     snapshot: &dyn Snapshot,
     wanted: &[Wanted<'_>],
     hash: Hash,
-    jobs: NonZeroUsize,
+    effort: Effort,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Result<Measure, Obstacle>>> {
-    let parts = read_all(snapshot, wanted, jobs, on_event, |reader, task| {
+    let parts = read_all(snapshot, wanted, effort, on_event, |reader, task| {
         read_task(reader, task, wanted, hash, on_event)
     })?;
     Ok(join(wanted, parts.into_iter().flatten()))
@@ -95,10 +115,10 @@ pub(crate) fn measure_by(
 ///
 /// # Errors
 ///
-/// If a connection breaks.
-pub fn floor(snapshot: &dyn Snapshot, jobs: NonZeroUsize, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
+/// If a connection breaks, or a limit of the plan ends the work.
+pub fn floor(snapshot: &dyn Snapshot, plan: &Plan, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
     let wanted: Vec<Wanted<'_>> = snapshot.tables().iter().map(Wanted::whole).collect();
-    let totals = read_all(snapshot, &wanted, jobs, on_event, |reader, task| {
+    let totals = read_all(snapshot, &wanted, Effort::of(plan), on_event, |reader, task| {
         let mut sink = DiscardingSink::default();
         reader.read(&slices(task, &wanted), &mut sink)?;
         Ok(vec![(sink.rows, sink.bytes)])
@@ -110,7 +130,7 @@ pub fn floor(snapshot: &dyn Snapshot, jobs: NonZeroUsize, on_event: OnEvent<'_>)
 fn read_all<T: Send>(
     snapshot: &dyn Snapshot,
     wanted: &[Wanted<'_>],
-    jobs: NonZeroUsize,
+    effort: Effort,
     on_event: OnEvent<'_>,
     read: impl Fn(&mut (dyn Reader + '_), &Task) -> Result<Vec<T>> + Sync,
 ) -> Result<Vec<Vec<T>>> {
@@ -125,17 +145,20 @@ fn read_all<T: Send>(
     let loads: Vec<Load<'_>> = wanted.iter().enumerate().filter(readable).map(load).collect();
     let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
     event::send(on_event, Event::Started { tables: loads.len() as u64, bytes_estimate })?;
-    work::run(work::split(&loads, jobs.get()), jobs.get(), |next| {
-        let mut reader = None;
-        let mut parts = Vec::new();
-        while let Some(task) = next() {
-            let reader = match &mut reader {
-                Some(reader) => reader,
-                empty => empty.insert(snapshot.reader()?),
-            };
-            parts.extend(read(&mut **reader, &task)?);
-        }
-        Ok(parts)
+    let jobs = effort.jobs.get();
+    pace::with_readers(snapshot, effort.limits, on_event, |readers| {
+        work::run(work::split(&loads, jobs), jobs, |next| {
+            let mut reader = None;
+            let mut parts = Vec::new();
+            while let Some(task) = next() {
+                let reader = match &mut reader {
+                    Some(reader) => reader,
+                    empty => empty.insert(readers.open()?),
+                };
+                parts.extend(read(&mut **reader, &task)?);
+            }
+            Ok(parts)
+        })
     })
 }
 

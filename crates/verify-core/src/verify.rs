@@ -13,7 +13,7 @@ use crate::names::{Difference, Names};
 use crate::not_covered::{Check, NotCovered};
 use crate::plan::Plan;
 use crate::rows::Differing;
-use crate::scan::{self, Hash, Wanted};
+use crate::scan::{self, Effort, Hash, Wanted};
 use crate::sketch::{PARTITION_LOG2_MAX, Sketch};
 use crate::table::Table;
 
@@ -55,7 +55,7 @@ pub fn verify(
     settle(&mut draft, &*snapshot, on_event)?;
     reprint(&mut draft, &*snapshot, manifest)?;
     for differing in &mut draft.differing {
-        look_up(&*snapshot, Side::Restored, differing, hash, on_event)?;
+        look_up(&*snapshot, Side::Restored, differing, hash, plan.limits, on_event)?;
     }
     let mut comparison = draft.finish();
     comparison.not_covered(plan.skip.iter().copied().map(NotCovered::skipped));
@@ -128,11 +128,11 @@ pub fn compare_databases(
     reprint(&mut draft, theirs, &manifest)?;
     for differing in &mut draft.differing {
         if !differing.difference.complete {
-            differing.difference = second_pass(ours, theirs, differing, hash, on_event)?;
+            differing.difference = second_pass(ours, theirs, differing, hash, Effort::of(plan), on_event)?;
         }
-        look_up(theirs, Side::Restored, differing, hash, on_event)?;
+        look_up(theirs, Side::Restored, differing, hash, plan.limits, on_event)?;
         if differing.difference.entries.iter().any(|(entry, count)| *count > 0 && entry.key.is_hashed()) {
-            look_up(ours, Side::Source, differing, hash, on_event)?;
+            look_up(ours, Side::Source, differing, hash, plan.limits, on_event)?;
         }
     }
     Ok(draft.finish())
@@ -186,6 +186,7 @@ fn second_pass<'t>(
     theirs: &dyn Snapshot,
     differing: &Differing<'t>,
     hash: Hash,
+    effort: Effort,
     on_event: OnEvent<'_>,
 ) -> Result<Difference> {
     // Half as much again as the estimate, which is one of a sample.
@@ -200,7 +201,7 @@ fn second_pass<'t>(
             let Some(wanted) = differing.parts.iter().map(want).collect::<Option<Vec<_>>>() else {
                 return Ok(None);
             };
-            let measured = scan::measure(snapshot, &wanted, hash, std::num::NonZeroUsize::MIN, on_event)?;
+            let measured = scan::measure(snapshot, &wanted, hash, effort.alone(), on_event)?;
             let measured: Option<Vec<_>> = measured.into_iter().map(Result::ok).collect();
             Ok(measured.and_then(|parts| Names::of_all(parts.iter().map(|measure| &measure.names))))
         };

@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod recovery;
 pub mod report_file;
 pub mod runtime;
+pub mod size;
 pub mod store;
 pub mod until;
 pub mod watch;

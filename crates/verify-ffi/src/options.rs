@@ -32,6 +32,10 @@ struct LimitOptions {
     invariant_timeout_ms: Option<u32>,
     anchor_timeout_ms: Option<u32>,
     stall_timeout_ms: Option<u32>,
+    max_rate: Option<u64>,
+    max_replication_lag: Option<u64>,
+    max_active_sessions: Option<u32>,
+    max_snapshot_age_ms: Option<u64>,
 }
 
 /// Reads a plan. Empty text is the default.
@@ -62,12 +66,15 @@ pub(crate) fn plan(text: &str) -> Result<Plan> {
 
 impl LimitOptions {
     fn limits(self) -> Limits {
-        let Self { lock_timeout_ms, invariant_timeout_ms, anchor_timeout_ms, stall_timeout_ms } = self;
         let mut limits = Limits::default();
-        limits.lock_timeout_ms = lock_timeout_ms.unwrap_or(limits.lock_timeout_ms);
-        limits.invariant_timeout_ms = invariant_timeout_ms.unwrap_or(limits.invariant_timeout_ms);
-        limits.anchor_timeout_ms = anchor_timeout_ms.unwrap_or(limits.anchor_timeout_ms);
-        limits.stall_timeout_ms = stall_timeout_ms.unwrap_or(limits.stall_timeout_ms);
+        limits.lock_timeout_ms = self.lock_timeout_ms.unwrap_or(limits.lock_timeout_ms);
+        limits.invariant_timeout_ms = self.invariant_timeout_ms.unwrap_or(limits.invariant_timeout_ms);
+        limits.anchor_timeout_ms = self.anchor_timeout_ms.unwrap_or(limits.anchor_timeout_ms);
+        limits.stall_timeout_ms = self.stall_timeout_ms.unwrap_or(limits.stall_timeout_ms);
+        limits.max_rate = self.max_rate;
+        limits.max_replication_lag = self.max_replication_lag;
+        limits.max_active_sessions = self.max_active_sessions;
+        limits.max_snapshot_age_ms = self.max_snapshot_age_ms;
         limits
     }
 }
@@ -91,13 +98,18 @@ mod tests {
         let text = r#"{
             "jobs": 7, "mode": "time-travel", "hash": "sha256", "own_restore": true, "skip": ["catalog", "heap"],
             "invariants": [{"name": "one", "sql": "SELECT 1", "expect": {"value": "1"}}],
-            "limits": {"lock_timeout_ms": 1, "invariant_timeout_ms": 2, "anchor_timeout_ms": 3, "stall_timeout_ms": 4}
+            "limits": {"lock_timeout_ms": 1, "invariant_timeout_ms": 2, "anchor_timeout_ms": 3, "stall_timeout_ms": 4,
+                       "max_rate": 5, "max_replication_lag": 6, "max_active_sessions": 7, "max_snapshot_age_ms": 8}
         }"#;
         let mut limits = Limits::default();
         limits.lock_timeout_ms = 1;
         limits.invariant_timeout_ms = 2;
         limits.anchor_timeout_ms = 3;
         limits.stall_timeout_ms = 4;
+        limits.max_rate = Some(5);
+        limits.max_replication_lag = Some(6);
+        limits.max_active_sessions = Some(7);
+        limits.max_snapshot_age_ms = Some(8);
         let expected = Plan::default()
             .with_jobs(NonZeroUsize::new(7).unwrap())
             .with_mode(Mode::TimeTravel)

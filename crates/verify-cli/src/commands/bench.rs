@@ -86,13 +86,13 @@ fn measure(target: &Target, plan: &Plan, rounds: u16, globals: &Globals) -> Resu
     let on_event = |event| progress.take(event);
     let database = target.database();
     let snapshot = database.snapshot(plan, &on_event)?;
-    let (rows, bytes) = floor(&*snapshot, plan.jobs, &on_event)?;
+    let (rows, bytes) = floor(&*snapshot, plan, &on_event)?;
     if bytes == 0 {
         bail!("it has no rows that this role can read");
     }
     let (mut floors, mut verifications) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        floors.push(timed(|| floor(&*snapshot, plan.jobs, &on_event))?);
+        floors.push(timed(|| floor(&*snapshot, plan, &on_event))?);
         verifications.push(timed(|| capture_snapshot(&*snapshot, plan, &on_event))?);
     }
     let (floor, verification) = (median(floors), median(verifications));

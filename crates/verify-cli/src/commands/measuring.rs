@@ -20,6 +20,7 @@ use crate::render::text;
 use crate::store;
 use verify_drill::duration::Period;
 use verify_drill::report_file::write_report;
+use verify_drill::size::Size;
 use verify_drill::store::{Draft, Existing};
 
 /// Number of connections and limits of the work.
@@ -35,6 +36,33 @@ pub(crate) struct Effort {
     /// the command fails. 0s: never check [default: 2m]
     #[arg(long, value_name = "TIME")]
     stall_timeout: Option<Period>,
+    #[command(flatten)]
+    manners: Manners,
+}
+
+/// Limits on the harm to a database that others use.
+#[derive(Args, Clone, Copy)]
+#[command(next_help_heading = "Limits for a database in use")]
+pub(crate) struct Manners {
+    /// Read at most this many bytes a second from each database, over all connections; at least 64KiB [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    max_rate: Option<Size>,
+    /// Nearly stop reading while a standby has more than this much WAL yet to replay
+    #[arg(long, value_name = "SIZE")]
+    max_replication_lag: Option<Size>,
+    /// Nearly stop reading while more than N other client sessions are running a statement
+    #[arg(long, value_name = "N")]
+    max_active_sessions: Option<u32>,
+    /// Fail when the snapshot is this old, since it keeps VACUUM from removing dead rows
+    #[arg(long, value_name = "TIME")]
+    max_snapshot_age: Option<Period>,
+}
+
+/// Reads a rate that no server takes for a reader that has died.
+fn rate(text: &str) -> Result<Size, String> {
+    const MIN: Size = Size::from_bytes(64 << 10);
+    let size: Size = text.parse()?;
+    if size < MIN { Err(format!("expected at least {MIN}")) } else { Ok(size) }
 }
 
 /// Reads a number of connections.
@@ -112,10 +140,15 @@ pub(crate) struct ReportFlag {
 impl Effort {
     /// The plan: flags win over the configuration, and that over the defaults.
     pub(crate) fn plan(self, config: &Config, hash: HashAlgorithm) -> Plan {
-        let Self { jobs, lock_timeout, stall_timeout } = self;
+        let Self { jobs, lock_timeout, stall_timeout, manners } = self;
         let mut limits = config.limits();
         limits.lock_timeout_ms = lock_timeout.map_or(limits.lock_timeout_ms, Period::ms_u32);
         limits.stall_timeout_ms = stall_timeout.map_or(limits.stall_timeout_ms, Period::ms_u32);
+        let Manners { max_rate, max_replication_lag, max_active_sessions, max_snapshot_age } = manners;
+        limits.max_rate = max_rate.map(Size::bytes).or(limits.max_rate);
+        limits.max_replication_lag = max_replication_lag.map(Size::bytes).or(limits.max_replication_lag);
+        limits.max_active_sessions = max_active_sessions.or(limits.max_active_sessions);
+        limits.max_snapshot_age_ms = max_snapshot_age.map(Period::ms).or(limits.max_snapshot_age_ms);
         let plan = Plan::default().with_hash(hash).with_jobs(jobs);
         config.with_invariants(plan).with_limits(limits)
     }

@@ -8,11 +8,12 @@ use tokio_postgres::types::Type;
 use super::catalogue::Relation;
 use super::connection::Connection;
 use super::reader::{CoordinatorReader, CopyReader, or_conflict};
+use super::rows::first;
 use super::savepoint::guarded;
 use super::session::SessionOptions;
 use super::settings::Settings;
 use super::{definitions, heartbeat, invariants, placement, sequences, statements};
-use crate::database::{Deviation, Found, Placement, Reader, Snapshot};
+use crate::database::{Activity, Deviation, Found, Placement, Reader, Snapshot};
 use crate::definition::{Definitions, Extent};
 use crate::digest::HashKey;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +72,9 @@ pub(super) fn unzip(relations: Vec<Relation>) -> (Vec<u32>, Vec<Found>) {
 
 /// Opens a session with the settings under which values read the same everywhere.
 pub(super) fn open(settings: &Settings, limits: Limits) -> Result<Connection> {
-    open_with(settings, limits, &SessionOptions::verification(limits.lock_timeout_ms, 0))
+    // The plan's connections are all the parallelism that the server is to bear.
+    let session = SessionOptions::verification(limits.lock_timeout_ms, 0);
+    open_with(settings, limits, &session.with("max_parallel_workers_per_gather", "0"))
 }
 
 /// The same with options of the caller's, beyond those.
@@ -191,6 +194,20 @@ impl Snapshot for PostgresSnapshot {
             disturbed.push((found.table.name.clone(), reason.to_owned()));
         }
         Ok(disturbed)
+    }
+
+    fn activity(&self) -> Result<Activity> {
+        let mut control = self.control();
+        let mut read = || {
+            control.query(statements::CLEAR_STATISTICS)?;
+            let rows = control.query(statements::SERVER_ACTIVITY)?;
+            let row = first(&rows)?;
+            // A clock that was set back, and a standby that has replayed more than it received, give negative numbers.
+            let number = |i| row.number::<i64>(i).map(|number| u64::try_from(number).unwrap_or(0));
+            let seen = |i| row.get(i).is_some().then(|| number(i)).transpose();
+            Ok(Activity { snapshot_age_ms: number(0)?, sessions: seen(1)?, replication_lag: seen(2)? })
+        };
+        read().map_err(|error: Error| error.while_doing("read the server's activity"))
     }
 
     fn deviation(&self) -> Option<Deviation> {

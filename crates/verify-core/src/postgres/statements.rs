@@ -40,6 +40,23 @@ pub(super) const SESSION: &str = "SELECT pg_catalog.pg_backend_pid(), (SELECT pg
 pub(super) const ACTIVITY: &str = "SELECT a.state, a.wait_event_type FROM pg_catalog.pg_stat_activity a \
     WHERE a.pid OPERATOR(pg_catalog.=) $1";
 
+/// Releases the statistics that the transaction has read, so that they are read anew.
+pub(super) const CLEAR_STATISTICS: &str = "SELECT pg_catalog.pg_stat_clear_snapshot()";
+
+/// Activity of the server: the transaction's age in milliseconds, the other client sessions that run a statement, and the WAL that the
+/// furthest standby has not replayed; on a standby, whose replay is not paused, the WAL that it has not replayed itself. NULL for what the role
+/// may not see.
+pub(super) const SERVER_ACTIVITY: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp() \
+      - pg_catalog.transaction_timestamp()) * 1000)::pg_catalog.int8, \
+    CASE WHEN s.seen THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a \
+      WHERE a.backend_type = 'client backend' AND a.state = 'active' \
+        AND a.application_name <> pg_catalog.current_setting('application_name')) END, \
+    CASE WHEN s.seen THEN coalesce(CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN (SELECT pg_catalog.max( \
+          pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), r.replay_lsn)) FROM pg_catalog.pg_stat_replication r) \
+        WHEN NOT pg_catalog.pg_is_wal_replay_paused() THEN pg_catalog.pg_wal_lsn_diff( \
+          pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) END, 0)::pg_catalog.int8 END \
+    FROM (SELECT pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')) s(seen)";
+
 /// Sets a parameter until the transaction ends.
 pub(super) fn set_local(name: &str, value: &str) -> String {
     // In a start-up message the empty identifier is quoted; here the server quotes it.

@@ -1,6 +1,5 @@
 //! The engine on tables in memory: every verdict, and that what could not be checked never passes.
 
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 
@@ -78,7 +77,7 @@ fn what_was_read_is_reported_once_whatever_its_size() {
     // The table's estimate is 40 bytes a row.
     assert_eq!(read.into_inner().unwrap(), (110, measured, 4_400));
     let snapshot = source.snapshot(&Plan::default(), &event::ignore).unwrap();
-    let (rows, bytes) = floor(&*snapshot, NonZeroUsize::MIN, &event::ignore).unwrap();
+    let (rows, bytes) = floor(&*snapshot, &Plan::default(), &event::ignore).unwrap();
     assert_eq!(rows, 110);
     assert!(bytes > 15_000_000, "{bytes}");
 }

@@ -20,6 +20,7 @@ mod memory;
 mod messages;
 mod not_covered;
 mod obstacles;
+mod pace;
 mod partitions;
 mod parts;
 mod paused_standby;

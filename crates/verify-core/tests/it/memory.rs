@@ -1,10 +1,11 @@
 //! Tables in memory as a database: the twin of PostgreSQL under the engine's tests.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use verify_core::database::{
-    Database, Deviation, Found, NOT_POPULATED, Obstacle, Placement, Reader, Sink, Slice, Snapshot,
+    Activity, Database, Deviation, Found, NOT_POPULATED, Obstacle, Placement, Reader, Sink, Slice, Snapshot,
 };
 use verify_core::definition::{Definition, Definitions, Extent};
 use verify_core::digest::HashKey;
@@ -107,6 +108,8 @@ pub(crate) struct Memory {
     pub loses_a_row: bool,
     /// The connection breaks at the first row.
     pub breaks: bool,
+    /// What the server does besides, each time that it is asked; the last one for ever.
+    pub activity: Mutex<Vec<Activity>>,
 }
 
 pub(crate) struct MemorySnapshot<'a> {
@@ -208,6 +211,11 @@ impl Snapshot for MemorySnapshot<'_> {
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {
         Ok(self.memory.disturbed.clone())
+    }
+
+    fn activity(&self) -> Result<Activity> {
+        let mut next = self.memory.activity.lock().expect("no test panics with it");
+        Ok(if next.len() > 1 { next.remove(0) } else { next.first().copied().unwrap_or_default() })
     }
 
     fn deviation(&self) -> Option<Deviation> {
