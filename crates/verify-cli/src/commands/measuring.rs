@@ -40,21 +40,22 @@ pub(crate) struct Effort {
     manners: Manners,
 }
 
+const MANNERS: &str = "Limits for a database in use";
+
 /// Limits on the harm to a database that others use.
 #[derive(Args, Clone, Copy)]
-#[command(next_help_heading = "Limits for a database in use")]
 pub(crate) struct Manners {
     /// Read at most this many bytes a second from each database, over all connections; at least 64KiB [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    #[arg(long, help_heading = MANNERS, value_name = "SIZE", value_parser = rate)]
     max_rate: Option<Size>,
     /// Nearly stop reading while a standby has more than this much WAL yet to replay
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, help_heading = MANNERS, value_name = "SIZE")]
     max_replication_lag: Option<Size>,
     /// Nearly stop reading while more than N other client sessions are running a statement
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = MANNERS, value_name = "N")]
     max_active_sessions: Option<u32>,
     /// Fail when the snapshot is this old, since it keeps VACUUM from removing dead rows
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, help_heading = MANNERS, value_name = "TIME")]
     max_snapshot_age: Option<Period>,
 }
 
