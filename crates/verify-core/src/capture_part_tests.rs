@@ -8,10 +8,13 @@ use fixtures::TestServer;
 
 use super::*;
 use crate::check::Check;
+use crate::digest::Digest;
 use crate::event;
-use crate::manifest::Manifest;
+use crate::manifest::{Content, Manifest};
 use crate::merge::merge;
+use crate::names::Names;
 use crate::postgres::{Environment, Postgres, PostgresSnapshot, Settings};
+use crate::table::{CellWidth, TableName};
 use crate::work::Pages;
 
 /// Numbers of rows of which a list is kept, and of which a sketch; a table without a key, and an empty one.
@@ -68,14 +71,26 @@ fn a_thousand_divisions_give_the_same_bytes() -> Result<()> {
     let plan = Plan::default().without([Check::Definitions, Check::Cluster, Check::Sequences]);
     let whole = capture::capture_snapshot(&snapshot, &plan, &event::ignore)?;
     let hash = Hash { algorithm: whole.header.hash, key: whole.header.key };
-    let expected = written(&whole)?;
+    // In most cases the table with a sketch is left out: to write a sketch takes longer than all else.
+    let mut listed = whole.clone();
+    let is_sketched = |name: &TableName| name.name == "sketched";
+    let content = Content::Rows { digest: Digest::default(), bytes: 0, names: Names::new(CellWidth::Narrow) };
+    listed
+        .tables
+        .iter_mut()
+        .filter(|entry| is_sketched(entry.name()))
+        .for_each(|entry| entry.content = content.clone());
+    let (all, listed) = (written(&whole)?, written(&listed)?);
     let mut random = Rng::with_seed(14);
     for case in 0..1_000 {
         let of = random.u32(1..4);
         // Per part, the share of each table.
         let mut shares: Vec<Vec<Share>> = vec![Vec::new(); of as usize];
         for found in snapshot.tables() {
-            let dealt = deal(&mut random, found.pages, of as usize);
+            let dealt = match case % 10 > 0 && is_sketched(&found.table.name) {
+                true => vec![Share { ranges: Vec::new(), bytes: 0 }; of as usize],
+                false => deal(&mut random, found.pages, of as usize),
+            };
             shares.iter_mut().zip(dealt).for_each(|(part, share)| part.push(share));
         }
         let mut parts = Vec::new();
@@ -95,7 +110,8 @@ fn a_thousand_divisions_give_the_same_bytes() -> Result<()> {
         random.shuffle(&mut parts);
         let merged =
             merge(parts.into_iter().map(|part| Ok::<_, crate::Error>((part.part.to_string(), part))))?;
-        assert_eq!(written(&merged)?, expected, "case {case}: {shares:?}");
+        let expected = if case % 10 > 0 { &listed } else { &all };
+        assert!(written(&merged)? == *expected, "case {case}: {shares:?}");
     }
     Ok(())
 }

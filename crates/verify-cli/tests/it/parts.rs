@@ -12,6 +12,7 @@ use verify_core::manifest::Manifest;
 use verify_core::postgres::{Connection, Environment, SessionOptions, Settings};
 use verify_local::server;
 
+use crate::json::document;
 use crate::program::{RunResult, Running, outcome, run, state_lab};
 
 /// A row a page, so that few rows have many chunks of 64 MiB: `large` three and a bit, `grown` one at first, and `shrunk` two, of
@@ -212,7 +213,12 @@ fn a_part_that_is_killed_is_captured_again_with_the_same_content() {
 fn parts_of_other_captures_and_parts_in_place_of_manifests_are_refused() {
     let source = Source::new(18);
     source.part("1/2", "1.part");
-    source.part("2/2", "2.part");
+    let mut json = source.capture(&source.id, "key", "2/2", "2.part");
+    let printed = document(&outcome(&json.args(["-q", "--output", "json"]).output().unwrap()));
+    assert_eq!(
+        (printed["format"].as_str(), printed["part"].as_str()),
+        (Some("state-lab-part-summary"), Some("2/2"))
+    );
     source.write_key("other-key", "fedcba9876543210");
     succeed(&mut source.capture(&source.id, "other-key", "2/2", "other-key.part"));
     source.server.psql("shop", "INSERT INTO keyless VALUES (1)").unwrap();
