@@ -80,7 +80,7 @@ mod tests {
             parents: Vec::new(),
             extension: None,
         };
-        Found { table, bytes_estimate: 0, pages, filenode: 1, unreadable: None }
+        Found { table, bytes_estimate: 0, pages, filenode: 1, unreadable: None, finds_keys: false }
     }
 
     fn reads(share: &Share, page: u32) -> usize {

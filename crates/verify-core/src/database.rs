@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::event::OnEvent;
 use crate::heartbeat::Pulse;
 use crate::invariant::{Invariant, Outcome};
+use crate::key::RowKey;
 use crate::manifest::Origin;
 use crate::plan::Plan;
 use crate::reprint::{Printed, Reprint};
@@ -166,6 +167,8 @@ pub struct Found {
     pub filenode: u32,
     /// Reason why its rows cannot be read.
     pub unreadable: Option<String>,
+    /// True if the server finds rows by their key without functions that the database defines.
+    pub finds_keys: bool,
 }
 
 /// Rows to read: of one table, all of it or a range of its pages.
@@ -175,6 +178,8 @@ pub struct Slice<'a> {
     pub table: &'a Table,
     /// Pages from (inclusive) and to (exclusive, `None` for the end); `None` for all.
     pub pages: Option<(u32, Option<u32>)>,
+    /// Keys of the rows that are wanted; `None` for all. A reader may give other rows as well.
+    pub keys: Option<&'a [RowKey]>,
 }
 
 /// One connection that reads rows.

@@ -36,8 +36,14 @@ impl Side {
     }
 }
 
-/// Reads one side of a table once more, and keeps only those entries that it bears out: a row that it alone has must
+/// The most keys that a server is asked for. To read that many one by one takes longer than to read a table whole.
+const KEYS_MAX: usize = 100_000;
+
+/// Reads the differing rows of one side once more, and keeps only those entries that it bears out: a row that it alone has must
 /// be there, and the key of one that it lacks must not. What is there is named in full, however long its key.
+///
+/// The server is asked for the rows of these keys. If its answer does not bear out every entry, an index may be damaged, so the whole table is
+/// read.
 pub(crate) fn look_up(
     snapshot: &dyn Snapshot,
     side: Side,
@@ -50,28 +56,34 @@ pub(crate) fn look_up(
         return Ok(());
     }
     event::send(on_event, Event::SecondPass { table: differing.table.name.clone() })?;
-    let slices: Vec<Slice<'_>> = differing.parts.iter().map(|table| Slice { table, pages: None }).collect();
-    let mut sink = LookUpSink::new(&differing.table, &differing.difference, side, hash, on_event);
-    pace::with_readers(snapshot, limits, on_event, |readers| readers.open()?.read(&slices, &mut sink))?;
-    let LookUpSink { whole, parts_read, .. } = sink;
-    if parts_read < slices.len() {
-        return Ok(());
+    let read = |keys: Option<&[RowKey]>| -> Result<Option<Sightings>> {
+        let slices: Vec<Slice<'_>> =
+            differing.parts.iter().map(|table| Slice { table, pages: None, keys }).collect();
+        let mut sink = LookUpSink::new(&differing.table, &differing.difference, side, hash, on_event);
+        pace::with_readers(snapshot, limits, on_event, |readers| readers.open()?.read(&slices, &mut sink))?;
+        Ok((sink.parts_read == slices.len()).then_some(sink.whole))
+    };
+    let keys: Vec<RowKey> = differing.difference.entries.iter().map(|(entry, _)| entry.key).collect();
+    let mut sightings =
+        if keys.len() <= KEYS_MAX && finds_keys(snapshot, differing) { read(Some(&keys))? } else { None };
+    if !sightings.as_ref().is_some_and(|sightings| sightings.bear_out_all(differing, side)) {
+        sightings = read(None)?;
     }
-    let Sightings { seen, keys } = whole;
-    let entries = &mut differing.difference.entries;
-    let held: HashSet<RowKey> =
-        entries.iter().filter(|(_, count)| side.holds(*count)).map(|(entry, _)| entry.key).collect();
-    let before = entries.len();
-    entries.retain(|(entry, count)| {
-        if side.holds(*count) {
-            seen.contains_key(entry)
-        } else {
-            !differing.keyed || !keys.contains(&entry.key) || held.contains(&entry.key)
-        }
-    });
-    differing.difference.complete &= entries.len() == before;
-    differing.seen.extend(seen);
+    let Some(sightings) = sightings else { return Ok(()) };
+    let bears_out = sightings.judge(differing, side);
+    differing.difference.complete &= !bears_out.contains(&false);
+    let mut bears_out = bears_out.into_iter();
+    differing.difference.entries.retain(|_| bears_out.next().unwrap_or(false));
+    differing.seen.extend(sightings.seen);
     Ok(())
+}
+
+/// Returns whether the server finds the rows of a key in every part of the table, without code of the database's.
+fn finds_keys(snapshot: &dyn Snapshot, differing: &Differing<'_>) -> bool {
+    differing.parts.iter().all(|part| {
+        let found = snapshot.tables().binary_search_by(|found| found.table.name.cmp(&part.name));
+        found.is_ok_and(|i| snapshot.tables()[i].finds_keys) && part.key == differing.table.key
+    })
 }
 
 /// Rows of interest that were found.
@@ -81,6 +93,27 @@ struct Sightings {
     seen: BTreeMap<Entry, RowName>,
     /// Keys of interest that are there.
     keys: HashSet<RowKey>,
+}
+
+impl Sightings {
+    /// Returns for each entry of the difference whether this side bears it out.
+    fn judge(&self, differing: &Differing<'_>, side: Side) -> Vec<bool> {
+        let entries = &differing.difference.entries;
+        let held: HashSet<RowKey> =
+            entries.iter().filter(|(_, count)| side.holds(*count)).map(|(entry, _)| entry.key).collect();
+        let judge = |(entry, count): &(Entry, i64)| {
+            if side.holds(*count) {
+                self.seen.contains_key(entry)
+            } else {
+                !differing.keyed || !self.keys.contains(&entry.key) || held.contains(&entry.key)
+            }
+        };
+        entries.iter().map(judge).collect()
+    }
+
+    fn bear_out_all(&self, differing: &Differing<'_>, side: Side) -> bool {
+        !self.judge(differing, side).contains(&false)
+    }
 }
 
 /// Watches the rows of a table for those that it alone is said to have, and for keys that it is said to lack.

@@ -163,7 +163,7 @@ fn read_all<T: Send>(
 }
 
 fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
-    task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages }).collect()
+    task.iter().map(|part| Slice { table: wanted[part.index].table, pages: part.pages, keys: None }).collect()
 }
 
 /// Result of reading a part of a table: its measure, or the obstacle.

@@ -429,6 +429,27 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// The cells of a manifest may be anything: it is a file that somebody else may have written.
+        #[test]
+        fn any_cells_are_subtracted_and_peeled(
+            cells in prop::collection::vec(prop_oneof![Just(0), Just(P - 1), 0..P, 0_u64..4], 2 * 3 * 4 * 8),
+            rows in prop::collection::vec((any::<u64>(), 1_u8..4), 0..5),
+        ) {
+            let bytes: Vec<u8> = cells.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+            let cells = bytes.len() / 2;
+            let read = |bytes: &[u8]| Sketch::from_bytes(CellWidth::Narrow, 2, bytes);
+            if let (Some(ours), Some(theirs)) = (read(&bytes[..cells]), read(&bytes[cells..])) {
+                let mut merged = ours.clone();
+                merged.merge(&theirs);
+                for other in [theirs, sketch(&rows, CellWidth::Narrow, 2), merged] {
+                    let peeled = ours.minus(&other).unwrap().peel();
+                    prop_assert!(peeled.entries.len() <= 3 * 4, "more entries than cells");
+                }
+            }
+        }
+    }
+
     #[test]
     fn bytes_of_another_size_are_no_sketch() {
         for (width, other) in [(CellWidth::Narrow, CellWidth::Wide), (CellWidth::Wide, CellWidth::Narrow)] {

@@ -43,9 +43,12 @@ pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> R
     for row in connection.query(statements::TABLES)? {
         let oid = row.number(0)?;
         let attributes = attributes.remove(&oid).unwrap_or_default();
-        let key = key(&attributes, keys.remove(&oid).unwrap_or_default());
+        let indexes = keys.remove(&oid).unwrap_or_default();
+        let finds_keys = indexes.harmless;
+        let key = key(&attributes, indexes.columns);
         let columns = attributes.into_iter().map(|attribute| attribute.column).collect();
         let mut found = relation(&row, columns, key, reading)?;
+        found.finds_keys = finds_keys;
         found.table.parents = parents.remove(&oid).unwrap_or_default();
         found.table.partition_path = paths.remove(&oid).unwrap_or_default();
         relations.push(Relation { oid, found });
@@ -98,6 +101,7 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
         pages: None,
         filenode: row.number(5)?,
         unreadable,
+        finds_keys: false,
     })
 }
 
@@ -172,20 +176,28 @@ fn partition_paths(connection: &mut Connection) -> Result<HashMap<u32, Vec<Parti
     Ok(paths)
 }
 
-/// Per table its unique indexes: whether primary, and the numbers of the columns.
-type UniqueIndexes = Vec<(bool, Vec<i16>)>;
+/// The unique indexes of a table.
+#[derive(Default)]
+struct UniqueIndexes {
+    /// Whether primary, and the numbers of the columns.
+    columns: Vec<(bool, Vec<i16>)>,
+    /// True if no index of the table calls a function of the database's own.
+    harmless: bool,
+}
 
 fn unique_indexes(connection: &mut Connection) -> Result<HashMap<u32, UniqueIndexes>> {
     let mut indexes = HashMap::<u32, UniqueIndexes>::new();
     for row in connection.query(statements::KEYS)? {
         let numbers = row.text(2)?.split(' ').filter_map(|number| number.parse().ok()).collect();
-        indexes.entry(row.number(0)?).or_default().push((row.flag(1)?, numbers));
+        let of_table = indexes.entry(row.number(0)?).or_default();
+        of_table.columns.push((row.flag(1)?, numbers));
+        of_table.harmless = row.flag(3)?;
     }
     Ok(indexes)
 }
 
 /// The primary key, else the unique index with the fewest columns that are never null, else the whole row.
-fn key(attributes: &[Attribute], indexes: UniqueIndexes) -> Key {
+fn key(attributes: &[Attribute], indexes: Vec<(bool, Vec<i16>)>) -> Key {
     let place = |number: &i16| attributes.iter().position(|attribute| attribute.number == *number);
     let usable = |(primary, numbers): (bool, Vec<i16>)| {
         let columns = numbers.iter().map(place).collect::<Option<Vec<usize>>>()?;
@@ -225,6 +237,13 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
         parents: Vec::new(),
         extension: None,
     };
-    let found = Found { table, bytes_estimate: row.number(1)?, pages: None, filenode: 0, unreadable: None };
+    let found = Found {
+        table,
+        bytes_estimate: row.number(1)?,
+        pages: None,
+        filenode: 0,
+        unreadable: None,
+        finds_keys: false,
+    };
     Ok(Some(Relation { oid: 0, found }))
 }

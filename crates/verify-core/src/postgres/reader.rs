@@ -145,8 +145,7 @@ impl Stream<'_> {
         first: usize,
         sink: &mut dyn Sink,
     ) -> Result<(usize, Option<Error>)> {
-        let copies: Vec<String> =
-            slices.iter().map(|slice| statements::copy(slice.table, slice.pages)).collect();
+        let copies: Vec<String> = slices.iter().map(statements::copy).collect();
         let mut stream = Stream { wire: connection.send_copy(&copies.join("; "))? };
         stream.wire.buffer.set_bulk(true);
         let read = stream.read_all(slices, first, sink);
@@ -309,3 +308,7 @@ pub(super) fn obstacle(error: &Error) -> Result<Obstacle> {
         _ => Ok(Obstacle::Unreadable(reason)),
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -1,7 +1,10 @@
 //! Every statement that is sent to a server, qualified with `pg_catalog`: a restored database may hold
 //! functions of the same names.
 
-use crate::table::{Column, Encoding, Table, TableKind, TableName};
+use crate::database::Slice;
+use crate::digest::to_hex;
+use crate::key::RowKey;
+use crate::table::{Column, Encoding, KeySource, Table, TableKind, TableName};
 
 /// Version, recovery, database, encoding, system identifier, role, what limits a capture, start of the server in
 /// microseconds since 1970.
@@ -138,10 +141,14 @@ pub(super) const TYPES_NO_MULTIRANGE: &str = " LEFT JOIN (SELECT 0::pg_catalog.o
 pub(super) const TYPES_WHERE: &str = " WHERE t.typtype IN ('b', 'd', 'e', 'r', 'm') \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typrelid <> 0)";
 
-/// Unique indexes that could name rows: valid, immediate, without predicate or expression.
+/// Unique indexes that could name rows: valid, immediate, without predicate or expression; and whether the planner has only such indexes of
+/// the table to choose from as call no function of the database's own.
 pub(super) const KEYS: &str = "SELECT i.indrelid, i.indisprimary, \
     (SELECT pg_catalog.string_agg(i.indkey[k]::pg_catalog.text, ' ' ORDER BY k) \
-     FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k) \
+     FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k), \
+    NOT EXISTS (SELECT FROM pg_catalog.pg_index o WHERE o.indrelid = i.indrelid \
+      AND (o.indpred IS NOT NULL OR o.indexprs IS NOT NULL OR EXISTS ( \
+        SELECT FROM pg_catalog.unnest(o.indclass::pg_catalog.oid[]) c(oid) WHERE c.oid >= 16384))) \
     FROM pg_catalog.pg_index i WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL \
       AND i.indexprs IS NULL AND i.indrelid >= 16384";
 
@@ -492,8 +499,9 @@ pub(super) fn declare(sql: &str) -> String {
     format!("DECLARE state_lab_invariant NO SCROLL CURSOR FOR {}", sql.trim().trim_end_matches(';'))
 }
 
-/// Streams a table, or a range of its pages, as binary COPY with the columns in the table's order.
-pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
+/// Streams a table, or a part of it, as binary COPY with the columns in the table's order.
+pub(super) fn copy(slice: &Slice<'_>) -> String {
+    let Slice { table, pages, keys } = *slice;
     if table.kind == TableKind::LargeObjects {
         let hashed = table.columns.iter().any(|column| column.encoding == Encoding::Sha256);
         let (open, close) = if hashed { ("pg_catalog.sha256(", ")") } else { ("", "") };
@@ -501,8 +509,15 @@ pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
         return format!("COPY ({rows}) TO STDOUT (FORMAT binary)");
     }
     let name = qualified(&table.name);
+    let condition = match pages {
+        None => keys.and_then(|keys| has_key(table, keys)),
+        Some((from, None)) => Some(format!("ctid >= '({from},0)'::pg_catalog.tid")),
+        Some((from, Some(to))) => {
+            Some(format!("ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid"))
+        }
+    };
     let direct = table.kind == TableKind::Table
-        && pages.is_none()
+        && condition.is_none()
         && table
             .columns
             .iter()
@@ -512,14 +527,50 @@ pub(super) fn copy(table: &Table, pages: Option<(u32, Option<u32>)>) -> String {
         return format!("COPY {name} ({}) TO STDOUT (FORMAT binary)", columns.join(", "));
     }
     let columns: Vec<String> = table.columns.iter().map(expression).collect();
-    let range = match pages {
-        None => String::new(),
-        Some((from, None)) => format!(" WHERE ctid >= '({from},0)'::pg_catalog.tid"),
-        Some((from, Some(to))) => {
-            format!(" WHERE ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid")
+    let condition = condition.map_or_else(String::new, |condition| format!(" WHERE {condition}"));
+    format!("COPY (SELECT {} FROM ONLY {name}{condition}) TO STDOUT (FORMAT binary)", columns.join(", "))
+}
+
+/// Condition that rows with these keys satisfy, and perhaps others: types may have equal values that are not the same. `None` for keys
+/// that cannot be written as text with certainty.
+fn has_key(table: &Table, keys: &[RowKey]) -> Option<String> {
+    if table.key.source == KeySource::WholeRow {
+        return None;
+    }
+    let columns: Vec<&Column> = table.key.columns.iter().map(|&i| &table.columns[i]).collect();
+    let mut arrays: Vec<String> = columns.iter().map(|_| "{".to_owned()).collect();
+    for key in keys {
+        let fields = key.fields().filter(|fields| fields.len() == columns.len())?;
+        for ((array, column), field) in arrays.iter_mut().zip(&columns).zip(fields) {
+            array.push_str(if array.len() > 1 { "," } else { "" });
+            array.push_str(&array_element(column, field?)?);
         }
+    }
+    let array = |(array, column): (String, &Column)| {
+        let value = literal(&(array + "}"));
+        format!("pg_catalog.unnest({value}::pg_catalog.{}[])", column.base_type)
     };
-    format!("COPY (SELECT {} FROM ONLY {name}{range}) TO STDOUT (FORMAT binary)", columns.join(", "))
+    let arrays: Vec<String> = arrays.into_iter().zip(columns.iter().copied()).map(array).collect();
+    let names: Vec<String> = columns.iter().map(|column| identifier(&column.name)).collect();
+    Some(format!("({}) IN (SELECT * FROM ROWS FROM ({}) AS k)", names.join(", "), arrays.join(", ")))
+}
+
+/// A binary value as an element of an array's text, for types of which every value has one text on every server.
+fn array_element(column: &Column, value: &[u8]) -> Option<String> {
+    if column.encoding != Encoding::Binary {
+        return None;
+    }
+    Some(match column.base_type.as_str() {
+        "int2" => i16::from_be_bytes(value.try_into().ok()?).to_string(),
+        "int4" => i32::from_be_bytes(value.try_into().ok()?).to_string(),
+        "int8" => i64::from_be_bytes(value.try_into().ok()?).to_string(),
+        "uuid" if value.len() == 16 => to_hex(value),
+        "text" | "varchar" => {
+            let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'))?;
+            format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+        }
+        _ => return None,
+    })
 }
 
 /// Condition of the bounds of the partition `$1` and of its ancestors; and whether it may call functions that are
@@ -595,4 +646,43 @@ pub(super) fn create_database(name: &str) -> String {
 
 pub(super) fn drop_database(name: &str) -> String {
     format!("DROP DATABASE IF EXISTS {}", identifier(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{CellWidth, Key, TableName};
+
+    fn key(fields: &[&[u8]]) -> RowKey {
+        let mut key = RowKey::EMPTY;
+        assert!(fields.iter().all(|field| key.push(Some(field), CellWidth::Wide)));
+        key
+    }
+
+    #[test]
+    fn rows_are_asked_for_by_key_where_every_key_can_be_written() {
+        let table = |first: &str| Table {
+            name: TableName::new("public", "t"),
+            kind: TableKind::Table,
+            columns: vec![Column::binary("a\"b", first), Column::binary("c", "text")],
+            key: Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
+            unlogged: false,
+            partition_of: None,
+            partition_path: Vec::new(),
+            parents: Vec::new(),
+            extension: None,
+        };
+        let keys = [key(&[b"it's \\ \"", &7_i32.to_be_bytes()]), key(&[b"x,y", &(-1_i32).to_be_bytes()])];
+        let copy = |table: &Table| copy(&Slice { table, pages: None, keys: Some(&keys) });
+        assert_eq!(
+            copy(&table("int4")),
+            "COPY (SELECT \"a\"\"b\", \"c\" FROM ONLY \"public\".\"t\" WHERE (\"c\", \"a\"\"b\") IN (SELECT * FROM ROWS FROM \
+             (pg_catalog.unnest( E'{\"it''s \\\\\\\\ \\\\\"\",\"x,y\"}'::pg_catalog.text[]), \
+             pg_catalog.unnest('{7,-1}'::pg_catalog.int4[])) AS k)) TO STDOUT (FORMAT binary)"
+        );
+        let whole = "COPY \"public\".\"t\" (\"a\"\"b\", \"c\") TO STDOUT (FORMAT binary)";
+        // A type whose values have several texts, and a value that is not of the type.
+        assert_eq!(copy(&table("numeric")), whole);
+        assert_eq!(copy(&table("int8")), whole);
+    }
 }

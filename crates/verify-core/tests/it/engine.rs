@@ -100,6 +100,30 @@ fn rows_are_named_by_key_in_lists_and_in_sketches() {
 }
 
 #[test]
+fn differing_rows_are_read_by_key_and_the_whole_table_only_where_an_index_has_lost_one() {
+    let source = memory(vec![MemoryTable::new("t", 0..10_000)]);
+    let damaged = |not_found_by_key| {
+        let mut table = MemoryTable::new("t", (0..10_000).filter(|id| *id != 5));
+        table.rows[60].1 = Some(Vec::new());
+        table.rows.push((10_001, None));
+        Memory { not_found_by_key, ..memory(vec![table]) }
+    };
+    let expected: Vec<String> =
+        ["row.missing public.t: id=5", "row.added public.t: id=10001", "row.changed public.t: id=61"]
+            .map(str::to_owned)
+            .into();
+    for (lost, read) in [
+        (None, vec![(false, 10_000), (true, 2)]),
+        // Without the row that it alone has, this side does not bear out what the sketches say.
+        (Some(61), vec![(false, 10_000), (true, 1), (false, 10_000)]),
+    ] {
+        let restored = damaged(lost);
+        assert_eq!(verified(&source, &restored), (Verdict::Fail, expected.clone()));
+        assert_eq!(*restored.slices_read.lock().unwrap(), read);
+    }
+}
+
+#[test]
 fn differences_that_no_sketch_of_the_first_reading_holds_are_counted_by_a_second_one() {
     let source = memory(vec![MemoryTable::new("t", 0..40_000)]);
     let restored = memory(vec![MemoryTable::new("t", (0..40_000).filter(|id| id % 2 == 0))]);

@@ -14,6 +14,7 @@ mod hostile;
 mod imported;
 mod integrity;
 mod login;
+mod look_up;
 mod manifest;
 mod measure;
 mod memory;

@@ -1,5 +1,7 @@
 //! The manifest as a file: the same bytes for the same input, and nothing else is accepted.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use verify_core::ErrorKind;
 use verify_core::capture::capture;
@@ -33,6 +35,65 @@ fn it_comes_back_whole_and_is_the_same_every_time() {
         let written = bytes(&manifest);
         assert_eq!(bytes(&manifest), written);
         assert_eq!(Manifest::read(&written[..]).expect("whole"), manifest);
+    }
+}
+
+/// A manifest of other lines than those of `whole`, sealed as well as anybody can: neither hash has a key.
+fn forged(whole: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    const SEAL_HASH: usize = 32;
+    const SEAL_HEAD: usize = 8;
+    let (frame, seal) = whole.split_at(whole.len() - SEAL_HEAD - SEAL_HASH);
+    let mut lines = zstd::decode_all(frame).expect("a frame");
+    let trailer = lines[..lines.len() - 1].iter().rposition(|byte| *byte == b'\n').expect("lines") + 1;
+    lines.truncate(trailer);
+    change(&mut lines);
+    let (count, hash) = (lines.iter().filter(|byte| **byte == b'\n').count(), blake3::hash(&lines).to_hex());
+    lines.extend(format!("{{\"trailer\":{{\"lines\":{count},\"blake3\":\"{hash}\"}}}}\n").bytes());
+    let frame = zstd::encode_all(&lines[..], 1).expect("memory");
+    [&frame[..], &seal[..SEAL_HEAD], blake3::hash(&frame).as_bytes()].concat()
+}
+
+/// Manifests with a list and with a sketch, and their files.
+static WHOLE: LazyLock<[(Manifest, Vec<u8>); 2]> = LazyLock::new(|| {
+    [50, 3_000].map(|rows| {
+        let manifest = manifest(rows);
+        let written = bytes(&manifest);
+        (manifest, written)
+    })
+});
+
+#[test]
+fn a_forged_manifest_is_read_where_its_lines_are_those_of_a_manifest() {
+    let whole = manifest(50);
+    assert_eq!(Manifest::read(&forged(&bytes(&whole), |_| ())[..]).expect("sealed"), whole);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Whatever the lines are, reading them ends, and what was read can be used.
+    #[test]
+    fn no_forged_line_panics(
+        large in any::<bool>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(b"\"{}[]:,-0123456789abcnulltre\\ \0\xff".to_vec())), 1..4),
+        cut in prop::option::of((any::<prop::sample::Index>(), 1_usize..200)),
+    ) {
+        let (whole, written) = &WHOLE[usize::from(large)];
+        let forged = forged(written, |lines| {
+            for (place, byte) in &damage {
+                let place = place.index(lines.len() - 1);
+                lines[place] = *byte;
+            }
+            if let Some((from, count)) = cut {
+                let from = from.index(lines.len() - 1);
+                lines.drain(from..(from + count).min(lines.len() - 1));
+            }
+        });
+        if let Ok(read) = Manifest::read(&forged[..]) {
+            let _ = compare(whole, &read);
+            let _ = compare(&read, whole);
+            bytes(&read);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tables in memory as a database: the twin of PostgreSQL under the engine's tests.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +13,7 @@ use verify_core::digest::HashKey;
 use verify_core::event::OnEvent;
 use verify_core::heartbeat::Pulse;
 use verify_core::invariant::{Invariant, Outcome, ResultCollector};
+use verify_core::key::RowKey;
 use verify_core::manifest::{Consistency, Origin, Source};
 use verify_core::plan::Plan;
 use verify_core::reprint::{Printed, Reprint};
@@ -75,6 +77,7 @@ impl MemoryTable {
             pages: None,
             filenode: 1,
             unreadable,
+            finds_keys: self.keyed,
         }
     }
 }
@@ -108,6 +111,10 @@ pub(crate) struct Memory {
     pub loses_a_row: bool,
     /// The connection breaks at the first row.
     pub breaks: bool,
+    /// A row that no reader finds by its key: an index has lost it.
+    pub not_found_by_key: Option<i64>,
+    /// Numbers of rows that were read of each slice, by key (true) or without one.
+    pub slices_read: Mutex<Vec<(bool, usize)>>,
     /// What the server does besides, each time that it is asked; the last one for ever.
     pub activity: Mutex<Vec<Activity>>,
 }
@@ -240,14 +247,28 @@ impl Reader for MemoryReader<'_> {
                 sink.unreadable(i, obstacle.clone())?;
                 continue;
             }
-            let sent = table.rows.len() - usize::from(self.memory.loses_a_row);
-            for (id, value) in &table.rows[..sent] {
+            let ids: Option<HashSet<i64>> = slice.keys.map(|keys| keys.iter().filter_map(id_of).collect());
+            let wanted = |id: i64| {
+                ids.as_ref().is_none_or(|ids| self.memory.not_found_by_key != Some(id) && ids.contains(&id))
+            };
+            let rows: Vec<&MemoryRow> = table.rows.iter().filter(|(id, _)| wanted(*id)).collect();
+            let sent = rows.len() - usize::from(self.memory.loses_a_row);
+            for (id, value) in &rows[..sent] {
                 row(*id, value.as_deref(), sink)?;
             }
-            sink.end(table.rows.len() as u64)?;
+            sink.end(rows.len() as u64)?;
+            self.memory
+                .slices_read
+                .lock()
+                .expect("no test panics with it")
+                .push((slice.keys.is_some(), sent));
         }
         Ok(())
     }
+}
+
+fn id_of(key: &RowKey) -> Option<i64> {
+    Some(i64::from_be_bytes((*key.fields()?.first()?)?.try_into().ok()?))
 }
 
 /// Sends a tuple; one of over a kilobyte in pieces, as one that is too large for a buffer.

@@ -1,0 +1,151 @@
+//! Tests of the bulk reader against servers that send damaged streams.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::super::buffer::{ReadBuffer, message};
+use super::super::environment::Environment;
+use super::super::login::{Ready, Start};
+use super::super::session::SessionOptions;
+use super::super::settings::Settings;
+use super::super::stream::Stream as ByteStream;
+use super::*;
+use crate::table::{Column, Key, KeySource, Table, TableKind, TableName};
+
+const READY: &[u8] = b"Z\0\0\0\x05I";
+
+/// Counts what a reader passes on.
+#[derive(Default)]
+struct Counts {
+    rows: u64,
+    bytes: usize,
+    /// Rows of slices that were complete, as the server counted them.
+    complete: Vec<u64>,
+}
+
+impl Sink for Counts {
+    fn begin(&mut self, _: usize) -> Result<()> {
+        (self.rows, self.bytes) = (0, 0);
+        Ok(())
+    }
+
+    fn row(&mut self, tuple: &mut [u8]) -> Result<()> {
+        self.rows += 1;
+        self.bytes += tuple.len();
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: &[u8], last: bool) -> Result<()> {
+        self.rows += u64::from(last);
+        self.bytes += piece.len();
+        Ok(())
+    }
+
+    fn end(&mut self, rows: u64) -> Result<()> {
+        self.complete.push(rows);
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: usize, _: Obstacle) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The answer to a COPY of these tuples.
+fn copy_of(tuples: &[Vec<u8>]) -> Vec<u8> {
+    let header = [&COPY_SIGNATURE[..], &[0; 8]].concat();
+    let mut first = header;
+    let mut stream = message(b'H', b"\x01\0\0");
+    for tuple in tuples {
+        stream.extend(message(b'd', &[&first[..], tuple].concat()));
+        first.clear();
+    }
+    stream.extend(message(b'd', &[&first[..], &COPY_TRAILER].concat()));
+    stream.extend(message(b'c', b""));
+    stream.extend(message(b'C', format!("COPY {}\0", tuples.len()).as_bytes()));
+    stream
+}
+
+/// Reads two tables from a server that sends `script`, whatever it is asked.
+fn read(script: Vec<u8>) -> (Result<()>, Counts) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut sender = theirs.try_clone().unwrap();
+    thread::spawn(move || {
+        let login = [&message(b'R', &[0; 4]), &message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]), READY].concat();
+        // A client that refuses a message does not read the rest.
+        let _ = sender.write_all(&login).and_then(|()| sender.write_all(&script));
+        let _ = sender.shutdown(Shutdown::Write);
+    });
+    let settings = Settings::parse("host=/s user=u", &Environment::default()).unwrap();
+    let buffer = ReadBuffer::new(ByteStream::Unix(ours), settings.silence());
+    let ready = Ready { buffer, binding: None, host: &settings.hosts[0] };
+    let mut connection =
+        Connection::begin(ready, settings.clone(), &SessionOptions::new(), Start::Full).unwrap();
+    let table = Table {
+        name: TableName::new("public", "t"),
+        kind: TableKind::Table,
+        columns: vec![Column::binary("id", "int8")],
+        key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
+        unlogged: false,
+        partition_of: None,
+        partition_path: Vec::new(),
+        parents: Vec::new(),
+        extension: None,
+    };
+    let slice = || Slice { table: &table, pages: None, keys: None };
+    let mut counts = Counts::default();
+    let done = Stream::read(&mut connection, &[slice(), slice()], 0, &mut counts);
+    drop(theirs);
+    (done.map(|_| ()), counts)
+}
+
+fn tuples() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    // A tuple of two bytes could be the trailer, which no server sends as one.
+    prop::collection::vec(prop::collection::vec(any::<u8>(), 3..200), 0..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_tuple_of_an_intact_stream_arrives(first in tuples(), mut second in tuples(), large in 0_usize..600_000) {
+        second.push(vec![7; 3 + large]);
+        let (done, counts) = read([copy_of(&first), copy_of(&second), READY.to_vec()].concat());
+        prop_assert!(done.is_ok(), "{done:?}");
+        prop_assert_eq!(&counts.complete, &[first.len() as u64, second.len() as u64]);
+        prop_assert_eq!(counts.rows, second.len() as u64);
+        prop_assert_eq!(counts.bytes, second.iter().map(Vec::len).sum::<usize>());
+    }
+
+    /// A reader of a damaged stream ends, and never passes a cut table on as complete.
+    #[test]
+    fn a_stream_that_is_cut_is_an_error(first in tuples(), second in tuples(), cut in 1_usize..2_000) {
+        let whole = [copy_of(&first), copy_of(&second), READY.to_vec()].concat();
+        let kept = whole.len().saturating_sub(cut);
+        let (done, counts) = read(whole[..kept].to_vec());
+        prop_assert!(done.is_err());
+        // What was complete before the cut was.
+        let expected = [first.len() as u64, second.len() as u64];
+        prop_assert!(expected.starts_with(&counts.complete), "{:?}", counts.complete);
+    }
+
+    #[test]
+    fn no_damage_panics_or_hangs(
+        first in tuples(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        noise in prop::collection::vec(any::<u8>(), 0..30), at in any::<prop::sample::Index>(),
+    ) {
+        let mut script = [copy_of(&first), copy_of(&first), READY.to_vec()].concat();
+        for (place, byte) in damage {
+            let place = place.index(script.len());
+            script[place] = byte;
+        }
+        let at = at.index(script.len());
+        script.splice(at..at, noise);
+        let _ = read(script);
+    }
+}
