@@ -52,7 +52,8 @@ pub(super) fn check(
     if findings.is_empty() {
         watch.step("starting the copy again")?;
         let Restartable { server, options } = restartable;
-        let options = StartOptions { wait: Wait::Ready, ..options.clone() };
+        // Promoted, it needs no WAL from elsewhere. The list of what it looked for as a standby is still there.
+        let options = StartOptions { wait: Wait::Ready, in_vain: |_, _| None, ..options.clone() };
         match server.restart(&options) {
             Ok(()) => findings.extend(exercise.look_back()?),
             Err(error) if (watch.asked)() => return Err(error),
