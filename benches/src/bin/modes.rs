@@ -2,9 +2,8 @@
 //!
 //! `cargo run --release -p benches --bin modes`
 
-use std::time::Instant;
-
 use anyhow::Result;
+use benches::pairs::Pairs;
 use fixtures::TestServer;
 use verify_core::capture::{capture_snapshot, complete};
 use verify_core::event;
@@ -76,31 +75,15 @@ fn read(snapshot: &PostgresSnapshot, plan: &Plan) -> Result<()> {
     Ok(complete(snapshot, &mut manifest)?)
 }
 
-/// Prints the medians of pairs, the order of which alternates.
+/// Prints the medians of pairs.
 fn measure(name: &str, plain: impl Fn() -> Result<()>, mode: impl Fn() -> Result<()>) -> Result<()> {
-    let timed = |work: &dyn Fn() -> Result<()>| {
-        let began = Instant::now();
-        work().map(|()| began.elapsed().as_secs_f64())
-    };
-    // The first reads fill the caches.
-    timed(&plain)?;
-    let mut pairs = Vec::new();
-    for pair in 0..PAIRS {
-        let (plain_s, mode_s) = if pair % 2 == 0 {
-            let plain_s = timed(&plain)?;
-            (plain_s, timed(&mode)?)
-        } else {
-            let mode_s = timed(&mode)?;
-            (timed(&plain)?, mode_s)
-        };
-        pairs.push((mode_s / plain_s, plain_s, mode_s));
-    }
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (ratio, plain_s, mode_s) = pairs[PAIRS / 2];
+    let pairs = Pairs::time(PAIRS, plain, mode)?;
+    let (median, (least, most)) = (pairs.median(), pairs.spread());
     println!(
-        "{name}: plain {plain_s:.2} s, this mode {mode_s:.2} s, ratio {ratio:.3} (of {PAIRS} pairs: {:.2} to {:.2})",
-        pairs[0].0,
-        pairs[PAIRS - 1].0
+        "{name}: plain {:.2} s, this mode {:.2} s, ratio {:.3} (of {PAIRS} pairs: {least:.2} to {most:.2})",
+        median.base_s,
+        median.work_s,
+        pairs.ratio()
     );
     Ok(())
 }
