@@ -167,7 +167,8 @@ pub struct Found {
     pub filenode: u32,
     /// Reason why its rows cannot be read.
     pub unreadable: Option<String>,
-    /// True if the server finds rows by their key without functions that the database defines.
+    /// True if the server can be asked for rows by their keys: these have one text each, and to find them calls no function of the
+    /// database's own.
     pub finds_keys: bool,
 }
 

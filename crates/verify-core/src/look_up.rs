@@ -39,10 +39,10 @@ impl Side {
 /// The most keys that a server is asked for. To read that many one by one takes longer than to read a table whole.
 const KEYS_MAX: usize = 100_000;
 
-/// Reads the differing rows of one side once more, and keeps only those entries that it bears out: a row that it alone has must
+/// Reads the differing rows of one side once more, and keeps only those entries that it confirms: a row that it alone has must
 /// be there, and the key of one that it lacks must not. What is there is named in full, however long its key.
 ///
-/// The server is asked for the rows of these keys. If its answer does not bear out every entry, an index may be damaged, so the whole table is
+/// The server is asked for the rows of these keys. If its answer does not confirm every entry, an index may be damaged, so the whole table is
 /// read.
 pub(crate) fn look_up(
     snapshot: &dyn Snapshot,
@@ -56,24 +56,26 @@ pub(crate) fn look_up(
         return Ok(());
     }
     event::send(on_event, Event::SecondPass { table: differing.table.name.clone() })?;
-    let read = |keys: Option<&[RowKey]>| -> Result<Option<Sightings>> {
+    // What was seen, and for each entry whether it is confirmed; `None` if a part cannot be read.
+    let read = |keys: Option<&[RowKey]>| -> Result<Option<(Sightings, Vec<bool>)>> {
         let slices: Vec<Slice<'_>> =
             differing.parts.iter().map(|table| Slice { table, pages: None, keys }).collect();
         let mut sink = LookUpSink::new(&differing.table, &differing.difference, side, hash, on_event);
         pace::with_readers(snapshot, limits, on_event, |readers| readers.open()?.read(&slices, &mut sink))?;
-        Ok((sink.parts_read == slices.len()).then_some(sink.whole))
+        let confirmed = sink.whole.confirm(differing, side);
+        Ok((sink.parts_read == slices.len()).then_some((sink.whole, confirmed)))
     };
     let keys: Vec<RowKey> = differing.difference.entries.iter().map(|(entry, _)| entry.key).collect();
-    let mut sightings =
-        if keys.len() <= KEYS_MAX && finds_keys(snapshot, differing) { read(Some(&keys))? } else { None };
-    if !sightings.as_ref().is_some_and(|sightings| sightings.bear_out_all(differing, side)) {
-        sightings = read(None)?;
+    let by_key =
+        keys.len() <= KEYS_MAX && !keys.iter().any(RowKey::is_hashed) && finds_keys(snapshot, differing);
+    let mut found = if by_key { read(Some(&keys))? } else { None };
+    if found.as_ref().is_none_or(|(_, confirmed)| confirmed.contains(&false)) {
+        found = read(None)?;
     }
-    let Some(sightings) = sightings else { return Ok(()) };
-    let bears_out = sightings.judge(differing, side);
-    differing.difference.complete &= !bears_out.contains(&false);
-    let mut bears_out = bears_out.into_iter();
-    differing.difference.entries.retain(|_| bears_out.next().unwrap_or(false));
+    let Some((sightings, confirmed)) = found else { return Ok(()) };
+    differing.difference.complete &= !confirmed.contains(&false);
+    let mut confirmed = confirmed.into_iter();
+    differing.difference.entries.retain(|_| confirmed.next().unwrap_or(false));
     differing.seen.extend(sightings.seen);
     Ok(())
 }
@@ -96,23 +98,19 @@ struct Sightings {
 }
 
 impl Sightings {
-    /// Returns for each entry of the difference whether this side bears it out.
-    fn judge(&self, differing: &Differing<'_>, side: Side) -> Vec<bool> {
+    /// Returns for each entry of the difference whether this side confirms it.
+    fn confirm(&self, differing: &Differing<'_>, side: Side) -> Vec<bool> {
         let entries = &differing.difference.entries;
         let held: HashSet<RowKey> =
             entries.iter().filter(|(_, count)| side.holds(*count)).map(|(entry, _)| entry.key).collect();
-        let judge = |(entry, count): &(Entry, i64)| {
+        let confirm = |(entry, count): &(Entry, i64)| {
             if side.holds(*count) {
                 self.seen.contains_key(entry)
             } else {
                 !differing.keyed || !self.keys.contains(&entry.key) || held.contains(&entry.key)
             }
         };
-        entries.iter().map(judge).collect()
-    }
-
-    fn bear_out_all(&self, differing: &Differing<'_>, side: Side) -> bool {
-        !self.judge(differing, side).contains(&false)
+        entries.iter().map(confirm).collect()
     }
 }
 

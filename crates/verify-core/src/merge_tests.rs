@@ -1,3 +1,5 @@
+//! Tests of the sum of parts, and of parts that do not belong together.
+
 use proptest::prelude::*;
 
 use super::*;

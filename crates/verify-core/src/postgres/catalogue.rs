@@ -44,11 +44,11 @@ pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> R
         let oid = row.number(0)?;
         let attributes = attributes.remove(&oid).unwrap_or_default();
         let indexes = keys.remove(&oid).unwrap_or_default();
-        let finds_keys = indexes.harmless;
+        let harmless = indexes.harmless;
         let key = key(&attributes, indexes.columns);
         let columns = attributes.into_iter().map(|attribute| attribute.column).collect();
         let mut found = relation(&row, columns, key, reading)?;
-        found.finds_keys = finds_keys;
+        found.finds_keys = harmless && statements::keys_have_text(&found.table);
         found.table.parents = parents.remove(&oid).unwrap_or_default();
         found.table.partition_path = paths.remove(&oid).unwrap_or_default();
         relations.push(Relation { oid, found });

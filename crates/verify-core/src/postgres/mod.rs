@@ -42,6 +42,8 @@ mod rows;
 mod sandbox;
 mod savepoint;
 mod scratch_database;
+#[cfg(test)]
+mod scripted_server;
 mod secret;
 pub mod self_test;
 mod sequences;

@@ -1,22 +1,11 @@
 //! Tests of the bulk reader against servers that send damaged streams.
 
-use std::io::Write;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::thread;
-
 use proptest::prelude::*;
 
-use super::super::buffer::{ReadBuffer, message};
-use super::super::environment::Environment;
-use super::super::login::{Ready, Start};
-use super::super::session::SessionOptions;
-use super::super::settings::Settings;
-use super::super::stream::Stream as ByteStream;
+use super::super::buffer::message;
+use super::super::scripted_server::{READY, connect};
 use super::*;
 use crate::table::{Column, Key, KeySource, Table, TableKind, TableName};
-
-const READY: &[u8] = b"Z\0\0\0\x05I";
 
 /// Counts what a reader passes on.
 #[derive(Default)]
@@ -72,19 +61,8 @@ fn copy_of(tuples: &[Vec<u8>]) -> Vec<u8> {
 
 /// Reads two tables from a server that sends `script`, whatever it is asked.
 fn read(script: Vec<u8>) -> (Result<()>, Counts) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut sender = theirs.try_clone().unwrap();
-    thread::spawn(move || {
-        let login = [&message(b'R', &[0; 4]), &message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]), READY].concat();
-        // A client that refuses a message does not read the rest.
-        let _ = sender.write_all(&login).and_then(|()| sender.write_all(&script));
-        let _ = sender.shutdown(Shutdown::Write);
-    });
-    let settings = Settings::parse("host=/s user=u", &Environment::default()).unwrap();
-    let buffer = ReadBuffer::new(ByteStream::Unix(ours), settings.silence());
-    let ready = Ready { buffer, binding: None, host: &settings.hosts[0] };
-    let mut connection =
-        Connection::begin(ready, settings.clone(), &SessionOptions::new(), Start::Full).unwrap();
+    let (connection, theirs) = connect(script);
+    let mut connection = connection.unwrap();
     let table = Table {
         name: TableName::new("public", "t"),
         kind: TableKind::Table,

@@ -534,7 +534,7 @@ pub(super) fn copy(slice: &Slice<'_>) -> String {
 /// Condition that rows with these keys satisfy, and perhaps others: types may have equal values that are not the same. `None` for keys
 /// that cannot be written as text with certainty.
 fn has_key(table: &Table, keys: &[RowKey]) -> Option<String> {
-    if table.key.source == KeySource::WholeRow {
+    if !keys_have_text(table) {
         return None;
     }
     let columns: Vec<&Column> = table.key.columns.iter().map(|&i| &table.columns[i]).collect();
@@ -555,11 +555,16 @@ fn has_key(table: &Table, keys: &[RowKey]) -> Option<String> {
     Some(format!("({}) IN (SELECT * FROM ROWS FROM ({}) AS k)", names.join(", "), arrays.join(", ")))
 }
 
-/// A binary value as an element of an array's text, for types of which every value has one text on every server.
+/// Returns whether the table has a key, of types of which every value has one text on every server.
+pub(super) fn keys_have_text(table: &Table) -> bool {
+    const TYPES: [&str; 6] = ["int2", "int4", "int8", "uuid", "text", "varchar"];
+    let has_text =
+        |column: &Column| column.encoding == Encoding::Binary && TYPES.contains(&column.base_type.as_str());
+    table.key.source != KeySource::WholeRow && table.key.columns.iter().all(|&i| has_text(&table.columns[i]))
+}
+
+/// A binary value of such a type as an element of an array's text.
 fn array_element(column: &Column, value: &[u8]) -> Option<String> {
-    if column.encoding != Encoding::Binary {
-        return None;
-    }
     Some(match column.base_type.as_str() {
         "int2" => i16::from_be_bytes(value.try_into().ok()?).to_string(),
         "int4" => i32::from_be_bytes(value.try_into().ok()?).to_string(),

@@ -1,38 +1,11 @@
 //! Tests of the wire against servers that send more than they may, and less.
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::thread;
+use std::io::Read;
 
 use proptest::prelude::*;
 
-use super::super::connection::Connection;
-use super::super::environment::Environment;
-use super::super::login::{Ready, Start};
-use super::super::session::SessionOptions;
-use super::super::settings::Settings;
-use super::super::stream::Stream;
-use super::*;
-
-const READY: &[u8] = b"Z\0\0\0\x05I";
-
-/// Opens a session with a server that says `script` after the login, whatever we say.
-fn connect(script: Vec<u8>) -> (Result<Connection>, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let mut sender = theirs.try_clone().unwrap();
-    thread::spawn(move || {
-        let login = [&message(b'R', &[0; 4]), &message(b'K', &[0, 0, 0, 7, 1, 2, 3, 4]), READY].concat();
-        // A client that refuses a message does not read the rest.
-        let _ = sender.write_all(&login).and_then(|()| sender.write_all(&script));
-        let _ = sender.shutdown(Shutdown::Write);
-    });
-    let settings = Settings::parse("host=/s user=u", &Environment::default()).unwrap();
-    let buffer = ReadBuffer::new(Stream::Unix(ours), settings.silence());
-    let ready = Ready { buffer, binding: None, host: &settings.hosts[0] };
-    theirs.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-    (Connection::begin(ready, settings.clone(), &SessionOptions::new(), Start::Full), theirs)
-}
+use super::super::buffer::message;
+use super::super::scripted_server::{READY, connect};
 
 #[test]
 fn an_answer_is_read_to_its_end_and_the_farewell_sent() {

@@ -114,7 +114,7 @@ fn differing_rows_are_read_by_key_and_the_whole_table_only_where_an_index_has_lo
             .into();
     for (lost, read) in [
         (None, vec![(false, 10_000), (true, 2)]),
-        // Without the row that it alone has, this side does not bear out what the sketches say.
+        // Without the row that it alone has, this side does not confirm what the sketches say.
         (Some(61), vec![(false, 10_000), (true, 1), (false, 10_000)]),
     ] {
         let restored = damaged(lost);
