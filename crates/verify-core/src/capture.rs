@@ -225,7 +225,7 @@ pub(crate) fn note_disturbed(snapshot: &dyn Snapshot, manifest: &mut Manifest) -
     Ok(())
 }
 
-fn content(kind: TableKind, measured: Result<Measure, Obstacle>) -> Content {
+pub(crate) fn content(kind: TableKind, measured: Result<Measure, Obstacle>) -> Content {
     match measured {
         Ok(Measure { digest, mut names, bytes }) => {
             names.sort();

@@ -216,12 +216,28 @@ pub(crate) struct ComparisonDraft<'a> {
     pub definitions: Vec<compare_definitions::Differing<'a>>,
     /// Partitioned tables whose rows may only have moved, until [`ComparisonDraft::settle`] decides.
     pub moved: Vec<Moved<'a>>,
+    /// True if rows were counted and hashed by the servers alone, which verifies no table.
+    screened: bool,
 }
 
 impl<'a> ComparisonDraft<'a> {
     /// `deviation` is the reason why the restored side is not the requested snapshot, if its reader gives one.
     pub(crate) fn new(source: &'a Manifest, restored: &'a Manifest, deviation: Option<Deviation>) -> Self {
-        let mut draft = Self::empty();
+        Self::begin(source, restored, deviation, false)
+    }
+
+    /// The same of two databases whose digests were computed by the servers, without names of rows.
+    pub(crate) fn of_screen(source: &'a Manifest, restored: &'a Manifest) -> Self {
+        Self::begin(source, restored, None, true)
+    }
+
+    fn begin(
+        source: &'a Manifest,
+        restored: &'a Manifest,
+        deviation: Option<Deviation>,
+        screened: bool,
+    ) -> Self {
+        let mut draft = Self { screened, ..Self::empty() };
         let older = matches!(deviation, Some(Deviation::Older(_)));
         match deviation.or_else(|| moved_on(source, restored)) {
             Some(Deviation::Unproven(reason)) => draft.unproven(
@@ -243,7 +259,11 @@ impl<'a> ComparisonDraft<'a> {
         let files = draft.doubts != Doubts::OfInstant && source.header.consistency.is_of_files();
         let travelled = files && !matches!(source.header.consistency, Consistency::CommitOrder(_));
         let fenced = files && matches!(source.header.consistency, Consistency::Fence(_));
-        draft.tables(source, restored, Circumstances { travelled, files, fenced, older, keyed_alike });
+        draft.tables(
+            source,
+            restored,
+            Circumstances { travelled, files, fenced, older, keyed_alike, screened },
+        );
         // In a copy of files no row ever moves.
         if !files {
             draft.moved = Moved::take(&mut draft.differing, source, restored);
@@ -264,6 +284,7 @@ impl<'a> ComparisonDraft<'a> {
             differing: Vec::new(),
             definitions: Vec::new(),
             moved: Vec::new(),
+            screened: false,
         }
     }
 
@@ -317,7 +338,7 @@ impl<'a> ComparisonDraft<'a> {
         let differing = std::mem::take(&mut self.differing);
         let findings: Vec<_> = differing.into_par_iter().map(Differing::findings).collect();
         self.findings.extend(findings.into_iter().flatten());
-        if self.coverage.tables == 0 {
+        if self.coverage.tables == 0 && !self.screened {
             self.findings.push(Finding::new(
                 Code::CoverageNone,
                 "tables",
@@ -424,14 +445,17 @@ impl<'a> ComparisonDraft<'a> {
             self.counts_only(ours, theirs, circumstances);
             return;
         }
-        let differing = Differing::new(ours, theirs);
+        let differing = Differing::new(ours, theirs)
+            .map(|rows| if circumstances.screened { rows.unnamed() } else { rows });
         if differing.is_some() && ours.table.unlogged && theirs.table.unlogged && theirs.rows() == 0 {
             self.unlogged_lost(ours, circumstances);
             return;
         }
-        self.coverage.tables += 1;
-        self.coverage.rows += digest.rows;
-        self.coverage.bytes += bytes;
+        if !circumstances.screened {
+            self.coverage.tables += 1;
+            self.coverage.rows += digest.rows;
+            self.coverage.bytes += bytes;
+        }
         let excuse = match circumstances {
             Circumstances { fenced: true, .. } if ours.table.kind != TableKind::Table => {
                 Some(Excuse::Unlocked)
@@ -582,6 +606,8 @@ struct Circumstances {
     older: bool,
     /// Both sides hashed under the same key.
     keyed_alike: bool,
+    /// The servers hashed the rows.
+    screened: bool,
 }
 
 /// Reason why `restored` is not known to show the snapshot of `source`, if it is not.

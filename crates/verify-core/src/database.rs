@@ -2,8 +2,10 @@
 //!
 //! It has two implementations: PostgreSQL servers ([`crate::postgres`]) and, in the tests, tables in memory.
 
+use std::num::NonZeroUsize;
+
 use crate::definition::{Definitions, Extent};
-use crate::digest::HashKey;
+use crate::digest::{Digest, HashKey};
 use crate::error::Result;
 use crate::event::OnEvent;
 use crate::heartbeat::Pulse;
@@ -110,6 +112,27 @@ pub trait Snapshot: Send + Sync {
     ///
     /// If the connection breaks.
     fn disturbed(&self) -> Result<Vec<(TableName, String)>>;
+
+    /// A hash of sample values of all types that [`Self::row_sums`] hashes. Servers of which it differs do not hash alike.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn sample_hash(&self, seed: i64) -> Result<i64>;
+
+    /// Counts the rows of tables, and adds up hashes of the columns that are given with them, which the server computes: no row
+    /// leaves it. It uses `jobs` connections. One result for each table, in order.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks, or the work is to stop. A table that cannot be read gives its obstacle.
+    fn row_sums(
+        &self,
+        tables: &[Found],
+        seed: i64,
+        jobs: NonZeroUsize,
+        on_event: OnEvent<'_>,
+    ) -> Result<Vec<Result<Digest, Obstacle>>>;
 
     /// The server's activity now.
     ///

@@ -33,6 +33,12 @@ pub struct RowHash(pub [u8; 32]);
 pub struct Sum([u64; 4]);
 
 impl Sum {
+    /// A signed sum, modulo 2²⁵⁶.
+    pub(crate) fn of_signed(sum: i128) -> Self {
+        let sign = if sum < 0 { u64::MAX } else { 0 };
+        Self([sum as u64, (sum >> 64) as u64, sign, sign])
+    }
+
     /// Adds one row's hash.
     #[inline]
     pub fn add(&mut self, hash: &RowHash) {

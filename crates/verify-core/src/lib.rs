@@ -1,7 +1,7 @@
 //! Verifies that a restored PostgreSQL database is the one that was backed up: every row, key and sequence.
 //!
 //! [`capture::capture`] measures a database under one snapshot and gives a [`manifest::Manifest`]; [`verify::verify`] holds a
-//! restored database against it, and [`verify::compare_databases`] compares two that are alive. What they find is a
+//! restored database against it, [`verify::compare_databases`] compares two that are alive, and [`screen::screen_databases`] screens them. What they find is a
 //! [`compare::Comparison`] with a three-way verdict: a mismatch is a value, and `Err` means that we could not find out.
 //!
 //! The library prints nothing, never exits, and reads neither the environment nor a clock.
@@ -113,8 +113,10 @@ pub mod reprint;
 pub mod row;
 mod rows;
 pub mod scan;
+pub mod screen;
 pub mod self_test;
 pub mod sequence;
+mod server_hash;
 pub mod sketch;
 pub mod table;
 pub mod timeline;

@@ -62,6 +62,13 @@ impl<'a> Moved<'a> {
     }
 }
 
+impl Moved<'_> {
+    /// The same where the servers hashed the rows.
+    pub(crate) fn unnamed(self) -> Self {
+        Self { together: self.together.map(Differing::unnamed), ..self }
+    }
+}
+
 impl<'a> ComparisonDraft<'a> {
     /// Decides on a partitioned table whose rows may only have moved, by whether they are where they belong.
     pub(crate) fn settle(&mut self, moved: Moved<'a>, placement: Placement) {

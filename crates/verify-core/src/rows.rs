@@ -27,7 +27,13 @@ pub(crate) struct Differing<'a> {
     pub seen: BTreeMap<Entry, RowName>,
     /// Reason why the two sides may differ.
     excuse: Option<Excuse>,
+    /// True if the servers hashed the rows, so that none has a name.
+    unnamed: bool,
 }
+
+/// Hint where the servers hashed the rows.
+pub(crate) const UNNAMED: &str =
+    "run it again without --quick, which compares the rows themselves and names those that differ";
 
 /// Reason why the rows of a table may differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,6 +127,7 @@ impl<'a> Differing<'a> {
             difference: ours_names.difference(theirs_names).unwrap_or_default(),
             seen: BTreeMap::new(),
             excuse: None,
+            unnamed: false,
         })
     }
 
@@ -133,7 +140,7 @@ impl<'a> Differing<'a> {
         difference: Difference,
     ) -> Self {
         let table = Cow::Owned(table);
-        Self { table, parts, keyed, counts, difference, seen: BTreeMap::new(), excuse: None }
+        Self { table, parts, keyed, counts, difference, seen: BTreeMap::new(), excuse: None, unnamed: false }
     }
 
     /// The same, with a reason why the two sides may differ.
@@ -142,8 +149,18 @@ impl<'a> Differing<'a> {
         self
     }
 
+    /// The same where the servers hashed the rows.
+    pub(crate) fn unnamed(self) -> Self {
+        Self { unnamed: true, difference: Difference::default(), ..self }
+    }
+
     /// One finding for each of missing, added and changed rows.
     pub(crate) fn findings(self) -> Vec<Finding> {
+        if self.unnamed {
+            let (source, restored) = self.counts;
+            let message = format!("rows differ: {source} on the source, {restored} in the restored database");
+            return vec![self.differs(message).with_hint(UNNAMED)];
+        }
         let table = &*self.table;
         let (mut missing, mut added, mut changed) = (Named::default(), Named::default(), Named::default());
         for sides in self.by_key().into_values() {
@@ -180,14 +197,17 @@ impl<'a> Differing<'a> {
             .map(|(code, named)| self.finding(code, named))
             .collect();
         if findings.is_empty() {
-            let message = "rows differ, and could not be identified";
-            let finding = Finding::new(Code::RowDiffers, &table.name, message);
-            findings.push(match self.excuse {
-                Some(excuse) => excuse.applied(finding),
-                None => finding,
-            });
+            findings.push(self.differs("rows differ, and could not be identified"));
         }
         findings
+    }
+
+    fn differs(&self, message: impl Into<String>) -> Finding {
+        let finding = Finding::new(Code::RowDiffers, &self.table.name, message);
+        match self.excuse {
+            Some(excuse) => excuse.applied(finding),
+            None => finding,
+        }
     }
 
     fn finding(&self, code: Code, named: Named) -> Finding {

@@ -159,7 +159,11 @@ fn settle(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, on_event: On
 }
 
 /// Has the restored server print definitions that read differently. Nothing is made on the source itself.
-fn reprint(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, manifest: &Manifest) -> Result<()> {
+pub(crate) fn reprint(
+    draft: &mut ComparisonDraft<'_>,
+    restored: &dyn Snapshot,
+    manifest: &Manifest,
+) -> Result<()> {
     let printed: Vec<_> = draft.definitions.iter().flat_map(DifferingDefinition::expressions).collect();
     let is_source = restored.origin().source.is_same_database(&manifest.header.source);
     let reprints = if printed.is_empty() || is_source { Vec::new() } else { restored.reprint(&printed)? };
@@ -168,7 +172,7 @@ fn reprint(draft: &mut ComparisonDraft<'_>, restored: &dyn Snapshot, manifest: &
 }
 
 /// Runs two things at once, on either side of a comparison.
-fn both<T: Send>(
+pub(crate) fn both<T: Send>(
     ours: impl FnOnce() -> Result<T> + Send,
     theirs: impl FnOnce() -> Result<T> + Send,
 ) -> Result<(T, T)> {

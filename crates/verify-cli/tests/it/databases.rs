@@ -311,6 +311,73 @@ fn the_cost_of_the_checks_is_known_before_they_run() {
 }
 
 #[test]
+fn a_screen_never_passes_and_fails_on_a_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = shop();
+    let (shop, restored) = (server.conninfo("shop"), server.conninfo("restored"));
+    let rules = "[[invariants]]\nname = 'rule'\nexpect = 'no-rows'\nsql = 'SELECT 1'\n";
+    fs::write(directory.path().join("state-lab.toml"), rules).unwrap();
+    let screened = run(directory.path(), &["compare", &shop, &restored, "--quick", "--report", "r.json"]);
+    assert_eq!((screened.status, screened.err.as_str()), (Some(3), ""), "{screened:?}");
+    insta::assert_snapshot!(stable(&screened.out), @r"
+    integrity_checks: inconclusive
+
+    inconclusive: tables: screened: no difference found, not verified [coverage.none]
+    next, for tables: run it again without --quick, which compares the rows themselves and names those that differ
+
+    depth: 0 tables, 0 rows (0 B), 1 sequence, 14 definitions, 0 invariants
+    not covered:
+        subscriptions and replication: what subscriptions connect to and whether they are enabled, replication origins and slots are not compared
+        secrets of foreign servers: values of options that may be secrets, and options of user mappings, are not compared
+        secrets of roles and settings: passwords of roles, and values of settings that may be secrets, are not compared
+        contents of indexes: not checked against their tables; amcheck's bt_index_check('…', true) does that for b-trees
+        database postgres: another database of the same cluster
+        database restored: another database of the same cluster
+        public.customers: screened only: its rows were counted and hashed by the servers, not compared
+        public.orders: screened only: its rows were counted and hashed by the servers, not compared
+        rule: not evaluated by --quick
+    ");
+    assert_eq!(run(directory.path(), &["show", "r.json"]).out, screened.out);
+    let json = run(directory.path(), &["compare", &shop, &restored, "--quick", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let coverage = &json["comparison"]["coverage"];
+    assert_eq!(
+        (&json["verdict"], &coverage["tables"], &coverage["rows"]),
+        (&"inconclusive".into(), &0.into(), &0.into())
+    );
+    let gaps =
+        coverage["not_covered"].as_array().unwrap().iter().filter(|gap| gap["check"] == "rows").count();
+    assert_eq!(gaps, 2, "{json}");
+
+    server
+        .psql("restored", "DELETE FROM orders WHERE id = 17; UPDATE customers SET name = 'eve' WHERE id = 3")
+        .unwrap();
+    let failed = run(directory.path(), &["compare", &shop, &restored, "--quick"]);
+    assert_eq!((failed.status, failed.err.as_str()), (Some(1), ""), "{failed:?}");
+    insta::assert_snapshot!(failed.out.split("depth: ").next().unwrap(), @r"
+    integrity_checks: fail
+
+    fail: public.customers: rows differ: 50 on the source, 50 in the restored database [row.differs]
+    fail: public.orders: rows differ: 5000 on the source, 4999 in the restored database [row.differs]
+    inconclusive: tables: screened: differences found, and tables without one are not verified [coverage.none]
+    next, for public.customers and 2 more: run it again without --quick, which compares the rows themselves and names those that differ
+    ");
+
+    // The flags' limits are a matter of usage, those of the configuration are refused before anything is read.
+    let limited = run(directory.path(), &["compare", &shop, &restored, "--quick", "--max-rate", "1MiB"]);
+    assert_eq!((limited.status, limited.out.as_str()), (Some(2), ""));
+    assert!(limited.err.contains("'--quick' cannot be used with '--max-rate <SIZE>'"), "{}", limited.err);
+    fs::write(directory.path().join("state-lab.toml"), "[limits]\nmax_rate = '1MiB'\n").unwrap();
+    let limited = run(directory.path(), &["compare", &shop, &restored, "--quick"]);
+    assert_eq!((limited.status, limited.out.as_str()), (Some(2), ""));
+    assert!(
+        limited.err.contains("\nhint: run it without --quick, or without these limits"),
+        "{}",
+        limited.err
+    );
+}
+
+#[test]
 fn the_source_itself_is_no_copy() {
     let directory = tempfile::tempdir().unwrap();
     let server = shop();

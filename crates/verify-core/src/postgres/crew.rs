@@ -10,7 +10,7 @@ use super::cancel::CancelHandle;
 use super::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
-use crate::work::{self, Load, Task};
+use crate::work::{self, Load, Part, Task};
 
 /// Interval at which the caller is asked whether to stop while the server checks an object, which can take hours.
 const POLL: Duration = Duration::from_millis(200);
@@ -34,30 +34,42 @@ pub(super) fn check_all<R: Default + Send>(
     event::send(on_event, Event::Started { tables: 0, bytes_estimate: sizes.iter().sum() })?;
     let tasks = work::split(&loads, jobs);
     let connections = (0..jobs.min(tasks.len())).map(|_| open()).collect::<Result<Vec<_>>>()?;
-    run(connections, tasks, on_event, &check)
+    run(connections, tasks, on_event, |connection, part, found| check(connection, part.index, found))
 }
 
-fn run<R: Default + Send>(
-    connections: Vec<Connection>,
+/// A session whose statement can be cancelled.
+pub(super) trait Session: Send {
+    fn cancel_handle(&self) -> CancelHandle;
+}
+
+impl Session for Connection {
+    fn cancel_handle(&self) -> CancelHandle {
+        Connection::cancel_handle(self)
+    }
+}
+
+/// Does the tasks by these sessions, part by part; one result for each session.
+pub(super) fn run<S: Session, R: Default + Send>(
+    sessions: Vec<S>,
     tasks: VecDeque<Task>,
     on_event: OnEvent<'_>,
-    check: &(impl Fn(&mut Connection, usize, &mut R) -> Result<()> + Sync),
+    work: impl Fn(&mut S, Part, &mut R) -> Result<()> + Sync,
 ) -> Result<Vec<R>> {
     let watcher = Watcher {
         stop: AtomicBool::new(false),
-        running: connections.iter().map(Connection::cancel_handle).collect(),
+        running: sessions.iter().map(Session::cancel_handle).collect(),
     };
-    let jobs = connections.len();
-    let connections = Mutex::new(connections);
+    let jobs = sessions.len();
+    let sessions = Mutex::new(sessions);
     std::thread::scope(|scope| {
         let (done, until) = mpsc::channel::<()>();
         scope.spawn(|| watcher.watch(on_event, until));
         let results = work::run(tasks, jobs, |next| {
             let mut result = R::default();
-            let connection = connections.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut connection) = connection else { return Ok(result) };
+            let session = sessions.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut session) = session else { return Ok(result) };
             for part in std::iter::from_fn(next).flatten() {
-                watcher.unless_stopped(check(&mut connection, part.index, &mut result))?;
+                watcher.unless_stopped(work(&mut session, part, &mut result))?;
                 event::send(on_event, Event::Read { rows: 0, bytes: 0, estimate_done: part.bytes })?;
             }
             Ok(result)

@@ -38,6 +38,7 @@ mod placement;
 mod printable;
 mod reader;
 mod require_auth;
+mod row_sums;
 mod rows;
 mod sandbox;
 mod savepoint;

@@ -3,12 +3,15 @@
 use std::sync::MutexGuard;
 
 use super::buffer::ReadBuffer;
+use super::cancel::CancelHandle;
 use super::connection::Connection;
+use super::crew::Session;
 use super::rows::first;
 use super::server_error::server_error;
 use super::statements;
 use super::wire::Wire;
 use crate::database::{Obstacle, Reader, Sink, Slice};
+use crate::digest::{Digest, Sum};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The most tables that one transaction reads: each holds a lock in the server's shared memory.
@@ -52,6 +55,31 @@ impl CopyReader {
         Ok(reader)
     }
 
+    /// Counts rows and adds up their hashes on the server.
+    pub(super) fn row_sum(&mut self, slice: &Slice<'_>, seed: i64) -> Result<Result<Digest, Obstacle>> {
+        self.make_room()?;
+        self.tables += 1;
+        match row_sum(&mut self.connection, slice, seed) {
+            Ok(digest) => Ok(Ok(digest)),
+            Err(error) if error.sqlstate().is_some() && !self.connection.is_closed() => {
+                let obstacle = obstacle(&error)?;
+                self.connection.execute("ROLLBACK")?;
+                self.begin()?;
+                Ok(Err(obstacle))
+            }
+            Err(error) => Err(error.while_doing(format!("hash the rows of {}", slice.table.name))),
+        }
+    }
+
+    /// Begins another transaction where this one has read as many tables as it may.
+    fn make_room(&mut self) -> Result<()> {
+        if self.tables >= TRANSACTION_TABLES_MAX {
+            self.connection.execute("COMMIT")?;
+            self.begin()?;
+        }
+        Ok(())
+    }
+
     fn begin(&mut self) -> Result<()> {
         self.tables = 0;
         let import = statements::import(&self.exported);
@@ -92,10 +120,7 @@ impl Reader for CopyReader {
     fn read(&mut self, slices: &[Slice<'_>], sink: &mut dyn Sink) -> Result<()> {
         let mut done = 0;
         while done < slices.len() {
-            if self.tables >= TRANSACTION_TABLES_MAX {
-                self.connection.execute("COMMIT")?;
-                self.begin()?;
-            }
+            self.make_room()?;
             let room = (TRANSACTION_TABLES_MAX - self.tables).min(slices.len() - done);
             let read = self.batch(&slices[done..done + room], done, sink)?;
             done += read;
@@ -103,6 +128,19 @@ impl Reader for CopyReader {
         }
         Ok(())
     }
+}
+
+impl Session for CopyReader {
+    fn cancel_handle(&self) -> CancelHandle {
+        self.connection.cancel_handle()
+    }
+}
+
+/// Counts rows and adds up their hashes, within the open transaction.
+pub(super) fn row_sum(connection: &mut Connection, slice: &Slice<'_>, seed: i64) -> Result<Digest> {
+    let rows = connection.query(&statements::row_sum(slice, seed))?;
+    let row = first(&rows)?;
+    Ok(Digest { rows: row.number(0)?, sum: Sum::of_signed(row.number(1)?) })
 }
 
 /// The coordinating session as a reader: it holds the locks, so it never waits behind somebody who waits for them.

@@ -1,6 +1,7 @@
 //! A snapshot of a PostgreSQL database: a coordinating session that exports its snapshot, and what it found.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::types::Type;
@@ -12,11 +13,12 @@ use super::rows::first;
 use super::savepoint::guarded;
 use super::session::SessionOptions;
 use super::settings::Settings;
-use super::{definitions, heartbeat, invariants, placement, sequences, statements};
-use crate::database::{Activity, Deviation, Found, Placement, Reader, Snapshot};
+use super::{definitions, heartbeat, invariants, placement, row_sums, sequences, statements};
+use crate::database::{Activity, Deviation, Found, Obstacle, Placement, Reader, Snapshot};
 use crate::definition::{Definitions, Extent};
-use crate::digest::HashKey;
+use crate::digest::{Digest, HashKey};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::OnEvent;
 use crate::heartbeat::Pulse;
 use crate::invariant::{Invariant, Outcome};
 use crate::manifest::Origin;
@@ -60,7 +62,16 @@ impl PostgresSnapshot {
             .map_err(|error| error.while_doing("read the definitions"))
     }
 
-    fn control(&self) -> MutexGuard<'_, Connection> {
+    /// One more session that shares the snapshot.
+    pub(super) fn copy_reader(&self) -> Result<CopyReader> {
+        // The settings of the host that was reached: of several, another may be another server.
+        let settings = self.control().settings().clone();
+        let lock_timeout_ms = self.limits.lock_timeout_ms.min(READER_LOCK_TIMEOUT_MS);
+        let limits = Limits { lock_timeout_ms, ..self.limits };
+        CopyReader::new(open(&settings, limits)?, &self.exported, &self.origin.snapshot, self.in_recovery)
+    }
+
+    pub(super) fn control(&self) -> MutexGuard<'_, Connection> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,16 +167,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
-        // The settings of the host that was reached: of several, another may be another server.
-        let settings = self.control().settings().clone();
-        let lock_timeout_ms = self.limits.lock_timeout_ms.min(READER_LOCK_TIMEOUT_MS);
-        let limits = Limits { lock_timeout_ms, ..self.limits };
-        Ok(Box::new(CopyReader::new(
-            open(&settings, limits)?,
-            &self.exported,
-            &self.origin.snapshot,
-            self.in_recovery,
-        )?))
+        Ok(Box::new(self.copy_reader()?))
     }
 
     fn coordinator(&self) -> Box<dyn Reader + '_> {
@@ -194,6 +196,22 @@ impl Snapshot for PostgresSnapshot {
             disturbed.push((found.table.name.clone(), reason.to_owned()));
         }
         Ok(disturbed)
+    }
+
+    fn sample_hash(&self, seed: i64) -> Result<i64> {
+        let hashed =
+            self.control().query(&statements::sample_hash(seed)).and_then(|rows| first(&rows)?.number(0));
+        hashed.map_err(|error| error.while_doing("hash a sample"))
+    }
+
+    fn row_sums(
+        &self,
+        tables: &[Found],
+        seed: i64,
+        jobs: NonZeroUsize,
+        on_event: OnEvent<'_>,
+    ) -> Result<Vec<Result<Digest, Obstacle>>> {
+        row_sums::add_up(self, tables, seed, jobs.get(), on_event)
     }
 
     fn activity(&self) -> Result<Activity> {

@@ -4,6 +4,7 @@
 use crate::database::Slice;
 use crate::digest::to_hex;
 use crate::key::RowKey;
+use crate::server_hash::{HASHED, HashedType};
 use crate::table::{Column, Encoding, KeySource, Table, TableKind, TableName};
 
 /// Version, recovery, database, encoding, system identifier, role, what limits a capture, start of the server in
@@ -511,10 +512,7 @@ pub(super) fn copy(slice: &Slice<'_>) -> String {
     let name = qualified(&table.name);
     let condition = match pages {
         None => keys.and_then(|keys| has_key(table, keys)),
-        Some((from, None)) => Some(format!("ctid >= '({from},0)'::pg_catalog.tid")),
-        Some((from, Some(to))) => {
-            Some(format!("ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid"))
-        }
+        Some(pages) => Some(is_within(pages)),
     };
     let direct = table.kind == TableKind::Table
         && condition.is_none()
@@ -529,6 +527,40 @@ pub(super) fn copy(slice: &Slice<'_>) -> String {
     let columns: Vec<String> = table.columns.iter().map(expression).collect();
     let condition = condition.map_or_else(String::new, |condition| format!(" WHERE {condition}"));
     format!("COPY (SELECT {} FROM ONLY {name}{condition}) TO STDOUT (FORMAT binary)", columns.join(", "))
+}
+
+/// Condition that the rows of a range of pages satisfy.
+fn is_within((from, to): (u32, Option<u32>)) -> String {
+    let from = format!("ctid >= '({from},0)'::pg_catalog.tid");
+    to.map_or_else(|| from.clone(), |to| format!("{from} AND ctid < '({to},0)'::pg_catalog.tid"))
+}
+
+/// Counts rows, and adds up their hashes. `sum` of 64-bit numbers is a `numeric`, which does not overflow.
+pub(super) fn row_sum(slice: &Slice<'_>, seed: i64) -> String {
+    let table = slice.table;
+    let rows = match table.kind {
+        TableKind::LargeObjects => "pg_catalog.pg_largeobject_metadata".to_owned(),
+        TableKind::Table | TableKind::MaterializedView => format!("ONLY {}", qualified(&table.name)),
+    };
+    let value = |column: &Column| Some(HashedType::of(column)?.of_column(&identifier(&column.name), column));
+    let hash = row_hash(table.columns.iter().filter_map(value), seed);
+    let condition = slice.pages.map_or_else(String::new, |pages| format!(" WHERE {}", is_within(pages)));
+    format!("SELECT pg_catalog.count(*), coalesce(pg_catalog.sum({hash}), 0) FROM {rows}{condition}")
+}
+
+/// Hashes a sample of each type that is hashed.
+pub(super) fn sample_hash(seed: i64) -> String {
+    let samples = HASHED.iter().map(|hashed| hashed.of_sample(&literal(hashed.sample)));
+    format!("SELECT {}", row_hash(samples, seed))
+}
+
+/// Hash of values. That of a record alone is 31 times that of the values before plus that of the last one: in a sum over rows it would
+/// not matter which values are in one row. The second hash, whose seed it is, makes it matter.
+fn row_hash(values: impl Iterator<Item = String>, seed: i64) -> String {
+    let values = values.collect::<Vec<_>>().join(", ");
+    format!(
+        "pg_catalog.hashint4extended(0, pg_catalog.hash_record_extended(ROW({values}), '{seed}'::pg_catalog.int8))"
+    )
 }
 
 /// Condition that rows with these keys satisfy, and perhaps others: types may have equal values that are not the same. `None` for keys

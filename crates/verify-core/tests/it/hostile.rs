@@ -16,6 +16,7 @@ use verify_core::manifest::Manifest;
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
 use verify_core::postgres::{Environment, Postgres, Settings};
+use verify_core::screen::screen_databases;
 use verify_local::{Copy, check_copy, compare};
 
 use crate::measure::postgres;
@@ -99,6 +100,46 @@ fn harmless(trap: &str) -> Result<()> {
         let trap = Trap::new(major, trap)?;
         let comparison = trap.verify().map_err(|error| error.context(format!("PostgreSQL {major}")))?;
         println!("{major}: {:#?}", shown(comparison.findings()));
+    }
+    Ok(())
+}
+
+/// A screen hashes values on the server: by the server's own functions, whatever the database has of these names or for these types.
+#[test]
+fn hash_functions_of_the_database_do_not_run() -> Result<()> {
+    const TRAP: &str = "
+        CREATE FUNCTION public.hash_record_extended(record, bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+            AS 'BEGIN RETURN public.attack(0::bigint); END';
+        CREATE FUNCTION public.hashint4extended(int, bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+            AS 'BEGIN RETURN public.attack(0::bigint); END';
+        CREATE FUNCTION public.adds(numeric, bigint) RETURNS numeric IMMUTABLE LANGUAGE plpgsql
+            AS 'BEGIN RETURN public.attack(0::numeric); END';
+        CREATE AGGREGATE public.sum(bigint) (SFUNC = public.adds, STYPE = numeric, INITCOND = '0');
+        CREATE FUNCTION public.same(varchar, varchar) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true';
+        CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.same, HASHES);
+        CREATE FUNCTION public.hashed(varchar) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN public.attack(0); END';
+        CREATE FUNCTION public.hashed(varchar, bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+            AS 'BEGIN RETURN public.attack(0::bigint); END';
+        CREATE OPERATOR CLASS public.evil DEFAULT FOR TYPE varchar USING hash AS
+            OPERATOR 1 public.= (varchar, varchar), FUNCTION 1 public.hashed(varchar), FUNCTION 2 public.hashed(varchar, bigint);
+        CREATE DOMAIN public.trapped AS varchar CHECK (public.attack(VALUE) <> '');
+        CREATE TABLE public.t (id int PRIMARY KEY, v varchar, d public.trapped, a varchar[]);
+        INSERT INTO public.t VALUES (1, 'v', 'd', ARRAY['a']);
+        ALTER DATABASE source SET search_path = public, pg_catalog;";
+    for major in [15, 18] {
+        let trap = Trap::new(major, TRAP)?;
+        trap.server.copy_database("source", "restored")?;
+        trap.server.psql("postgres", "ALTER DATABASE restored SET search_path = public, pg_catalog")?;
+        for call in ["hash_record_extended(ROW(1), 1)", "pg_catalog.hash_record_extended(ROW(v), 1)"] {
+            trap.server.psql("restored", &format!("SELECT {call} FROM public.t"))?;
+            ensure!(trap.file.exists(), "PostgreSQL {major}: {call} would not go off");
+            std::fs::remove_file(&trap.file)?;
+        }
+        let (source, restored) = (postgres(&trap.server, "source")?, postgres(&trap.server, "restored")?);
+        let comparison = screen_databases(&source, &restored, &Plan::default(), &event::ignore)?;
+        ensure!(!trap.file.exists(), "attacked: {}", std::fs::read_to_string(&trap.file)?);
+        let rows = comparison.findings().iter().filter(|finding| finding.object == "public.t");
+        assert_eq!(rows.count(), 0, "{major}: {:#?}", shown(comparison.findings()));
     }
     Ok(())
 }

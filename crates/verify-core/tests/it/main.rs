@@ -26,6 +26,7 @@ mod partitions;
 mod parts;
 mod paused_standby;
 mod samples;
+mod screen;
 mod self_test;
 mod silence;
 mod standby;

@@ -1,6 +1,8 @@
 //! Tables in memory as a database: the twin of PostgreSQL under the engine's tests.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +11,7 @@ use verify_core::database::{
     Activity, Database, Deviation, Found, NOT_POPULATED, Obstacle, Placement, Reader, Sink, Slice, Snapshot,
 };
 use verify_core::definition::{Definition, Definitions, Extent};
-use verify_core::digest::HashKey;
+use verify_core::digest::{Digest, HashKey, RowHash};
 use verify_core::event::OnEvent;
 use verify_core::heartbeat::Pulse;
 use verify_core::invariant::{Invariant, Outcome, ResultCollector};
@@ -33,6 +35,8 @@ pub(crate) struct MemoryTable {
     pub kind: TableKind,
     pub rows: Vec<MemoryRow>,
     pub obstacle: Option<Obstacle>,
+    /// Type of the values.
+    pub value_type: &'static str,
     /// The partitioned table that it belongs to, and how rows reach it.
     pub partition: Option<(&'static str, PartitionLevel)>,
 }
@@ -47,6 +51,7 @@ impl MemoryTable {
             kind: TableKind::Table,
             rows,
             obstacle: None,
+            value_type: "text",
             partition: None,
         }
     }
@@ -65,7 +70,7 @@ impl MemoryTable {
             table: Table {
                 name: TableName::new("public", self.name),
                 kind: self.kind,
-                columns: vec![Column::binary("id", "int8"), Column::binary("v", "text")],
+                columns: vec![Column::binary("id", "int8"), Column::binary("v", self.value_type)],
                 key,
                 unlogged: self.unlogged,
                 partition_of: self.partition.as_ref().map(|(root, _)| TableName::new("public", *root)),
@@ -115,6 +120,11 @@ pub(crate) struct Memory {
     pub not_found_by_key: Option<i64>,
     /// Numbers of rows that were read of each slice, by key (true) or without one.
     pub slices_read: Mutex<Vec<(bool, usize)>>,
+    pub server_version: Option<u32>,
+    /// The server hashes the same value as no other does.
+    pub hashes_unlike_others: bool,
+    /// The columns that the server was asked to hash, of each table.
+    pub hashed: Mutex<Vec<usize>>,
     /// What the server does besides, each time that it is asked; the last one for ever.
     pub activity: Mutex<Vec<Activity>>,
 }
@@ -129,7 +139,7 @@ pub(crate) struct MemorySnapshot<'a> {
 impl Database for Memory {
     fn snapshot<'a>(&'a self, _: &Plan, _: OnEvent<'_>) -> Result<Box<dyn Snapshot + 'a>> {
         let source = Source {
-            server_version: 150_000,
+            server_version: self.server_version.unwrap_or(150_000),
             system_identifier: "1".into(),
             database: "memory".into(),
             database_oid: Some(16_384),
@@ -218,6 +228,39 @@ impl Snapshot for MemorySnapshot<'_> {
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {
         Ok(self.memory.disturbed.clone())
+    }
+
+    fn sample_hash(&self, seed: i64) -> Result<i64> {
+        Ok(seed ^ i64::from(self.memory.hashes_unlike_others))
+    }
+
+    fn row_sums(
+        &self,
+        tables: &[Found],
+        seed: i64,
+        _: NonZeroUsize,
+        _: OnEvent<'_>,
+    ) -> Result<Vec<Result<Digest, Obstacle>>> {
+        let sum = |found: &Found| {
+            let table = self.memory.tables.iter().find(|table| table.name == found.table.name.name);
+            let table = table.expect("only tables that are there are hashed");
+            let columns = found.table.columns.len();
+            self.memory.hashed.lock().expect("no test panics with it").push(columns);
+            if let Some(obstacle) = &table.obstacle {
+                return Err(obstacle.clone());
+            }
+            let mut sum = Digest::default();
+            for row in &table.rows {
+                let mut hasher = DefaultHasher::new();
+                seed.hash(&mut hasher);
+                (columns > 0).then_some(row).hash(&mut hasher);
+                let mut hash = RowHash([0; 32]);
+                hash.0[..8].copy_from_slice(&hasher.finish().to_le_bytes());
+                sum.add(&hash);
+            }
+            Ok(sum)
+        };
+        Ok(tables.iter().map(sum).collect())
     }
 
     fn activity(&self) -> Result<Activity> {

@@ -17,6 +17,7 @@ use verify_core::manifest::{Anchor, Consistency, Content, FenceTransaction, Mani
 use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
+use verify_core::screen::screen_databases;
 use verify_core::sequence::{OwnedBy, Sequence, SequenceValue};
 use verify_core::table::{Column, Encoding, PartitionLevel, PartitionStrategy, TableKind, TableName};
 use verify_core::timeline::Rto;
@@ -125,7 +126,7 @@ fn comparisons() -> Vec<Comparison> {
     });
     let nothing = Plan::default().without(Check::SELECTABLE.map(|(_, check)| check));
     let skipped = verify(&captured(&ten()), &ten(), &nothing, &event::ignore).expect("a comparison");
-    changed.chain(of_rows()).chain(of_databases()).chain([skipped]).collect()
+    changed.chain(of_rows()).chain(of_databases()).chain(of_screens()).chain([skipped]).collect()
 }
 
 fn of_rows() -> Vec<Comparison> {
@@ -182,6 +183,24 @@ fn of_databases() -> Vec<Comparison> {
         verified(&defined("price >= 1"), &defined("price ?")),
         verified(&ten(), &deviating(Deviation::Unproven("rows were pruned".into()))),
         verified(&ten(), &deviating(Deviation::Older("it ends at 0/1".into()))),
+    ]
+}
+
+fn of_screens() -> Vec<Comparison> {
+    let rule = Invariant { name: "rule".into(), sql: "SELECT 1".into(), expect: Expect::Same };
+    let plan = Plan::default().with_invariants([rule]);
+    let screened = |source: &Memory, restored: &Memory| {
+        screen_databases(source, restored, &plan, &event::ignore).expect("a screen")
+    };
+    let of_json = || {
+        let json = MemoryTable { value_type: "json", ..MemoryTable::new("u", 0..10) };
+        Memory { tables: vec![MemoryTable::new("t", 0..10), json], ..Memory::default() }
+    };
+    vec![
+        screened(&ten(), &ten()),
+        screened(&ten(), &table("t", 0..9)),
+        screened(&of_json(), &of_json()),
+        screened(&ten(), &table("u", 0..10)),
     ]
 }
 
