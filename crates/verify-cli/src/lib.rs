@@ -12,6 +12,7 @@ pub mod exit;
 mod failure;
 mod framing;
 mod globals;
+mod journal_file;
 #[cfg(test)]
 mod json_schema;
 mod key_file;

@@ -14,6 +14,7 @@ use crate::manifest::{Content, Header, Manifest, TableEntry};
 use crate::measure::Measure;
 use crate::pace;
 use crate::plan::Plan;
+use crate::reuse::Known;
 use crate::scan::{Effort, Hash, Wanted, measure, measure_by};
 use crate::table::{Table, TableKind};
 
@@ -69,19 +70,20 @@ pub fn despite_conflicts<T, E: From<Error>>(
 /// As for [`capture`].
 pub fn capture_snapshot(snapshot: &dyn Snapshot, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
     let hash = Hash { algorithm: plan.hash, key: snapshot.draw_key()? };
-    measure_database(snapshot, None, hash, plan, on_event)
+    measure_database(snapshot, None, hash, &Known::default(), plan, on_event)
 }
 
-/// Measures everything; the tables that `like` lists too are read by its columns, where they have them.
+/// Measures everything; the tables that `like` lists too are read by its columns, where they have them, and those that are known are not.
 pub(crate) fn measure_database(
     snapshot: &dyn Snapshot,
     like: Option<&[&Table]>,
     hash: Hash,
+    known: &Known<'_>,
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
     let mut manifest = measure_all_but_rows(snapshot, hash, plan)?;
-    manifest.tables = measure_tables(snapshot, like, None, hash, plan, on_event)?;
+    manifest.tables = measure_tables(snapshot, Order { like, shares: None }, hash, known, plan, on_event)?;
     Ok(manifest)
 }
 
@@ -118,35 +120,49 @@ pub(crate) fn nothing(snapshot: &dyn Snapshot, hash: Hash) -> Manifest {
     }
 }
 
-/// Measures the rows of all tables, or the share of each that is given for it; the tables that `like` lists too are read by its columns.
+/// The tables to measure, and what of each.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Order<'a> {
+    /// Tables by whose columns those of the same name are read.
+    pub like: Option<&'a [&'a Table]>,
+    /// The share of each table that the snapshot has, if not all of it.
+    pub shares: Option<&'a [Share]>,
+}
+
+/// Measures the rows of all tables but those that are known.
 pub(crate) fn measure_tables(
     snapshot: &dyn Snapshot,
-    like: Option<&[&Table]>,
-    shares: Option<&[Share]>,
+    order: Order<'_>,
     hash: Hash,
+    known: &Known<'_>,
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<TableEntry>> {
+    let Order { like, shares } = order;
     let tables: &[Found] = if plan.runs(Check::Rows) { snapshot.tables() } else { &[] };
     let wanted: Vec<Wanted<'_>> = tables
         .iter()
         .enumerate()
+        .filter(|(_, found)| known.find(found).is_none())
         .map(|(i, found)| Wanted {
-            table: like.and_then(|like| alike(like, &found.table)).unwrap_or(&found.table),
             share: shares.and_then(|shares| shares.get(i)),
-            ..Wanted::whole(found)
+            ..Wanted::like(found, like)
         })
         .collect();
-    let measured = measure(snapshot, &wanted, hash, Effort::of(plan), on_event)?;
-    let mut tables = Vec::with_capacity(wanted.len());
+    let entry = |wanted: &Wanted<'_>, table: Table, measured| TableEntry {
+        table,
+        filenode: wanted.found.filenode,
+        columns_found: like.map(|_| wanted.found.table.columns.clone()),
+        content: content(wanted.found.table.kind, measured),
+    };
+    let keep = |i: usize, measure: &Measure| {
+        known.keep(|| entry(&wanted[i], wanted[i].described(), Ok(measure.clone())))
+    };
+    let measured = measure(snapshot, &wanted, hash, Effort::of(plan), &keep, on_event)?;
+    let mut entries = Vec::with_capacity(tables.len());
     for (wanted, mut measured) in wanted.iter().zip(measured) {
-        let mut table = Table {
-            unlogged: wanted.found.table.unlogged,
-            partition_of: wanted.found.table.partition_of.clone(),
-            partition_path: wanted.found.table.partition_path.clone(),
-            parents: wanted.found.table.parents.clone(),
-            ..wanted.table.clone()
-        };
+        let mut table = wanted.described();
+        let is_late = measured.is_err();
         if let Err(Obstacle::Locked(_)) = measured {
             // Its connection reads, so that it cannot ask for the server's activity meanwhile.
             let limits = plan.limits.without_activity();
@@ -161,25 +177,20 @@ pub(crate) fn measure_tables(
         if let Err(Obstacle::TooLarge(_)) = measured {
             table = table.hashed_on_server();
             let again = [Wanted { table: &table, ..*wanted }];
-            measured = measure(snapshot, &again, hash, Effort::of(plan).alone(), on_event)?.swap_remove(0);
+            let alone = Effort::of(plan).alone();
+            measured = measure(snapshot, &again, hash, alone, &|_, _| Ok(()), on_event)?.swap_remove(0);
         }
-        let columns_found = like.map(|_| wanted.found.table.columns.clone());
-        tables.push(TableEntry {
-            table,
-            filenode: wanted.found.filenode,
-            columns_found,
-            content: content(wanted.found.table.kind, measured),
-        });
+        let entry = entry(wanted, table, measured);
+        if is_late {
+            known.keep(|| entry.clone())?;
+        }
+        entries.push(entry);
     }
-    Ok(tables)
-}
-
-/// The table of the same name in `like`, if `table` has all of its columns.
-fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
-    let named = |column: &str| table.columns.iter().any(|found| found.name == column);
-    let place = like.binary_search_by(|other| other.name.cmp(&table.name)).ok()?;
-    let other = like[place];
-    (other.kind == table.kind && other.columns.iter().all(|column| named(&column.name))).then_some(other)
+    if entries.len() < tables.len() {
+        entries.extend(tables.iter().filter_map(|found| known.find(found)).cloned());
+        entries.sort_by(|a, b| a.name().cmp(b.name()));
+    }
+    Ok(entries)
 }
 
 /// Notes what only the end of a backup shows: how far the sequences went, and which tables were

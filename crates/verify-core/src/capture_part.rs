@@ -1,6 +1,6 @@
 //! The engine of one part of a capture: measures its share of every table, under a snapshot that all parts read.
 
-use crate::capture;
+use crate::capture::{self, Order};
 use crate::chunks::{CHUNK_PAGES, Share};
 use crate::database::{Database, Snapshot};
 use crate::digest::HashKey;
@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::event::OnEvent;
 use crate::partial::{PARTIAL_FORMAT, PartNumber, PartialManifest};
 use crate::plan::Plan;
+use crate::reuse::Known;
 use crate::scan::Hash;
 
 /// Measures one part of a database.
@@ -64,7 +65,10 @@ pub(crate) fn capture_chunks(
         false => capture::nothing(snapshot, hash),
     };
     manifest.header.format = PARTIAL_FORMAT.to_owned();
-    manifest.tables = capture::measure_tables(snapshot, None, Some(&shares), hash, plan, on_event)?;
+    manifest.tables = {
+        let order = Order { like: None, shares: Some(&shares) };
+        capture::measure_tables(snapshot, order, hash, &Known::default(), plan, on_event)?
+    };
     let uncut = tables.iter().filter(|found| found.pages.is_none());
     let uncut = uncut.map(|found| found.table.name.clone()).collect();
     Ok(PartialManifest { part, chunk_pages, uncut, manifest })

@@ -102,8 +102,9 @@ fn a_thousand_divisions_give_the_same_bytes() -> Result<()> {
                 manifest.pulse = whole.pulse.clone();
             }
             manifest.header.format = PARTIAL_FORMAT.to_owned();
-            manifest.tables =
-                capture::measure_tables(&snapshot, None, Some(shares), hash, &plan, &event::ignore)?;
+            let order = Order { like: None, shares: Some(shares) };
+            let known = Known::default();
+            manifest.tables = capture::measure_tables(&snapshot, order, hash, &known, &plan, &event::ignore)?;
             let part = PartNumber::new(number, of).expect("one of them");
             parts.push(PartialManifest { part, chunk_pages: CHUNK_PAGES, uncut: Vec::new(), manifest });
         }

@@ -11,6 +11,7 @@ use crate::compare_definitions;
 use crate::database::{Deviation, NOT_POPULATED, Placement, UNLOGGED_IN_RECOVERY};
 use crate::finding::{Code, Finding, Verdict, severities};
 use crate::heartbeat;
+use crate::journal::MeasuredEarlier;
 use crate::manifest::{Consistency, Content, Manifest, TableEntry};
 use crate::not_covered::{Check, NotCovered};
 use crate::partitions::Moved;
@@ -193,6 +194,9 @@ pub struct Coverage {
     pub invariants: u64,
     /// Objects that were not compared, with the reason.
     pub not_covered: Vec<NotCovered>,
+    /// Those of the tables whose measurement was made before, by an interrupted run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<MeasuredEarlier>,
 }
 
 /// Fewer tables than this are not worth another thread: most are equal.
@@ -393,7 +397,8 @@ impl<'a> ComparisonDraft<'a> {
     fn add(&mut self, part: Self) {
         self.findings.extend(part.findings);
         self.differing.extend(part.differing);
-        let Coverage { tables, rows, bytes, sequences, definitions, invariants, not_covered } = part.coverage;
+        let Coverage { tables, rows, bytes, sequences, definitions, invariants, not_covered, earlier } =
+            part.coverage;
         self.coverage.tables += tables;
         self.coverage.rows += rows;
         self.coverage.bytes += bytes;
@@ -401,6 +406,7 @@ impl<'a> ComparisonDraft<'a> {
         self.coverage.definitions += definitions;
         self.coverage.invariants += invariants;
         self.coverage.not_covered.extend(not_covered);
+        self.coverage.earlier.extend(earlier);
     }
 
     fn missing(&mut self, ours: &TableEntry) {

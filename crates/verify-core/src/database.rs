@@ -11,7 +11,7 @@ use crate::event::OnEvent;
 use crate::heartbeat::Pulse;
 use crate::invariant::{Invariant, Outcome};
 use crate::key::RowKey;
-use crate::manifest::Origin;
+use crate::manifest::{Header, Origin};
 use crate::plan::Plan;
 use crate::reprint::{Printed, Reprint};
 use crate::sequence::Sequence;
@@ -112,6 +112,14 @@ pub trait Snapshot: Send + Sync {
     ///
     /// If the connection breaks.
     fn disturbed(&self) -> Result<Vec<(TableName, String)>>;
+
+    /// Reason why rows may differ from those that an earlier snapshot of the same server process saw, if they may. Read before anything
+    /// else is.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks.
+    fn changed_since(&self, then: &Header) -> Result<Option<String>>;
 
     /// A hash of sample values of all types that [`Self::row_sums`] hashes. Servers of which it differs do not hash alike.
     ///

@@ -85,6 +85,7 @@ mod tests {
             database: database.to_owned(),
             database_oid: None,
             postmaster_started_at: None,
+            statistics_since: None,
             encoding: "UTF8".to_owned(),
             other_databases: others.iter().map(|name| (*name).to_owned()).collect(),
             foreign_tables: Vec::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::database::{Obstacle, Sink, Slice, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
+use crate::journal::Side;
 use crate::key::RowKey;
 use crate::large_row::LargeRow;
 use crate::layout::{Layout, next_field};
@@ -18,13 +19,6 @@ use crate::scan::Hash;
 use crate::sketch::Entry;
 use crate::table::Table;
 use crate::value::RowName;
-
-/// The side of a comparison whose table is read again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Source,
-    Restored,
-}
 
 impl Side {
     /// Returns whether this side has an entry that the other lacks.

@@ -81,6 +81,11 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub postmaster_started_at: Option<Timestamp>,
+    /// Time since which the server counts its statistics: it counts anew after it has recovered from a crash, which leaves its start time
+    /// as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub statistics_since: Option<Timestamp>,
     /// Its encoding.
     pub encoding: String,
     /// Other databases of the same cluster, which this manifest does not cover.
@@ -327,6 +332,7 @@ mod tests {
             database: "shop".to_owned(),
             database_oid,
             postmaster_started_at: started_at.map(|at| Timestamp::from_microsecond(at).unwrap()),
+            statistics_since: None,
             encoding: "UTF8".to_owned(),
             other_databases: Vec::new(),
             foreign_tables: Vec::new(),

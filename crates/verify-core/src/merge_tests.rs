@@ -20,6 +20,7 @@ fn origin() -> Origin {
         database: "shop".into(),
         database_oid: Some(16_384),
         postmaster_started_at: Some(Timestamp::UNIX_EPOCH),
+        statistics_since: None,
         encoding: "UTF8".into(),
         other_databases: Vec::new(),
         foreign_tables: Vec::new(),

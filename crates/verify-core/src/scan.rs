@@ -1,7 +1,8 @@
 //! One pass over many tables, several at once: every row is read, and measured or thrown away.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::chunks::Share;
 use crate::database::{Found, Obstacle, Reader, Sink, Slice, Snapshot};
@@ -63,6 +64,23 @@ impl<'a> Wanted<'a> {
         Self { table: &found.table, found, sketch_log2: None, share: None }
     }
 
+    /// All of a table, read by the columns of the table of the same name in `like`, if it has all of them.
+    pub(crate) fn like(found: &'a Found, like: Option<&[&'a Table]>) -> Self {
+        let table = like.and_then(|like| alike(like, &found.table)).unwrap_or(&found.table);
+        Self { table, ..Self::whole(found) }
+    }
+
+    /// The table by which it is read, where it was found.
+    pub(crate) fn described(&self) -> Table {
+        Table {
+            unlogged: self.found.table.unlogged,
+            partition_of: self.found.table.partition_of.clone(),
+            partition_path: self.found.table.partition_path.clone(),
+            parents: self.found.table.parents.clone(),
+            ..self.table.clone()
+        }
+    }
+
     fn names(&self) -> Names {
         let width = self.table.cell_width();
         self.sketch_log2.map_or_else(|| Names::new(width), |log2| Names::sketch(width, log2))
@@ -79,18 +97,44 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// The table of the same name in `like`, if `table` has all of its columns.
+fn alike<'a>(like: &[&'a Table], table: &Table) -> Option<&'a Table> {
+    let named = |column: &str| table.columns.iter().any(|found| found.name == column);
+    let place = like.binary_search_by(|other| other.name.cmp(&table.name)).ok()?;
+    let other = like[place];
+    (other.kind == table.kind && other.columns.iter().all(|column| named(&column.name))).then_some(other)
+}
+
+/// Called with the place of each table in the list, and its measure, as soon as all of it has been read.
+pub(crate) type OnMeasured<'a> = &'a (dyn Fn(usize, &Measure) -> Result<()> + Sync);
+
 /// Reads the wanted tables, several at once, and gives their measures in the same order.
 pub(crate) fn measure(
     snapshot: &dyn Snapshot,
     wanted: &[Wanted<'_>],
     hash: Hash,
     effort: Effort,
+    on_measured: OnMeasured<'_>,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<Result<Measure, Obstacle>>> {
-    let parts = read_all(snapshot, wanted, effort, on_event, |reader, task| {
-        read_task(reader, task, wanted, hash, on_event)
+    let tasks = tasks(wanted, effort);
+    let mut unread = vec![0_usize; wanted.len()];
+    tasks.iter().flatten().for_each(|part| unread[part.index] += 1);
+    let sums = Mutex::new((Sums::new(wanted), unread));
+    read_all(snapshot, tasks, effort, on_event, |reader, task| {
+        for (index, part) in read_task(reader, task, wanted, hash, on_event)? {
+            let mut guard = sums.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sums, unread) = &mut *guard;
+            sums.add(index, part);
+            unread[index] -= 1;
+            if let (0, Some(Ok(measure))) = (unread[index], &sums.0[index]) {
+                on_measured(index, measure)?;
+            }
+        }
+        Ok(())
     })?;
-    Ok(join(wanted, parts.into_iter().flatten()))
+    let (sums, _) = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(sums.finish())
 }
 
 /// Measures one table by a reader that is there already.
@@ -106,7 +150,9 @@ pub(crate) fn measure_by(
         None => vec![whole],
     };
     let read = read_task(reader, &task, &[wanted], hash, on_event)?;
-    Ok(join(&[wanted], read.into_iter()).swap_remove(0))
+    let mut sums = Sums::new(&[wanted]);
+    read.into_iter().for_each(|(index, part)| sums.add(index, part));
+    Ok(sums.finish().swap_remove(0))
 }
 
 /// Reads every row as [`crate::capture::capture`] would and throws it away: the floor that no verification can be faster than.
@@ -118,22 +164,20 @@ pub(crate) fn measure_by(
 /// If a connection breaks, or a limit of the plan ends the work.
 pub fn floor(snapshot: &dyn Snapshot, plan: &Plan, on_event: OnEvent<'_>) -> Result<(u64, u64)> {
     let wanted: Vec<Wanted<'_>> = snapshot.tables().iter().map(Wanted::whole).collect();
-    let totals = read_all(snapshot, &wanted, Effort::of(plan), on_event, |reader, task| {
+    let effort = Effort::of(plan);
+    let total = Mutex::new((0, 0));
+    read_all(snapshot, tasks(&wanted, effort), effort, on_event, |reader, task| {
         let mut sink = DiscardingSink::default();
         reader.read(&slices(task, &wanted), &mut sink)?;
-        Ok(vec![(sink.rows, sink.bytes)])
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        *total = (total.0 + sink.rows, total.1 + sink.bytes);
+        Ok(())
     })?;
-    Ok(totals.into_iter().flatten().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1)))
+    Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Splits the readable tables among connections, and reads each task by `read`.
-fn read_all<T: Send>(
-    snapshot: &dyn Snapshot,
-    wanted: &[Wanted<'_>],
-    effort: Effort,
-    on_event: OnEvent<'_>,
-    read: impl Fn(&mut (dyn Reader + '_), &Task) -> Result<Vec<T>> + Sync,
-) -> Result<Vec<Vec<T>>> {
+/// Splits the readable tables among connections.
+fn tasks(wanted: &[Wanted<'_>], effort: Effort) -> VecDeque<Task> {
     let readable = |(_, wanted): &(usize, &Wanted<'_>)| {
         wanted.found.unreadable.is_none() && wanted.ranges().is_none_or(|ranges| !ranges.is_empty())
     };
@@ -143,23 +187,35 @@ fn read_all<T: Send>(
         Load { index, bytes: wanted.bytes(), pages, only: wanted.ranges() }
     };
     let loads: Vec<Load<'_>> = wanted.iter().enumerate().filter(readable).map(load).collect();
-    let bytes_estimate = loads.iter().map(|load| load.bytes).sum();
-    event::send(on_event, Event::Started { tables: loads.len() as u64, bytes_estimate })?;
+    work::split(&loads, effort.jobs.get())
+}
+
+/// Reads each task by `read`, over several connections.
+fn read_all(
+    snapshot: &dyn Snapshot,
+    tasks: VecDeque<Task>,
+    effort: Effort,
+    on_event: OnEvent<'_>,
+    read: impl Fn(&mut (dyn Reader + '_), &Task) -> Result<()> + Sync,
+) -> Result<()> {
+    let tables: BTreeSet<usize> = tasks.iter().flatten().map(|part| part.index).collect();
+    let bytes_estimate = tasks.iter().flatten().map(|part| part.bytes).sum();
+    event::send(on_event, Event::Started { tables: tables.len() as u64, bytes_estimate })?;
     let jobs = effort.jobs.get();
     pace::with_readers(snapshot, effort.limits, on_event, |readers| {
-        work::run(work::split(&loads, jobs), jobs, |next| {
+        work::run(tasks, jobs, |next| {
             let mut reader = None;
-            let mut parts = Vec::new();
             while let Some(task) = next() {
                 let reader = match &mut reader {
                     Some(reader) => reader,
                     empty => empty.insert(readers.open()?),
                 };
-                parts.extend(read(&mut **reader, &task)?);
+                read(&mut **reader, &task)?;
             }
-            Ok(parts)
+            Ok(())
         })
-    })
+    })?;
+    Ok(())
 }
 
 fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
@@ -169,18 +225,22 @@ fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
 /// Result of reading a part of a table: its measure, or the obstacle.
 type Read = (usize, Result<Measure, Obstacle>);
 
-/// Adds the parts of each table up; one part that could not be read makes the table unreadable.
-fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Result<Measure, Obstacle>> {
-    let mut whole: Vec<Option<Result<Measure, Obstacle>>> = wanted
-        .iter()
-        .map(|wanted| match (&wanted.found.unreadable, wanted.ranges()) {
+/// Sum of the parts of each table; one part that could not be read makes the table unreadable.
+struct Sums(Vec<Option<Result<Measure, Obstacle>>>);
+
+impl Sums {
+    fn new(wanted: &[Wanted<'_>]) -> Self {
+        let nothing = |wanted: &Wanted<'_>| match (&wanted.found.unreadable, wanted.ranges()) {
             (Some(reason), _) => Some(Err(Obstacle::Unreadable(reason.clone()))),
             (None, Some([])) => Some(Ok(Measure::new(wanted.names()))),
             (None, _) => None,
-        })
-        .collect();
-    for (index, part) in parts {
-        whole[index] = Some(match (whole[index].take(), part) {
+        };
+        Self(wanted.iter().map(nothing).collect())
+    }
+
+    fn add(&mut self, index: usize, part: Result<Measure, Obstacle>) {
+        let sum = &mut self.0[index];
+        *sum = Some(match (sum.take(), part) {
             (None, part) => part,
             (Some(Ok(mut sum)), Ok(part)) => {
                 sum.merge(part);
@@ -189,8 +249,11 @@ fn join(wanted: &[Wanted<'_>], parts: impl Iterator<Item = Read>) -> Vec<Result<
             (Some(Err(reason)), _) | (Some(Ok(_)), Err(reason)) => Err(reason),
         });
     }
-    let unread = || Err(Obstacle::Unreadable("it was not read".to_owned()));
-    whole.into_iter().map(|part| part.unwrap_or_else(unread)).collect()
+
+    fn finish(self) -> Vec<Result<Measure, Obstacle>> {
+        let unread = || Err(Obstacle::Unreadable("it was not read".to_owned()));
+        self.0.into_iter().map(|sum| sum.unwrap_or_else(unread)).collect()
+    }
 }
 
 fn read_task(

@@ -7,11 +7,13 @@ use crate::database::{Database, Deviation, Found, Placement, Snapshot};
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
-use crate::look_up::{Side, look_up};
+use crate::journal::Side;
+use crate::look_up::look_up;
 use crate::manifest::Manifest;
 use crate::names::{Difference, Names};
 use crate::not_covered::{Check, NotCovered};
 use crate::plan::Plan;
+use crate::reuse::{self, Known, OpenJournal, Reuse};
 use crate::rows::Differing;
 use crate::scan::{self, Effort, Hash, Wanted};
 use crate::sketch::{PARTITION_LOG2_MAX, Sketch};
@@ -30,6 +32,21 @@ pub fn verify(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Comparison> {
+    verify_reusing(manifest, restored, Reuse::Nothing, plan, on_event)
+}
+
+/// The same with measurements of the restored database that were made before.
+///
+/// # Errors
+///
+/// As for [`verify`], and [`ErrorKind::Manifest`](crate::ErrorKind::Manifest) if the measurements are of something else.
+pub fn verify_reusing(
+    manifest: &Manifest,
+    restored: &dyn Database,
+    reuse: Reuse<'_>,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<Comparison> {
     let snapshot = restored.snapshot(plan, on_event)?;
     let within;
     let manifest = if plan.skips_compared() {
@@ -45,9 +62,14 @@ pub fn verify(
         unknown.filter(|invariant| !known.contains(invariant) && plan.runs(Check::Invariants)).cloned();
     let plan = plan.clone().with_invariants(known.iter().cloned().chain(unknown));
     let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
-    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &plan, on_event)?;
+    let known = match reuse {
+        Reuse::Nothing => Known::default(),
+        Reuse::Journal(journal) => reuse::continued(journal, &*snapshot, &like, hash, on_event)?,
+    };
+    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &known, &plan, on_event)?;
     let deviation = if plan.bounded { Some(Deviation::Unknown) } else { snapshot.deviation() };
     let mut draft = ComparisonDraft::new(manifest, &measured, deviation);
+    draft.coverage.earlier.extend(known.earlier);
     draft.compare_cluster(manifest, &measured, plan.own_restore);
     for (name, reason) in snapshot.disturbed()? {
         draft.disturbed(manifest, &name, &reason);
@@ -79,7 +101,8 @@ pub fn without_manifest(
     let snapshot = restored.snapshot(plan, on_event)?;
     let evaluated = plan.clone().without(COMPARED.map(|(check, _)| check).into_iter().chain([Check::Rows]));
     let hash = Hash { algorithm: plan.hash, key: snapshot.draw_key()? };
-    let measured = capture::measure_database(&*snapshot, None, hash, &evaluated, on_event)?;
+    let measured =
+        capture::measure_database(&*snapshot, None, hash, &Known::default(), &evaluated, on_event)?;
     let unknown = Manifest { invariants: Vec::new(), ..measured.clone() };
     let mut draft = ComparisonDraft::empty();
     draft.invariants(&unknown, &measured);
@@ -106,20 +129,42 @@ pub fn compare_databases(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Comparison> {
+    compare_databases_reusing(source, restored, None, plan, on_event)
+}
+
+/// The same with the journal of an interrupted run.
+///
+/// # Errors
+///
+/// As for [`compare_databases`], and [`ErrorKind::Manifest`](crate::ErrorKind::Manifest) if the journal is of something else.
+pub fn compare_databases_reusing(
+    source: &dyn Database,
+    restored: &dyn Database,
+    journal: Option<OpenJournal<'_>>,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<Comparison> {
     let ours = &*source.snapshot(plan, on_event)?;
     let theirs = &*restored.snapshot(plan, on_event)?;
     let plan = &plan.for_copy_of(&ours.origin().source.database);
-    let hash = Hash { algorithm: plan.hash, key: ours.draw_key()? };
     let like: Vec<&Table> = ours.tables().iter().map(|found| &found.table).collect();
+    let (hash, ours_known, theirs_known) = match journal {
+        None => {
+            let hash = Hash { algorithm: plan.hash, key: ours.draw_key()? };
+            (hash, Known::default(), Known::default())
+        }
+        Some(journal) => reuse::continued_both(journal, (ours, theirs), &like, plan, on_event)?,
+    };
     let (manifest, measured) = both(
         || {
-            let mut manifest = capture::measure_database(ours, None, hash, plan, on_event)?;
+            let mut manifest = capture::measure_database(ours, None, hash, &ours_known, plan, on_event)?;
             complete(ours, &mut manifest)?;
             Ok(manifest)
         },
-        || capture::measure_database(theirs, Some(&like), hash, plan, on_event),
+        || capture::measure_database(theirs, Some(&like), hash, &theirs_known, plan, on_event),
     )?;
     let mut draft = ComparisonDraft::new(&manifest, &measured, None);
+    draft.coverage.earlier.extend(ours_known.earlier.into_iter().chain(theirs_known.earlier));
     draft.compare_cluster(&manifest, &measured, plan.own_restore);
     for (name, reason) in theirs.disturbed()? {
         draft.disturbed(&manifest, &name, &reason);
@@ -205,7 +250,7 @@ fn second_pass<'t>(
             let Some(wanted) = differing.parts.iter().map(want).collect::<Option<Vec<_>>>() else {
                 return Ok(None);
             };
-            let measured = scan::measure(snapshot, &wanted, hash, effort.alone(), on_event)?;
+            let measured = scan::measure(snapshot, &wanted, hash, effort.alone(), &|_, _| Ok(()), on_event)?;
             let measured: Option<Vec<_>> = measured.into_iter().map(Result::ok).collect();
             Ok(measured.and_then(|parts| Names::of_all(parts.iter().map(|measure| &measure.names))))
         };

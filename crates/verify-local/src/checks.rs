@@ -15,6 +15,7 @@ use verify_core::postgres::clone;
 use verify_core::postgres::constraints::{self, Constraints, SourceRows};
 use verify_core::postgres::integrity::{self, Integrity};
 use verify_core::postgres::{PausedCopy, Postgres, Settings};
+use verify_core::reuse::Reuse;
 use verify_core::verify;
 
 /// Checks that the comparison with the manifest makes.
@@ -46,7 +47,25 @@ pub fn compare(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> verify_core::Result<Comparison> {
-    after_clone_check(settings, plan, &COMPARED, || verify::verify(manifest, database, plan, on_event))
+    compare_reusing(manifest, database, settings, Reuse::Nothing, plan, on_event)
+}
+
+/// The same with measurements of the restored database that were made before.
+///
+/// # Errors
+///
+/// As for [`verify::verify_reusing`].
+pub fn compare_reusing(
+    manifest: &Manifest,
+    database: &dyn Database,
+    settings: &Settings,
+    reuse: Reuse<'_>,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> verify_core::Result<Comparison> {
+    after_clone_check(settings, plan, &COMPARED, || {
+        verify::verify_reusing(manifest, database, reuse, plan, on_event)
+    })
 }
 
 /// Checks a restored database of whose point in time there is no manifest.

@@ -52,7 +52,7 @@ mod wal_segment;
 mod wal_timeline;
 
 pub use backup::backup;
-pub use checks::{Copy, check_copy, compare, costs};
+pub use checks::{Copy, check_copy, compare, compare_reusing, costs};
 pub use durability::check_running;
 pub use external_copy::capture_around;
 pub use in_place::{Place, VerifiedCopy, restore_in_place};

@@ -11,6 +11,7 @@ use super::measuring::{Effort, Hash};
 use super::storing::{self, StoreFlag};
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::journal_file::NoResumeFlag;
 use crate::providers::{self, Options};
 use crate::render::document::BackupDocument;
 use crate::render::restore;
@@ -57,6 +58,8 @@ pub(crate) struct Backup {
     #[command(flatten)]
     store: StoreFlag,
     #[command(flatten)]
+    resume: NoResumeFlag,
+    #[command(flatten)]
     effort: Effort,
     /// Time that a physical backup or a volume snapshot waits for older transactions, prepared ones included
     /// [default: 60s]
@@ -95,6 +98,7 @@ fn dated(pattern: &str, now: Timestamp) -> Result<BackupName, String> {
 
 impl Backup {
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
+        self.resume.check("backup")?;
         let config = globals.config()?;
         let Self {
             name,
@@ -103,6 +107,7 @@ impl Backup {
             prefer_standby,
             hash,
             store,
+            resume: _,
             effort,
             wait,
             basebackup_claim,

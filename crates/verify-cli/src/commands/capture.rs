@@ -14,6 +14,7 @@ use super::server_capture;
 use crate::connect::Target;
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::journal_file::NoResumeFlag;
 use crate::key_file;
 use crate::render::manifest::Summary;
 use crate::render::part::PartSummary;
@@ -65,6 +66,8 @@ pub(crate) struct Capture {
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
     #[command(flatten)]
+    resume: NoResumeFlag,
+    #[command(flatten)]
     effort: Effort,
 }
 
@@ -96,8 +99,10 @@ impl Capture {
             part,
             key_file,
             hash,
+            resume,
             effort,
         } = self;
+        resume.check("capture")?;
         let config = globals.config()?;
         let target = Target::find(&database, &config)?;
         let target = if prefer_standby { target.preferring_standby()? } else { target };

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::report::{Report, Side};
+use verify_core::reuse::OpenJournal;
 use verify_core::screen::screen_databases;
-use verify_core::verify::compare_databases;
+use verify_core::verify::compare_databases_reusing;
 use verify_core::{Error, ErrorKind};
 
 use super::measuring::{Beginning, Effort, Hash, ReportFlag, deliver};
@@ -14,6 +15,7 @@ use crate::connect::Target;
 use crate::evidence::EvidenceFlags;
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::journal_file::{JournalFile, ResumeFlag};
 use verify_drill::hint::Hinted;
 
 /// Compare two running databases, and list every differing row
@@ -36,11 +38,13 @@ pub(crate) struct Compare {
     #[arg(value_name = "RESTORED")]
     restored: String,
     /// Have the servers count and hash the rows, and compare the sums; never a pass
-    #[arg(long, conflicts_with_all = ["hash", "max_rate", "max_replication_lag", "max_active_sessions", "max_snapshot_age"])]
+    #[arg(long, conflicts_with_all = ["hash", "resume", "max_rate", "max_replication_lag", "max_active_sessions", "max_snapshot_age"])]
     quick: bool,
     /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
+    #[command(flatten)]
+    resume: ResumeFlag,
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
@@ -53,6 +57,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab compare postgresql://old/shop postgresql://new/shop
     state-lab compare shop restored --jobs 4 --verbose
+    state-lab compare shop restored --resume shop.journal
     state-lab compare shop restored --quick";
 
 impl Compare {
@@ -62,11 +67,11 @@ impl Compare {
     }
 
     pub(crate) fn run(self, globals: &Globals) -> Result<Exit> {
-        let Self { source, restored, quick, hash, effort, report, evidence } = self;
+        let Self { source, restored, quick, hash, resume, effort, report, evidence } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
         let evidence = evidence.begin("compare", &config, globals)?;
-        let (report, draft) = evidence.watch(|| {
+        let (report, draft, journal) = evidence.watch(|| {
             let one = config.conninfo(&source)? == config.conninfo(&restored)?;
             let (source, restored) = (Target::find(&source, &config)?, Target::find(&restored, &config)?);
             if one {
@@ -75,16 +80,29 @@ impl Compare {
             let plan = effort.plan(&config, hash.into());
             let draft = report.open(&config)?;
             let progress = globals.terminal().progress(if quick { "screening" } else { "comparing" });
-            let compare = if quick { screen_databases } else { compare_databases };
             let (one, other) = (source.database(), restored.database());
-            let comparison = compare(&one, &other, &plan, &|event| evidence.take(event, &progress))
+            let journal = resume.open()?;
+            let compare = |journal: Option<OpenJournal<'_>>| {
+                let on_event = |event| evidence.take(event, &progress);
+                match quick {
+                    true => screen_databases(&one, &other, &plan, &on_event),
+                    false => compare_databases_reusing(&one, &other, journal, &plan, &on_event),
+                }
+            };
+            let compared = match &journal {
+                None => compare(None),
+                Some(journal) => journal.with(|journal| compare(Some(journal))),
+            };
+            let comparison = compared
                 .with_context(|| format!("failed to compare {} with {}", source.place, restored.place))?;
             drop(progress);
             let side = |target: Target| Side { place: target.place, database: None };
             let circumstances = beginning.end(side(source), side(restored), None);
-            Ok((Report::of_comparison(circumstances, comparison), draft))
+            Ok((Report::of_comparison(circumstances, comparison), draft, journal))
         })?;
-        deliver(&report, draft, &evidence, globals)
+        let exit = deliver(&report, draft, &evidence, globals)?;
+        journal.into_iter().for_each(JournalFile::remove);
+        Ok(exit)
     }
 }
 

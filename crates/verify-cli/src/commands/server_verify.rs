@@ -56,7 +56,7 @@ pub(super) fn run(
             drop(report_flag.open_for(&report_file(name), verification.config)?);
             let comparison = if present.contains(name.as_str()) {
                 let manifest = database.read(verification)?;
-                let mut comparison = verification.compare(&manifest, &target, &doing)?;
+                let mut comparison = verification.compare(&manifest, &target, None, &doing)?;
                 if has_tables && !database.has_tables && verification.runs(Check::Rows) {
                     comparison.source_has_no_tables();
                 }

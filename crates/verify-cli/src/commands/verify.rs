@@ -11,6 +11,7 @@ use verify_core::not_covered::{Check, NotCovered};
 use verify_core::plan::Plan;
 use verify_core::postgres::constraints::SourceRows;
 use verify_core::report::{Instant, Report, Side};
+use verify_core::reuse::Reuse;
 
 use super::measuring::{Beginning, Checks, Effort, ReportFlag, deliver};
 use super::server_verify;
@@ -19,6 +20,7 @@ use crate::connect::Target;
 use crate::evidence::{Evidence, EvidenceFlags};
 use crate::exit::Exit;
 use crate::globals::Globals;
+use crate::journal_file::{JournalFile, ResumeFlag};
 use crate::render::explanation::Explanation;
 use crate::store;
 use verify_local::{Copy, check_copy, check_running, self_test_running};
@@ -42,7 +44,7 @@ pub(crate) struct Verify {
     database: String,
     /// Verify all databases of which PATH has manifests, on the server that DB leads to, each under its own name. One that the copy
     /// lacks fails. If one cannot be verified, the others are, and the exit status is 2, or 1 if one fails. --report names a directory
-    #[arg(long, conflicts_with = "explain")]
+    #[arg(long, conflicts_with_all = ["explain", "resume"])]
     all_databases: bool,
     #[command(flatten)]
     checks: Checks,
@@ -51,8 +53,10 @@ pub(crate) struct Verify {
     #[arg(long)]
     bounded: bool,
     /// Show what each check would read, and stop
-    #[arg(long, conflicts_with_all = ["report", "no_evidence"])]
+    #[arg(long, conflicts_with_all = ["report", "no_evidence", "resume"])]
     explain: bool,
+    #[command(flatten)]
+    resume: ResumeFlag,
     #[command(flatten)]
     effort: Effort,
     #[command(flatten)]
@@ -72,6 +76,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
     state-lab verify shop.manifest postgresql://postgres@restored/shop
     state-lab verify shop.manifest restored --report evidence/2026-11-21.json
+    state-lab verify shop.manifest restored --resume shop.journal
     state-lab verify shop.manifest restored --explain
     state-lab verify shop.manifest restored --skip indexes,heap
     state-lab verify --all-databases /backups/2026-11-21 \"host=restored\"
@@ -87,8 +92,18 @@ impl Verify {
         if self.explain {
             return self.explain(globals);
         }
-        let Self { path, database, all_databases, checks, bounded, explain: _, effort, report, evidence } =
-            self;
+        let Self {
+            path,
+            database,
+            all_databases,
+            checks,
+            bounded,
+            explain: _,
+            resume,
+            effort,
+            report,
+            evidence,
+        } = self;
         let beginning = Beginning::now();
         let config = globals.config()?;
         let evidence = evidence.begin("verify", &config, globals)?;
@@ -100,20 +115,23 @@ impl Verify {
                 globals.terminal().result(&found, |style| found.text(style))
             });
         }
-        let (report, draft) = evidence.watch(|| {
+        let (report, draft, journal) = evidence.watch(|| {
             let target = Target::find(&database, &config)?;
             let draft = report.open(&config)?;
             let manifest = store::read_manifest(&path, config.s3())?;
-            let comparison = verification.compare(&manifest, &target, "verifying")?;
+            let journal = resume.open()?;
+            let comparison = verification.compare(&manifest, &target, journal.as_ref(), "verifying")?;
             let source = Side {
                 place: path.to_string_lossy().into_owned(),
                 database: Some(manifest.header.source.clone()),
             };
             let restored = Side { place: target.place, database: None };
             let instant = Some(Instant::from(&manifest.header));
-            Ok((Report::of_comparison(beginning.end(source, restored, instant), comparison), draft))
+            Ok((Report::of_comparison(beginning.end(source, restored, instant), comparison), draft, journal))
         })?;
-        deliver(&report, draft, &evidence, globals)
+        let exit = deliver(&report, draft, &evidence, globals)?;
+        journal.into_iter().for_each(JournalFile::remove);
+        Ok(exit)
     }
 
     fn explain(self, globals: &Globals) -> Result<Exit> {
@@ -148,7 +166,13 @@ pub(super) struct Verification<'a> {
 
 impl Verification<'_> {
     /// Compares a database with the manifest of its source, and checks it.
-    pub(super) fn compare(&self, manifest: &Manifest, target: &Target, doing: &str) -> Result<Comparison> {
+    pub(super) fn compare(
+        &self,
+        manifest: &Manifest,
+        target: &Target,
+        journal: Option<&JournalFile>,
+        doing: &str,
+    ) -> Result<Comparison> {
         let Self { checks, effort, bounded, config, evidence, globals } = self;
         let used = checks.names(Check::Durability);
         let plan = checks.clone().limit(effort.plan(config, manifest.header.hash));
@@ -158,8 +182,14 @@ impl Verification<'_> {
             if *bounded { Box::new(target.database()) } else { target.database_of(manifest) };
         let on_event = |event| evidence.take(event, &progress);
         let settings = target.settings();
-        let mut comparison = verify_local::compare(manifest, &*database, &settings, &plan, &on_event)
-            .with_context(|| format!("failed to verify {}", target.place))?;
+        let compare = |reuse: Reuse<'_>| {
+            verify_local::compare_reusing(manifest, &*database, &settings, reuse, &plan, &on_event)
+        };
+        let compared = match journal {
+            None => compare(Reuse::Nothing),
+            Some(journal) => journal.with(|journal| compare(Reuse::Journal(journal))),
+        };
+        let mut comparison = compared.with_context(|| format!("failed to verify {}", target.place))?;
         let equal = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };
         let copy = Copy { settings: &settings, source: equal, sound: false };
         check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use verify_core::compare::{Coverage, Ran};
 use verify_core::finding::{Code, Finding, Rows, Severity};
 use verify_core::heartbeat::Evidence;
+use verify_core::journal::{self, MeasuredEarlier};
 use verify_core::manifest::{Consistency, Source};
 use verify_core::not_covered::NotCovered;
 use verify_core::report::{Instant, RecoveredTo, Report, Side};
@@ -194,7 +195,8 @@ fn rows(text: &mut String, rows: &Rows, style: &Style) {
 }
 
 fn depth(text: &mut String, coverage: &Coverage, style: &Style) {
-    let Coverage { tables, rows, bytes: size, sequences, definitions, invariants, not_covered } = coverage;
+    let Coverage { tables, rows, bytes: size, sequences, definitions, invariants, not_covered, earlier } =
+        coverage;
     let _ = writeln!(
         text,
         "depth: {}, {} ({}), {}, {}, {}",
@@ -205,6 +207,17 @@ fn depth(text: &mut String, coverage: &Coverage, style: &Style) {
         counted(*definitions, "definition"),
         counted(*invariants, "invariant")
     );
+    for MeasuredEarlier { side, tables, captured_at } in earlier {
+        let side = match side {
+            journal::Side::Source => "source",
+            journal::Side::Restored => "restored database",
+        };
+        let _ = writeln!(
+            text,
+            "measured earlier: {} of the {side}, under a snapshot of {captured_at}; nothing has changed since",
+            counted(*tables, "table")
+        );
+    }
     gaps(text, not_covered, style);
 }
 

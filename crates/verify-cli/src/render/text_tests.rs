@@ -17,6 +17,7 @@ fn source() -> Source {
         database: "shop".to_owned(),
         database_oid: Some(16_384),
         postmaster_started_at: None,
+        statistics_since: None,
         encoding: "UTF8".to_owned(),
         other_databases: Vec::new(),
         foreign_tables: Vec::new(),
@@ -48,6 +49,7 @@ fn comparison(findings: Vec<Finding>, not_covered: Vec<NotCovered>) -> Compariso
         definitions: 640,
         invariants: 3,
         not_covered,
+        earlier: Vec::new(),
     };
     Comparison::new(findings, coverage)
 }

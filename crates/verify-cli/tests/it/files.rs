@@ -42,6 +42,7 @@ fn manifest() -> Manifest {
             database: "sh\u{1b}[2Jop".to_owned(),
             database_oid: Some(16_384),
             postmaster_started_at: None,
+            statistics_since: None,
             encoding: "UTF8".to_owned(),
             other_databases: vec!["billing".to_owned()],
             foreign_tables: Vec::new(),

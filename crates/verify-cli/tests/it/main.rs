@@ -28,6 +28,7 @@ mod program;
 mod relay;
 mod restorable;
 mod restore;
+mod resume;
 #[cfg(feature = "drill")]
 mod runbook;
 mod schemas;

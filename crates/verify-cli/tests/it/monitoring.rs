@@ -263,6 +263,7 @@ fn restore(database: &str, findings: Vec<Finding>) -> Report {
         database: database.to_owned(),
         database_oid: None,
         postmaster_started_at: None,
+        statistics_since: None,
         encoding: "UTF8".to_owned(),
         other_databases: Vec::new(),
         foreign_tables: Vec::new(),

@@ -69,6 +69,7 @@ mod tls_settings;
 mod transcode;
 mod traveller;
 mod types;
+mod unchanged;
 mod wait;
 mod wire;
 

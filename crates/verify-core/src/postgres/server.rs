@@ -325,6 +325,7 @@ impl Identity {
                 database: row.text(3)?.to_owned(),
                 database_oid: Some(row.number(2)?),
                 postmaster_started_at: Some(timestamp(row, 9)?),
+                statistics_since: row.get(10).map(|_| timestamp(row, 10)).transpose()?,
                 encoding: row.text(4)?.to_owned(),
                 foreign_tables: foreign
                     .iter()

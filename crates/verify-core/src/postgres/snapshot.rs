@@ -13,7 +13,7 @@ use super::rows::first;
 use super::savepoint::guarded;
 use super::session::SessionOptions;
 use super::settings::Settings;
-use super::{definitions, heartbeat, invariants, placement, row_sums, sequences, statements};
+use super::{definitions, heartbeat, invariants, placement, row_sums, sequences, statements, unchanged};
 use crate::database::{Activity, Deviation, Found, Obstacle, Placement, Reader, Snapshot};
 use crate::definition::{Definitions, Extent};
 use crate::digest::{Digest, HashKey};
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::OnEvent;
 use crate::heartbeat::Pulse;
 use crate::invariant::{Invariant, Outcome};
-use crate::manifest::Origin;
+use crate::manifest::{Header, Origin};
 use crate::plan::Limits;
 use crate::reprint::{Printed, Reprint};
 use crate::sequence::Sequence;
@@ -196,6 +196,11 @@ impl Snapshot for PostgresSnapshot {
             disturbed.push((found.table.name.clone(), reason.to_owned()));
         }
         Ok(disturbed)
+    }
+
+    fn changed_since(&self, then: &Header) -> Result<Option<String>> {
+        unchanged::changed_since(&mut self.control(), self.in_recovery, &self.origin.snapshot, then)
+            .map_err(|error| error.while_doing("find out what was written since"))
     }
 
     fn sample_hash(&self, seed: i64) -> Result<i64> {

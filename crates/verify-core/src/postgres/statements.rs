@@ -7,8 +7,8 @@ use crate::key::RowKey;
 use crate::server_hash::{HASHED, HashedType};
 use crate::table::{Column, Encoding, KeySource, Table, TableKind, TableName};
 
-/// Version, recovery, database, encoding, system identifier, role, what limits a capture, start of the server in
-/// microseconds since 1970.
+/// Version, recovery, database, encoding, system identifier, role, what limits a capture, and in microseconds since 1970 the start of the
+/// server and the time since which it counts statistics.
 pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_version_num'), \
     pg_catalog.pg_is_in_recovery(), d.oid, d.datname, pg_catalog.pg_encoding_to_char(d.encoding), \
     CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
@@ -17,7 +17,8 @@ pub(super) const IDENTITY: &str = "SELECT pg_catalog.current_setting('server_ver
     pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8 \
       * (pg_catalog.current_setting('max_connections')::pg_catalog.int8 \
          + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8), \
-    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 \
+    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8, \
+    (extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time()) * 1000000)::pg_catalog.int8 \
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 /// `server_version_num`.
@@ -468,6 +469,19 @@ pub(super) const COMMITTED_LATER: &str = "SELECT x.xid::pg_catalog.text \
             pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 \
                 OPERATOR(pg_catalog.-) 1::pg_catalog.int8)) x \
     WHERE pg_catalog.pg_xact_status(x.xid::pg_catalog.text::pg_catalog.xid8) OPERATOR(pg_catalog.=) 'committed' LIMIT 1";
+
+/// Selects the number of transactions among `$1`, and from `$2` on to the last that the transaction's snapshot may see, that were neither
+/// rolled back nor are in progress.
+pub(super) const COMMITTED_SINCE: &str = "SELECT pg_catalog.count(*) \
+    FROM (SELECT pg_catalog.unnest($1::pg_catalog.int8[]) AS xid UNION ALL \
+          SELECT pg_catalog.generate_series($2::pg_catalog.int8, \
+            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 \
+                OPERATOR(pg_catalog.-) 1::pg_catalog.int8)) x \
+    WHERE coalesce(pg_catalog.pg_xact_status(x.xid::pg_catalog.text::pg_catalog.xid8), 'unknown') NOT IN ('aborted', 'in progress')";
+
+/// Selects whether the database has functions that remove rows, or make them visible, without a transaction.
+pub(super) const HAS_SURGERY: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p \
+    WHERE pg_catalog.strpos(p.probin, 'pg_surgery') OPERATOR(pg_catalog.>) 0)";
 
 /// Selects whether a copy's WAL ends before the position `$1`, given as text, and where it ends.
 pub(super) const ENDS_BEFORE: &str = "SELECT e.lsn OPERATOR(pg_catalog.<) $1::pg_catalog.pg_lsn, e.lsn::pg_catalog.text \

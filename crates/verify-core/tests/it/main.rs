@@ -25,6 +25,7 @@ mod pace;
 mod partitions;
 mod parts;
 mod paused_standby;
+mod reuse;
 mod samples;
 mod screen;
 mod self_test;

@@ -16,7 +16,7 @@ use verify_core::event::OnEvent;
 use verify_core::heartbeat::Pulse;
 use verify_core::invariant::{Invariant, Outcome, ResultCollector};
 use verify_core::key::RowKey;
-use verify_core::manifest::{Consistency, Origin, Source};
+use verify_core::manifest::{Consistency, Header, Origin, Source};
 use verify_core::plan::Plan;
 use verify_core::reprint::{Printed, Reprint};
 use verify_core::sequence::Sequence;
@@ -125,6 +125,8 @@ pub(crate) struct Memory {
     pub hashes_unlike_others: bool,
     /// The columns that the server was asked to hash, of each table.
     pub hashed: Mutex<Vec<usize>>,
+    /// `pg_current_snapshot()`, if it is not that of a database in which nothing was ever written.
+    pub snapshot: Option<&'static str>,
     /// What the server does besides, each time that it is asked; the last one for ever.
     pub activity: Mutex<Vec<Activity>>,
 }
@@ -144,6 +146,7 @@ impl Database for Memory {
             database: "memory".into(),
             database_oid: Some(16_384),
             postmaster_started_at: self.server_started_at,
+            statistics_since: self.server_started_at,
             encoding: "UTF8".into(),
             other_databases: Vec::new(),
             foreign_tables: Vec::new(),
@@ -151,7 +154,7 @@ impl Database for Memory {
         };
         let origin = Origin {
             source,
-            snapshot: "10:10:".into(),
+            snapshot: self.snapshot.unwrap_or("10:10:").into(),
             lsn: "0/1".into(),
             captured_at: "2026-01-01T00:00:00Z".parse().expect("a time"),
             consistency: Consistency::SharedSnapshot,
@@ -228,6 +231,11 @@ impl Snapshot for MemorySnapshot<'_> {
 
     fn disturbed(&self) -> Result<Vec<(TableName, String)>> {
         Ok(self.memory.disturbed.clone())
+    }
+
+    fn changed_since(&self, then: &Header) -> Result<Option<String>> {
+        let is_same = then.snapshot == self.origin.snapshot;
+        Ok((!is_same).then(|| "1 transaction has written since".to_owned()))
     }
 
     fn sample_hash(&self, seed: i64) -> Result<i64> {

@@ -30,6 +30,7 @@ pub(crate) fn report(database: &str, findings: Vec<Finding>, rto_s: u64, rpo_s: 
         database: database.to_owned(),
         database_oid: None,
         postmaster_started_at: None,
+        statistics_since: None,
         encoding: "UTF8".to_owned(),
         other_databases: Vec::new(),
         foreign_tables: Vec::new(),
@@ -43,6 +44,7 @@ pub(crate) fn report(database: &str, findings: Vec<Finding>, rto_s: u64, rpo_s: 
         definitions: 0,
         invariants: 2,
         not_covered: vec![NotCovered::new(Check::Replica, HOSTILE, "is elsewhere")],
+        earlier: Vec::new(),
     };
     let parts = [
         (Milestone::Prepared, 1_000),
