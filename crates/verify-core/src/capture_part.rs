@@ -6,10 +6,12 @@ use crate::database::{Database, Snapshot};
 use crate::digest::HashKey;
 use crate::error::Result;
 use crate::event::OnEvent;
+use crate::manifest::Manifest;
 use crate::partial::{PARTIAL_FORMAT, PartNumber, PartialManifest};
 use crate::plan::Plan;
 use crate::reuse::Known;
 use crate::scan::Hash;
+use crate::table::Table;
 
 /// Measures one part of a database.
 ///
@@ -33,6 +35,27 @@ pub fn capture_part(
     Ok(partial)
 }
 
+/// Measures one part of a restored database as `manifest` of its source was measured: with its hash, its key and, where the copy has
+/// them, its columns. Of the sum of all parts, [`crate::reuse::Reuse::Rows`] uses the rows.
+///
+/// # Errors
+///
+/// As for [`capture::capture`].
+pub fn capture_part_like(
+    database: &dyn Database,
+    part: PartNumber,
+    manifest: &Manifest,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<PartialManifest> {
+    let snapshot = &*database.snapshot(plan, on_event)?;
+    let like: Vec<&Table> = manifest.tables.iter().map(|entry| &entry.table).collect();
+    let hash = Hash { algorithm: manifest.header.hash, key: manifest.header.key };
+    let mut partial = capture_chunks(snapshot, part, Some(&like), hash, CHUNK_PAGES, plan, on_event)?;
+    complete_part(snapshot, &mut partial, plan)?;
+    Ok(partial)
+}
+
 /// Measures one part under a snapshot that the caller holds. [`complete_part`] must follow.
 ///
 /// # Errors
@@ -45,19 +68,20 @@ pub fn capture_part_snapshot(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<PartialManifest> {
-    capture_chunks(snapshot, part, key, CHUNK_PAGES, plan, on_event)
+    let hash = Hash { algorithm: plan.hash, key };
+    capture_chunks(snapshot, part, None, hash, CHUNK_PAGES, plan, on_event)
 }
 
 /// The same with chunks of another size, the same for all parts.
 pub(crate) fn capture_chunks(
     snapshot: &dyn Snapshot,
     part: PartNumber,
-    key: HashKey,
+    like: Option<&[&Table]>,
+    hash: Hash,
     chunk_pages: u32,
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<PartialManifest> {
-    let hash = Hash { algorithm: plan.hash, key };
     let tables = snapshot.tables();
     let shares: Vec<Share> = tables.iter().map(|found| Share::new(found, part, chunk_pages)).collect();
     let mut manifest = match part.is_first() {
@@ -66,7 +90,7 @@ pub(crate) fn capture_chunks(
     };
     manifest.header.format = PARTIAL_FORMAT.to_owned();
     manifest.tables = {
-        let order = Order { like: None, shares: Some(&shares) };
+        let order = Order { like, shares: Some(&shares) };
         capture::measure_tables(snapshot, order, hash, &Known::default(), plan, on_event)?
     };
     let uncut = tables.iter().filter(|found| found.pages.is_none());

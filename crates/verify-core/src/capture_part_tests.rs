@@ -127,11 +127,12 @@ fn the_parts_of_one_snapshot_give_the_whole_manifest() -> Result<()> {
         let mut whole = capture::capture_snapshot(&snapshot, &plan, &event::ignore)?;
         capture::complete(&snapshot, &mut whole)?;
         let expected = written(&whole)?;
+        let hash = Hash { algorithm: whole.header.hash, key: whole.header.key };
         for (of, chunk_pages) in [(1, 1), (2, 1), (3, 3), (7, 4), (3, CHUNK_PAGES)] {
             let parts = (1..=of).rev().map(|number| {
                 let part = PartNumber::new(number, of).expect("one of them");
                 let mut partial =
-                    capture_chunks(&snapshot, part, whole.header.key, chunk_pages, &plan, &event::ignore)?;
+                    capture_chunks(&snapshot, part, None, hash, chunk_pages, &plan, &event::ignore)?;
                 complete_part(&snapshot, &mut partial, &plan)?;
                 Ok::<_, crate::Error>((part.to_string(), partial))
             });

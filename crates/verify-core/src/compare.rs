@@ -194,7 +194,7 @@ pub struct Coverage {
     pub invariants: u64,
     /// Objects that were not compared, with the reason.
     pub not_covered: Vec<NotCovered>,
-    /// Those of the tables whose measurement was made before, by an interrupted run.
+    /// Those of the tables whose measurement was made before, by an interrupted run or by other processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<MeasuredEarlier>,
 }

@@ -9,10 +9,10 @@ use crate::database::{Found, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
 use crate::journal::{self, Journal, Measured, MeasuredEarlier, OTHER_FILE, Side};
-use crate::manifest::{Header, Source, TableEntry};
+use crate::manifest::{Header, Manifest, Source, TableEntry};
 use crate::plan::Plan;
 use crate::scan::{Hash, Wanted};
-use crate::table::Table;
+use crate::table::{Table, TableName};
 
 /// Measurements that a comparison may use in place of reading tables.
 #[derive(Clone, Copy)]
@@ -21,6 +21,9 @@ pub enum Reuse<'a> {
     Nothing,
     /// Those of an interrupted run, if no row can have changed since. Otherwise every table is read, and an event has the reason.
     Journal(OpenJournal<'a>),
+    /// Those of a manifest of the restored database, which [`crate::capture_part::capture_part_like`] and [`crate::merge`] made. It is an
+    /// error if a row may have changed since.
+    Rows(&'a Manifest),
 }
 
 /// The journal of this run, with what interrupted runs have left in it.
@@ -84,6 +87,31 @@ pub(crate) fn continued<'a>(
     side(journal, Side::Restored, content.restored.as_ref(), snapshot, Some(like), hash, on_event)
 }
 
+/// The restored side of a verification with the rows of a manifest.
+pub(crate) fn rows_of<'a>(
+    manifest: &'a Manifest,
+    snapshot: &dyn Snapshot,
+    like: &[&Table],
+    hash: Hash,
+    on_event: OnEvent<'_>,
+) -> Result<Known<'a>> {
+    let refused =
+        |reason: &str| Error::new(ErrorKind::Manifest, format!("use the rows that were measured: {reason}"));
+    let again = "capture all parts again, under a new snapshot: state-lab capture --part I/N --like MANIFEST";
+    check_subject(&manifest.header, snapshot, hash).map_err(|reason| {
+        refused(&reason).with_hint("give the manifest that `merge` made of the copy's parts")
+    })?;
+    if let Some(reason) = changed(&manifest.header, snapshot)? {
+        return Err(refused(&reason).with_hint(again));
+    }
+    let find = |name: &TableName| manifest.table(name);
+    let known = usable(Side::Restored, &manifest.header, &find, snapshot, Some(like), on_event)?;
+    if known.tables.is_empty() && !snapshot.tables().is_empty() {
+        return Err(refused("none of its tables was measured as those of the manifest").with_hint(again));
+    }
+    Ok(known)
+}
+
 /// The hash and both sides of a comparison of two databases with a journal.
 ///
 /// The key is the journal's as long as the source has not changed since it was drawn: who writes the rows must not know it before.
@@ -138,7 +166,9 @@ fn side<'a>(
         match changed(&measured.header, snapshot)? {
             None => {
                 let keep = Some(Keep { journal, side, header: measured.header.clone() });
-                return Ok(Known { keep, ..usable(side, measured, snapshot, like, on_event)? });
+                let find = |name: &TableName| measured.tables.get(name);
+                let known = usable(side, &measured.header, &find, snapshot, like, on_event)?;
+                return Ok(Known { keep, ..known });
             }
             Some(reason) => report_changed(side, &reason, on_event)?,
         }
@@ -156,7 +186,8 @@ fn side<'a>(
 /// The tables that are found as they were when they were measured.
 fn usable<'a>(
     side: Side,
-    measured: &'a Measured,
+    header: &Header,
+    find: &dyn Fn(&TableName) -> Option<&'a TableEntry>,
     snapshot: &dyn Snapshot,
     like: Option<&[&Table]>,
     on_event: OnEvent<'_>,
@@ -169,13 +200,12 @@ fn usable<'a>(
             && entry.table == Wanted::like(found, like).described()
             && entry.columns_found.as_ref() == like.map(|_| &found.table.columns)
     };
-    let entry =
-        |found: &Found| measured.tables.get(&found.table.name).filter(|entry| is_usable(found, entry));
+    let entry = |found: &Found| find(&found.table.name).filter(|entry| is_usable(found, entry));
     let tables: Vec<&TableEntry> = snapshot.tables().iter().filter_map(entry).collect();
     if tables.is_empty() {
         return Ok(Known::default());
     }
-    let captured_at = measured.header.captured_at;
+    let captured_at = header.captured_at;
     let (number, all) = (tables.len(), snapshot.tables().len());
     let message = format!(
         "{number} of {all} tables of {} were measured earlier, under a snapshot of {captured_at}; nothing has changed since, so they \

@@ -65,6 +65,7 @@ pub fn verify_reusing(
     let known = match reuse {
         Reuse::Nothing => Known::default(),
         Reuse::Journal(journal) => reuse::continued(journal, &*snapshot, &like, hash, on_event)?,
+        Reuse::Rows(rows) => reuse::rows_of(rows, &*snapshot, &like, hash, on_event)?,
     };
     let measured = capture::measure_database(&*snapshot, Some(&like), hash, &known, &plan, on_event)?;
     let deviation = if plan.bounded { Some(Deviation::Unknown) } else { snapshot.deviation() };

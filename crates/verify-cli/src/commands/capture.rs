@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::capture;
-use verify_core::capture_part::capture_part;
+use verify_core::capture_part::{capture_part, capture_part_like};
+use verify_core::digest::HashKey;
+use verify_core::manifest::Manifest;
 use verify_core::partial::PartNumber;
 use verify_core::postgres::SnapshotId;
 
@@ -56,12 +58,16 @@ pub(crate) struct Capture {
     snapshot_id: Option<SnapshotId>,
     /// Capture only part I of N. The other parts are captured by other processes, on as many machines as you like, under the same
     /// snapshot and with the same key; `merge` makes the manifest of all parts
-    #[arg(long, value_name = "I/N", requires_all = ["snapshot_id", "key_file"])]
+    #[arg(long, value_name = "I/N", requires_all = ["snapshot_id", "key_of_parts"])]
     part: Option<PartNumber>,
     /// A file with the key of the hash for rows: 64 hexadecimal digits, the same for all parts. It must be drawn after the snapshot was
     /// exported (openssl rand -hex 32), so that who wrote the rows could not know it
-    #[arg(long, value_name = "PATH", requires = "part")]
+    #[arg(long, value_name = "PATH", requires = "part", group = "key_of_parts")]
     key_file: Option<PathBuf>,
+    /// Measure a restored database as this manifest of its source was measured, with its key, hash and columns: `verify --rows` uses the
+    /// rows of all parts
+    #[arg(long, value_name = "MANIFEST", requires = "part", conflicts_with = "hash", group = "key_of_parts")]
+    like: Option<PathBuf>,
     /// Hash function for rows
     #[arg(long, value_enum, default_value_t = Hash::Blake3, value_name = "HASH")]
     hash: Hash,
@@ -80,7 +86,17 @@ EXAMPLES:
     state-lab capture \"service=shop\" -o shop.manifest --hash sha256
     state-lab capture shop -o shop.manifest --snapshot-id 00000003-0000001B-1
     state-lab capture shop -o 2.part --snapshot-id 00000003-0000001B-1 \\
-        --part 2/3 --key-file key";
+        --part 2/3 --key-file key
+    state-lab capture restored -o 2.part --snapshot-id 00000003-0000001B-1 \\
+        --part 2/3 --like shop.manifest";
+
+/// How the rows of a part are measured.
+enum Like {
+    /// As they are found, with this key.
+    Key(HashKey),
+    /// As those of the source.
+    Manifest(Box<Manifest>),
+}
 
 impl Capture {
     /// The manifest to write.
@@ -98,6 +114,7 @@ impl Capture {
             snapshot_id,
             part,
             key_file,
+            like,
             hash,
             resume,
             effort,
@@ -110,8 +127,11 @@ impl Capture {
         if all_databases {
             return server_capture::run(&path, &target, &plan, config.s3(), globals);
         }
-        let part = match (part, key_file) {
-            (Some(part), Some(file)) => Some((part, key_file::read(&file)?)),
+        let part = match (part, key_file, like) {
+            (Some(part), Some(file), _) => Some((part, Like::Key(key_file::read(&file)?))),
+            (Some(part), None, Some(path)) => {
+                Some((part, Like::Manifest(Box::new(store::read_manifest(&path, config.s3())?))))
+            }
             _ => None,
         };
         let draft =
@@ -124,8 +144,12 @@ impl Capture {
         };
         let doing = || format!("failed to capture {}", target.place);
         let on_event = |event| progress.take(event);
-        if let Some((part, key)) = part {
-            let partial = capture_part(&source, part, key, &plan, &on_event).with_context(doing)?;
+        if let Some((part, like)) = part {
+            let captured = match like {
+                Like::Key(key) => capture_part(&source, part, key, &plan, &on_event),
+                Like::Manifest(manifest) => capture_part_like(&source, part, &manifest, &plan, &on_event),
+            };
+            let partial = captured.with_context(doing)?;
             drop(progress);
             draft.keep(&mut |to| Ok(partial.write(to)?))?;
             let summary = PartSummary::new(&partial, &path);

@@ -19,7 +19,7 @@ use verify_local::server_databases;
 
 use super::measuring::{Beginning, ReportFlag};
 use super::server_capture::EXTENSION;
-use super::verify::Verification;
+use super::verify::{Earlier, Verification};
 use crate::connect::Target;
 use crate::render::server::{FailedDatabase, ServerVerification};
 use crate::store;
@@ -56,7 +56,7 @@ pub(super) fn run(
             drop(report_flag.open_for(&report_file(name), verification.config)?);
             let comparison = if present.contains(name.as_str()) {
                 let manifest = database.read(verification)?;
-                let mut comparison = verification.compare(&manifest, &target, None, &doing)?;
+                let mut comparison = verification.compare(&manifest, &target, Earlier::Nothing, &doing)?;
                 if has_tables && !database.has_tables && verification.runs(Check::Rows) {
                     comparison.source_has_no_tables();
                 }

@@ -55,6 +55,10 @@ pub(crate) struct Verify {
     /// Show what each check would read, and stop
     #[arg(long, conflicts_with_all = ["report", "no_evidence", "resume"])]
     explain: bool,
+    /// Take the rows from this manifest of DB in place of reading them: the one that `merge` made of parts that were captured with
+    /// --like PATH. If a transaction has written to the server since, or the server was restarted, the command fails
+    #[arg(long, value_name = "MANIFEST", conflicts_with_all = ["all_databases", "explain", "resume"])]
+    rows: Option<PathBuf>,
     #[command(flatten)]
     resume: ResumeFlag,
     #[command(flatten)]
@@ -77,6 +81,7 @@ EXAMPLES:
     state-lab verify shop.manifest postgresql://postgres@restored/shop
     state-lab verify shop.manifest restored --report evidence/2026-11-21.json
     state-lab verify shop.manifest restored --resume shop.journal
+    state-lab verify shop.manifest restored --rows restored.manifest
     state-lab verify shop.manifest restored --explain
     state-lab verify shop.manifest restored --skip indexes,heap
     state-lab verify --all-databases /backups/2026-11-21 \"host=restored\"
@@ -99,6 +104,7 @@ impl Verify {
             checks,
             bounded,
             explain: _,
+            rows,
             resume,
             effort,
             report,
@@ -120,7 +126,13 @@ impl Verify {
             let draft = report.open(&config)?;
             let manifest = store::read_manifest(&path, config.s3())?;
             let journal = resume.open()?;
-            let comparison = verification.compare(&manifest, &target, journal.as_ref(), "verifying")?;
+            let rows = rows.map(|path| store::read_manifest(&path, config.s3())).transpose()?;
+            let earlier = match (&journal, &rows) {
+                (Some(journal), _) => Earlier::Journal(journal),
+                (None, Some(rows)) => Earlier::Rows(rows),
+                (None, None) => Earlier::Nothing,
+            };
+            let comparison = verification.compare(&manifest, &target, earlier, "verifying")?;
             let source = Side {
                 place: path.to_string_lossy().into_owned(),
                 database: Some(manifest.header.source.clone()),
@@ -154,6 +166,16 @@ impl Verify {
     }
 }
 
+/// Measurements of the restored database that were made before.
+#[derive(Clone, Copy)]
+pub(super) enum Earlier<'a> {
+    Nothing,
+    /// By an interrupted run.
+    Journal(&'a JournalFile),
+    /// By several processes.
+    Rows(&'a Manifest),
+}
+
 /// How databases are verified.
 pub(super) struct Verification<'a> {
     checks: Checks,
@@ -170,7 +192,7 @@ impl Verification<'_> {
         &self,
         manifest: &Manifest,
         target: &Target,
-        journal: Option<&JournalFile>,
+        earlier: Earlier<'_>,
         doing: &str,
     ) -> Result<Comparison> {
         let Self { checks, effort, bounded, config, evidence, globals } = self;
@@ -185,9 +207,10 @@ impl Verification<'_> {
         let compare = |reuse: Reuse<'_>| {
             verify_local::compare_reusing(manifest, &*database, &settings, reuse, &plan, &on_event)
         };
-        let compared = match journal {
-            None => compare(Reuse::Nothing),
-            Some(journal) => journal.with(|journal| compare(Reuse::Journal(journal))),
+        let compared = match earlier {
+            Earlier::Nothing => compare(Reuse::Nothing),
+            Earlier::Journal(journal) => journal.with(|journal| compare(Reuse::Journal(journal))),
+            Earlier::Rows(rows) => compare(Reuse::Rows(rows)),
         };
         let mut comparison = compared.with_context(|| format!("failed to verify {}", target.place))?;
         let equal = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };

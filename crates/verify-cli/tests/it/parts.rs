@@ -107,6 +107,13 @@ impl Source {
         bytes
     }
 
+    /// Ends the session on it, and what autovacuum writes: statistics, in transactions.
+    fn can_be_copied(&mut self) {
+        self.exporter = export_of(&self.server, "postgres").0;
+        self.server.psql("postgres", "ALTER SYSTEM SET autovacuum = off").unwrap();
+        self.server.psql("postgres", "SELECT pg_reload_conf()").unwrap();
+    }
+
     /// Runs `work` while rows are written.
     fn under_load(&self, work: impl FnOnce()) {
         let (ended, server) = (AtomicBool::new(false), &self.server);
@@ -125,7 +132,11 @@ impl Source {
 
 /// A session that has exported a snapshot.
 fn export(server: &TestServer) -> (Connection, String) {
-    let settings = Settings::parse(&server.conninfo("shop"), &Environment::default()).unwrap();
+    export_of(server, "shop")
+}
+
+fn export_of(server: &TestServer, database: &str) -> (Connection, String) {
+    let settings = Settings::parse(&server.conninfo(database), &Environment::default()).unwrap();
     let mut exporter = Connection::open(&settings, &SessionOptions::default()).unwrap();
     exporter.execute("BEGIN ISOLATION LEVEL REPEATABLE READ").unwrap();
     let rows = exporter.query("SELECT pg_export_snapshot()").unwrap();
@@ -257,4 +268,111 @@ fn parts_of_other_captures_and_parts_in_place_of_manifests_are_refused() {
     let refused = source.merge(&["2.part", "1.part"], "merged");
     assert_eq!(refused.status, Some(2), "{refused:?}");
     drop(source.exporter);
+}
+
+/// Rows changed, lost and added.
+const DAMAGE: &str = "UPDATE large SET note = 'damaged' WHERE id IN (3, 20000); DELETE FROM grown WHERE id = 50;
+    INSERT INTO large VALUES (99999, 'added'); DELETE FROM keyless WHERE ctid IN (SELECT min(ctid) FROM keyless)";
+
+/// The rows of a copy, measured by three processes in place of one.
+struct RestoredInParts<'a> {
+    source: &'a Source,
+    database: &'static str,
+}
+
+impl RestoredInParts<'_> {
+    fn part(&self, id: &str, part: &str, file: &str, like: &str) -> RunResult {
+        let restored = self.source.server.conninfo(self.database);
+        let arguments =
+            ["capture", &restored, "--snapshot-id", id, "--part", part, "--like", like, "-o", file];
+        run(self.source.directory(), &arguments)
+    }
+
+    /// The parts under one snapshot, merged.
+    fn capture(&self, like: &str, merged: &str) {
+        let (_exporter, id) = export_of(&self.source.server, self.database);
+        let files = ["r1", "r2", "r3"];
+        for (file, part) in files.into_iter().zip(["1/3", "2/3", "3/3"]) {
+            let _ = std::fs::remove_file(self.source.directory().join(file));
+            let captured = self.part(&id, part, file, like);
+            assert_eq!(captured.status, Some(0), "{captured:?}");
+        }
+        let merged = self.source.merge(&files, merged);
+        assert_eq!(merged.status, Some(0), "{merged:?}");
+    }
+
+    fn verify(&self, more: &[&str]) -> RunResult {
+        let restored = self.source.server.conninfo(self.database);
+        run(self.source.directory(), &[&["verify", "whole", &restored], more].concat())
+    }
+}
+
+fn findings(found: &RunResult) -> Vec<&str> {
+    let varies = ["checks: ", "restored: ", "measured earlier: "];
+    found.out.lines().filter(|line| !varies.iter().any(|start| line.starts_with(start))).collect()
+}
+
+#[test]
+fn a_copy_whose_rows_several_processes_measured_is_verified_as_by_one() {
+    for major in [13, 15, 18] {
+        let mut source = Source::new(major);
+        source.part("1/1", "whole.part");
+        assert_eq!(source.merge(&["whole.part"], "whole").status, Some(0));
+        source.can_be_copied();
+        for database in ["restored", "damaged"] {
+            source.server.copy_database("shop", database).unwrap();
+        }
+        source.server.psql("damaged", DAMAGE).unwrap();
+        for (database, status) in [("restored", 0), ("damaged", 1)] {
+            let copy = RestoredInParts { source: &source, database };
+            copy.capture("whole", "rows");
+            let verified = copy.verify(&["--rows", "rows"]);
+            std::fs::remove_file(source.directory().join("rows")).unwrap();
+            assert_eq!(verified.status, Some(status), "{major}: {verified:?}");
+            let plain = copy.verify(&[]);
+            assert_eq!(findings(&verified), findings(&plain), "{major}");
+            assert!(
+                verified.out.contains("measured earlier: 8 tables of the restored database"),
+                "{major}: {verified:?}"
+            );
+            for row in ["id=3", "id=20000", "id=50", "id=99999"] {
+                assert_eq!(verified.out.contains(row), status == 1, "{major} {row}: {verified:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_may_have_changed_or_are_of_something_else_are_refused() {
+    let mut source = Source::new(15);
+    source.part("1/1", "whole.part");
+    assert_eq!(source.merge(&["whole.part"], "whole").status, Some(0));
+    source.write_key("other-key", "fedcba9876543210");
+    succeed(&mut source.capture(&source.id, "other-key", "1/1", "other.part"));
+    assert_eq!(source.merge(&["other.part"], "other").status, Some(0));
+    source.can_be_copied();
+    source.server.copy_database("shop", "restored").unwrap();
+    let refused = |source: &Source, rows: &str, reason: &str| {
+        let copy = RestoredInParts { source, database: "restored" };
+        let refused = copy.verify(&["--rows", rows]);
+        assert_eq!((refused.status, refused.out.as_str()), (Some(2), ""), "{reason}: {refused:?}");
+        assert!(refused.err.contains(reason), "{reason}: {refused:?}");
+    };
+    let copy = RestoredInParts { source: &source, database: "restored" };
+    copy.capture("whole", "rows");
+    copy.capture("other", "other-rows");
+    assert_eq!(copy.verify(&["--rows", "rows", "--checks", "rows"]).status, Some(0));
+    refused(&source, "whole", "it is of another database");
+    refused(&source, "other-rows", "it is of another manifest");
+    refused(&source, "r1", "it is part 1/3 of one");
+    // With the key alone, the columns need not be those of the source.
+    let (_exporter, id) = export_of(&source.server, "restored");
+    let mut with_key = source.capture(&id, "key", "1/1", "key.part");
+    with_key.args(["--like", "whole"]);
+    assert_eq!(outcome(&with_key.output().unwrap()).status, Some(2));
+    source.server.psql("shop", "CREATE TABLE elsewhere (id int)").unwrap();
+    refused(&source, "rows", "1 transaction has written since");
+    RestoredInParts { source: &source, database: "restored" }.capture("whole", "rows-again");
+    source.server.restart_after(fixtures::Stop::Fast, |_| Ok(())).unwrap();
+    refused(&source, "rows-again", "the server was restarted since");
 }
