@@ -1,5 +1,6 @@
 //! Benchmarks beside the COPY floor.
 
+pub mod cost;
 pub mod floor;
 pub mod machine;
 pub mod pairs;

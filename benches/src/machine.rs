@@ -1,5 +1,7 @@
 //! The machine that a result was measured on, and the memory of this process.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 /// Cores, processor, memory and kernel, in a sentence.
@@ -35,6 +37,16 @@ pub fn peak_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let kib: u64 = field(&status, "VmHWM").context("VmHWM")?.trim_end_matches(" kB").parse()?;
     Ok(kib.div_ceil(1 << 10))
+}
+
+/// The processor time of this process so far.
+///
+/// # Errors
+///
+/// If the kernel does not allow it.
+pub fn processor_time() -> Result<Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
 }
 
 /// The first value of a field in text of lines `name: value`.

@@ -19,7 +19,19 @@ use crate::table::TableName;
 use crate::work::Pages;
 
 /// Pages of a chunk: 64 MiB of the usual 8 KiB, which is worth a query of its own.
-pub(crate) const CHUNK_PAGES: u32 = 8_192;
+pub const CHUNK_PAGES: u32 = 8_192;
+
+/// The number of pages that `part` reads of a table of `pages` pages, if it is cut into chunks of `chunk_pages`.
+pub fn pages_of_part(name: &TableName, pages: u32, part: PartNumber, chunk_pages: u32) -> u64 {
+    let length = |chunk: u32| u64::from(chunk_pages.min(pages - chunk * chunk_pages));
+    chunks_of_part(name, pages.div_ceil(chunk_pages), part).map(length).sum()
+}
+
+/// The chunks that belong to a part.
+fn chunks_of_part(name: &TableName, chunks: u32, part: PartNumber) -> impl Iterator<Item = u32> + use<> {
+    let of = usize::try_from(part.of()).unwrap_or(usize::MAX);
+    (first_chunk(name, part)..chunks).step_by(of)
+}
 
 /// Ranges of a table that one part reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +50,7 @@ impl Share {
             let from = chunk * chunk_pages;
             (chunks > 1).then(|| (from, from.checked_add(chunk_pages)))
         };
-        let first = first_chunk(&found.table.name, part);
-        let of = usize::try_from(part.of()).unwrap_or(usize::MAX);
-        let ranges: Vec<Pages> = (first..chunks).step_by(of).map(range).collect();
+        let ranges: Vec<Pages> = chunks_of_part(&found.table.name, chunks, part).map(range).collect();
         let bytes = found.bytes_estimate / u64::from(chunks) * ranges.len() as u64;
         Self { ranges, bytes }
     }

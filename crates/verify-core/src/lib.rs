@@ -72,7 +72,7 @@ pub mod cancellation;
 pub mod capture;
 pub mod capture_part;
 mod check;
-mod chunks;
+pub mod chunks;
 pub mod compare;
 mod compare_cluster;
 mod compare_definitions;

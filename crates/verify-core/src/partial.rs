@@ -44,9 +44,11 @@ impl PartNumber {
 impl FromStr for PartNumber {
     type Err = Error;
 
+    /// Reads `i/n`. An Indexed Job of Kubernetes numbers its pods from 0, so part `0/n` is part `n/n`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let numbers = text.split_once('/').and_then(|(number, of)| Some((decimal(number)?, decimal(of)?)));
-        numbers.and_then(|(number, of)| Self::new(number, of)).ok_or_else(|| {
+        let part = |(number, of)| Self::new(if number == 0 { of } else { number }, of);
+        numbers.and_then(part).ok_or_else(|| {
             Error::new(ErrorKind::Settings, "read the number of a part: expected i/n, from 1/n to n/n")
         })
     }
@@ -109,8 +111,9 @@ mod tests {
     #[test]
     fn a_part_is_one_of_its_number() {
         assert_eq!("2/3".parse::<PartNumber>().unwrap(), PartNumber::new(2, 3).unwrap());
+        assert_eq!("0/3".parse::<PartNumber>().unwrap(), PartNumber::new(3, 3).unwrap());
         assert_eq!(PartNumber::new(2, 3).unwrap().to_string(), "2/3");
-        for bad in ["", "1", "0/3", "4/3", "1/0", "0/0", "+1/3", "1/3/3", "1/ 3", "-1/3", "1/4294967296"] {
+        for bad in ["", "1", "4/3", "1/0", "0/0", "+1/3", "1/3/3", "1/ 3", "-1/3", "1/4294967296"] {
             assert!(bad.parse::<PartNumber>().is_err(), "{bad}");
         }
     }

@@ -57,7 +57,7 @@ pub(crate) struct Capture {
     #[arg(long, value_name = "ID", conflicts_with_all = ["all_databases", "prefer_standby"])]
     snapshot_id: Option<SnapshotId>,
     /// Capture only part I of N. The other parts are captured by other processes, on as many machines as you like, under the same
-    /// snapshot and with the same key; `merge` makes the manifest of all parts
+    /// snapshot and with the same key; `merge` makes the manifest of all parts. An Indexed Job numbers from 0, so 0/N is N/N
     #[arg(long, value_name = "I/N", requires_all = ["snapshot_id", "key_of_parts"])]
     part: Option<PartNumber>,
     /// A file with the key of the hash for rows: 64 hexadecimal digits, the same for all parts. It must be drawn after the snapshot was

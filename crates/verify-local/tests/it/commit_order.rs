@@ -96,10 +96,9 @@ fn every_capture_under_load_is_restored_exactly_or_refused() {
         if end < captured {
             early += 1;
             if !controlled {
-                // One commit too many, which the capture's own position includes.
-                controlled = true;
+                // One commit too many, which the capture's own position includes. One of autovacuum changes no row.
                 let naive = archived.restore(RecoveryTarget::Lsn(captured)).unwrap();
-                assert_eq!(compared(&naive, manifest), Verdict::Fail);
+                controlled = compared(&naive, manifest) == Verdict::Fail;
                 let copy = PausedCopy::new(naive.databases[0].clone(), manifest);
                 let go_on = |_| std::ops::ControlFlow::Continue(());
                 let seen = verify(manifest, &copy, &Plan::default(), &go_on).unwrap();
@@ -108,6 +107,7 @@ fn every_capture_under_load_is_restored_exactly_or_refused() {
             }
         }
     }
+    assert!(controlled || early == 0, "the capture's own position is right in all {early} cases");
     let [.., one, other] = &manifests[..] else { panic!("two captures") };
     let later = archived.restore(RecoveryTarget::Lsn(other.header.lsn.parse().unwrap())).unwrap();
     assert_eq!(
