@@ -89,7 +89,7 @@ pub fn database(bytes: f64, tables: u32) -> Vec<Table> {
     let pages = |rank: u32| bytes / PAGE_BYTES / weight / f64::from(rank);
     (1..=tables)
         .map(|rank| Table {
-            name: TableName::new("public", &format!("table_{rank}")),
+            name: TableName::new("public", format!("table_{rank}")),
             pages: (pages(rank) as u32).max(1),
         })
         .collect()

@@ -14,6 +14,7 @@ use fixtures::TestServer;
 use verify_core::capture_part::capture_part;
 use verify_core::digest::HashKey;
 use verify_core::event;
+use verify_core::manifest::TableEntry;
 use verify_core::merge::merge;
 use verify_core::partial::{PartNumber, PartialManifest};
 use verify_core::scan;
@@ -123,7 +124,7 @@ fn captured(server: &TestServer, parts: u32) -> Result<Duration> {
             let file = std::io::BufReader::new(std::fs::File::open(path(number))?);
             Ok::<_, anyhow::Error>((number.to_string(), PartialManifest::read(file)?))
         });
-        let rows: u64 = merge(parts)?.tables.iter().map(|table| table.rows()).sum();
+        let rows: u64 = merge(parts)?.tables.iter().map(TableEntry::rows).sum();
         ensure!(rows == 2 * ROWS, "{rows} rows were captured");
         Ok(())
     };
