@@ -52,7 +52,12 @@ struct Keep<'a> {
     header: Header,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    /// These tables, sorted by name.
+    pub(crate) fn of(tables: Vec<&'a TableEntry>) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
     /// The usable measurement of a table.
     pub(crate) fn find(&self, found: &Found) -> Option<&TableEntry> {
         let name = &found.table.name;

@@ -239,6 +239,11 @@ impl Table {
         self
     }
 
+    /// Returns whether the server hashes some of its values.
+    pub(crate) fn is_hashed_on_server(&self) -> bool {
+        self.columns.iter().any(|column| column.encoding == Encoding::Sha256)
+    }
+
     /// The narrowest cell that carries this table's keys, decided from the columns' types alone.
     pub fn cell_width(&self) -> CellWidth {
         let fixed = |column: &Column| match (column.encoding, column.base_type.as_str()) {

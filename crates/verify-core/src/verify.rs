@@ -1,6 +1,6 @@
 //! The engine of comparison: measures a restored database by a manifest, or two databases at once.
 
-use crate::capture::{self, complete};
+use crate::capture::{self, Order, complete};
 use crate::compare::{Comparison, ComparisonDraft};
 use crate::compare_definitions::Differing as DifferingDefinition;
 use crate::database::{Database, Deviation, Found, Placement, Snapshot};
@@ -9,7 +9,7 @@ use crate::event::{self, Event, OnEvent};
 use crate::invariant::Invariant;
 use crate::journal::Side;
 use crate::look_up::look_up;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, TableEntry};
 use crate::names::{Difference, Names};
 use crate::not_covered::{Check, NotCovered};
 use crate::plan::Plan;
@@ -156,7 +156,7 @@ pub fn compare_databases_reusing(
         }
         Some(journal) => reuse::continued_both(journal, (ours, theirs), &like, plan, on_event)?,
     };
-    let (manifest, measured) = both(
+    let (manifest, mut measured) = both(
         || {
             let mut manifest = capture::measure_database(ours, None, hash, &ours_known, plan, on_event)?;
             complete(ours, &mut manifest)?;
@@ -164,6 +164,7 @@ pub fn compare_databases_reusing(
         },
         || capture::measure_database(theirs, Some(&like), hash, &theirs_known, plan, on_event),
     )?;
+    measure_hashed_alike(theirs, &manifest, &mut measured, hash, plan, on_event)?;
     let mut draft = ComparisonDraft::new(&manifest, &measured, None);
     draft.coverage.earlier.extend(ours_known.earlier.into_iter().chain(theirs_known.earlier));
     draft.compare_cluster(&manifest, &measured, plan.own_restore);
@@ -182,6 +183,28 @@ pub fn compare_databases_reusing(
         }
     }
     Ok(draft.finish())
+}
+
+/// Measures the tables again of which the source has a row too large to send, so that the server hashed its long values.
+fn measure_hashed_alike(
+    restored: &dyn Snapshot,
+    source: &Manifest,
+    measured: &mut Manifest,
+    hash: Hash,
+    plan: &Plan,
+    on_event: OnEvent<'_>,
+) -> Result<()> {
+    let like: Vec<&Table> = source.tables.iter().map(|entry| &entry.table).collect();
+    let is_hashed = |entry: &&TableEntry| {
+        source.table(entry.name()).is_some_and(|entry| entry.table.is_hashed_on_server())
+    };
+    if !measured.tables.iter().any(|entry| is_hashed(&entry)) {
+        return Ok(());
+    }
+    let others = Known::of(measured.tables.iter().filter(|entry| !is_hashed(entry)).collect());
+    let order = Order { like: Some(&like), shares: None };
+    measured.tables = capture::measure_tables(restored, order, hash, &others, plan, on_event)?;
+    Ok(())
 }
 
 /// Checks whether rows that are in other partitions than on the source are where the restored server wants them.

@@ -12,7 +12,7 @@ use verify_core::invariant::{Expect, Invariant, Outcome};
 use verify_core::manifest::{Content, Manifest};
 use verify_core::plan::Plan;
 use verify_core::postgres::{Connection, Environment, Postgres, SessionOptions, Settings};
-use verify_core::verify::verify;
+use verify_core::verify::{compare_databases, verify};
 use verify_core::{Error, ErrorKind};
 
 use crate::measure::{postgres, summary};
@@ -204,9 +204,21 @@ fn rows_too_large_for_the_server_are_hashed_there() -> Result<()> {
     let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
     assert_eq!(again.verdict(), Verdict::Pass, "{again:#?}");
     assert_eq!(again.findings()[0].code(), Code::TableHashedOnServer);
+    let both = || {
+        let (source, restored) = (postgres(&server, "source")?, postgres(&server, "restored")?);
+        anyhow::Ok(compare_databases(&source, &restored, &Plan::default(), &event::ignore)?)
+    };
+    let equal = both()?;
+    assert_eq!(equal.verdict(), Verdict::Pass, "{equal:#?}");
+    assert_eq!(equal.findings()[0].code(), Code::TableHashedOnServer);
     server.psql("restored", "UPDATE t SET b = 'z' WHERE id = 1")?;
     let again = verify(&manifest, &postgres(&server, "restored")?, &Plan::default(), &event::ignore)?;
-    assert_eq!((again.verdict(), summary(&again)), (Verdict::Fail, vec!["row.changed public.t".into()]));
+    for different in [again, both()?] {
+        assert_eq!(
+            (different.verdict(), summary(&different)),
+            (Verdict::Fail, vec!["row.changed public.t".into()])
+        );
+    }
     Ok(())
 }
 
