@@ -21,11 +21,13 @@ demo:
 
 test:
 	@./install.sh test
-	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) test --workspace --no-fail-fast $(TEST_ARGS)
 
 # All features are what the tests are built with; these are the other combinations.
+FEATURES ?= none drill report s3 serve velero
+
 features:
-	@for features in "" drill report s3 serve velero; do \
+	@for features in $(FEATURES:none=""); do \
 		echo "state-lab with the features: $${features:-none}"; \
 		$(CARGO) check --quiet --package state-lab --no-default-features --features "$$features" || exit; \
 	done
