@@ -28,11 +28,13 @@ pub(crate) const SCHEMA: &str = "
     CREATE UNLOGGED TABLE cache (id serial, note text);
     INSERT INTO cache (note) VALUES ('a'), ('b')";
 
+/// Sessions that do this at the same time never wait for each other's rows, so that there is no deadlock.
 pub(crate) const LOAD: &str = "
     DO $$ BEGIN FOR i IN 1..20 LOOP
-        UPDATE accounts SET balance = balance + 1 WHERE id IN (SELECT (random() * 4999)::int + 1 FROM generate_series(1, 20));
+        UPDATE accounts SET balance = balance + 1 WHERE id IN (SELECT id FROM accounts
+            WHERE id IN (SELECT (random() * 4999)::int + 1 FROM generate_series(1, 20)) FOR UPDATE SKIP LOCKED);
         INSERT INTO ledger (account, amount) SELECT (random() * 4999)::int + 1, 1 FROM generate_series(1, 20);
-        DELETE FROM ledger WHERE id IN (SELECT id FROM ledger ORDER BY random() LIMIT 3);
+        DELETE FROM ledger WHERE id IN (SELECT id FROM ledger ORDER BY random() LIMIT 3 FOR UPDATE SKIP LOCKED);
         COMMIT;
     END LOOP; END $$;";
 

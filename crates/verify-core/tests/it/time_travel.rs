@@ -31,12 +31,13 @@ const SCHEMA: &str = "
     CREATE UNLOGGED TABLE cache AS SELECT i FROM generate_series(1, 10) i;
     VACUUM ANALYZE;";
 
-/// Updates, inserts, deletes, TOAST, savepoints left open for a while, asynchronous commits.
+/// Updates, inserts, deletes, TOAST, savepoints left open for a while, asynchronous commits. Sessions that do this at the same time cause no deadlock.
 const LOAD: &str = "
     DO $$ BEGIN
-        UPDATE accounts SET balance = balance + 1 WHERE id IN (SELECT (random() * 19999)::int + 1 FROM generate_series(1, 20));
+        UPDATE accounts SET balance = balance + 1 WHERE id IN (SELECT id FROM accounts
+            WHERE id IN (SELECT (random() * 19999)::int + 1 FROM generate_series(1, 20)) FOR UPDATE SKIP LOCKED);
         INSERT INTO ledger (account, amount) SELECT (random() * 19999)::int + 1, 1 FROM generate_series(1, 20);
-        DELETE FROM ledger WHERE id IN (SELECT id FROM ledger ORDER BY random() LIMIT 3);
+        DELETE FROM ledger WHERE id IN (SELECT id FROM ledger ORDER BY random() LIMIT 3 FOR UPDATE SKIP LOCKED);
         UPDATE big SET body = reverse(body) WHERE id = (random() * 49)::int + 1;
         FOR i IN 1..5 LOOP
             BEGIN
