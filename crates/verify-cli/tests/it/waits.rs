@@ -95,7 +95,9 @@ fn a_server_that_works_in_silence_is_waited_for() {
     fs::write(directory.path().join("state-lab.toml"), config).unwrap();
     let capture = ["capture", &server.conninfo("shop"), "-o", "m", "--stall-timeout", "500ms"];
     let RunResult { status, out, err } = run(directory.path(), &capture);
-    assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(status, Some(0), "{err}{out}");
+    // On a busy machine it takes long enough for a line of progress.
+    assert!(err.lines().all(|line| line.starts_with("capturing: ")), "{err}");
 }
 
 #[test]
