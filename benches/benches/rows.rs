@@ -8,7 +8,7 @@ use verify_core::layout::Layout;
 use verify_core::measure::Measure;
 use verify_core::names::Names;
 use verify_core::row::RowHasher;
-use verify_core::table::{Column, Key, KeySource, Table, TableKind, TableName};
+use verify_core::table::{Column, Key, KeySource, Table, TableName};
 
 const ROWS: usize = 10_000;
 
@@ -26,17 +26,11 @@ fn rows(bytes: usize) -> Vec<Vec<u8>> {
 }
 
 fn layout() -> Layout {
-    Layout::new(&Table {
-        name: TableName::new("public", "t"),
-        kind: TableKind::Table,
-        columns: vec![Column::binary("id", "int8"), Column::binary("v", "text")],
-        key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
-        unlogged: false,
-        partition_of: None,
-        partition_path: Vec::new(),
-        parents: Vec::new(),
-        extension: None,
-    })
+    Layout::new(&Table::new(
+        TableName::new("public", "t"),
+        vec![Column::binary("id", "int8"), Column::binary("v", "text")],
+        Key { source: KeySource::PrimaryKey, columns: vec![0] },
+    ))
 }
 
 fn measure(criterion: &mut Criterion) {

@@ -26,7 +26,16 @@ pub fn plan() -> Plan {
 ///
 /// If the server's connection string cannot be read.
 pub fn database(server: &TestServer, name: &str) -> Result<Postgres> {
-    Ok(Postgres::new(Settings::parse(&server.conninfo(name), &Environment::default())?))
+    reached_by(&server.conninfo(name))
+}
+
+/// The database that a connection string leads to.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub fn reached_by(conninfo: &str) -> Result<Postgres> {
+    Ok(Postgres::new(Settings::parse(conninfo, &Environment::default())?))
 }
 
 /// Snapshots that are read again and again.

@@ -5,4 +5,5 @@ pub mod floor;
 pub mod machine;
 pub mod pairs;
 pub mod peers;
+pub mod program;
 pub mod workload;

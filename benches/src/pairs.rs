@@ -71,6 +71,17 @@ impl Pairs {
     }
 }
 
+/// The median.
+///
+/// # Panics
+///
+/// If there are no values.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Seconds that the work takes.
 ///
 /// # Errors

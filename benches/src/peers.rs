@@ -6,6 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use fixtures::TestServer;
 
+use crate::program::run;
+
 /// The version of reladiff that is measured.
 pub const RELADIFF: &str = "0.6.0";
 
@@ -74,10 +76,4 @@ fn uri(conninfo: &str) -> Result<String> {
     let (host, port) = (value("host").context("host")?, value("port").context("port")?);
     let (user, database) = (value("user").context("user")?, value("dbname").context("dbname")?);
     Ok(format!("postgresql://{user}@/{database}?host={host}&port={port}"))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("failed to run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed: {status}");
-    Ok(())
 }

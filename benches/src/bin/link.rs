@@ -5,15 +5,15 @@
 
 use std::process::{Command, id};
 
-use anyhow::{Context, Result, bail, ensure};
-use benches::floor::plan;
+use anyhow::{Result, bail};
+use benches::floor::{plan, reached_by};
 use benches::machine;
 use benches::pairs::Pairs;
+use benches::program::run;
 use benches::workload::CLEAN;
 use fixtures::TestServer;
 use verify_core::capture::capture_snapshot;
 use verify_core::event;
-use verify_core::postgres::{Environment, Postgres, Settings};
 use verify_core::scan;
 
 const MAJOR: u32 = 15;
@@ -88,8 +88,7 @@ fn main() -> Result<()> {
 
 /// Measures at this end of the link.
 fn measure(conninfo: &str) -> Result<()> {
-    let source = Postgres::new(Settings::parse(conninfo, &Environment::default())?);
-    let snapshot = source.begin(&plan(), &event::ignore)?;
+    let snapshot = reached_by(conninfo)?.begin(&plan(), &event::ignore)?;
     let mut bytes = 0;
     let floor = || {
         bytes = scan::floor(&snapshot, &plan(), &event::ignore)?.1;
@@ -116,10 +115,4 @@ fn measure(conninfo: &str) -> Result<()> {
 
 fn ip(arguments: &[&str]) -> Result<()> {
     run(Command::new("ip").args(arguments))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("failed to run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed: {status}");
-    Ok(())
 }

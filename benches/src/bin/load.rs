@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use benches::floor::database;
 use benches::machine;
+use benches::pairs::median;
 use benches::workload::CLEAN;
 use fixtures::TestServer;
 use verify_core::capture::capture;
@@ -52,13 +53,8 @@ fn main() -> Result<()> {
     }
     println!("| beside the transactions | p50 | p99 | p99 ÷ without |\n|---|---|---|---|");
     let mut without = None;
-    for ((name, _), times) in works.iter().zip(&mut times) {
-        let median = |times: &mut Vec<(f64, f64)>, of: fn(&(f64, f64)) -> f64| {
-            let mut values: Vec<f64> = times.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let (p50, p99) = (median(times, |time| time.0), median(times, |time| time.1));
+    for ((name, _), times) in works.iter().zip(&times) {
+        let (p50, p99) = (median(times.iter().map(|time| time.0)), median(times.iter().map(|time| time.1)));
         let without = *without.get_or_insert(p99);
         println!("| {name} | {p50:.2} ms | {p99:.2} ms | {:.2} |", p99 / without);
     }

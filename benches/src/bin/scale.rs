@@ -3,14 +3,16 @@
 //! `cargo run --release -p benches --bin scale`: the tables of docs/scale.md.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::cost::{self, Costs, Lost, Machines};
-use benches::floor::{database, plan};
+use benches::floor::{database, plan, reached_by};
 use benches::machine;
+use benches::pairs::{median, seconds};
 use benches::workload::CLEAN;
 use fixtures::TestServer;
+use verify_core::capture::capture_snapshot;
 use verify_core::capture_part::capture_part;
 use verify_core::digest::HashKey;
 use verify_core::event;
@@ -79,31 +81,30 @@ fn measure_and_predict() -> Result<()> {
 fn calibrate(server: &TestServer) -> Result<(Costs, f64)> {
     let snapshot = database(server, "source")?.begin(&plan(), &event::ignore)?;
     let mut bytes = 0;
-    let floor_s = median(ROUNDS, || {
+    let floor_s = median_s(|| {
         bytes = scan::floor(&snapshot, &plan(), &event::ignore)?.1;
         Ok(())
     })?;
-    let mut processor = Vec::new();
-    for _ in 0..ROUNDS {
+    let processor_s = || {
         let before = machine::processor_time()?;
-        verify_core::capture::capture_snapshot(&snapshot, &plan(), &event::ignore)?;
-        processor.push((machine::processor_time()? - before).as_secs_f64());
-    }
-    processor.sort_by(f64::total_cmp);
+        capture_snapshot(&snapshot, &plan(), &event::ignore)?;
+        Ok((machine::processor_time()? - before).as_secs_f64())
+    };
+    let processor_s = median((0..ROUNDS).map(|_| processor_s()).collect::<Result<Vec<f64>>>()?);
     let only = PartNumber::new(1, 1).context("one of one")?;
     let empty = database(server, "empty")?;
-    let fixed_s = median(ROUNDS, || Ok(capture_part(&empty, only, KEY, &plan(), &event::ignore).map(drop)?))?;
+    let fixed_s = median_s(|| Ok(capture_part(&empty, only, KEY, &plan(), &event::ignore).map(drop)?))?;
     let bytes = bytes as f64;
-    Ok((Costs { server_s: floor_s / bytes, part_s: processor[ROUNDS / 2] / bytes, fixed_s }, bytes))
+    Ok((Costs { server_s: floor_s / bytes, part_s: processor_s / bytes, fixed_s }, bytes))
 }
 
 /// The prediction for parts that share the cores of this machine with the server, one connection each.
 fn on_this_machine(costs: Costs, bytes: f64, parts: u32) -> Result<Duration> {
     let cores = std::thread::available_parallelism()?.get() as f64;
     // A byte costs a core of the server and one of a part, of the same cores.
-    let both = Costs { server_s: costs.server_s + costs.part_s, ..costs };
+    let both_s = costs.server_s + costs.part_s;
     let alone = bytes / f64::from(parts) * costs.server_s.max(costs.part_s);
-    Ok(Duration::from_secs_f64(costs.fixed_s + alone.max(bytes * both.server_s / cores)))
+    Ok(Duration::from_secs_f64(costs.fixed_s + alone.max(bytes * both_s / cores)))
 }
 
 /// The time of a capture in `parts` processes.
@@ -128,15 +129,13 @@ fn captured(server: &TestServer, parts: u32) -> Result<Duration> {
         ensure!(rows == 2 * ROWS, "{rows} rows were captured");
         Ok(())
     };
-    median(ROUNDS, run).map(Duration::from_secs_f64)
+    median_s(run).map(Duration::from_secs_f64)
 }
 
 /// Runs one part. Nothing is written to the database, so all parts see the same without an exported snapshot.
 fn part(conninfo: &str, number: u32, of: u32, path: &str) -> Result<()> {
-    use verify_core::postgres::{Environment, Postgres, Settings};
-    let source = Postgres::new(Settings::parse(conninfo, &Environment::default())?);
     let part = PartNumber::new(number, of).context("no such part")?;
-    let partial = capture_part(&source, part, KEY, &plan(), &event::ignore)?;
+    let partial = capture_part(&reached_by(conninfo)?, part, KEY, &plan(), &event::ignore)?;
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
     partial.write(&mut file)?;
     Ok(std::io::Write::flush(&mut file)?)
@@ -165,14 +164,8 @@ fn hours(time: Duration) -> String {
     format!("{} h {:02} min", minutes / 60, minutes % 60)
 }
 
-/// The median of the seconds of `rounds` runs.
-fn median(rounds: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut seconds = Vec::new();
-    for _ in 0..rounds {
-        let began = Instant::now();
-        work()?;
-        seconds.push(began.elapsed().as_secs_f64());
-    }
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[rounds / 2])
+/// The median of the seconds of all rounds.
+fn median_s(mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    let rounds = (0..ROUNDS).map(|_| seconds(&mut work)).collect::<Result<Vec<f64>>>()?;
+    Ok(median(rounds))
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use verify_core::journal::Journal;
-use verify_core::reuse::OpenJournal;
+use verify_core::reuse::{AppendLine, OpenJournal};
 use verify_core::{Error, ErrorKind};
 
 use crate::terminal;
@@ -29,8 +29,9 @@ pub(crate) struct ResumeFlag {
 /// The open file, which other runs cannot use meanwhile.
 pub(crate) struct JournalFile {
     path: PathBuf,
-    file: Mutex<File>,
     content: Journal,
+    /// Appends a line. It has the file, hence the lock.
+    append: Box<AppendLine<'static>>,
 }
 
 impl ResumeFlag {
@@ -65,20 +66,17 @@ impl JournalFile {
         }
         let content = Journal::read(BufReader::new(&file))?;
         end_torn_line(&mut file)?;
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file), content })
+        let (file, doing) = (Mutex::new(file), format!("append to {}", path.display()));
+        let append = move |line: &[u8]| {
+            let written = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line);
+            written.map_err(|error| Error::with_source(ErrorKind::File, doing.clone(), error))
+        };
+        Ok(Self { path: path.to_owned(), content, append: Box::new(append) })
     }
 
-    /// Runs a comparison with the journal.
-    pub(crate) fn with<T>(&self, run: impl FnOnce(OpenJournal<'_>) -> T) -> T {
-        let append = |line: &[u8]| self.append(line);
-        run(OpenJournal { content: &self.content, append: &append })
-    }
-
-    fn append(&self, line: &[u8]) -> verify_core::Result<()> {
-        let written = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line);
-        written.map_err(|error| {
-            Error::with_source(ErrorKind::File, format!("append to {}", self.path.display()), error)
-        })
+    /// The journal for a comparison.
+    pub(crate) fn lend(&self) -> OpenJournal<'_> {
+        OpenJournal { content: &self.content, append: &*self.append }
     }
 
     /// Removes the file: the report has everything that it was kept for.

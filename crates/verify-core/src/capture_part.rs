@@ -89,10 +89,8 @@ pub(crate) fn capture_chunks(
         false => capture::nothing(snapshot, hash),
     };
     manifest.header.format = PARTIAL_FORMAT.to_owned();
-    manifest.tables = {
-        let order = Order { like, shares: Some(&shares) };
-        capture::measure_tables(snapshot, order, hash, &Known::default(), plan, on_event)?
-    };
+    let order = Order { like, shares: Some(&shares) };
+    manifest.tables = capture::measure_tables(snapshot, order, hash, &Known::default(), plan, on_event)?;
     let uncut = tables.iter().filter(|found| found.pages.is_none());
     let uncut = uncut.map(|found| found.table.name.clone()).collect();
     Ok(PartialManifest { part, chunk_pages, uncut, manifest })

@@ -76,20 +76,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::table::{Key, KeySource, Table, TableKind};
+    use crate::table::{Key, KeySource, Table};
 
     fn found(name: &str, pages: Option<u32>) -> Found {
-        let table = Table {
-            name: TableName::new("public", name),
-            kind: TableKind::Table,
-            columns: Vec::new(),
-            key: Key { source: KeySource::WholeRow, columns: Vec::new() },
-            unlogged: false,
-            partition_of: None,
-            partition_path: Vec::new(),
-            parents: Vec::new(),
-            extension: None,
-        };
+        let table = Table::new(
+            TableName::new("public", name),
+            Vec::new(),
+            Key { source: KeySource::WholeRow, columns: Vec::new() },
+        );
         Found { table, bytes_estimate: 0, pages, filenode: 1, unreadable: None, finds_keys: false }
     }
 

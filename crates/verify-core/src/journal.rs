@@ -5,6 +5,7 @@
 //! of a side makes its tables so far void, and a header of the source those of both sides, for it has a key of its own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{BufRead, Read};
 
 use jiff::Timestamp;
@@ -32,6 +33,15 @@ pub enum Side {
     Source,
     /// Its copy.
     Restored,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "the source",
+            Self::Restored => "the restored database",
+        })
+    }
 }
 
 /// Tables of a database that were measured under one snapshot.

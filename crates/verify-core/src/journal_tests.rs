@@ -4,7 +4,7 @@ use super::*;
 use crate::digest::Digest;
 use crate::manifest::{Consistency, Content, Source};
 use crate::names::Names;
-use crate::table::{CellWidth, Column, Key, KeySource, Table, TableKind};
+use crate::table::{CellWidth, Column, Key, KeySource, Table};
 
 fn header_at(snapshot: &str) -> Header {
     let source = Source {
@@ -30,17 +30,11 @@ fn header_at(snapshot: &str) -> Header {
 }
 
 fn entry(name: &str, bytes: u64) -> TableEntry {
-    let table = Table {
-        name: TableName::new("public", name),
-        kind: TableKind::Table,
-        columns: vec![Column::binary("id", "int8")],
-        key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
-        unlogged: false,
-        partition_of: None,
-        partition_path: Vec::new(),
-        parents: Vec::new(),
-        extension: None,
-    };
+    let table = Table::new(
+        TableName::new("public", name),
+        vec![Column::binary("id", "int8")],
+        Key { source: KeySource::PrimaryKey, columns: vec![0] },
+    );
     let content = Content::Rows { digest: Digest::default(), bytes, names: Names::new(CellWidth::Narrow) };
     TableEntry { table, filenode: 1, columns_found: None, content }
 }

@@ -121,6 +121,7 @@ pub mod sequence;
 mod server_hash;
 pub mod sketch;
 pub mod table;
+mod table_sums;
 pub mod timeline;
 pub mod value;
 pub mod verify;

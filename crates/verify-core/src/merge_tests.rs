@@ -11,7 +11,7 @@ use crate::manifest::{Consistency, Origin, Source};
 use crate::measure::Measure;
 use crate::partial::{PARTIAL_FORMAT, PartNumber};
 use crate::sequence::Sequence;
-use crate::table::{CellWidth, Column, Encoding, Key, KeySource, TableKind};
+use crate::table::{CellWidth, Column, Encoding, Key, KeySource};
 
 fn origin() -> Origin {
     let source = Source {
@@ -37,17 +37,11 @@ fn origin() -> Origin {
 }
 
 fn described(name: &str) -> crate::table::Table {
-    crate::table::Table {
-        name: TableName::new("public", name),
-        kind: TableKind::Table,
-        columns: vec![Column::binary("id", "int8")],
-        key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
-        unlogged: false,
-        partition_of: None,
-        partition_path: Vec::new(),
-        parents: Vec::new(),
-        extension: None,
-    }
+    crate::table::Table::new(
+        TableName::new("public", name),
+        vec![Column::binary("id", "int8")],
+        Key { source: KeySource::PrimaryKey, columns: vec![0] },
+    )
 }
 
 fn rows(seeds: impl IntoIterator<Item = u64>) -> Content {

@@ -1,4 +1,4 @@
-//! Measurements that were made before, and the rule by which they stand for reading tables again: since then no row can have changed.
+//! Measurements that were made before, and the rule by which tables need not be read again: since then no row can have changed.
 //!
 //! The rule: one and the same server process, which has not recovered from a crash, is no standby, and has rolled back every transaction
 //! that the earlier snapshot did not see and that has ended since. Then both snapshots see the same rows. Unlogged tables are always read.
@@ -31,9 +31,12 @@ pub enum Reuse<'a> {
 pub struct OpenJournal<'a> {
     /// Its content when the run began.
     pub content: &'a Journal,
-    /// Appends a line, whole or with an error. Called from several threads.
-    pub append: &'a (dyn Fn(&[u8]) -> Result<()> + Sync),
+    /// Appends a line.
+    pub append: &'a AppendLine<'a>,
 }
+
+/// Appends a line to a journal, whole or with an error. Called from several threads.
+pub type AppendLine<'a> = dyn Fn(&[u8]) -> Result<()> + Sync + 'a;
 
 /// What one side of a comparison need not read, and where it puts what it has read.
 #[derive(Default)]
@@ -180,7 +183,7 @@ fn side<'a>(
     }
     let header = journal::header(hash.algorithm, hash.key, snapshot.origin());
     if let Some(reason) = changed(&header, snapshot)? {
-        let message = format!("no table of {} is kept for --resume: {reason}", words(side));
+        let message = format!("no table of {side} is kept for --resume: {reason}");
         event::send(on_event, Event::Notice { message })?;
         return Ok(Known::default());
     }
@@ -213,9 +216,8 @@ fn usable<'a>(
     let captured_at = header.captured_at;
     let (number, all) = (tables.len(), snapshot.tables().len());
     let message = format!(
-        "{number} of {all} tables of {} were measured earlier, under a snapshot of {captured_at}; nothing has changed since, so they \
-         are not read again",
-        words(side)
+        "{number} of {all} tables of {side} were measured earlier, under a snapshot of {captured_at}; nothing has changed since, so they \
+         are not read again"
     );
     event::send(on_event, Event::Notice { message })?;
     let earlier = MeasuredEarlier { side, tables: number as u64, captured_at };
@@ -257,7 +259,7 @@ fn other_process(then: &Source, now: &Source) -> Option<&'static str> {
 }
 
 fn report_changed(side: Side, reason: &str, on_event: OnEvent<'_>) -> Result<()> {
-    let message = format!("all tables of {} are read again: {reason}", words(side));
+    let message = format!("all tables of {side} are read again: {reason}");
     event::send(on_event, Event::Notice { message })
 }
 
@@ -270,13 +272,6 @@ fn note_void_lines(journal: &Journal, on_event: OnEvent<'_>) -> Result<()> {
             );
             event::send(on_event, Event::Notice { message })
         }
-    }
-}
-
-fn words(side: Side) -> &'static str {
-    match side {
-        Side::Source => "the source",
-        Side::Restored => "the restored database",
     }
 }
 

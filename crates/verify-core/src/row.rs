@@ -247,7 +247,7 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::names::Names;
-    use crate::table::{CellWidth, Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+    use crate::table::{CellWidth, Column, Encoding, Key, KeySource, Table, TableName};
     use proptest::prelude::*;
 
     type Fields = Vec<Option<Vec<u8>>>;
@@ -266,17 +266,11 @@ mod tests {
             encoding: if Some(i) == float { Encoding::Float } else { Encoding::Binary },
             ..Column::binary(&format!("c{i}"), "text")
         };
-        Table {
-            name: TableName::new("public", "t"),
-            kind: TableKind::Table,
-            columns: (0..columns).map(column).collect(),
-            key: Key { source, columns: key.to_vec() },
-            unlogged: false,
-            partition_of: None,
-            partition_path: Vec::new(),
-            parents: Vec::new(),
-            extension: None,
-        }
+        Table::new(
+            TableName::new("public", "t"),
+            (0..columns).map(column).collect(),
+            Key { source, columns: key.to_vec() },
+        )
     }
 
     fn hasher(algorithm: HashAlgorithm) -> RowHasher {

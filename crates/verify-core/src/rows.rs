@@ -260,22 +260,16 @@ impl<'a> Differing<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{Column, Key, TableKind, TableName};
+    use crate::table::{Column, Key, TableName};
 
     #[test]
     fn rows_are_named_in_the_order_of_their_keys() {
         let columns = vec![Column::binary("a", "int4"), Column::binary("b", "text")];
-        let table = Table {
-            name: TableName::new("public", "t"),
-            kind: TableKind::Table,
+        let table = Table::new(
+            TableName::new("public", "t"),
             columns,
-            key: Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
-            unlogged: false,
-            partition_of: None,
-            partition_path: Vec::new(),
-            parents: Vec::new(),
-            extension: None,
-        };
+            Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
+        );
         let name = |b: &str, a: i32| RowName::of_key(&table, &[Some(b.as_bytes()), Some(&a.to_be_bytes())]);
         let unkeyed = RowName::unkeyed("(row 0, whose key is too long for the manifest)".to_owned());
         let names = vec![unkeyed, name("y", 1), name("x", 10), name("x", 9), name("x", -3)];

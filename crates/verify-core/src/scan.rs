@@ -17,6 +17,7 @@ use crate::pace;
 use crate::plan::{Limits, Plan};
 use crate::row::RowHasher;
 use crate::table::{CellWidth, Table};
+use crate::table_sums::TableSums;
 use crate::work::{self, Load, Pages, Part, Task};
 
 /// Interval of progress events, in bytes of rows.
@@ -120,14 +121,14 @@ pub(crate) fn measure(
     let tasks = tasks(wanted, effort);
     let mut unread = vec![0_usize; wanted.len()];
     tasks.iter().flatten().for_each(|part| unread[part.index] += 1);
-    let sums = Mutex::new((Sums::new(wanted), unread));
+    let sums = Mutex::new((nothing_read(wanted), unread));
     read_all(snapshot, tasks, effort, on_event, |reader, task| {
         for (index, part) in read_task(reader, task, wanted, hash, on_event)? {
             let mut guard = sums.lock().unwrap_or_else(PoisonError::into_inner);
             let (sums, unread) = &mut *guard;
             sums.add(index, part);
             unread[index] -= 1;
-            if let (0, Some(Ok(measure))) = (unread[index], &sums.0[index]) {
+            if let (0, Some(measure)) = (unread[index], sums.get(index)) {
                 on_measured(index, measure)?;
             }
         }
@@ -150,7 +151,7 @@ pub(crate) fn measure_by(
         None => vec![whole],
     };
     let read = read_task(reader, &task, &[wanted], hash, on_event)?;
-    let mut sums = Sums::new(&[wanted]);
+    let mut sums = nothing_read(&[wanted]);
     read.into_iter().for_each(|(index, part)| sums.add(index, part));
     Ok(sums.finish().swap_remove(0))
 }
@@ -225,35 +226,14 @@ fn slices<'a>(task: &Task, wanted: &[Wanted<'a>]) -> Vec<Slice<'a>> {
 /// Result of reading a part of a table: its measure, or the obstacle.
 type Read = (usize, Result<Measure, Obstacle>);
 
-/// Sum of the parts of each table; one part that could not be read makes the table unreadable.
-struct Sums(Vec<Option<Result<Measure, Obstacle>>>);
-
-impl Sums {
-    fn new(wanted: &[Wanted<'_>]) -> Self {
-        let nothing = |wanted: &Wanted<'_>| match (&wanted.found.unreadable, wanted.ranges()) {
-            (Some(reason), _) => Some(Err(Obstacle::Unreadable(reason.clone()))),
-            (None, Some([])) => Some(Ok(Measure::new(wanted.names()))),
-            (None, _) => None,
-        };
-        Self(wanted.iter().map(nothing).collect())
-    }
-
-    fn add(&mut self, index: usize, part: Result<Measure, Obstacle>) {
-        let sum = &mut self.0[index];
-        *sum = Some(match (sum.take(), part) {
-            (None, part) => part,
-            (Some(Ok(mut sum)), Ok(part)) => {
-                sum.merge(part);
-                Ok(sum)
-            }
-            (Some(Err(reason)), _) | (Some(Ok(_)), Err(reason)) => Err(reason),
-        });
-    }
-
-    fn finish(self) -> Vec<Result<Measure, Obstacle>> {
-        let unread = || Err(Obstacle::Unreadable("it was not read".to_owned()));
-        self.0.into_iter().map(|sum| sum.unwrap_or_else(unread)).collect()
-    }
+/// The sums of tables before any part has been read.
+fn nothing_read(wanted: &[Wanted<'_>]) -> TableSums<Measure> {
+    let known = |wanted: &Wanted<'_>| match (&wanted.found.unreadable, wanted.ranges()) {
+        (Some(reason), _) => Some(Err(Obstacle::Unreadable(reason.clone()))),
+        (None, Some([])) => Some(Ok(Measure::new(wanted.names()))),
+        (None, _) => None,
+    };
+    TableSums::new(wanted.iter().map(known), Measure::merge)
 }
 
 fn read_task(

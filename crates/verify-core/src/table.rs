@@ -225,6 +225,21 @@ pub enum CellWidth {
 }
 
 impl Table {
+    /// An ordinary table, in no other and of no extension.
+    pub fn new(name: TableName, columns: Vec<Column>, key: Key) -> Self {
+        Self {
+            name,
+            kind: TableKind::Table,
+            columns,
+            key,
+            unlogged: false,
+            partition_of: None,
+            partition_path: Vec::new(),
+            parents: Vec::new(),
+            extension: None,
+        }
+    }
+
     /// The same table with its long values replaced by a hash that the server computes.
     #[must_use]
     pub fn hashed_on_server(mut self) -> Self {
@@ -280,17 +295,8 @@ mod tests {
 
     /// A table of a primary key of its first columns.
     fn table(columns: Vec<Column>, keys: usize) -> Table {
-        Table {
-            name: TableName::new("public", "t"),
-            kind: TableKind::Table,
-            key: Key { source: KeySource::PrimaryKey, columns: (0..keys).collect() },
-            columns,
-            unlogged: false,
-            partition_of: None,
-            partition_path: Vec::new(),
-            parents: Vec::new(),
-            extension: None,
-        }
+        let key = Key { source: KeySource::PrimaryKey, columns: (0..keys).collect() };
+        Table::new(TableName::new("public", "t"), columns, key)
     }
 
     #[test]

@@ -194,14 +194,14 @@ fn measure_hashed_alike(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<()> {
-    let like: Vec<&Table> = source.tables.iter().map(|entry| &entry.table).collect();
-    let is_hashed = |entry: &&TableEntry| {
-        source.table(entry.name()).is_some_and(|entry| entry.table.is_hashed_on_server())
-    };
-    if !measured.tables.iter().any(|entry| is_hashed(&entry)) {
+    if !source.tables.iter().any(|entry| entry.table.is_hashed_on_server()) {
         return Ok(());
     }
-    let others = Known::of(measured.tables.iter().filter(|entry| !is_hashed(entry)).collect());
+    let is_sent = |entry: &&TableEntry| {
+        source.table(entry.name()).is_none_or(|entry| !entry.table.is_hashed_on_server())
+    };
+    let others = Known::of(measured.tables.iter().filter(is_sent).collect());
+    let like: Vec<&Table> = source.tables.iter().map(|entry| &entry.table).collect();
     let order = Order { like: Some(&like), shares: None };
     measured.tables = capture::measure_tables(restored, order, hash, &others, plan, on_event)?;
     Ok(())

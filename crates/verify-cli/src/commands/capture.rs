@@ -21,7 +21,7 @@ use crate::key_file;
 use crate::render::manifest::Summary;
 use crate::render::part::PartSummary;
 use crate::store;
-use verify_drill::store::Existing;
+use verify_drill::store::{Draft, Existing};
 
 /// Measure a database under one snapshot, and write its manifest
 ///
@@ -158,11 +158,21 @@ impl Capture {
         }
         let manifest = capture::capture(&source, &plan, &on_event).with_context(doing)?;
         drop(progress);
-        draft.keep(&mut |to| Ok(manifest.write(to)?))?;
-        let summary = Summary::new(&manifest, &path);
-        globals.terminal().result(&summary, |style| {
-            format!("manifest: {}\n{}", path.display(), summary.text(false, style))
-        })?;
-        Ok(summary.verdict().into())
+        keep(&manifest, draft, &path, globals)
     }
+}
+
+/// Keeps a manifest as `path`, and prints what it has.
+pub(super) fn keep(
+    manifest: &Manifest,
+    draft: Box<dyn Draft>,
+    path: &Path,
+    globals: &Globals,
+) -> Result<Exit> {
+    draft.keep(&mut |to| Ok(manifest.write(to)?))?;
+    let summary = Summary::new(manifest, path);
+    globals
+        .terminal()
+        .result(&summary, |style| format!("manifest: {}\n{}", path.display(), summary.text(false, style)))?;
+    Ok(summary.verdict().into())
 }

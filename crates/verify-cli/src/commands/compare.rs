@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::report::{Report, Side};
-use verify_core::reuse::OpenJournal;
 use verify_core::screen::screen_databases;
 use verify_core::verify::compare_databases_reusing;
 use verify_core::{Error, ErrorKind};
@@ -82,16 +81,12 @@ impl Compare {
             let progress = globals.terminal().progress(if quick { "screening" } else { "comparing" });
             let (one, other) = (source.database(), restored.database());
             let journal = resume.open()?;
-            let compare = |journal: Option<OpenJournal<'_>>| {
-                let on_event = |event| evidence.take(event, &progress);
-                match quick {
-                    true => screen_databases(&one, &other, &plan, &on_event),
-                    false => compare_databases_reusing(&one, &other, journal, &plan, &on_event),
-                }
-            };
-            let compared = match &journal {
-                None => compare(None),
-                Some(journal) => journal.with(|journal| compare(Some(journal))),
+            let on_event = |event| evidence.take(event, &progress);
+            let compared = if quick {
+                screen_databases(&one, &other, &plan, &on_event)
+            } else {
+                let journal = journal.as_ref().map(JournalFile::lend);
+                compare_databases_reusing(&one, &other, journal, &plan, &on_event)
             };
             let comparison = compared
                 .with_context(|| format!("failed to compare {} with {}", source.place, restored.place))?;

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use verify_core::merge::merge;
 
+use super::capture;
 use crate::exit::Exit;
 use crate::globals::Globals;
-use crate::render::manifest::Summary;
 use crate::store;
 use verify_drill::store::Existing;
 
@@ -55,12 +55,6 @@ impl Merge {
             let read = store::read_part(part, config.s3())?;
             anyhow::Ok((part.display().to_string(), read))
         });
-        let manifest = merge(parts)?;
-        draft.keep(&mut |to| Ok(manifest.write(to)?))?;
-        let summary = Summary::new(&manifest, &path);
-        globals.terminal().result(&summary, |style| {
-            format!("manifest: {}\n{}", path.display(), summary.text(false, style))
-        })?;
-        Ok(summary.verdict().into())
+        capture::keep(&merge(parts)?, draft, &path, globals)
     }
 }

@@ -9,6 +9,7 @@ use verify_core::databases::{compare_databases, missing};
 use verify_core::manifest::{Header, Manifest};
 use verify_core::not_covered::Check;
 use verify_core::report::{Circumstances, Instant, Report, Side};
+use verify_core::reuse::Reuse;
 use verify_core::table::shown_text;
 use verify_drill::backup_name::file_safe;
 use verify_drill::failure::is_interruption;
@@ -19,7 +20,7 @@ use verify_local::server_databases;
 
 use super::measuring::{Beginning, ReportFlag};
 use super::server_capture::EXTENSION;
-use super::verify::{Earlier, Verification};
+use super::verify::Verification;
 use crate::connect::Target;
 use crate::render::server::{FailedDatabase, ServerVerification};
 use crate::store;
@@ -56,7 +57,7 @@ pub(super) fn run(
             drop(report_flag.open_for(&report_file(name), verification.config)?);
             let comparison = if present.contains(name.as_str()) {
                 let manifest = database.read(verification)?;
-                let mut comparison = verification.compare(&manifest, &target, Earlier::Nothing, &doing)?;
+                let mut comparison = verification.compare(&manifest, &target, Reuse::Nothing, &doing)?;
                 if has_tables && !database.has_tables && verification.runs(Check::Rows) {
                     comparison.source_has_no_tables();
                 }

@@ -127,12 +127,12 @@ impl Verify {
             let manifest = store::read_manifest(&path, config.s3())?;
             let journal = resume.open()?;
             let rows = rows.map(|path| store::read_manifest(&path, config.s3())).transpose()?;
-            let earlier = match (&journal, &rows) {
-                (Some(journal), _) => Earlier::Journal(journal),
-                (None, Some(rows)) => Earlier::Rows(rows),
-                (None, None) => Earlier::Nothing,
+            let reuse = match (&journal, &rows) {
+                (Some(journal), _) => Reuse::Journal(journal.lend()),
+                (None, Some(rows)) => Reuse::Rows(rows),
+                (None, None) => Reuse::Nothing,
             };
-            let comparison = verification.compare(&manifest, &target, earlier, "verifying")?;
+            let comparison = verification.compare(&manifest, &target, reuse, "verifying")?;
             let source = Side {
                 place: path.to_string_lossy().into_owned(),
                 database: Some(manifest.header.source.clone()),
@@ -166,16 +166,6 @@ impl Verify {
     }
 }
 
-/// Measurements of the restored database that were made before.
-#[derive(Clone, Copy)]
-pub(super) enum Earlier<'a> {
-    Nothing,
-    /// By an interrupted run.
-    Journal(&'a JournalFile),
-    /// By several processes.
-    Rows(&'a Manifest),
-}
-
 /// How databases are verified.
 pub(super) struct Verification<'a> {
     checks: Checks,
@@ -192,7 +182,7 @@ impl Verification<'_> {
         &self,
         manifest: &Manifest,
         target: &Target,
-        earlier: Earlier<'_>,
+        reuse: Reuse<'_>,
         doing: &str,
     ) -> Result<Comparison> {
         let Self { checks, effort, bounded, config, evidence, globals } = self;
@@ -204,15 +194,9 @@ impl Verification<'_> {
             if *bounded { Box::new(target.database()) } else { target.database_of(manifest) };
         let on_event = |event| evidence.take(event, &progress);
         let settings = target.settings();
-        let compare = |reuse: Reuse<'_>| {
+        let mut comparison =
             verify_local::compare_reusing(manifest, &*database, &settings, reuse, &plan, &on_event)
-        };
-        let compared = match earlier {
-            Earlier::Nothing => compare(Reuse::Nothing),
-            Earlier::Journal(journal) => journal.with(|journal| compare(Reuse::Journal(journal))),
-            Earlier::Rows(rows) => compare(Reuse::Rows(rows)),
-        };
-        let mut comparison = compared.with_context(|| format!("failed to verify {}", target.place))?;
+                .with_context(|| format!("failed to verify {}", target.place))?;
         let equal = SourceRows { tables: comparison.equal_tables(manifest), snapshot: None };
         let copy = Copy { settings: &settings, source: equal, sound: false };
         check_copy(&mut comparison, &copy, &plan, &on_event, &|_| Ok(()))?;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use verify_core::compare::{Coverage, Ran};
 use verify_core::finding::{Code, Finding, Rows, Severity};
 use verify_core::heartbeat::Evidence;
-use verify_core::journal::{self, MeasuredEarlier};
+use verify_core::journal::MeasuredEarlier;
 use verify_core::manifest::{Consistency, Source};
 use verify_core::not_covered::NotCovered;
 use verify_core::report::{Instant, RecoveredTo, Report, Side};
@@ -208,13 +208,9 @@ fn depth(text: &mut String, coverage: &Coverage, style: &Style) {
         counted(*invariants, "invariant")
     );
     for MeasuredEarlier { side, tables, captured_at } in earlier {
-        let side = match side {
-            journal::Side::Source => "source",
-            journal::Side::Restored => "restored database",
-        };
         let _ = writeln!(
             text,
-            "measured earlier: {} of the {side}, under a snapshot of {captured_at}; nothing has changed since",
+            "measured earlier: {} of {side}, under a snapshot of {captured_at}; nothing has changed since",
             counted(*tables, "table")
         );
     }

@@ -8,7 +8,7 @@ use verify_core::digest::{Digest, HashAlgorithm, HashKey};
 use verify_core::heartbeat::Pulse;
 use verify_core::manifest::{Consistency, Content, Header, Manifest, Origin, Source, TableEntry};
 use verify_core::names::Names;
-use verify_core::table::{CellWidth, Column, Encoding, Key, KeySource, Table, TableKind, TableName};
+use verify_core::table::{CellWidth, Column, Encoding, Key, KeySource, Table, TableName};
 
 use crate::program::run;
 
@@ -20,17 +20,11 @@ fn table(name: &str, content: Content) -> TableEntry {
         encoding: Encoding::Binary,
         generated: false,
     };
-    let table = Table {
-        name: TableName::new("public", name),
-        kind: TableKind::Table,
-        columns: vec![column],
-        key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
-        unlogged: false,
-        partition_of: None,
-        partition_path: Vec::new(),
-        parents: Vec::new(),
-        extension: None,
-    };
+    let table = Table::new(
+        TableName::new("public", name),
+        vec![column],
+        Key { source: KeySource::PrimaryKey, columns: vec![0] },
+    );
     TableEntry { table, filenode: 1, columns_found: None, content }
 }
 

@@ -86,17 +86,7 @@ fn relation(row: &Row, columns: Vec<Column>, key: Key, reading: &Reading<'_>) ->
     };
     let extension = row.get(12).map(str::to_owned);
     Ok(Found {
-        table: Table {
-            name,
-            kind,
-            columns,
-            key,
-            unlogged,
-            partition_of,
-            partition_path: Vec::new(),
-            parents: Vec::new(),
-            extension,
-        },
+        table: Table { kind, unlogged, partition_of, extension, ..Table::new(name, columns, key) },
         bytes_estimate: 0,
         pages: None,
         filenode: row.number(5)?,
@@ -221,22 +211,11 @@ fn large_objects(connection: &mut Connection) -> Result<Option<Relation>> {
     if row.number::<i64>(0)? == 0 {
         return Ok(None);
     }
-    let table = Table {
-        name: TableName::new("pg_catalog", "pg_largeobject"),
-        kind: TableKind::LargeObjects,
-        columns: vec![
-            Column::binary("acl", "text"),
-            Column::binary("data", "bytea"),
-            Column::binary("oid", "oid"),
-            Column::binary("owner", "text"),
-        ],
-        key: Key { source: KeySource::PrimaryKey, columns: vec![2] },
-        unlogged: false,
-        partition_of: None,
-        partition_path: Vec::new(),
-        parents: Vec::new(),
-        extension: None,
-    };
+    let columns = [("acl", "text"), ("data", "bytea"), ("oid", "oid"), ("owner", "text")];
+    let columns = columns.map(|(name, base_type)| Column::binary(name, base_type)).to_vec();
+    let key = Key { source: KeySource::PrimaryKey, columns: vec![2] };
+    let name = TableName::new("pg_catalog", "pg_largeobject");
+    let table = Table { kind: TableKind::LargeObjects, ..Table::new(name, columns, key) };
     let found = Found {
         table,
         bytes_estimate: row.number(1)?,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::buffer::message;
 use super::super::scripted_server::{READY, connect};
 use super::*;
-use crate::table::{Column, Key, KeySource, Table, TableKind, TableName};
+use crate::table::{Column, Key, KeySource, Table, TableName};
 
 /// Counts what a reader passes on.
 #[derive(Default)]
@@ -63,17 +63,11 @@ fn copy_of(tuples: &[Vec<u8>]) -> Vec<u8> {
 fn read(script: Vec<u8>) -> (Result<()>, Counts) {
     let (connection, theirs) = connect(script);
     let mut connection = connection.unwrap();
-    let table = Table {
-        name: TableName::new("public", "t"),
-        kind: TableKind::Table,
-        columns: vec![Column::binary("id", "int8")],
-        key: Key { source: KeySource::PrimaryKey, columns: vec![0] },
-        unlogged: false,
-        partition_of: None,
-        partition_path: Vec::new(),
-        parents: Vec::new(),
-        extension: None,
-    };
+    let table = Table::new(
+        TableName::new("public", "t"),
+        vec![Column::binary("id", "int8")],
+        Key { source: KeySource::PrimaryKey, columns: vec![0] },
+    );
     let slice = || Slice { table: &table, pages: None, keys: None };
     let mut counts = Counts::default();
     let done = Stream::read(&mut connection, &[slice(), slice()], 0, &mut counts);

@@ -8,6 +8,7 @@ use crate::database::{Found, Obstacle, Slice};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::event::{self, Event, OnEvent};
+use crate::table_sums::TableSums;
 use crate::work::{self, Load};
 
 /// Sum of a part of a table, by the table's place.
@@ -44,7 +45,10 @@ pub(super) fn add_up(
             sums.push((part.index, sum));
             Ok(())
         })?;
-    let mut sums = join(tables, parts.into_iter().flatten());
+    let unreadable = |found: &Found| found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason)));
+    let mut sums = TableSums::new(tables.iter().map(unreadable), |sum: &mut Digest, part| sum.merge(&part));
+    parts.into_iter().flatten().for_each(|(index, part)| sums.add(index, part));
+    let mut sums = sums.finish();
     for (found, sum) in
         tables.iter().zip(&mut sums).filter(|(_, sum)| matches!(sum, Err(Obstacle::Locked(_))))
     {
@@ -56,22 +60,4 @@ pub(super) fn add_up(
         };
     }
     Ok(sums)
-}
-
-/// Adds the parts of each table up; one part that could not be read makes the table unreadable.
-fn join(tables: &[Found], parts: impl Iterator<Item = Sum>) -> Vec<Result<Digest, Obstacle>> {
-    let unreadable = |found: &Found| found.unreadable.clone().map(|reason| Err(Obstacle::Unreadable(reason)));
-    let mut sums: Vec<Option<Result<Digest, Obstacle>>> = tables.iter().map(unreadable).collect();
-    for (index, part) in parts {
-        sums[index] = Some(match (sums[index].take(), part) {
-            (None, part) => part,
-            (Some(Ok(mut sum)), Ok(part)) => {
-                sum.merge(&part);
-                Ok(sum)
-            }
-            (Some(Err(obstacle)), _) | (Some(Ok(_)), Err(obstacle)) => Err(obstacle),
-        });
-    }
-    let unread = || Err(Obstacle::Unreadable("it was not read".to_owned()));
-    sums.into_iter().map(|sum| sum.unwrap_or_else(unread)).collect()
 }

@@ -712,16 +712,12 @@ mod tests {
 
     #[test]
     fn rows_are_asked_for_by_key_where_every_key_can_be_written() {
-        let table = |first: &str| Table {
-            name: TableName::new("public", "t"),
-            kind: TableKind::Table,
-            columns: vec![Column::binary("a\"b", first), Column::binary("c", "text")],
-            key: Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
-            unlogged: false,
-            partition_of: None,
-            partition_path: Vec::new(),
-            parents: Vec::new(),
-            extension: None,
+        let table = |first: &str| {
+            Table::new(
+                TableName::new("public", "t"),
+                vec![Column::binary("a\"b", first), Column::binary("c", "text")],
+                Key { source: KeySource::PrimaryKey, columns: vec![1, 0] },
+            )
         };
         let keys = [key(&[b"it's \\ \"", &7_i32.to_be_bytes()]), key(&[b"x,y", &(-1_i32).to_be_bytes()])];
         let copy = |table: &Table| copy(&Slice { table, pages: None, keys: Some(&keys) });

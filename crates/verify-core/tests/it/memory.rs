@@ -20,7 +20,9 @@ use verify_core::manifest::{Consistency, Header, Origin, Source};
 use verify_core::plan::Plan;
 use verify_core::reprint::{Printed, Reprint};
 use verify_core::sequence::Sequence;
-use verify_core::table::{Column, Key, KeySource, PartitionLevel, Table, TableKind, TableName};
+use verify_core::table::{
+    Column, Key, KeySource, PartitionLevel, PartitionStrategy, Table, TableKind, TableName,
+};
 use verify_core::{Error, ErrorKind, Result};
 
 /// A row of two columns: `id` and `v`.
@@ -39,6 +41,19 @@ pub(crate) struct MemoryTable {
     pub value_type: &'static str,
     /// The partitioned table that it belongs to, and how rows reach it.
     pub partition: Option<(&'static str, PartitionLevel)>,
+}
+
+/// Two partitions by hash of the table `t`, with these rows.
+pub(crate) fn partitions_by_hash(rows: [Vec<i64>; 2]) -> Vec<MemoryTable> {
+    let partition = |(name, ids): (&'static str, Vec<i64>)| {
+        let level = PartitionLevel {
+            strategy: PartitionStrategy::Hash,
+            columns: vec![Some("id".to_owned())],
+            bound: format!("the bound of {name}"),
+        };
+        MemoryTable { partition: Some(("t", level)), ..MemoryTable::new(name, ids) }
+    };
+    ["t_0", "t_1"].into_iter().zip(rows).map(partition).collect()
 }
 
 impl MemoryTable {

@@ -19,11 +19,11 @@ use verify_core::plan::Plan;
 use verify_core::report::{Circumstances, Objectives, Recovery, Report, Side};
 use verify_core::screen::screen_databases;
 use verify_core::sequence::{OwnedBy, Sequence, SequenceValue};
-use verify_core::table::{Column, Encoding, PartitionLevel, PartitionStrategy, TableKind, TableName};
+use verify_core::table::{Column, Encoding, TableKind, TableName};
 use verify_core::timeline::Rto;
 use verify_core::verify::verify;
 
-use crate::memory::{Memory, MemoryTable, definition};
+use crate::memory::{Memory, MemoryTable, definition, partitions_by_hash};
 
 /// Codes whose findings come from a server or from files; the tests of those have their texts.
 const OUTSIDE: [&str; 12] = [
@@ -153,17 +153,10 @@ fn of_rows() -> Vec<Comparison> {
 }
 
 fn of_databases() -> Vec<Comparison> {
-    let partitioned = |rows: [Vec<i64>; 2], placement| {
-        let partition = |(name, ids): (&'static str, Vec<i64>)| {
-            let level = PartitionLevel {
-                strategy: PartitionStrategy::Hash,
-                columns: vec![Some("id".to_owned())],
-                bound: format!("the bound of {name}"),
-            };
-            MemoryTable { partition: Some(("t", level)), ..MemoryTable::new(name, ids) }
-        };
-        let tables = ["t_0", "t_1"].into_iter().zip(rows).map(partition).collect();
-        Memory { tables, placement, ..Memory::default() }
+    let partitioned = |rows: [Vec<i64>; 2], placement| Memory {
+        tables: partitions_by_hash(rows),
+        placement,
+        ..Memory::default()
     };
     let source = || partitioned([vec![1, 2], vec![3, 4]], Placement::Right);
     let moved = |placement| partitioned([vec![1, 3], vec![2, 4]], placement);

@@ -13,11 +13,10 @@ use verify_core::invariant::{Expect, Invariant};
 use verify_core::not_covered::Check;
 use verify_core::plan::{Limits, Plan};
 use verify_core::screen::screen_databases;
-use verify_core::table::{PartitionLevel, PartitionStrategy};
 use verify_core::verify::compare_databases;
 
 use crate::measure::postgres;
-use crate::memory::{Memory, MemoryTable};
+use crate::memory::{Memory, MemoryTable, partitions_by_hash};
 
 const EQUAL: &str = "inconclusive tables: screened: no difference found, not verified";
 const DIFFERENT: &str =
@@ -131,17 +130,7 @@ fn a_column_of_another_type_leaves_the_count_of_the_rows() {
 
 #[test]
 fn rows_that_moved_between_partitions_are_no_difference_and_lost_ones_are() {
-    let partitioned = |rows: [Vec<i64>; 2]| {
-        let partition = |(name, ids): (&'static str, Vec<i64>)| {
-            let level = PartitionLevel {
-                strategy: PartitionStrategy::Hash,
-                columns: vec![Some("id".to_owned())],
-                bound: format!("the bound of {name}"),
-            };
-            MemoryTable { partition: Some(("t", level)), ..MemoryTable::new(name, ids) }
-        };
-        memory(["t_0", "t_1"].into_iter().zip(rows).map(partition).collect())
-    };
+    let partitioned = |rows: [Vec<i64>; 2]| memory(partitions_by_hash(rows));
     let source = partitioned([vec![1, 2], vec![3, 4]]);
     let moved = screened(&source, &partitioned([vec![1, 3], vec![2, 4]]));
     let message = "inconclusive public.t: 2 of its 2 partitions have other rows than on the source, together the same rows; could not \
