@@ -34,22 +34,29 @@ impl Reladiff {
         Ok(Self { program })
     }
 
-    /// Compares `t` of two databases, and gives the number of lines of its answer: one a row that is on one side alone.
+    /// Compares `t` of two databases, and gives the number of rows of its answer: those that are on one side alone.
     ///
     /// # Errors
     ///
     /// If it fails.
     pub fn compare(&self, server: &TestServer, source: &str, copy: &str) -> Result<usize> {
-        let uri = |name: &str| uri(&server.conninfo(name));
+        let source_at = Address::of(&server.conninfo(source))?;
+        let copy_at = Address::of(&server.conninfo(copy))?;
         let columns = ["customer", "amount", "at", "status", "note"];
         let output = Command::new(&self.program)
-            .args([&uri(source)?, "t", &uri(copy)?, "t", "-k", "id"])
+            .args([&source_at.uri, "t", &copy_at.uri, "t", "-k", "id"])
             .args(columns.iter().flat_map(|column| ["-c", column]))
+            // It drops the socket's directory from a URI.
+            .env("PGHOST", &source_at.host)
+            .env("PGPORT", &source_at.port)
             .output()
             .context("failed to run reladiff")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "reladiff failed: {said}");
-        Ok(output.stdout.iter().filter(|&&byte| byte == b'\n').count())
+        // It exits with 0 when it cannot connect.
+        ensure!(output.status.success() && !said.contains("ERROR"), "reladiff failed: {said}");
+        // A long line is broken at 80 columns.
+        let lines = output.stdout.split(|&byte| byte == b'\n');
+        Ok(lines.filter(|line| line.starts_with(b"- ") || line.starts_with(b"+ ")).count())
     }
 }
 
@@ -65,15 +72,23 @@ pub fn sum_of_hashtext(server: &TestServer, database: &str) -> Result<String> {
     )
 }
 
-/// A connection string as a URI, as SQLAlchemy reads it.
-fn uri(conninfo: &str) -> Result<String> {
-    let value = |name: &str| {
-        conninfo
-            .split_whitespace()
-            .find_map(|pair| pair.strip_prefix(&format!("{name}=")))
-            .map(|value| value.trim_matches('\''))
-    };
-    let (host, port) = (value("host").context("host")?, value("port").context("port")?);
-    let (user, database) = (value("user").context("user")?, value("dbname").context("dbname")?);
-    Ok(format!("postgresql://{user}@/{database}?host={host}&port={port}"))
+/// Where a database is, as reladiff takes it.
+struct Address {
+    uri: String,
+    host: String,
+    port: String,
+}
+
+impl Address {
+    fn of(conninfo: &str) -> Result<Self> {
+        let value = |name: &str| {
+            conninfo
+                .split_whitespace()
+                .find_map(|pair| pair.strip_prefix(&format!("{name}=")))
+                .map(|value| value.trim_matches('\'').to_owned())
+                .with_context(|| format!("a connection string without {name}"))
+        };
+        let uri = format!("postgresql://{}@/{}", value("user")?, value("dbname")?);
+        Ok(Self { uri, host: value("host")?, port: value("port")? })
+    }
 }

@@ -114,8 +114,8 @@ fn peers(server: &TestServer) -> Result<()> {
         println!("| {name} | {:.2} s | {:.2} s | {:.1} |", median.base_s, median.work_s, pairs.ratio());
     };
     let pairs = Pairs::time(PEER_ROUNDS, ours, || {
-        let lines = reladiff.compare(server, "source", "copy")?;
-        ensure!(lines as u64 == 2 * differing, "reladiff printed {lines} lines");
+        let rows = reladiff.compare(server, "source", "copy")?;
+        ensure!(rows as u64 == 2 * differing, "reladiff printed {rows} rows");
         Ok(())
     })?;
     print(&format!("reladiff {RELADIFF}, which names them"), &pairs);

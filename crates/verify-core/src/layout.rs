@@ -42,6 +42,19 @@ impl Layout {
     /// The row's key, and its NaNs collapsed. `hash` hashes a key that is too long to carry.
     #[inline]
     pub(crate) fn key(&self, tuple: &mut [u8], hash: impl Fn(&[u8]) -> RowHash) -> Result<RowKey> {
+        let mut key = RowKey::EMPTY;
+        self.write_key(&mut key, tuple, hash)?;
+        Ok(key)
+    }
+
+    /// [`Layout::key`], in place of another one.
+    #[inline]
+    pub(crate) fn write_key(
+        &self,
+        key: &mut RowKey,
+        tuple: &mut [u8],
+        hash: impl Fn(&[u8]) -> RowHash,
+    ) -> Result<()> {
         if field_count(tuple) != Some(self.columns) {
             return Err(malformed(self.columns));
         }
@@ -53,14 +66,14 @@ impl Layout {
             }
             let (field, _) = next_field(tuple, at).ok_or_else(|| malformed(self.columns))?;
             let field = field.map(|range| &tuple[range]);
-            let mut key = RowKey::EMPTY;
-            return Ok(if key.push(field, self.width) {
-                key
-            } else {
-                RowKey::hashed(&hash(field.unwrap_or_default()))
-            });
+            *key = RowKey::EMPTY;
+            if !key.push(field, self.width) {
+                *key = RowKey::hashed(&hash(field.unwrap_or_default()));
+            }
+            return Ok(());
         }
-        self.key_of_fields(tuple, hash)
+        *key = self.key_of_fields(tuple, hash)?;
+        Ok(())
     }
 
     fn key_of_fields(&self, tuple: &mut [u8], hash: impl Fn(&[u8]) -> RowHash) -> Result<RowKey> {

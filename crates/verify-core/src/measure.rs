@@ -35,4 +35,15 @@ impl Measure {
         self.digest.add(hash);
         self.names.add(Entry::new(hash, key));
     }
+
+    /// Adds rows whose entries have their keys already, but not their hashes.
+    #[inline]
+    pub(crate) fn add_batch(&mut self, hashes: &[[u8; 32]], entries: &mut [Entry]) {
+        for (hash, entry) in hashes.iter().zip(&mut *entries) {
+            let hash = RowHash(*hash);
+            self.digest.add(&hash);
+            entry.hash = Entry::hash_words(&hash);
+        }
+        self.names.add_batch(entries);
+    }
 }

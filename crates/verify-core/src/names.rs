@@ -87,6 +87,18 @@ impl Names {
         }
     }
 
+    /// Adds rows.
+    #[inline]
+    pub(crate) fn add_batch(&mut self, entries: &[Entry]) {
+        match self {
+            Self::Sketch(sketched) => {
+                sketched.whole.touch(entries);
+                entries.iter().for_each(|entry| sketched.add(entry));
+            }
+            Self::List { .. } => entries.iter().for_each(|entry| self.add(*entry)),
+        }
+    }
+
     /// Adds another part of the same table. Which form comes out depends on the rows alone.
     pub fn merge(&mut self, other: Names) {
         match (&mut *self, other) {

@@ -39,13 +39,19 @@ impl Entry {
     /// The entry of a row.
     #[inline]
     pub fn new(hash: &RowHash, key: RowKey) -> Self {
+        Self { hash: Self::hash_words(hash), key }
+    }
+
+    /// The part of a row's hash that an entry has.
+    #[inline]
+    pub(crate) fn hash_words(hash: &RowHash) -> [u64; 2] {
         let word = |i: usize| {
             let mut bytes = [0; 8];
             bytes.copy_from_slice(&hash.0[8 * i..8 * i + 8]);
             let limb = u64::from_le_bytes(bytes) >> 3;
             if limb == P { 0 } else { limb }
         };
-        Self { hash: [word(0), word(1)], key }
+        [word(0), word(1)]
     }
 
     /// Pseudo-random bits of the key alone: both versions of a changed row have the same.
@@ -125,6 +131,16 @@ impl Sketch {
             CellWidth::Narrow => self.add_lanes::<8, 4, 1>(entry),
             CellWidth::Wide => self.add_lanes::<16, 12, 2>(entry),
         }
+    }
+
+    /// Reads the cells to which entries will be added, so that the processor waits for all of them at once.
+    #[inline]
+    pub(crate) fn touch(&self, entries: &[Entry]) {
+        let lines = self.width.lines();
+        let counts = entries.iter().flat_map(|entry| {
+            (0..PARTITIONS).map(|part| self.lines[Entry::cell(entry.hash[0], part, self.log2) * lines].0[0])
+        });
+        std::hint::black_box(counts.fold(0, std::ops::BitXor::bitxor));
     }
 
     #[inline]
