@@ -78,7 +78,7 @@ pub const CHECKS: [Check; 77] = [
         about: "No restore was ever verified, the last one did not pass, or it was too long ago (30 days, or `proven_within` in [doctor]); \
                 a notice where the newest restore could not be made.",
         effect: "Whether the next restore works is a guess.",
-        remedy: "Run `state-lab restore --latest`, and schedule it (deploy/nightly).",
+        remedy: "Run `state-lab restore --latest`, or `--snapshot NAME` for a backup of this machine, and schedule it (deploy/nightly).",
         reads: "reports of restores beside the backups, and the newest reports in the store of [evidence]",
         judge: backups::unproven,
     },
