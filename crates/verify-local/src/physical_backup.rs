@@ -27,7 +27,7 @@ pub(super) struct Captured {
 
 /// Copies the server's data directory into `to` while the databases are captured.
 pub(super) fn copy(survey: &Survey, plan: &Plan, to: &Path, watch: &Watch<'_>) -> Result<Vec<Captured>> {
-    let program = base_backup(survey, to)?;
+    let program = base_backup(survey, plan.limits.max_rate, to)?;
     hold(survey, plan, watch, |stop| {
         watch.step("copying the data directory with pg_basebackup")?;
         let ended = program.run(stop)?;
@@ -89,12 +89,13 @@ fn failed(ended: &Ended) -> anyhow::Error {
         .context(format!("failed to copy the data directory: {}{hint}", ended.last_error()))
 }
 
-fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
+fn base_backup(survey: &Survey, max_rate: Option<u64>, to: &Path) -> Result<Program> {
     let mut args = vec!["--pgdata".to_owned(), to.join(DATA).to_string_lossy().into_owned()];
     args.extend(
         ["--format=plain", "--wal-method=stream", "--checkpoint=fast", "--no-password"].map(str::to_owned),
     );
     args.push("--label=state-lab".to_owned());
+    args.extend(max_rate.map(|bytes| format!("--max-rate={}k", kibibytes(bytes))));
     if !survey.tablespaces.is_empty() {
         let directory = to.join(TABLESPACES);
         tree::create_directory(&directory)?;
@@ -108,6 +109,11 @@ fn base_backup(survey: &Survey, to: &Path) -> Result<Program> {
     }
     let program = Program::find("pg_basebackup", survey.server.major)?;
     Ok(program.connect(&survey.databases[0]).args(args))
+}
+
+/// A rate as pg_basebackup takes it: 32 KiB to 1 GiB a second.
+fn kibibytes(bytes: u64) -> u64 {
+    (bytes / 1024).clamp(32, 1024 * 1024)
 }
 
 fn anchor(snapshot: &PostgresSnapshot) -> Option<u64> {

@@ -35,6 +35,19 @@ fn an_interrupted_backup_leaves_nothing() {
 }
 
 #[test]
+fn a_base_backup_keeps_to_the_rate() {
+    let drill = Drill::new(MAJOR);
+    let shop = drill.source.conninfo("shop");
+    let size = "SELECT sum(pg_database_size(oid)) FROM pg_database";
+    let bytes: f64 = drill.source.psql("postgres", size).unwrap().parse().unwrap();
+    let began = std::time::Instant::now();
+    let run = drill.run(&["backup", "--name", "b", "--method", "physical", "--max-rate", "8MiB", &shop]);
+    assert_eq!(run.status, Some(0), "{}", run.err);
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(seconds > 0.9 * bytes / f64::from(8 << 20), "{seconds} s for {bytes} bytes");
+}
+
+#[test]
 fn what_a_killed_backup_leaves_is_no_backup_and_goes_with_the_next() {
     let drill = Drill::new(MAJOR);
     let shop = drill.source.conninfo("shop");
