@@ -40,15 +40,16 @@ impl Reladiff {
     ///
     /// If it fails.
     pub fn compare(&self, server: &TestServer, source: &str, copy: &str) -> Result<usize> {
-        let source_at = Address::of(&server.conninfo(source))?;
-        let copy_at = Address::of(&server.conninfo(copy))?;
+        let server = server.conninfo(source);
+        let user = value(&server, "user")?;
+        let uri = |database: &str| format!("postgresql://{user}@/{database}");
         let columns = ["customer", "amount", "at", "status", "note"];
         let output = Command::new(&self.program)
-            .args([&source_at.uri, "t", &copy_at.uri, "t", "-k", "id"])
+            .args([&uri(source), "t", &uri(copy), "t", "-k", "id"])
             .args(columns.iter().flat_map(|column| ["-c", column]))
             // It drops the socket's directory from a URI.
-            .env("PGHOST", &source_at.host)
-            .env("PGPORT", &source_at.port)
+            .env("PGHOST", value(&server, "host")?)
+            .env("PGPORT", value(&server, "port")?)
             .output()
             .context("failed to run reladiff")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -72,23 +73,23 @@ pub fn sum_of_hashtext(server: &TestServer, database: &str) -> Result<String> {
     )
 }
 
-/// Where a database is, as reladiff takes it.
-struct Address {
-    uri: String,
-    host: String,
-    port: String,
+/// The value of a keyword of a connection string.
+fn value<'a>(conninfo: &'a str, keyword: &str) -> Result<&'a str> {
+    let mut pairs = conninfo.split_whitespace().filter_map(|pair| pair.split_once('='));
+    pairs
+        .find_map(|(name, value)| (name == keyword).then(|| value.trim_matches('\'')))
+        .with_context(|| format!("a connection string without {keyword}"))
 }
 
-impl Address {
-    fn of(conninfo: &str) -> Result<Self> {
-        let value = |name: &str| {
-            conninfo
-                .split_whitespace()
-                .find_map(|pair| pair.strip_prefix(&format!("{name}=")))
-                .map(|value| value.trim_matches('\'').to_owned())
-                .with_context(|| format!("a connection string without {name}"))
-        };
-        let uri = format!("postgresql://{}@/{}", value("user")?, value("dbname")?);
-        Ok(Self { uri, host: value("host")?, port: value("port")? })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_by_their_keyword() {
+        let conninfo = "host='/tmp/a' port=5432 user=postgres dbname=shop";
+        assert_eq!(value(conninfo, "host").unwrap(), "/tmp/a");
+        assert_eq!(value(conninfo, "port").unwrap(), "5432");
+        assert!(value(conninfo, "password").is_err());
     }
 }

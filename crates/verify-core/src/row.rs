@@ -86,7 +86,7 @@ impl RowHasher {
         measure.bytes += tuple.len() as u64;
         let Self { function, queues, .. } = self;
         let hash_one = |bytes: &[u8]| function.hash_one(bytes);
-        // One without bytes is refused with its key.
+        // Without bytes it is malformed, which its key shows.
         let blocks = tuple.len().max(1).div_ceil(BLOCK);
         if blocks > BATCH_BLOCKS_MAX || function.algorithm == HashAlgorithm::Sha256 {
             let key = layout.key(tuple, hash_one)?;
@@ -94,7 +94,7 @@ impl RowHasher {
             return Ok(());
         }
         let queue = &mut queues[blocks - 1];
-        // In place: moving the 84 bytes of a key twice took a tenth of the time of narrow rows.
+        // In place. With `Sketch::touch`, rows of 64 bytes take 0.82 of the time that they took with keys that were moved.
         layout.write_key(&mut queue.entries[queue.rows].key, tuple, hash_one)?;
         let slot = &mut queue.bytes[queue.rows * blocks * BLOCK..][..blocks * BLOCK];
         let (used, padding) = slot.split_at_mut(tuple.len());
