@@ -11,8 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
 use crate::plan::Limits;
 
-const TICK: Duration = Duration::from_millis(50);
-const TICKS_A_SECOND: u64 = 20;
+/// What a tick allows is read at once and delays others for so long, so ticks are short.
+const TICK: Duration = Duration::from_millis(10);
+const TICKS_A_SECOND: u64 = 100;
 /// Bytes of rows after which a reader asks whether it may continue.
 const GRAIN: u64 = 64 << 10;
 /// Bytes a second that a held scan reads. A connection whose receiver takes nothing for `tcp_user_timeout` is closed, and the receiver's
@@ -330,7 +331,7 @@ mod tests {
     #[test]
     fn an_allowance_grows_by_the_rate_and_does_not_pile_up() {
         let mut state = State { rate: Some(1 << 20), allowance: 0, waited: false, ended: false };
-        let share = (1 << 20) / 20;
+        let share = (1 << 20) / 100;
         state.allowance = -share;
         state.tick();
         assert_eq!(state.allowance, 0);
