@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use verify_core::journal::Journal;
 use verify_core::reuse::{AppendLine, OpenJournal};
@@ -15,6 +15,9 @@ use verify_core::{Error, ErrorKind};
 use crate::terminal;
 use verify_drill::hint::Hinted;
 use verify_drill::store::refuse_remote;
+
+/// The remedy where there can be no journal.
+const OTHER_PATH: &str = "name a file in a directory that exists and that you may write to";
 
 /// Where a run that is cut off can go on.
 #[derive(Args)]
@@ -52,9 +55,10 @@ impl JournalFile {
     fn open(path: &Path) -> Result<Self> {
         refuse_remote(path)?;
         if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            bail!("it is not a regular file");
+            return Err(Hinted::new("it is not a regular file", OTHER_PATH).into());
         }
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+        let mut file = opened.map_err(|error| Hinted::new(error.to_string(), OTHER_PATH))?;
         let is_free = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => false,

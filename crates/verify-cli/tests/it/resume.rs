@@ -245,8 +245,11 @@ fn a_file_of_something_else_is_refused_and_stays_as_it_is() {
         assert!(refused.err.contains("hint: name another file, or remove this one"), "{refused:?}");
         assert_eq!(fs::read(copy.directory().join("journal")).unwrap(), content, "{reason}");
     }
-    let directory = copy.verify("damaged", &["--resume", "."]);
-    assert!(directory.err.contains("failed to resume from ."), "{directory:?}");
+    for path in [".", "missing/journal"] {
+        let refused = copy.verify("damaged", &["--resume", path]);
+        assert!(refused.err.contains(&format!("failed to resume from {path}")), "{refused:?}");
+        assert!(refused.err.contains("hint: name a file in a directory that exists"), "{refused:?}");
+    }
     for command in [&["capture", "-o", "m", &damaged][..], &["backup", "--name", "b", &damaged]] {
         let refused = copy.run(&[command, &["--resume", "journal"]].concat());
         assert_eq!(refused.status, Some(2), "{refused:?}");
