@@ -1,5 +1,6 @@
 //! The engine: measures every table of a database under one snapshot, several at once.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::check::Check;
@@ -70,20 +71,20 @@ pub fn despite_conflicts<T, E: From<Error>>(
 /// As for [`capture`].
 pub fn capture_snapshot(snapshot: &dyn Snapshot, plan: &Plan, on_event: OnEvent<'_>) -> Result<Manifest> {
     let hash = Hash { algorithm: plan.hash, key: snapshot.draw_key()? };
-    measure_database(snapshot, None, hash, &Known::default(), plan, on_event)
+    measure_database(snapshot, Order::default(), hash, &Known::default(), plan, on_event)
 }
 
-/// Measures everything; the tables that `like` lists too are read by its columns, where they have them, and those that are known are not.
+/// Measures everything but the tables that are known.
 pub(crate) fn measure_database(
     snapshot: &dyn Snapshot,
-    like: Option<&[&Table]>,
+    order: Order<'_>,
     hash: Hash,
     known: &Known<'_>,
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Manifest> {
     let mut manifest = measure_all_but_rows(snapshot, hash, plan)?;
-    manifest.tables = measure_tables(snapshot, Order { like, shares: None }, hash, known, plan, on_event)?;
+    manifest.tables = measure_tables(snapshot, order, hash, known, plan, on_event)?;
     Ok(manifest)
 }
 
@@ -123,11 +124,20 @@ pub(crate) fn nothing(snapshot: &dyn Snapshot, hash: Hash) -> Manifest {
 /// The tables to measure, and what of each.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Order<'a> {
-    /// Tables by whose columns those of the same name are read.
+    /// Tables by whose columns those of the same name are read, where they have them.
     pub like: Option<&'a [&'a Table]>,
     /// The share of each table that the snapshot has, if not all of it.
     pub shares: Option<&'a [Share]>,
+    /// True for larger sketches of the largest tables than a manifest has.
+    pub large_sketches: bool,
 }
+
+/// The partition size of a large sketch: 98,304 cells name about 38,000 changed rows.
+const LARGE_SKETCH_LOG2: u8 = 15;
+/// So many tables have one, of 6 or 12 MiB.
+const LARGE_SKETCHES: usize = 4;
+/// A smaller table is soon read a second time.
+const LARGE_TABLE_BYTES: u64 = 64 << 20;
 
 /// Measures the rows of all tables but those that are known.
 pub(crate) fn measure_tables(
@@ -138,14 +148,16 @@ pub(crate) fn measure_tables(
     plan: &Plan,
     on_event: OnEvent<'_>,
 ) -> Result<Vec<TableEntry>> {
-    let Order { like, shares } = order;
+    let Order { like, shares, large_sketches } = order;
     let tables: &[Found] = if plan.runs(Check::Rows) { snapshot.tables() } else { &[] };
+    let large = if large_sketches { largest(tables) } else { Vec::new() };
     let wanted: Vec<Wanted<'_>> = tables
         .iter()
         .enumerate()
         .filter(|(_, found)| known.find(found).is_none())
         .map(|(i, found)| Wanted {
             share: shares.and_then(|shares| shares.get(i)),
+            sketch_log2: large.contains(&i).then_some(LARGE_SKETCH_LOG2),
             ..Wanted::like(found, like)
         })
         .collect();
@@ -191,6 +203,15 @@ pub(crate) fn measure_tables(
         entries.sort_by(|a, b| a.name().cmp(b.name()));
     }
     Ok(entries)
+}
+
+/// The places of the tables that have large sketches.
+fn largest(tables: &[Found]) -> Vec<usize> {
+    let mut places: Vec<usize> =
+        (0..tables.len()).filter(|&i| tables[i].bytes_estimate >= LARGE_TABLE_BYTES).collect();
+    places.sort_by_key(|&i| Reverse(tables[i].bytes_estimate));
+    places.truncate(LARGE_SKETCHES);
+    places
 }
 
 /// Notes what only the end of a backup shows: how far the sequences went, and which tables were

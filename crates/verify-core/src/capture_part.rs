@@ -89,7 +89,7 @@ pub(crate) fn capture_chunks(
         false => capture::nothing(snapshot, hash),
     };
     manifest.header.format = PARTIAL_FORMAT.to_owned();
-    let order = Order { like, shares: Some(&shares) };
+    let order = Order { like, shares: Some(&shares), ..Order::default() };
     manifest.tables = capture::measure_tables(snapshot, order, hash, &Known::default(), plan, on_event)?;
     let uncut = tables.iter().filter(|found| found.pages.is_none());
     let uncut = uncut.map(|found| found.table.name.clone()).collect();

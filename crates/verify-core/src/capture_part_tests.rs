@@ -102,7 +102,7 @@ fn a_thousand_divisions_give_the_same_bytes() -> Result<()> {
                 manifest.pulse = whole.pulse.clone();
             }
             manifest.header.format = PARTIAL_FORMAT.to_owned();
-            let order = Order { like: None, shares: Some(shares) };
+            let order = Order { shares: Some(shares), ..Order::default() };
             let known = Known::default();
             manifest.tables = capture::measure_tables(&snapshot, order, hash, &known, &plan, &event::ignore)?;
             let part = PartNumber::new(number, of).expect("one of them");

@@ -95,8 +95,8 @@ impl RowKey {
     }
 
     /// The used bytes, length first: the form in which lists store it.
-    pub(crate) fn to_bytes(self) -> Vec<u8> {
-        self.0[..=self.used()].to_vec()
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0[..=self.used()]
     }
 
     /// Reads a key from the front of `bytes`, and gives the rest.
@@ -143,8 +143,8 @@ mod tests {
                 prop_assert_eq!(key.fields(), None);
             }
             prop_assert_eq!(RowKey::from_limbs(&key.limbs::<12>()), Some(key));
-            let bytes = key.to_bytes();
-            prop_assert_eq!(RowKey::from_bytes(&bytes), Some((key, &[][..])));
+            let bytes = key.as_bytes();
+            prop_assert_eq!(RowKey::from_bytes(bytes), Some((key, &[][..])));
             prop_assert_eq!(RowKey::from_bytes(&bytes[..bytes.len() - 1]), None);
         }
 

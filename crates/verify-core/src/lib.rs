@@ -113,6 +113,7 @@ pub mod report;
 pub mod reprint;
 pub mod reuse;
 pub mod row;
+pub mod row_list;
 mod rows;
 pub mod scan;
 pub mod screen;

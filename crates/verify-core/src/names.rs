@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::key::RowKey;
+use crate::row_list::RowList;
 use crate::sketch::{Entry, Peeled, Sketch};
 use crate::table::CellWidth;
 
@@ -29,7 +30,7 @@ pub enum Names {
         /// Width of the stored key.
         width: CellWidth,
         /// The rows, in any order until [`Names::sort`].
-        entries: Vec<Entry>,
+        rows: RowList,
     },
     /// A sketch of every row, and smaller ones of samples.
     Sketch(Box<Sketched>),
@@ -56,10 +57,10 @@ pub struct Difference {
 impl Names {
     /// No rows yet; a list that becomes a sketch when it grows.
     pub fn new(width: CellWidth) -> Self {
-        Self::List { width, entries: Vec::new() }
+        Self::List { width, rows: RowList::default() }
     }
 
-    /// No rows yet, in a sketch of 3·2^`log2` cells from the start, for a second pass.
+    /// No rows yet, in a sketch of 3·2^`log2` cells from the start.
     pub fn sketch(width: CellWidth, log2: u8) -> Self {
         let strata = (0..STRATA).map(|_| Sketch::new(width, STRATUM_LOG2)).collect();
         Self::Sketch(Box::new(Sketched { whole: Sketch::new(width, log2), strata }))
@@ -78,9 +79,9 @@ impl Names {
     pub fn add(&mut self, entry: Entry) {
         match self {
             Self::Sketch(sketched) => sketched.add(&entry),
-            Self::List { entries, .. } => {
-                entries.push(entry);
-                if entries.len() > LIST_ROWS_MAX {
+            Self::List { rows, .. } => {
+                rows.push(&entry);
+                if rows.rows() > LIST_ROWS_MAX {
                     *self = self.sketched(SKETCH_LOG2);
                 }
             }
@@ -102,7 +103,7 @@ impl Names {
     /// Adds another part of the same table. Which form comes out depends on the rows alone.
     pub fn merge(&mut self, other: Names) {
         match (&mut *self, other) {
-            (_, Names::List { entries, .. }) => entries.into_iter().for_each(|entry| self.add(entry)),
+            (_, Names::List { rows, .. }) => rows.iter().for_each(|entry| self.add(entry)),
             (Names::Sketch(mine), Names::Sketch(theirs)) => mine.merge(&theirs),
             (Names::List { .. }, theirs) => {
                 let mine = std::mem::replace(self, theirs);
@@ -111,20 +112,11 @@ impl Names {
         }
     }
 
-    /// Returns whether the other can be added: its keys have the same width, and two sketches the same size.
-    pub(crate) fn fits(&self, other: &Names) -> bool {
-        let same_size = match (self, other) {
-            (Self::Sketch(mine), Self::Sketch(theirs)) => mine.whole.log2() == theirs.whole.log2(),
-            _ => true,
-        };
-        same_size && self.width() == other.width()
-    }
-
-    /// All of several tables; `None` for those that carry keys of different width, or have sketches of different size.
+    /// All of several tables; `None` for those that carry keys of different width.
     pub(crate) fn of_all<'n>(mut parts: impl Iterator<Item = &'n Names>) -> Option<Names> {
         let mut all = parts.next()?.clone();
         for part in parts {
-            if !all.fits(part) {
+            if part.width() != all.width() {
                 return None;
             }
             all.merge(part.clone());
@@ -134,8 +126,8 @@ impl Names {
 
     /// Puts a list into its canonical order.
     pub fn sort(&mut self) {
-        if let Self::List { entries, .. } = self {
-            entries.sort_unstable();
+        if let Self::List { rows, .. } = self {
+            rows.sort();
         }
     }
 
@@ -146,10 +138,10 @@ impl Names {
             return None;
         }
         match (self, right) {
-            (Self::List { entries: left, .. }, Self::List { entries: right, .. }) => {
+            (Self::List { rows: left, .. }, Self::List { rows: right, .. }) => {
                 let mut counts = std::collections::BTreeMap::<Entry, i64>::new();
-                left.iter().for_each(|entry| *counts.entry(*entry).or_default() += 1);
-                right.iter().for_each(|entry| *counts.entry(*entry).or_default() -= 1);
+                left.iter().for_each(|entry| *counts.entry(entry).or_default() += 1);
+                right.iter().for_each(|entry| *counts.entry(entry).or_default() -= 1);
                 counts.retain(|_, count| *count != 0);
                 Some(Difference { entries: counts.into_iter().collect(), complete: true, estimate: None })
             }
@@ -165,8 +157,8 @@ impl Names {
 
     fn sketched(&self, log2: u8) -> Self {
         let mut names = Self::sketch(self.width(), log2);
-        if let Self::List { entries, .. } = self {
-            entries.iter().for_each(|entry| names.add(*entry));
+        if let Self::List { rows, .. } = self {
+            rows.iter().for_each(|entry| names.add(entry));
         }
         names
     }
@@ -232,7 +224,7 @@ fn certain(found: &[(Entry, i64)], mut sample: Vec<(Entry, i64)>) -> Vec<(Entry,
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", rename = "Names")]
 pub(crate) enum Written {
-    /// Per row 16 bytes of hash, and the key behind its length.
+    /// The bytes of a [`RowList`].
     List { width: CellWidth, entries: String },
     /// Cells of 64-bit little-endian lanes.
     Sketch { width: CellWidth, log2: u8, cells: String, strata: Vec<String> },
@@ -241,13 +233,8 @@ pub(crate) enum Written {
 impl Serialize for Names {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = match self {
-            Self::List { width, entries } => {
-                let mut bytes = Vec::with_capacity(entries.len() * 32);
-                for entry in entries {
-                    entry.hash.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
-                    bytes.extend(entry.key.to_bytes());
-                }
-                Written::List { width: *width, entries: STANDARD_NO_PAD.encode(bytes) }
+            Self::List { width, rows } => {
+                Written::List { width: *width, entries: STANDARD_NO_PAD.encode(rows.as_bytes()) }
             }
             Self::Sketch(sketched) => Written::Sketch {
                 width: sketched.whole.width(),
@@ -271,17 +258,8 @@ fn read(written: Written) -> Option<Names> {
     let decode = |text: &str| STANDARD_NO_PAD.decode(text).ok();
     match written {
         Written::List { width, entries } => {
-            let bytes = decode(&entries)?;
-            let mut rest = &bytes[..];
-            let mut entries = Vec::new();
-            while !rest.is_empty() && entries.len() <= LIST_ROWS_MAX {
-                let (words, tail) = rest.split_at_checked(16)?;
-                let word = |i: usize| words[8 * i..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-                let (key, tail) = RowKey::from_bytes(tail)?;
-                entries.push(Entry { hash: [word(0)?, word(1)?], key });
-                rest = tail;
-            }
-            rest.is_empty().then_some(Names::List { width, entries })
+            let rows = RowList::from_bytes(decode(&entries)?)?;
+            (rows.rows() <= LIST_ROWS_MAX).then_some(Names::List { width, rows })
         }
         Written::Sketch { width, log2, cells, strata } => {
             let whole = Sketch::from_bytes(width, log2, &decode(&cells)?)?;

@@ -158,14 +158,18 @@ impl Sketch {
         }
     }
 
-    /// Adds another part of the same table.
+    /// Adds another part of the same table. Of sketches of different sizes, the sum has the smaller one's.
     ///
     /// # Panics
     ///
-    /// If the two differ in size or width.
+    /// If the two differ in width.
     pub fn merge(&mut self, other: &Sketch) {
-        assert_eq!((self.width, self.log2), (other.width, other.log2));
-        for (mine, theirs) in self.words_mut().zip(other.words()) {
+        assert_eq!(self.width, other.width);
+        let log2 = self.log2.min(other.log2);
+        if log2 < self.log2 {
+            *self = self.folded(log2).into_owned();
+        }
+        for (mine, theirs) in self.words_mut().zip(other.folded(log2).words()) {
             *mine = (*mine + theirs) % P;
         }
     }
@@ -434,9 +438,13 @@ mod tests {
         }
 
         #[test]
-        fn bytes_and_merge_are_exact(left in prop::collection::vec((any::<u64>(), 1_u8..4), 0..50), right in prop::collection::vec((any::<u64>(), 1_u8..4), 0..50)) {
-            let mut merged = sketch(&left, CellWidth::Narrow, 5);
-            merged.merge(&sketch(&right, CellWidth::Narrow, 5));
+        fn bytes_and_merge_are_exact(
+            left in prop::collection::vec((any::<u64>(), 1_u8..4), 0..50),
+            right in prop::collection::vec((any::<u64>(), 1_u8..4), 0..50),
+            (left_log2, right_log2) in prop_oneof![Just((5, 5)), Just((5, 7)), Just((8, 5))],
+        ) {
+            let mut merged = sketch(&left, CellWidth::Narrow, left_log2);
+            merged.merge(&sketch(&right, CellWidth::Narrow, right_log2));
             let whole = sketch(&[left, right].concat(), CellWidth::Narrow, 5);
             let bytes = whole.to_bytes();
             prop_assert_eq!(merged.to_bytes(), &bytes[..]);

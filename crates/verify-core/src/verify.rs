@@ -67,7 +67,14 @@ pub fn verify_reusing(
         Reuse::Journal(journal) => reuse::continued(journal, &*snapshot, &like, hash, on_event)?,
         Reuse::Rows(rows) => reuse::rows_of(rows, &*snapshot, &like, hash, on_event)?,
     };
-    let measured = capture::measure_database(&*snapshot, Some(&like), hash, &known, &plan, on_event)?;
+    let measured = capture::measure_database(
+        &*snapshot,
+        Order { like: Some(&like), ..Order::default() },
+        hash,
+        &known,
+        &plan,
+        on_event,
+    )?;
     let deviation = if plan.bounded { Some(Deviation::Unknown) } else { snapshot.deviation() };
     let mut draft = ComparisonDraft::new(manifest, &measured, deviation);
     draft.coverage.earlier.extend(known.earlier);
@@ -102,8 +109,14 @@ pub fn without_manifest(
     let snapshot = restored.snapshot(plan, on_event)?;
     let evaluated = plan.clone().without(COMPARED.map(|(check, _)| check).into_iter().chain([Check::Rows]));
     let hash = Hash { algorithm: plan.hash, key: snapshot.draw_key()? };
-    let measured =
-        capture::measure_database(&*snapshot, None, hash, &Known::default(), &evaluated, on_event)?;
+    let measured = capture::measure_database(
+        &*snapshot,
+        Order::default(),
+        hash,
+        &Known::default(),
+        &evaluated,
+        on_event,
+    )?;
     let unknown = Manifest { invariants: Vec::new(), ..measured.clone() };
     let mut draft = ComparisonDraft::empty();
     draft.invariants(&unknown, &measured);
@@ -156,13 +169,17 @@ pub fn compare_databases_reusing(
         }
         Some(journal) => reuse::continued_both(journal, (ours, theirs), &like, plan, on_event)?,
     };
+    // A manifest limits the size of its sketches; here one that is too small costs another pass over the table.
+    let ours_order = Order { large_sketches: true, ..Order::default() };
+    let theirs_order = Order { like: Some(&like), ..ours_order };
     let (manifest, mut measured) = both(
         || {
-            let mut manifest = capture::measure_database(ours, None, hash, &ours_known, plan, on_event)?;
+            let mut manifest =
+                capture::measure_database(ours, ours_order, hash, &ours_known, plan, on_event)?;
             complete(ours, &mut manifest)?;
             Ok(manifest)
         },
-        || capture::measure_database(theirs, Some(&like), hash, &theirs_known, plan, on_event),
+        || capture::measure_database(theirs, theirs_order, hash, &theirs_known, plan, on_event),
     )?;
     measure_hashed_alike(theirs, &manifest, &mut measured, hash, plan, on_event)?;
     let mut draft = ComparisonDraft::new(&manifest, &measured, None);
@@ -202,7 +219,7 @@ fn measure_hashed_alike(
     };
     let others = Known::of(measured.tables.iter().filter(is_sent).collect());
     let like: Vec<&Table> = source.tables.iter().map(|entry| &entry.table).collect();
-    let order = Order { like: Some(&like), shares: None };
+    let order = Order { like: Some(&like), ..Order::default() };
     measured.tables = capture::measure_tables(restored, order, hash, &others, plan, on_event)?;
     Ok(())
 }

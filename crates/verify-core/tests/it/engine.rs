@@ -17,7 +17,7 @@ use verify_core::table::{PartitionLevel, PartitionStrategy, TableKind, TableName
 use verify_core::verify::{compare_databases, verify};
 use verify_core::{ErrorKind, Result};
 
-use crate::memory::{Memory, MemoryTable};
+use crate::memory::{Memory, MemoryTable, partitions_by_hash};
 
 fn memory(tables: Vec<MemoryTable>) -> Memory {
     Memory { tables, ..Memory::default() }
@@ -125,11 +125,37 @@ fn differing_rows_are_read_by_key_and_the_whole_table_only_where_an_index_has_lo
 
 #[test]
 fn differences_that_no_sketch_of_the_first_reading_holds_are_counted_by_a_second_one() {
-    let source = memory(vec![MemoryTable::new("t", 0..40_000)]);
-    let restored = memory(vec![MemoryTable::new("t", (0..40_000).filter(|id| id % 2 == 0))]);
+    const LARGE: u64 = 64 << 20;
+    // On both sides, a large table has a sketch that holds them.
+    for (bytes, readings) in
+        [([LARGE, LARGE], 1), ([LARGE, 0], 2), ([0, LARGE], 2), ([LARGE - 1, LARGE - 1], 2)]
+    {
+        let table = |bytes_estimate, ids: &mut dyn Iterator<Item = i64>| {
+            memory(vec![MemoryTable { bytes_estimate, ..MemoryTable::new("t", ids) }])
+        };
+        let source = table(bytes[0], &mut (0..40_000));
+        let restored = table(bytes[1], &mut (0..40_000).filter(|id| id % 2 == 0));
+        let compared = compare_databases(&source, &restored, &Plan::default(), &event::ignore).unwrap();
+        let rows = compared.findings()[0].rows.as_ref().unwrap();
+        assert_eq!((rows.at_least, rows.more, rows.named[0].as_str()), (20_000, false, "id=1"));
+        assert_eq!(*source.slices_read.lock().unwrap(), vec![(false, 40_000); readings], "{bytes:?}");
+    }
+}
+
+#[test]
+fn partitions_with_sketches_of_different_sizes_are_added_up() {
+    let source = Memory {
+        tables: partitions_by_hash([(0..9_000).collect(), (9_000..20_000).collect()]),
+        ..memory(Vec::new())
+    };
+    let mut restored = Memory {
+        tables: partitions_by_hash([(0..9_001).collect(), (9_001..19_999).collect()]),
+        ..memory(Vec::new())
+    };
+    restored.tables[1].bytes_estimate = 64 << 20;
     let compared = compare_databases(&source, &restored, &Plan::default(), &event::ignore).unwrap();
-    let rows = compared.findings()[0].rows.as_ref().unwrap();
-    assert_eq!((rows.at_least, rows.more, rows.named[0].as_str()), (20_000, false, "id=1"));
+    let rows: Vec<_> = compared.findings().iter().filter_map(|finding| finding.rows.clone()).collect();
+    assert_eq!((rows.len(), rows[0].at_least, rows[0].named[0].as_str()), (1, 1, "id=19999"));
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(crate) struct MemoryTable {
     pub value_type: &'static str,
     /// The partitioned table that it belongs to, and how rows reach it.
     pub partition: Option<(&'static str, PartitionLevel)>,
+    /// Estimated size on disk.
+    pub bytes_estimate: u64,
 }
 
 /// Two partitions by hash of the table `t`, with these rows.
@@ -58,8 +60,10 @@ pub(crate) fn partitions_by_hash(rows: [Vec<i64>; 2]) -> Vec<MemoryTable> {
 
 impl MemoryTable {
     pub(crate) fn new(name: &'static str, ids: impl IntoIterator<Item = i64>) -> Self {
-        let rows = ids.into_iter().map(|id| (id, Some(format!("value {id}").into_bytes()))).collect();
+        let rows: Vec<MemoryRow> =
+            ids.into_iter().map(|id| (id, Some(format!("value {id}").into_bytes()))).collect();
         Self {
+            bytes_estimate: rows.len() as u64 * 40,
             name,
             keyed: true,
             unlogged: false,
@@ -93,7 +97,7 @@ impl MemoryTable {
                 parents: Vec::new(),
                 extension: None,
             },
-            bytes_estimate: self.rows.len() as u64 * 40,
+            bytes_estimate: self.bytes_estimate,
             pages: None,
             filenode: 1,
             unreadable,
