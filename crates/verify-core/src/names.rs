@@ -224,7 +224,7 @@ fn certain(found: &[(Entry, i64)], mut sample: Vec<(Entry, i64)>) -> Vec<(Entry,
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", rename = "Names")]
 pub(crate) enum Written {
-    /// The bytes of a [`RowList`].
+    /// Per row 16 bytes of hash, and the key behind its length.
     List { width: CellWidth, entries: String },
     /// Cells of 64-bit little-endian lanes.
     Sketch { width: CellWidth, log2: u8, cells: String, strata: Vec<String> },

@@ -46,7 +46,9 @@ pub(super) fn relations(connection: &mut Connection, reading: &Reading<'_>) -> R
         let indexes = keys.remove(&oid).unwrap_or_default();
         let harmless = indexes.harmless;
         let key = key(&attributes, indexes.columns);
-        let columns = attributes.into_iter().map(|attribute| attribute.column).collect();
+        let mut columns: Vec<Column> = attributes.into_iter().map(|attribute| attribute.column).collect();
+        // They are kept as long as the snapshot, for each of perhaps 100,000 tables.
+        columns.shrink_to_fit();
         let mut found = relation(&row, columns, key, reading)?;
         found.finds_keys = harmless && statements::keys_have_text(&found.table);
         found.table.parents = parents.remove(&oid).unwrap_or_default();
