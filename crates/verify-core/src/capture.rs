@@ -134,7 +134,7 @@ pub(crate) struct Order<'a> {
 
 /// The partition size of a large sketch: 98,304 cells name about 38,000 changed rows.
 const LARGE_SKETCH_LOG2: u8 = 15;
-/// So many tables have one, of 6 or 12 MiB.
+/// Number of tables that have one, of 6 or 12 MiB each.
 const LARGE_SKETCHES: usize = 4;
 /// A smaller table is soon read a second time.
 const LARGE_TABLE_BYTES: u64 = 64 << 20;

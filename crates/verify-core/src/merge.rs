@@ -221,7 +221,7 @@ fn added(mut digest: Digest, bytes: u64, mut names: Names, other: Content) -> Op
     digest.rows.checked_add(theirs.rows)?;
     digest.merge(&theirs);
     let bytes = bytes.checked_add(more)?;
-    if names.width() != others.width() {
+    if !names.fits(&others) {
         return None;
     }
     names.merge(others);

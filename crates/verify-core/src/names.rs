@@ -112,6 +112,15 @@ impl Names {
         }
     }
 
+    /// Returns whether the other can be added as it is: its keys have the same width, and two sketches the same size.
+    pub(crate) fn fits(&self, other: &Names) -> bool {
+        let same_size = match (self, other) {
+            (Self::Sketch(mine), Self::Sketch(theirs)) => mine.whole.log2() == theirs.whole.log2(),
+            _ => true,
+        };
+        same_size && self.width() == other.width()
+    }
+
     /// All of several tables; `None` for those that carry keys of different width.
     pub(crate) fn of_all<'n>(mut parts: impl Iterator<Item = &'n Names>) -> Option<Names> {
         let mut all = parts.next()?.clone();

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, OnEvent};
 use crate::plan::Limits;
 
-/// What a tick allows is read at once and delays others for so long, so ticks are short.
+/// Short, since the bytes that a tick allows are read at once, and delay other sessions meanwhile.
 const TICK: Duration = Duration::from_millis(10);
 const TICKS_A_SECOND: u64 = 100;
 /// Bytes of rows after which a reader asks whether it may continue.

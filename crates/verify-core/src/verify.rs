@@ -67,14 +67,8 @@ pub fn verify_reusing(
         Reuse::Journal(journal) => reuse::continued(journal, &*snapshot, &like, hash, on_event)?,
         Reuse::Rows(rows) => reuse::rows_of(rows, &*snapshot, &like, hash, on_event)?,
     };
-    let measured = capture::measure_database(
-        &*snapshot,
-        Order { like: Some(&like), ..Order::default() },
-        hash,
-        &known,
-        &plan,
-        on_event,
-    )?;
+    let order = Order { like: Some(&like), ..Order::default() };
+    let measured = capture::measure_database(&*snapshot, order, hash, &known, &plan, on_event)?;
     let deviation = if plan.bounded { Some(Deviation::Unknown) } else { snapshot.deviation() };
     let mut draft = ComparisonDraft::new(manifest, &measured, deviation);
     draft.coverage.earlier.extend(known.earlier);
